@@ -1,0 +1,620 @@
+//! Numbers as Prometheus prints them, and numbers as the kernel and textfiles write them.
+//!
+//! Both directions are total: any value prints, and any bytes parse to a number or to `None`.
+//! Neither allocates, apart from growth of the output buffer.
+
+/// Every power of ten that an `f64` holds exactly.
+const EXACT_POW10: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// Below this every whole `f64` is its own shortest decimal form, trailing zeros aside.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
+/// Go's 'g' form changes to an exponent at this power of ten, whatever number of digits follows.
+const EXPONENT_FROM: u64 = 1_000_000;
+
+/// Room for the longest result, `-2.2250738585072014e-308`, and for the whole words that the
+/// digit writers store past its end.
+const ROOM: usize = 40;
+
+/// ASCII zeros in every byte of a word.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// ASCII zeros in every byte of two words.
+const ZEROS_TWICE: u128 = (ZEROS as u128) << 64 | ZEROS as u128;
+
+/// Appends `value` as Go's `strconv.AppendFloat(out, value, 'g', -1, 64)` does.
+///
+/// This is the form of Prometheus' text format: the fewest digits that read back as `value`, in
+/// exponent form below 1e-4 and from 1e6 on. Negative zero prints as `0`, as client_golang's
+/// encoder has it.
+///
+/// ```
+/// let mut out = Vec::new();
+/// vitald_core::number::write_number(&mut out, 16_777_216_000.0);
+/// assert_eq!(out, b"1.6777216e+10");
+/// ```
+#[inline]
+pub fn write_number(out: &mut Vec<u8>, value: f64) {
+    let size = value.abs();
+    if size < EXACT_INTEGERS {
+        // The cast is exact in this range whenever it is reversible, and then no search for the
+        // shortest digits is needed.
+        let whole = size as i64;
+        if whole as f64 == size {
+            return write_whole(out, value < 0.0, whole as u64);
+        }
+    }
+    write_other(out, value);
+}
+
+/// Appends `value` in OpenMetrics' canonical form.
+///
+/// It is [`write_number`] with `.0` added to a finite result that would otherwise read as an
+/// integer.
+pub fn write_openmetrics_number(out: &mut Vec<u8>, value: f64) {
+    write_number(out, value);
+    // From 1e6 on an `e` is always there, and a fraction always has its point.
+    if value.abs() < EXPONENT_FROM as f64 && value.trunc() == value {
+        out.extend_from_slice(b".0");
+    }
+}
+
+/// Lends the room for one number at the end of `out` and keeps what `fill` says it used.
+///
+/// Writing in place with stores of a fixed size is what makes the difference to a buffer on the
+/// stack, whose copy of unknown length would cost more than the digits.
+#[inline(always)]
+fn in_place(out: &mut Vec<u8>, fill: impl FnOnce(&mut [u8; ROOM]) -> usize) {
+    let start = out.len();
+    out.extend_from_slice(&[0; ROOM]);
+    let used = match out[start..].first_chunk_mut() {
+        Some(room) => fill(room),
+        None => 0,
+    };
+    out.truncate(start + used);
+}
+
+/// A whole number below 2^53.
+#[inline]
+fn write_whole(out: &mut Vec<u8>, negative: bool, whole: u64) {
+    in_place(out, |room| {
+        room[0] = b'-';
+        let start = usize::from(negative);
+        if whole < EXPONENT_FROM {
+            write_small(room, start, whole)
+        } else {
+            write_scientific(room, start, whole, 0)
+        }
+    });
+}
+
+/// Fractions, very large numbers and those that are none.
+fn write_other(out: &mut Vec<u8>, value: f64) {
+    let size = value.abs();
+    // Most fractions in host metrics are seconds or ratios that the kernel counts in units down
+    // to the microsecond. A decimal of at most 15 digits that reads back as the value is the only
+    // one of that length, so with its trailing zeros gone it is the shortest.
+    if (1e-4..1e9).contains(&size) {
+        let micros = (size * 1e6 + 0.5) as i64;
+        if micros as f64 / 1e6 == size {
+            return write_micros(out, value < 0.0, micros as u64);
+        }
+    } else if (1e9..1e12).contains(&size) {
+        // Seconds since 1970 leave three digits fewer to the fraction.
+        let millis = (size * 1e3 + 0.5) as i64;
+        if millis as f64 / 1e3 == size {
+            return in_place(out, |room| {
+                room[0] = b'-';
+                write_scientific(room, usize::from(value < 0.0), millis as u64, 3)
+            });
+        }
+    }
+    write_shortest(out, value);
+}
+
+/// A number of millionths, below 10^15 and at least 100.
+fn write_micros(out: &mut Vec<u8>, negative: bool, micros: u64) {
+    in_place(out, |room| {
+        room[0] = b'-';
+        let start = usize::from(negative);
+        let (whole, fraction) = (micros / 1_000_000, micros % 1_000_000);
+        if whole >= EXPONENT_FROM {
+            return write_scientific(room, start, micros, 6);
+        }
+        let end = write_small(room, start, whole);
+        room[end] = b'.';
+        let digits = eight_digits(fraction * 100);
+        put(room, end + 1, digits | ZEROS);
+        end + 1 + 8 - digits.leading_zeros() as usize / 8
+    });
+}
+
+/// The general case: shortest digits by zmij, put in Go's form.
+fn write_shortest(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        return out.extend_from_slice(b"NaN");
+    }
+    if value.is_infinite() {
+        return out.extend_from_slice(if value < 0.0 { b"-Inf" } else { b"+Inf" });
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value.abs()).as_bytes();
+    in_place(out, |room| {
+        room[0] = b'-';
+        let start = usize::from(value < 0.0);
+        if (1e-4..EXPONENT_FROM as f64).contains(&value.abs()) {
+            // In this range both agree, for no whole number comes here to get zmij's `.0`.
+            return append(room, start, text);
+        }
+        // zmij changes to exponent form elsewhere than Go, so either form may need another one.
+        let tail = text.len().saturating_sub(5);
+        match text[tail..].iter().position(|byte| *byte == b'e') {
+            Some(e) => {
+                let end = append(room, start, &text[..tail + e]);
+                write_exponent(room, end, parse_i64(&text[tail + e + 1..]).unwrap_or(0))
+            }
+            None => write_fixed_as_scientific(room, start, text),
+        }
+    });
+}
+
+/// Turns text such as `12345678.9` or `0.000012` into exponent form and returns where it ends.
+fn write_fixed_as_scientific(room: &mut [u8; ROOM], start: usize, text: &[u8]) -> usize {
+    let point = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
+    let first = text.iter().position(|byte| (b'1'..=b'9').contains(byte)).unwrap_or(0);
+    let mut end = append(room, start, &text[first..=first]);
+    end = append(room, end, b".");
+    let (before, after) = (&text[..point], &text[(point + 1).min(text.len())..]);
+    if first < point {
+        end = append(room, end, &before[first + 1..]);
+        end = append(room, end, after);
+    } else {
+        end = append(room, end, &text[first + 1..]);
+    }
+    while room[end - 1] == b'0' {
+        end -= 1;
+    }
+    if room[end - 1] == b'.' {
+        end -= 1;
+    }
+    let exponent = point as i64 - first as i64;
+    write_exponent(room, end, if exponent > 0 { exponent - 1 } else { exponent })
+}
+
+/// Go's exponent: always a sign, and two digits at least.
+fn write_exponent(room: &mut [u8; ROOM], start: usize, exponent: i64) -> usize {
+    let mut end = append(room, start, if exponent < 0 { b"e-" } else { b"e+" });
+    let size = exponent.unsigned_abs();
+    if size >= 100 {
+        end = append(room, end, &[b'0' + (size / 100 % 10) as u8]);
+    }
+    append(room, end, &[b'0' + (size / 10 % 10) as u8, b'0' + (size % 10) as u8])
+}
+
+/// Stores `text`, for which there is always room, and returns where it ends.
+#[inline(always)]
+fn append(room: &mut [u8; ROOM], start: usize, text: &[u8]) -> usize {
+    let end = start + text.len();
+    if let Some(place) = room.get_mut(start..end) {
+        place.copy_from_slice(text);
+    }
+    end.min(ROOM)
+}
+
+/// Writes a whole number below 10^8 as it is and returns where it ends.
+#[inline(always)]
+fn write_small(room: &mut [u8; ROOM], start: usize, whole: u64) -> usize {
+    let digits = eight_digits(whole);
+    // The mark in the last digit keeps the single digit of a zero.
+    let blank = (digits | 1 << 56).trailing_zeros() & !7;
+    put(room, start, (digits | ZEROS) >> blank);
+    start + 8 - blank as usize / 8
+}
+
+/// Writes `number / 10^scale` in exponent form and returns where it ends; `number` has at most
+/// 16 digits and at least `scale` + 1.
+#[inline(always)]
+fn write_scientific(room: &mut [u8; ROOM], start: usize, number: u64, scale: usize) -> usize {
+    let high = u128::from(eight_digits(number / 100_000_000));
+    let low = u128::from(eight_digits(number % 100_000_000));
+    let digits = high | low << 64;
+    // All that is needed of the number's length is in the zero bytes at either end, which is
+    // sooner known than a logarithm.
+    let blank = digits.trailing_zeros() & !7;
+    let count = 16 - (blank + (digits.leading_zeros() & !7)) as usize / 8;
+    let exponent = 15 - blank as usize / 8;
+    let digits = ((digits | ZEROS_TWICE) >> blank).to_le_bytes();
+    if let Some(place) = room.get_mut(start + 1..start + 17) {
+        place.copy_from_slice(&digits);
+    }
+    room[start] = digits[0];
+    room[start + 1] = b'.';
+    // A single digit has no point after it.
+    let end = start + count + usize::from(count > 1);
+    let power = (exponent - scale) as u8;
+    let tens = u8::from(power >= 10);
+    let text = [b'e', b'+', b'0' + tens, b'0' + power - 10 * tens];
+    if let Some(place) = room.get_mut(end..end + 4) {
+        place.copy_from_slice(&text);
+    }
+    end + 4
+}
+
+/// The eight decimal digits of a number below 10^8, the first in the lowest byte, not yet ASCII.
+///
+/// Dividing all lanes of a word at once is quicker than one digit after another.
+#[inline(always)]
+fn eight_digits(number: u64) -> u64 {
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (twos - tens * 10) << 8
+}
+
+#[inline(always)]
+fn put(room: &mut [u8; ROOM], at: usize, word: u64) {
+    if let Some(place) = room.get_mut(at..at + 8) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// The whole of `text` as decimal digits.
+///
+/// A number beyond 64 bits saturates: a counter that large is still better shown as huge than
+/// not at all. Anything but digits, a sign included, is `None`.
+#[inline]
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut number = 0u64;
+    if text.len() <= 19 {
+        // Nineteen digits always fit, so the usual case needs no check for overflow.
+        for byte in text {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            number = number * 10 + u64::from(digit);
+        }
+    } else {
+        for byte in text {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            number = number.saturating_mul(10).saturating_add(u64::from(digit));
+        }
+    }
+    Some(number)
+}
+
+/// The whole of `text` as decimal digits with an optional sign, saturating at both ends.
+#[inline]
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    match text {
+        [b'-', digits @ ..] => parse_u64(digits).map(|size| 0i64.saturating_sub_unsigned(size)),
+        [b'+', digits @ ..] | digits => {
+            parse_u64(digits).map(|size| 0i64.saturating_add_unsigned(size))
+        }
+    }
+}
+
+/// The whole of `text` as hexadecimal digits of either case, with or without `0x`, saturating.
+#[inline]
+pub fn parse_hex_u64(text: &[u8]) -> Option<u64> {
+    let digits = match text {
+        [b'0', b'x' | b'X', digits @ ..] => digits,
+        digits => digits,
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = 0u64;
+    for &byte in digits {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => return None,
+        };
+        // A set bit that the shift would drop stays visible as saturation.
+        number = if number >> 60 == 0 { number << 4 | u64::from(digit) } else { u64::MAX };
+    }
+    Some(number)
+}
+
+/// The whole of `text` as Prometheus' text parser reads a value.
+///
+/// That is Go's `strconv.ParseFloat` without hexadecimal floats and underscores, which expfmt
+/// refuses: decimals with an optional exponent, and `Inf`, `Infinity` and `NaN` in any case, of
+/// which only the infinities may have a sign. A decimal beyond the range of `f64` is an error in
+/// Go and `None` here.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    match digits.first()? {
+        b'0'..=b'9' | b'.' => {}
+        b'i' | b'I' => {
+            let known =
+                digits.eq_ignore_ascii_case(b"inf") || digits.eq_ignore_ascii_case(b"infinity");
+            let size = if negative { f64::NEG_INFINITY } else { f64::INFINITY };
+            return known.then_some(size);
+        }
+        _ => return text.eq_ignore_ascii_case(b"nan").then_some(f64::NAN),
+    }
+    if let Some(size) = parse_plain(digits) {
+        return Some(if negative { -size } else { size });
+    }
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// A decimal short enough that one multiplication or division rounds it correctly; `None` sends
+/// anything else, wrong text included, to the standard library.
+#[inline]
+fn parse_plain(text: &[u8]) -> Option<f64> {
+    // Nineteen digits and a point: the mantissa cannot overflow.
+    if text.len() > 20 {
+        return None;
+    }
+    let mut mantissa = 0u64;
+    let mut count = 0;
+    let mut point = None;
+    for (at, &byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            // Without a point the twentieth digit may wrap; the count below catches it.
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            count += 1;
+        } else if byte == b'.' && point.is_none() {
+            point = Some(at + 1);
+        } else {
+            return None;
+        }
+    }
+    if count == 0 || count > 19 || mantissa > 1 << 53 {
+        return None;
+    }
+    let decimals = point.map_or(0, |after| text.len() - after);
+    Some(mantissa as f64 / EXACT_POW10.get(decimals)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // `number_table.txt` was made with Go 1.19 by `go run main.go > number_table.txt`, main.go
+    // being as follows. The result depends on the toolchain only through the seeded generator.
+    //
+    //     package main
+    //
+    //     import (
+    //         "bufio"
+    //         "fmt"
+    //         "math"
+    //         "math/rand"
+    //         "os"
+    //         "strconv"
+    //     )
+    //
+    //     func main() {
+    //         w := bufio.NewWriter(os.Stdout)
+    //         defer w.Flush()
+    //         seen := map[uint64]bool{}
+    //         row := func(f float64) {
+    //             bits := math.Float64bits(f)
+    //             if f == 0 || math.IsNaN(f) || seen[bits] {
+    //                 return
+    //             }
+    //             seen[bits] = true
+    //             fmt.Fprintf(w, "%016x\t%s\n", bits, strconv.AppendFloat(nil, f, 'g', -1, 64))
+    //         }
+    //         r := rand.New(rand.NewSource(1))
+    //         for e := 0; e <= 22; e++ {
+    //             for d := -2.0; d <= 2; d++ {
+    //                 row(math.Pow10(e) + d)
+    //                 row(-math.Pow10(e) - d)
+    //             }
+    //         }
+    //         for e := -323; e <= 308; e += 4 {
+    //             row(math.Pow10(e))
+    //         }
+    //         for e := -8; e <= 24; e++ {
+    //             row(math.Pow10(e))
+    //             row(1.5 * math.Pow10(e))
+    //             row(9.999 * math.Pow10(e))
+    //         }
+    //         for i := 0; i < 200; i++ {
+    //             row(float64(r.Int63n(1000000000)) / 1000)
+    //             row(float64(r.Int63n(100000)) / 100)
+    //             row(float64(r.Int63n(1000)) / 1e7)
+    //             row(float64(r.Int63() >> uint(r.Intn(63))))
+    //             row(float64(r.Int63n(1<<53)) * 1024)
+    //             row(float64(r.Int63n(1 << 53)))
+    //         }
+    //         for i := 0; i < 400; i++ {
+    //             row(math.Float64frombits(r.Uint64()))
+    //         }
+    //         for i := 0; i < 60; i++ {
+    //             row(math.Ldexp(float64(r.Int63n(1<<53)), -r.Intn(8)))
+    //             row(1.7e9 + float64(r.Int63n(1e9))/1e3)
+    //             row(math.Float64frombits(r.Uint64() >> (12 + uint(r.Intn(52)))))
+    //             row(math.Ldexp(1, r.Intn(2098)-1074))
+    //         }
+    //         for _, f := range []float64{math.MaxFloat64, math.SmallestNonzeroFloat64, 0x1p-1022,
+    //             math.Nextafter(0x1p-1022, 0), 1 << 53, 1<<53 - 1, 1<<53 + 2, 1 << 63, 1 << 64, 0.1, 0.3,
+    //             0.1 + 0.2, 1.0 / 3, 5e-324, 123456, 999999.5, 1234567, 123456.7, 0.0001, 0.00001,
+    //             math.Inf(1), math.Inf(-1), 9.5e-5, 0.00012345} {
+    //             row(f)
+    //             row(-f)
+    //         }
+    //     }
+    const TABLE: &str = include_str!("number_table.txt");
+
+    fn written(value: f64) -> String {
+        let mut out = b"x".to_vec();
+        write_number(&mut out, value);
+        assert_eq!(out[0], b'x');
+        String::from_utf8(out[1..].to_vec()).unwrap()
+    }
+
+    fn written_openmetrics(value: f64) -> String {
+        let mut out = Vec::new();
+        write_openmetrics_number(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn prints_what_go_prints() {
+        let mut rows = 0;
+        for row in TABLE.lines() {
+            let (bits, text) = row.split_once('\t').unwrap();
+            let value = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
+            assert_eq!(written(value), text, "bits {bits}");
+            let read = parse_f64(text.as_bytes()).unwrap();
+            assert_eq!(read.to_bits(), value.to_bits(), "reading {text}");
+            rows += 1;
+        }
+        assert!(rows > 2000, "{rows} rows");
+    }
+
+    #[test]
+    fn prints_the_special_values_as_client_golang_does() {
+        assert_eq!(written(0.0), "0");
+        assert_eq!(written(-0.0), "0");
+        assert_eq!(written(1.0), "1");
+        assert_eq!(written(-1.0), "-1");
+        assert_eq!(written(f64::NAN), "NaN");
+        assert_eq!(written(-f64::NAN), "NaN");
+        assert_eq!(written(f64::INFINITY), "+Inf");
+        assert_eq!(written(f64::NEG_INFINITY), "-Inf");
+    }
+
+    #[test]
+    fn openmetrics_numbers_never_look_like_integers() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "0.0"),
+            (-1.0, "-1.0"),
+            (999_999.0, "999999.0"),
+            (1e6, "1e+06"),
+            (1.5, "1.5"),
+            (1e-7, "1e-07"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(written_openmetrics(value), text);
+        }
+    }
+
+    #[test]
+    fn integers_saturate_and_refuse_other_text() {
+        assert_eq!(parse_u64(b"0"), Some(0));
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"000000000000000000000000007"), Some(7));
+        for wrong in ["", "-1", "+1", " 1", "1 ", "1a", "99999999999999999999999x", "\u{ff11}"] {
+            assert_eq!(parse_u64(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_i64(b"-99999999999999999999"), Some(i64::MIN));
+        assert_eq!(parse_i64(b"9223372036854775808"), Some(i64::MAX));
+        assert_eq!(parse_i64(b"+5"), Some(5));
+        for wrong in ["", "-", "+", "--1", "+-1"] {
+            assert_eq!(parse_i64(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        assert_eq!(parse_hex_u64(b"0xfF"), Some(255));
+        assert_eq!(parse_hex_u64(b"00000000000000000010"), Some(16));
+        assert_eq!(parse_hex_u64(b"ffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(parse_hex_u64(b"10000000000000000"), Some(u64::MAX));
+        assert_eq!(parse_hex_u64(b"1000000000000000000"), Some(u64::MAX));
+        for wrong in ["", "0x", "0x0x1", "g", "-1"] {
+            assert_eq!(parse_hex_u64(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn floats_follow_go() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("+1.5", 1.5),
+            ("-.5", -0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("1.E-2", 0.01),
+            ("00000000000000000000000000000001", 1.0),
+            ("12345678901234567890", 12_345_678_901_234_567_890.0),
+            ("9007199254740993", 9_007_199_254_740_992.0),
+            ("0.0000000000000000001", 1e-19),
+            ("1e-400", 0.0),
+            ("Inf", f64::INFINITY),
+            ("+inf", f64::INFINITY),
+            ("-INFINITY", f64::NEG_INFINITY),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+        assert!(parse_f64(b"-0").unwrap().is_sign_negative());
+        assert!(parse_f64(b"nAn").unwrap().is_nan());
+        for wrong in [
+            "", "+", "-", ".", "+.", "e5", ".e5", "1e", "1e+", "1..2", "1.2.3", "+nan", "-NaN",
+            "infi", "++1", "1_000", "0x1p-2", "0x10", "1e400", "-1e400", " 1", "1 ", "1f",
+            "\u{ff11}",
+        ] {
+            assert_eq!(parse_f64(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(bits: u64) {
+            let value = f64::from_bits(bits);
+            let read = parse_f64(written(value).as_bytes()).unwrap();
+            prop_assert!(read == value || read.is_nan() && value.is_nan());
+        }
+
+        #[test]
+        fn decimals_are_as_short_as_the_standard_librarys(
+            // Sixteen digits may be a tie, which the standard library breaks otherwise than Go.
+            mantissa in 0..1_000_000_000_000_000u64,
+            decimals in 0usize..16,
+        ) {
+            let value = mantissa as f64 / EXACT_POW10[decimals];
+            let expected = if value == 0.0 || (1e-4..1e6).contains(&value) {
+                format!("{value}")
+            } else {
+                let text = format!("{value:e}");
+                let (digits, exponent) = text.split_once('e').unwrap();
+                let exponent: i32 = exponent.parse().unwrap();
+                let sign = if exponent < 0 { '-' } else { '+' };
+                format!("{digits}e{sign}{:02}", exponent.abs())
+            };
+            prop_assert_eq!(written(value), expected);
+        }
+
+        #[test]
+        fn reads_decimals_as_the_standard_library_does(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?(e-?[0-9]{1,2})?") {
+            let expected = text.parse::<f64>().ok();
+            prop_assert_eq!(parse_f64(text.as_bytes()).map(f64::to_bits), expected.map(f64::to_bits));
+        }
+
+        #[test]
+        fn never_panics(text: Vec<u8>, ascii in "[-+.0-9a-fA-FxXinNeE_]{0,30}") {
+            for text in [text.as_slice(), ascii.as_bytes()] {
+                let _ = parse_u64(text);
+                let _ = parse_i64(text);
+                let _ = parse_hex_u64(text);
+                let _ = parse_f64(text);
+            }
+        }
+    }
+}
