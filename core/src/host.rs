@@ -1,0 +1,652 @@
+//! The only way to the world: files under four roots, and what is not a file.
+//!
+//! A collector names a source by a logical path, such as `proc/diskstats` or
+//! `sys/class/net/lo/mtu`. The first component says which root the rest is joined to:
+//!
+//! | prefix | root | without settings |
+//! |---|---|---|
+//! | `proc/` | [`Roots::procfs`] | `/proc` |
+//! | `sys/` | [`Roots::sysfs`] | `/sys` |
+//! | `rootfs/` | [`Roots::rootfs`] | `/` |
+//! | `udev/` | [`Roots::udev`] | `/run/udev/data` |
+//! | `file:` | none: the rest is a path as the user gave it | |
+//!
+//! A component `..` is refused everywhere but after `file:`, because parts of a path come from the
+//! kernel's or somebody else's text. A name with a slash in it can only come from such text, too:
+//! build paths from the names of a [`Listing`] or a [`KeptTree`].
+//!
+//! * [`KeptFile`]: one file, read at every collection;
+//! * [`KeptTree`]: a directory whose children come and go, and attributes of each child;
+//! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
+//! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
+//! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
+//! * [`Host::links`], [`Host::addresses`], [`Host::uname`], [`Host::now`], [`Host::zone`].
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::sync::PoisonError;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, Result};
+
+mod children;
+mod kept;
+mod lasting;
+mod listing;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+#[cfg(target_os = "linux")]
+pub mod netlink;
+mod statfs;
+#[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
+mod system;
+mod tree;
+#[cfg(target_os = "linux")]
+mod unshared;
+mod zone;
+
+pub use children::Children;
+pub use kept::KeptFile;
+pub use listing::{Entry, Kind, Listing};
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryHost;
+#[cfg(target_os = "linux")]
+pub use netlink::{Address, Link, LinkStatistics};
+pub use statfs::{Space, StatfsAnswer, StatfsError, StatfsQueue};
+pub use tree::KeptTree;
+pub use zone::Zone;
+
+/// `EINVAL`, the same number on every Linux architecture.
+const EINVAL: i32 = 22;
+
+/// Where the host's file systems are mounted, as seen by this process.
+///
+/// They differ from the default in a container that has the host's mounted elsewhere, and in tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The host's procfs.
+    pub procfs: PathBuf,
+    /// The host's sysfs.
+    pub sysfs: PathBuf,
+    /// The host's root directory, in front of every mount point.
+    pub rootfs: PathBuf,
+    /// The directory of udev's device data base.
+    pub udev: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev: "/run/udev/data".into(),
+        }
+    }
+}
+
+/// The host that is measured, or an in-memory make of one. Clones share everything.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    roots: Roots,
+    world: World,
+    statfs: statfs::Desk,
+    lasting: Arc<lasting::Lasting>,
+    #[cfg(target_os = "linux")]
+    netlink: Mutex<netlink::Netlink>,
+}
+
+/// The bottom layer: everything above it is the same for both makes.
+enum World {
+    Real,
+    #[cfg(any(test, feature = "testing"))]
+    Memory(MemoryHost),
+}
+
+/// An opened file or directory.
+enum Handle {
+    Real(system::Descriptor),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(memory::Inode),
+}
+
+/// What is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    File,
+    Directory,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("roots", &self.inner.roots).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// The real host. Opens nothing.
+    pub fn new(roots: Roots) -> Host {
+        Self::over(World::Real, roots, statfs::Desk::new())
+    }
+
+    fn over(world: World, roots: Roots, statfs: statfs::Desk) -> Host {
+        let lasting = match &world {
+            World::Real => lasting::Lasting::of_process(&roots),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(_) => Arc::default(),
+        };
+        Host {
+            inner: Arc::new(Inner {
+                roots,
+                world,
+                statfs,
+                lasting,
+                #[cfg(target_os = "linux")]
+                netlink: Mutex::new(netlink::Netlink::new()),
+            }),
+        }
+    }
+
+    /// The roots that logical paths are joined to. The in-memory make has the default ones.
+    pub fn roots(&self) -> &Roots {
+        &self.inner.roots
+    }
+
+    /// A handle on a file that is read at every collection; it is read to its end.
+    ///
+    /// Nothing is opened until the first read. Not for a path with the name of a device in it,
+    /// which may be renamed: that is what [`Host::keep_tree`] is for.
+    pub fn keep(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), kept::Extent::Records)
+    }
+
+    /// As [`Host::keep`], for a file that the kernel makes as one record: a sysctl, a sysfs
+    /// attribute, a procfs file by `single_open` such as `proc/stat` or `proc/meminfo`.
+    ///
+    /// A read that leaves room in the buffer has got all of it, which saves the read that would
+    /// find the end.
+    pub fn keep_whole(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), kept::Extent::Whole)
+    }
+
+    /// As [`Host::keep`], for a file of many records none of which is longer than 2,048 bytes,
+    /// such as `proc/diskstats`, `proc/vmstat` or `proc/net/dev`.
+    ///
+    /// A read of less than half a page has got all that was left, which mostly saves the read that
+    /// would find the end. Not for `proc/1/mountinfo` or `proc/self/mountstats`, whose records can
+    /// be longer: they would be cut.
+    pub fn keep_short_records(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), kept::Extent::ShortRecords)
+    }
+
+    /// A handle on a directory whose children come and go, and on attributes of each child.
+    ///
+    /// `attributes` are paths relative to a child, such as `online` or
+    /// `thermal_throttle/core_throttle_count`. Nothing is opened until the first
+    /// [`KeptTree::refresh`].
+    pub fn keep_tree(&self, path: impl Into<Box<str>>, attributes: &[&str]) -> KeptTree {
+        KeptTree::new(self.clone(), path.into(), attributes)
+    }
+
+    /// Reads a whole file that is not kept, into a buffer that is used again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] and [`Error::Unreadable`].
+    pub fn read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        self.try_read(path, buffer).map_err(|error| Error::from_io(path, error))
+    }
+
+    /// As [`Host::read`], with the system's own error: for a file whose absence or refusal is
+    /// usual, because no allocation is made then.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) and pread(2) say.
+    pub fn try_read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+        buffer.clear();
+        let handle = self.open(path.as_bytes(), Opened::File)?;
+        buffer.reserve(kept::first_size(path));
+        kept::fill(self, &handle, kept::Extent::Records, buffer)?;
+        Ok(buffer)
+    }
+
+    /// Lists a directory, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] and [`Error::Unreadable`]; the listing is empty then.
+    pub fn list(&self, path: &str, listing: &mut Listing) -> Result<()> {
+        listing.clear();
+        self.open(path.as_bytes(), Opened::Directory)
+            .and_then(|handle| self.list_opened(&handle, listing))
+            .map_err(|error| Error::from_io(path, error))
+    }
+
+    /// The target of a symbolic link, as it is written in the link.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] and [`Error::Unreadable`], also for what is no link.
+    pub fn read_link<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        self.link_target(path.as_bytes(), buffer).map_err(|error| Error::from_io(path, error))?;
+        Ok(buffer)
+    }
+
+    /// When a file's content was last changed (`st_mtime`), in seconds since the epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] and [`Error::Unreadable`].
+    pub fn modified(&self, path: &str) -> Result<f64> {
+        self.try_modified(path).map_err(|error| Error::from_io(path, error))
+    }
+
+    /// As [`Host::modified`], with the system's own error, for which no allocation is made.
+    ///
+    /// # Errors
+    ///
+    /// What stat(2) says.
+    pub fn try_modified(&self, path: &str) -> io::Result<f64> {
+        match &self.inner.world {
+            World::Real => self.joined(path.as_bytes(), system::modified),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.modified(path.as_bytes()),
+        }
+    }
+
+    /// State of a collector that outlives it: one value of each type, which every host with the
+    /// same roots shares for the life of the process.
+    ///
+    /// For what must survive a reload that opens the collector anew, such as the highest value of
+    /// a counter that was shown so far.
+    pub fn lasting<T: Default + Send + 'static>(&self) -> Arc<Mutex<T>> {
+        self.inner.lasting.get()
+    }
+
+    /// Fills in what uname(2) says of the running system. The names are read anew each time,
+    /// since the node's can be changed.
+    pub fn uname(&self, into: &mut Uname) {
+        match &self.inner.world {
+            World::Real => system::uname(into),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => into.clone_from(&memory.uname()),
+        }
+    }
+
+    /// The time since the epoch by the host's clock. For durations take `std::time::Instant`.
+    pub fn now(&self) -> Duration {
+        match &self.inner.world {
+            // A clock before 1970 has lost its battery, and shows as 1970.
+            World::Real => {
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// The local time zone: `TZ`, else `/etc/localtime`, else UTC. Reads files: call it once, at
+    /// the first collection.
+    pub fn zone(&self) -> Zone {
+        match &self.inner.world {
+            World::Real => Zone::of_process(),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(_) => {
+                let mut file = Vec::new();
+                self.try_read("file:/etc/localtime", &mut file)
+                    .ok()
+                    .and_then(Zone::parse)
+                    .unwrap_or_default()
+            }
+        }
+    }
+
+    /// The unit of times in procfs, `USER_HZ`: 100 a second (proc(5), sysconf(3)).
+    pub fn ticks_per_second(&self) -> f64 {
+        match &self.inner.world {
+            World::Real => system::ticks_per_second() as f64,
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(_) => 100.0,
+        }
+    }
+
+    /// The size of a memory page, in bytes.
+    pub fn page_size(&self) -> u64 {
+        match &self.inner.world {
+            World::Real => system::page_size() as u64,
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(_) => 4096,
+        }
+    }
+
+    /// Passes on every network interface of this process's network namespace, which is not
+    /// necessarily that of [`Roots::procfs`].
+    ///
+    /// `each` must not call this or [`Host::addresses`] of the same host: they share one socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], see [`netlink::Netlink::links`].
+    #[cfg(target_os = "linux")]
+    pub fn links(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match &self.inner.world {
+            World::Real => {
+                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+                netlink
+                    .links(each)
+                    .map(drop)
+                    .map_err(|error| Error::from_io("netlink route", error))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.links(each),
+        }
+    }
+
+    /// As [`Host::links`], without asking for the statistics; they may be there all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::links`].
+    #[cfg(target_os = "linux")]
+    pub fn links_without_statistics(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match &self.inner.world {
+            World::Real => {
+                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+                netlink
+                    .links_without_statistics(each)
+                    .map(drop)
+                    .map_err(|error| Error::from_io("netlink route", error))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.links(each),
+        }
+    }
+
+    /// Passes on every IPv4 and IPv6 address of this process's network namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::links`].
+    #[cfg(target_os = "linux")]
+    pub fn addresses(&self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
+        match &self.inner.world {
+            World::Real => {
+                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
+                netlink
+                    .addresses(each)
+                    .map(drop)
+                    .map_err(|error| Error::from_io("netlink route", error))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.addresses(each),
+        }
+    }
+
+    /// Asks each mount in the queue for its space (statfs(2)), under [`Roots::rootfs`].
+    ///
+    /// Mounts pushed with `may_block` are asked one after another on another thread. One that does
+    /// not answer within `timeout`, or within its share of what all of them may take together, is [`StatfsError::Stuck`], in this call and in every later one
+    /// of any host, until the call that hangs has returned; the others are asked all the same. At
+    /// most sixteen threads hang at a time in the process; then every mount that may block is
+    /// `Stuck` at once.
+    pub fn statfs_each(&self, queue: &mut StatfsQueue, timeout: Duration, within: Duration) {
+        match &self.inner.world {
+            World::Real => {
+                let rootfs = self.inner.roots.rootfs.as_os_str();
+                self.inner.statfs.ask_each(queue, rootfs, timeout, within);
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => queue.answer_each(|mount| memory.space(mount)),
+        }
+    }
+
+    /// Whether this process shares the network and mount namespaces of the host's first process,
+    /// which says whose interfaces and mounts it sees. For one line in the log at start.
+    ///
+    /// Compares the links of `/proc/self/ns` with those of `proc/1/ns`; reading the latter takes
+    /// the right to trace that process (namespaces(7)), without which the answer is unknown.
+    pub fn view(&self) -> View {
+        let (mut own, mut first) = (Vec::new(), Vec::new());
+        // A container's procfs shows the container's own init as process 1.
+        self.link_target(b"proc/1/ns/pid", &mut first).ok();
+        if first.starts_with(b"pid:[") && first != b"pid:[4026531836]" {
+            return View { network: Namespace::Own, mount: Namespace::Own };
+        }
+        let mut compare = |own_path: &str, first_path: &str| {
+            let both = self
+                .link_target(own_path.as_bytes(), &mut own)
+                .and_then(|()| self.link_target(first_path.as_bytes(), &mut first));
+            match both {
+                Ok(()) if own == first => Namespace::Host,
+                Ok(()) => Namespace::Own,
+                Err(_) => Namespace::Unknown,
+            }
+        };
+        View {
+            network: compare("file:/proc/self/ns/net", "proc/1/ns/net"),
+            mount: compare("file:/proc/self/ns/mnt", "proc/1/ns/mnt"),
+        }
+    }
+
+    fn open(&self, path: &[u8], opened: Opened) -> io::Result<Handle> {
+        match &self.inner.world {
+            World::Real => {
+                self.joined(path, |path| system::open(None, path, opened)).map(Handle::Real)
+            }
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.open(path, opened).map(Handle::Memory),
+        }
+    }
+
+    /// Opens what is below an opened directory.
+    fn open_in(&self, directory: &Handle, path: &[u8], opened: Opened) -> io::Result<Handle> {
+        refuse_parent(path)?;
+        match directory {
+            Handle::Real(directory) => with_c_string(
+                |bytes| bytes.extend_from_slice(path),
+                |path| system::open(Some(directory), path, opened),
+            )
+            .map(Handle::Real),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(directory) => {
+                self.memory().open_in(*directory, path, opened).map(Handle::Memory)
+            }
+        }
+    }
+
+    /// Whether the file is the kernel's own, so that a descriptor on it may be kept: any other
+    /// would hold up an unmount, and go on reading a file that has been replaced.
+    fn is_kernel_made(&self, handle: &Handle) -> bool {
+        match handle {
+            Handle::Real(descriptor) => system::is_kernel_made(descriptor),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(_) => true,
+        }
+    }
+
+    /// Appends to the spare room of the buffer; 0 bytes are the end.
+    fn read_at(&self, handle: &Handle, buffer: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        match handle {
+            Handle::Real(descriptor) => system::read_at(descriptor, buffer, offset),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(inode) => self.memory().read_at(*inode, buffer, offset),
+        }
+    }
+
+    fn list_opened(&self, handle: &Handle, listing: &mut Listing) -> io::Result<()> {
+        listing.clear();
+        let listed = match handle {
+            Handle::Real(descriptor) => system::list(descriptor, listing),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(inode) => self.memory().list(*inode, listing),
+        };
+        match listed {
+            Ok(()) => listing.sort(),
+            Err(_) => listing.clear(),
+        }
+        listed
+    }
+
+    fn link_target(&self, path: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
+        match &self.inner.world {
+            World::Real => self.joined(path, |path| system::read_link(None, path, buffer)),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.read_link(path, buffer),
+        }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn memory(&self) -> &MemoryHost {
+        match &self.inner.world {
+            World::Memory(memory) => memory,
+            World::Real => unreachable!("handles of the two makes do not mix"),
+        }
+    }
+
+    /// Calls with the path that the system knows the logical path by.
+    fn joined<T>(&self, path: &[u8], call: impl FnOnce(&CStr) -> io::Result<T>) -> io::Result<T> {
+        let (root, rest) = self.split(path)?;
+        with_c_string(
+            |bytes| match root {
+                None => bytes.extend_from_slice(rest),
+                Some(root) => {
+                    bytes.extend_from_slice(root.as_os_str().as_encoded_bytes());
+                    bytes.push(b'/');
+                    bytes.extend_from_slice(rest);
+                }
+            },
+            call,
+        )
+    }
+
+    /// Splits a logical path into the root it is joined to and the rest.
+    fn split<'a>(&self, path: &'a [u8]) -> io::Result<(Option<&Path>, &'a [u8])> {
+        if let Some(rest) = path.strip_prefix(b"file:") {
+            return Ok((None, rest));
+        }
+        refuse_parent(path)?;
+        let slash = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+        let roots = &self.inner.roots;
+        let root = match &path[..slash] {
+            b"proc" => &roots.procfs,
+            b"sys" => &roots.sysfs,
+            b"rootfs" => &roots.rootfs,
+            b"udev" => &roots.udev,
+            _ => return Err(io::Error::from_raw_os_error(EINVAL)),
+        };
+        Ok((Some(root), path.get(slash + 1..).unwrap_or_default()))
+    }
+}
+
+/// Refuses a path that climbs.
+fn refuse_parent(path: &[u8]) -> io::Result<()> {
+    // Two dots in a row are rare, so most paths are not split.
+    if path.windows(2).any(|two| two == b"..")
+        && path.split(|&byte| byte == b'/').any(|component| component == b"..")
+    {
+        return Err(io::Error::from_raw_os_error(EINVAL));
+    }
+    Ok(())
+}
+
+thread_local! {
+    /// Where paths are put together, so that doing so allocates nothing.
+    static PATH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Puts a path together and calls with it. A path with a NUL in it is EINVAL.
+fn with_c_string<T>(
+    build: impl FnOnce(&mut Vec<u8>),
+    call: impl FnOnce(&CStr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut bytes = PATH.take();
+    bytes.clear();
+    build(&mut bytes);
+    bytes.push(0);
+    let outcome = match CStr::from_bytes_with_nul(&bytes) {
+        Ok(path) => call(path),
+        Err(_) => Err(io::Error::from_raw_os_error(EINVAL)),
+    };
+    PATH.set(bytes);
+    outcome
+}
+
+/// What uname(2) says; kept by the collector and filled anew.
+///
+/// Bytes that are not UTF-8 are U+FFFD.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uname {
+    /// The kernel: `Linux`.
+    pub sysname: String,
+    /// The host name.
+    pub nodename: String,
+    /// The kernel's release: `6.18.44`.
+    pub release: String,
+    /// The kernel's build: `#1 SMP PREEMPT_DYNAMIC`.
+    pub version: String,
+    /// The architecture: `x86_64`.
+    pub machine: String,
+    /// The NIS domain: `(none)`.
+    pub domainname: String,
+}
+
+/// Whose namespace a process is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// That of the host's first process.
+    Host,
+    /// Another one.
+    Own,
+    /// The host's could not be read.
+    Unknown,
+}
+
+/// What this process sees of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Whose network interfaces and sockets it sees.
+    pub network: Namespace,
+    /// Whose mounts it sees. A sandboxed service has a mount namespace of its own, too.
+    pub mount: Namespace,
+}
+
+impl View {
+    /// Both at once: the host's only if both are, unknown if one is and the other is not known to
+    /// be another.
+    pub fn overall(self) -> Namespace {
+        match (self.network, self.mount) {
+            (Namespace::Own, _) | (_, Namespace::Own) => Namespace::Own,
+            (Namespace::Host, Namespace::Host) => Namespace::Host,
+            _ => Namespace::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Namespace::Host => "host",
+            Namespace::Own => "container",
+            Namespace::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (network: {}, mounts: {})", self.overall(), self.network, self.mount)
+    }
+}
+
+#[cfg(test)]
+mod tests;

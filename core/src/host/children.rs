@@ -1,0 +1,243 @@
+//! Files of a directory's children that come and go by the thousand, each opened, read and closed.
+
+use std::fmt;
+use std::io;
+
+use super::kept::{Extent, Kept, fill, is_gone, is_keepable};
+use super::listing::Listing;
+use super::{Handle, Host, Opened, system, with_c_string};
+use crate::error::{Error, Result};
+
+/// A directory such as `proc`, whose children are too many and too short-lived for the
+/// descriptors and the memory that a [`super::KeptTree`] spends on each.
+///
+/// At most one descriptor is kept, that of the directory itself; a child's file is opened relative
+/// to it, read whole and closed. Nothing is remembered of a child, so whoever asks finds out
+/// himself whether a name still means the same one: of a process, by its start time.
+///
+/// In the steady state nothing here allocates.
+pub struct Children {
+    host: Host,
+    path: Box<str>,
+    directory: Option<Kept>,
+    buffer: Vec<u8>,
+    /// Where the paths of files are put together.
+    joined: Vec<u8>,
+    /// For what can only be counted by listing it.
+    entries: Listing,
+}
+
+impl Host {
+    /// A handle on a directory of many children. Nothing is opened until the first call.
+    pub fn children(&self, path: impl Into<Box<str>>) -> Children {
+        Children {
+            host: self.clone(),
+            path: path.into(),
+            directory: None,
+            buffer: Vec::new(),
+            joined: Vec::new(),
+            entries: Listing::new(),
+        }
+    }
+
+    /// How large what is below an opened directory says it is; the in-memory make does not say.
+    fn size_in(&self, directory: &Handle, path: &[u8]) -> io::Result<u64> {
+        match directory {
+            Handle::Real(directory) => with_c_string(
+                |bytes| bytes.extend_from_slice(path),
+                |path| system::size_in(directory, path),
+            ),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(_) => Ok(0),
+        }
+    }
+}
+
+impl Children {
+    /// The logical path of the directory.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Lists the directory, sorted by the bytes of the names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] and [`Error::Unreadable`]; the listing is empty then.
+    pub fn list(&mut self, listing: &mut Listing) -> Result<()> {
+        self.try_list(listing).map_err(|error| Error::from_io(&self.path, error))
+    }
+
+    fn try_list(&mut self, listing: &mut Listing) -> io::Result<()> {
+        if let Some(directory) = &self.directory {
+            match self.host.list_opened(&directory.handle, listing) {
+                Ok(()) if !listing.is_empty() => return Ok(()),
+                Err(error) if !is_gone(&error) => return Err(error),
+                // What was unmounted or removed lists as empty; perhaps there is a new one.
+                _ => self.directory = None,
+            }
+        }
+        listing.clear();
+        let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
+        let listed = self.host.list_opened(&handle, listing);
+        if listed.is_ok() && is_keepable(&self.path) {
+            self.directory = Kept::seat(&self.host, handle).ok();
+        }
+        listed
+    }
+
+    /// The content of a child's file, which the kernel makes as one record: `stat`, `status`, `io`,
+    /// `limits` or `cgroup` of a process.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) and pread(2) say: ENOENT or ESRCH for a child that has gone since it was listed.
+    pub fn read(&mut self, child: &[u8], file: &str) -> io::Result<&[u8]> {
+        let handle = self.open(child, file, Opened::File)?;
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(4096);
+        }
+        fill(&self.host, &handle, Extent::Whole, &mut self.buffer)?;
+        Ok(&self.buffer)
+    }
+
+    /// At most the first `most` bytes of a child's file, for one whose length others decide, such
+    /// as the `cmdline` of a process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Children::read`].
+    pub fn read_start(&mut self, child: &[u8], file: &str, most: usize) -> io::Result<&[u8]> {
+        let handle = self.open(child, file, Opened::File)?;
+        self.buffer.clear();
+        self.buffer.reserve(most);
+        while self.buffer.len() < most {
+            let offset = self.buffer.len() as u64;
+            if self.host.read_at(&handle, &mut self.buffer, offset)? == 0 {
+                break;
+            }
+        }
+        self.buffer.truncate(most);
+        Ok(&self.buffer)
+    }
+
+    /// How many descriptors a process has open, for a child of `proc`.
+    ///
+    /// Since Linux 6.2 the size of `proc/PID/fd` says so, to everybody who may see the process; an
+    /// older kernel says 0, and then the directory is listed, which takes the right to trace the
+    /// process (proc_pid_fd(5)).
+    ///
+    /// # Errors
+    ///
+    /// What stat(2), open(2) and getdents(2) say.
+    pub fn descriptors(&mut self, child: &[u8]) -> io::Result<u64> {
+        if let Some(Kept { handle, .. }) = &self.directory {
+            join(&mut self.joined, &[child, b"fd"]);
+            match self.host.size_in(handle, &self.joined)? {
+                0 => {}
+                size => return Ok(size),
+            }
+        }
+        let handle = self.open(child, "fd", Opened::Directory)?;
+        self.host.list_opened(&handle, &mut self.entries)?;
+        Ok(self.entries.len() as u64)
+    }
+
+    fn open(&mut self, child: &[u8], file: &str, opened: Opened) -> io::Result<Handle> {
+        match &self.directory {
+            Some(directory) => {
+                join(&mut self.joined, &[child, file.as_bytes()]);
+                self.host.open_in(&directory.handle, &self.joined, opened)
+            }
+            None => {
+                join(&mut self.joined, &[self.path.as_bytes(), child, file.as_bytes()]);
+                self.host.open(&self.joined, opened)
+            }
+        }
+    }
+}
+
+/// Puts a path together.
+fn join(path: &mut Vec<u8>, parts: &[&[u8]]) {
+    path.clear();
+    for part in parts {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(part);
+    }
+}
+
+impl fmt::Debug for Children {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.directory.is_some();
+        f.debug_struct("Children").field("path", &self.path).field("kept", &kept).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{MemoryHost, Roots};
+
+    fn two_processes() -> MemoryHost {
+        MemoryHost::from_files(&[
+            ("proc/1/stat", "1 (init) S\n"),
+            ("proc/1/cmdline", "/sbin/init\0splash\0"),
+            ("proc/1/fd/0", ""),
+            ("proc/1/fd/1", ""),
+            ("proc/27/stat", "27 (cron) S\n"),
+        ])
+    }
+
+    #[test]
+    fn lists_and_reads() {
+        let memory = two_processes();
+        let mut children = memory.host().children("proc");
+        // Before the first listing, by whole paths.
+        assert_eq!(children.read(b"27", "stat").unwrap(), b"27 (cron) S\n");
+        let mut listing = Listing::new();
+        for _ in 0..2 {
+            children.list(&mut listing).unwrap();
+            let names: Vec<&[u8]> = listing.iter().map(|entry| entry.name).collect();
+            assert_eq!(names, [&b"1"[..], b"27"]);
+            assert_eq!(children.read(b"1", "stat").unwrap(), b"1 (init) S\n");
+            assert_eq!(children.descriptors(b"1").unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn reads_no_more_than_the_start() {
+        let mut children = two_processes().host().children("proc");
+        assert_eq!(children.read_start(b"1", "cmdline", 4).unwrap(), b"/sbi");
+        assert_eq!(children.read_start(b"1", "cmdline", 400).unwrap(), b"/sbin/init\0splash\0");
+    }
+
+    #[test]
+    fn what_has_gone_is_an_error_and_not_remembered() {
+        let memory = two_processes();
+        let mut children = memory.host().children("proc");
+        children.list(&mut Listing::new()).unwrap();
+        assert_eq!(children.read(b"28", "stat").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(children.descriptors(b"28").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(children.read(b"27", "stat").unwrap(), b"27 (cron) S\n");
+        assert!(children.read(b"..", "stat").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn reads_this_process() {
+        let mut children = Host::new(Roots::default()).children("proc");
+        let mut listing = Listing::new();
+        children.list(&mut listing).unwrap();
+        let own = std::process::id().to_string();
+        assert!(listing.find(own.as_bytes()).is_some());
+        let stat = children.read(own.as_bytes(), "stat").unwrap();
+        assert!(stat.starts_with(own.as_bytes()) && stat.ends_with(b"\n"));
+        // Other tests open and close files meanwhile; three standard ones are always there.
+        assert!(children.descriptors(own.as_bytes()).unwrap() > 2);
+        // The other way of counting agrees that there are some.
+        children.directory = None;
+        assert!(children.descriptors(own.as_bytes()).unwrap() > 2);
+    }
+}

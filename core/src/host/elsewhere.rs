@@ -1,0 +1,61 @@
+//! The bottom of the real host on systems other than Linux: nothing is there.
+
+use std::ffi::CStr;
+use std::io;
+
+use super::listing::Listing;
+use super::statfs::{Space, StatfsError};
+use super::{Opened, Uname};
+
+/// There is never one.
+pub(super) enum Descriptor {}
+
+fn absent<T>() -> io::Result<T> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+pub(super) fn open(_: Option<&Descriptor>, _: &CStr, _: Opened) -> io::Result<Descriptor> {
+    absent()
+}
+
+pub(super) fn is_kernel_made(descriptor: &Descriptor) -> bool {
+    match *descriptor {}
+}
+
+pub(super) fn read_at(descriptor: &Descriptor, _: &mut Vec<u8>, _: u64) -> io::Result<usize> {
+    match *descriptor {}
+}
+
+pub(super) fn list(descriptor: &Descriptor, _: &mut Listing) -> io::Result<()> {
+    match *descriptor {}
+}
+
+pub(super) fn read_link(_: Option<&Descriptor>, _: &CStr, _: &mut Vec<u8>) -> io::Result<()> {
+    absent()
+}
+
+pub(super) fn size_in(directory: &Descriptor, _: &CStr) -> io::Result<u64> {
+    match *directory {}
+}
+
+pub(super) fn modified(_: &CStr) -> io::Result<f64> {
+    absent()
+}
+
+pub(super) fn space(_: &CStr) -> Result<Space, StatfsError> {
+    Err(StatfsError::Failed(2))
+}
+
+pub(super) fn uname(_: &mut Uname) {}
+
+pub(super) fn ticks_per_second() -> u64 {
+    100
+}
+
+pub(super) fn page_size() -> usize {
+    4096
+}
+
+pub(super) fn descriptor_limit() -> Option<u64> {
+    None
+}

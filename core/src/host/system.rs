@@ -1,0 +1,177 @@
+//! The bottom of the real host on Linux: one function a system call, and nothing kept.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom};
+use rustix::io::Errno;
+
+use super::listing::{Kind, Listing};
+use super::statfs::{Space, StatfsError};
+use super::{Opened, Uname};
+
+/// `SYSFS_MAGIC` of linux/magic.h.
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+/// `ST_RDONLY` of statfs(2).
+const READ_ONLY: u64 = 1;
+
+/// What an opened file is held by.
+pub(super) type Descriptor = OwnedFd;
+
+pub(super) fn open(
+    directory: Option<&Descriptor>,
+    path: &CStr,
+    opened: Opened,
+) -> io::Result<Descriptor> {
+    // Without NONBLOCK a FIFO that somebody put into the textfile directory would hold us up for
+    // ever; on regular files, procfs and sysfs it has no effect.
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    if opened == Opened::Directory {
+        flags |= OFlags::DIRECTORY;
+    }
+    Ok(loop {
+        let descriptor = match directory {
+            Some(directory) => rustix::fs::openat(directory, path, flags, Mode::empty()),
+            None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+        };
+        match descriptor {
+            Err(Errno::INTR) => {}
+            descriptor => break descriptor?,
+        }
+    })
+}
+
+/// Whether the file is the kernel's own, on procfs or sysfs.
+pub(super) fn is_kernel_made(descriptor: &Descriptor) -> bool {
+    rustix::fs::fstatfs(descriptor).is_ok_and(|status| {
+        let magic = u64::from(status.f_type as u32);
+        magic == u64::from(PROC_SUPER_MAGIC as u32) || magic == SYSFS_MAGIC
+    })
+}
+
+/// Appends to the buffer's spare room what pread(2) gives at that offset.
+pub(super) fn read_at(
+    descriptor: &Descriptor,
+    buffer: &mut Vec<u8>,
+    offset: u64,
+) -> io::Result<usize> {
+    loop {
+        match rustix::io::pread(descriptor, rustix::buffer::spare_capacity(buffer), offset) {
+            Err(Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
+}
+
+/// Lists an opened directory from its beginning.
+pub(super) fn list(descriptor: &Descriptor, listing: &mut Listing) -> io::Result<()> {
+    rustix::fs::seek(descriptor, SeekFrom::Start(0))?;
+    let mut records = std::mem::take(&mut listing.records);
+    records.reserve(8192);
+    let mut directory = RawDir::new(descriptor, records.spare_capacity_mut());
+    let listed = loop {
+        match directory.next() {
+            None => break Ok(()),
+            Some(Err(Errno::INTR)) => {}
+            Some(Err(error)) => break Err(error.into()),
+            Some(Ok(entry)) => {
+                let kind = match entry.file_type() {
+                    FileType::Directory => Kind::Directory,
+                    FileType::RegularFile => Kind::File,
+                    FileType::Symlink => Kind::Link,
+                    _ => Kind::Unknown,
+                };
+                listing.push(entry.file_name().to_bytes(), entry.ino(), kind);
+            }
+        }
+    };
+    listing.records = records;
+    listed
+}
+
+pub(super) fn read_link(
+    directory: Option<&Descriptor>,
+    path: &CStr,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    buffer.clear();
+    loop {
+        buffer.reserve(256);
+        let room = buffer.capacity();
+        let spare = rustix::buffer::spare_capacity(buffer);
+        let length = match directory {
+            Some(directory) => rustix::fs::readlinkat_raw(directory, path, spare)?,
+            None => rustix::fs::readlinkat_raw(CWD, path, spare)?,
+        };
+        if length < room {
+            return Ok(());
+        }
+        // A target as long as the room may have been cut.
+        buffer.clear();
+        buffer.reserve(room * 2);
+    }
+}
+
+/// How large what is below an opened directory says it is.
+pub(super) fn size_in(directory: &Descriptor, path: &CStr) -> io::Result<u64> {
+    let status = rustix::fs::statat(directory, path, AtFlags::empty())?;
+    Ok(u64::try_from(status.st_size).unwrap_or(0))
+}
+
+/// The time of the last change of content, in seconds since the epoch.
+pub(super) fn modified(path: &CStr) -> io::Result<f64> {
+    let status = rustix::fs::stat(path)?;
+    Ok(status.st_mtime as f64 + status.st_mtime_nsec as f64 / 1e9)
+}
+
+pub(super) fn space(path: &CStr) -> Result<Space, StatfsError> {
+    let status = loop {
+        match rustix::fs::statfs(path) {
+            Err(Errno::INTR) => {}
+            status => break status,
+        }
+    };
+    // The widths of these fields differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    match status {
+        Ok(status) => Ok(Space {
+            block_size: status.f_bsize as u64,
+            blocks: status.f_blocks as u64,
+            blocks_free: status.f_bfree as u64,
+            blocks_available: status.f_bavail as u64,
+            files: status.f_files as u64,
+            files_free: status.f_ffree as u64,
+            read_only: status.f_flags as u64 & READ_ONLY != 0,
+        }),
+        Err(error) => Err(StatfsError::Failed(error.raw_os_error())),
+    }
+}
+
+pub(super) fn uname(into: &mut Uname) {
+    let uname = rustix::system::uname();
+    for (field, text) in [
+        (&mut into.sysname, uname.sysname()),
+        (&mut into.nodename, uname.nodename()),
+        (&mut into.release, uname.release()),
+        (&mut into.version, uname.version()),
+        (&mut into.machine, uname.machine()),
+        (&mut into.domainname, uname.domainname()),
+    ] {
+        field.clear();
+        field.push_str(&text.to_string_lossy());
+    }
+}
+
+pub(super) fn ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}
+
+pub(super) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// How many descriptors the process may have open, `None` without a limit.
+pub(super) fn descriptor_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}

@@ -1,0 +1,521 @@
+//! The same handles on both makes: what must hold whatever is below.
+
+use super::*;
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of its own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vitald-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A host all of whose roots are below.
+    fn host(&self) -> Host {
+        Host::new(Roots {
+            procfs: self.0.join("proc"),
+            sysfs: self.0.join("sys"),
+            rootfs: self.0.join("rootfs"),
+            udev: self.0.join("udev"),
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn real() -> Host {
+    Host::new(Roots::default())
+}
+
+fn names(tree: &KeptTree) -> Vec<String> {
+    (0..tree.len()).map(|child| String::from_utf8_lossy(tree.name(child)).into_owned()).collect()
+}
+
+#[test]
+fn a_file_that_comes_late_is_read_without_a_reload() {
+    let memory = MemoryHost::new();
+    let mut file = memory.host().keep("proc/mdstat");
+    assert!(matches!(file.read(), Err(Error::Absent { path }) if &*path == "proc/mdstat"));
+    assert_eq!(file.optional().unwrap(), None);
+    memory.write("proc/mdstat", "Personalities :\n");
+    assert_eq!(file.read().unwrap(), b"Personalities :\n");
+    memory.remove("proc/mdstat");
+    assert!(matches!(file.read(), Err(Error::Absent { .. })));
+    memory.write("proc/mdstat", "anew");
+    assert_eq!(file.optional().unwrap(), Some(&b"anew"[..]));
+
+    let scratch = Scratch::new();
+    let mut file = scratch.host().keep("proc/mdstat");
+    assert!(matches!(file.read(), Err(Error::Absent { .. })));
+    scratch.write("proc/mdstat", "one");
+    assert_eq!(file.read().unwrap(), b"one");
+    // A replaced file on an ordinary file system is another one, not the descriptor's.
+    fs::remove_file(scratch.0.join("proc/mdstat")).unwrap();
+    scratch.write("proc/mdstat", "two");
+    assert_eq!(file.read().unwrap(), b"two");
+}
+
+#[test]
+fn a_device_that_has_gone_is_looked_for_once_more() {
+    let memory = MemoryHost::from_files(&[("sys/class/x/value", "old")]);
+    let mut file = memory.host().keep_whole("sys/class/x/value");
+    assert_eq!(file.read().unwrap(), b"old");
+    memory.remove("sys/class/x");
+    memory.write("sys/class/x/value", "new");
+    assert_eq!(file.read().unwrap(), b"new");
+}
+
+#[test]
+fn failures_are_of_one_read() {
+    let memory = MemoryHost::from_files(&[("sys/a", "1")]);
+    let mut file = memory.host().keep_whole("sys/a");
+    for (errno, absent) in [(22, false), (13, false), (5, false), (19, true), (3, true)] {
+        memory.fail("sys/a", errno);
+        match file.read() {
+            Err(Error::Absent { .. }) => assert!(absent, "{errno}"),
+            Err(Error::Unreadable { source, .. }) => {
+                assert_eq!(source.raw_os_error(), Some(errno));
+                assert!(!absent, "{errno}");
+            }
+            other => panic!("{errno}: {other:?}"),
+        }
+        assert!(file.try_read().is_err());
+        memory.write("sys/a", "2");
+        assert_eq!(file.read().unwrap(), b"2");
+    }
+}
+
+#[test]
+fn files_of_every_size_are_read_to_their_end() {
+    let memory = MemoryHost::new();
+    let scratch = Scratch::new();
+    let hosts = [memory.host(), scratch.host()];
+    for size in [0, 1, 511, 512, 513, 2047, 2048, 4095, 4096, 4097, 8192, 100_000] {
+        let text: String = ('a'..='z').cycle().take(size).collect();
+        for path in ["proc/file", "sys/file"] {
+            memory.write(path, &text);
+            scratch.write(path, &text);
+            for host in &hosts {
+                for mut file in [
+                    host.keep(path),
+                    host.keep_whole(path),
+                    // On a regular file a short read is the end, so any record is short enough.
+                    host.keep_short_records(path),
+                ] {
+                    assert!(file.read().unwrap() == text.as_bytes(), "{path} of {size}");
+                    assert!(file.read().unwrap() == text.as_bytes(), "{path} of {size}, again");
+                }
+                let mut buffer = Vec::new();
+                assert_eq!(host.read(path, &mut buffer).unwrap(), text.as_bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_costs_a_read_only_where_it_must() {
+    let memory = MemoryHost::from_files(&[("proc/short", "text"), ("proc/full", "text")]);
+    memory.write("proc/page", "x".repeat(3000));
+    let host = memory.host();
+    let reads = |mut file: KeptFile| {
+        file.read().unwrap();
+        let before = memory.reads();
+        file.read().unwrap();
+        memory.reads() - before
+    };
+    assert_eq!(reads(host.keep("proc/short")), 2);
+    assert_eq!(reads(host.keep_short_records("proc/short")), 1);
+    assert_eq!(reads(host.keep_whole("proc/short")), 1);
+    assert_eq!(reads(host.keep_short_records("proc/page")), 2);
+    assert_eq!(reads(host.keep_whole("proc/page")), 1);
+}
+
+#[test]
+fn paths_that_climb_are_refused() {
+    let scratch = Scratch::new();
+    scratch.write("secret", "s");
+    scratch.write("proc/a..b", "kept");
+    let mut buffer = Vec::new();
+    for host in [scratch.host(), MemoryHost::from_files(&[("proc/a..b", "kept")]).host()] {
+        for path in ["proc/../secret", "proc/..", "sys/x/../../secret", "etc/passwd", "", "proc\0"]
+        {
+            let read = host.read(path, &mut buffer);
+            assert!(
+                matches!(&read, Err(Error::Unreadable { source, .. }) if source.raw_os_error() == Some(22)),
+                "{path}: {read:?}"
+            );
+        }
+        assert_eq!(host.read("proc/a..b", &mut buffer).unwrap(), b"kept");
+    }
+}
+
+#[test]
+fn a_user_names_files_beside_the_roots() {
+    let scratch = Scratch::new();
+    scratch.write("textfile/a.prom", "a 1\n");
+    let path = format!("file:{}/textfile", scratch.0.display());
+    let host = scratch.host();
+    let (mut listing, mut buffer) = (Listing::new(), Vec::new());
+    host.list(&path, &mut listing).unwrap();
+    assert_eq!(listing.iter().map(|entry| entry.name).collect::<Vec<_>>(), [b"a.prom"]);
+    let path = format!("{path}/a.prom");
+    assert_eq!(host.read(&path, &mut buffer).unwrap(), b"a 1\n");
+    let age = host.now().as_secs_f64() - host.modified(&path).unwrap();
+    assert!((-1.0..60.0).contains(&age), "{age}");
+    assert!(matches!(host.modified("file:/no such file"), Err(Error::Absent { .. })));
+
+    let memory = MemoryHost::from_files(&[("file:/var/lib/x.prom", "x 1\n")]);
+    memory.set_modified("file:/var/lib/x.prom", 1.5);
+    let host = memory.host();
+    assert_eq!(host.read("file:/var/lib/x.prom", &mut buffer).unwrap(), b"x 1\n");
+    assert_eq!(host.modified("file:/var/lib/x.prom").unwrap(), 1.5);
+    host.list("file:/var/lib", &mut listing).unwrap();
+    assert_eq!(listing.len(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fifo_does_not_hold_us_up() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("x.prom");
+    let made = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    );
+    made.unwrap();
+    let path = format!("file:{}", path.display());
+    let read = real().try_read(&path, &mut Vec::new()).map(<[u8]>::len);
+    // ESPIPE: a source is read at an offset, and a FIFO has none.
+    assert_eq!(read.unwrap_err().raw_os_error(), Some(29));
+}
+
+#[test]
+fn listings_are_sorted_and_say_what_is_what() {
+    let scratch = Scratch::new();
+    scratch.write("sys/d/b", "");
+    scratch.write("sys/d/a/x", "");
+    let memory = MemoryHost::from_files(&[("sys/d/b", ""), ("sys/d/a/x", "")]);
+    memory.link("sys/d/c", "a");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("a", scratch.0.join("sys/d/c")).unwrap();
+    let mut listing = Listing::new();
+    for host in [scratch.host(), memory.host()] {
+        host.list("sys/d", &mut listing).unwrap();
+        let entries: Vec<_> = listing.iter().map(|entry| (entry.name, entry.kind)).collect();
+        let expected =
+            [(&b"a"[..], Kind::Directory), (&b"b"[..], Kind::File), (&b"c"[..], Kind::Link)];
+        assert_eq!(entries, expected);
+        assert_eq!(listing.find(b"b").map(|entry| entry.kind), Some(Kind::File));
+        assert_eq!(listing.find(b"bb"), None);
+        let mut buffer = Vec::new();
+        assert_eq!(host.read_link("sys/d/c", &mut buffer).unwrap(), b"a");
+        assert!(host.read_link("sys/d/b", &mut buffer).is_err());
+        assert!(host.read("sys/d/c/x", &mut buffer).is_ok());
+        assert!(matches!(host.list("sys/none", &mut listing), Err(Error::Absent { .. })));
+        assert!(listing.is_empty());
+        assert!(matches!(host.list("sys/d/b", &mut listing), Err(Error::Absent { .. })));
+    }
+}
+
+#[test]
+fn a_renamed_child_answers_under_its_new_name_only() {
+    let memory = MemoryHost::from_files(&[
+        ("sys/class/net/eth0/mtu", "1500"),
+        ("sys/class/net/eth1/mtu", "9000"),
+        ("sys/class/net/bonding_masters", ""),
+    ]);
+    let mut tree = memory.host().keep_tree("sys/class/net", &["mtu"]);
+    tree.refresh().unwrap();
+    assert_eq!(names(&tree), ["eth0", "eth1"]);
+    assert_eq!(tree.read(0, 0).unwrap(), b"1500");
+    assert_eq!(tree.read(1, 0).unwrap(), b"9000");
+    memory.rename("sys/class/net/eth0", "sys/class/net/spare");
+    memory.rename("sys/class/net/eth1", "sys/class/net/eth0");
+    memory.rename("sys/class/net/spare", "sys/class/net/eth1");
+    tree.refresh().unwrap();
+    assert_eq!(names(&tree), ["eth0", "eth1"]);
+    assert_eq!(tree.read(0, 0).unwrap(), b"9000");
+    assert_eq!(tree.read(1, 0).unwrap(), b"1500");
+}
+
+#[test]
+fn children_come_and_go() {
+    let memory = MemoryHost::from_files(&[("sys/c/b/v", "b"), ("sys/c/d/v", "d")]);
+    let mut tree = memory.host().keep_tree("sys/c", &["v"]);
+    tree.refresh().unwrap();
+    assert_eq!(tree.read(1, 0).unwrap(), b"d");
+    for (path, expected) in [("a", "abd"), ("c", "abcd"), ("e", "abcde")] {
+        memory.write(&format!("sys/c/{path}/v"), path);
+        tree.refresh().unwrap();
+        assert_eq!(names(&tree).concat(), expected);
+    }
+    for (path, expected) in [("c", "abde"), ("a", "bde"), ("e", "bd"), ("b", "d"), ("d", "")] {
+        memory.remove(&format!("sys/c/{path}"));
+        tree.refresh().unwrap();
+        assert_eq!(names(&tree).concat(), expected);
+        for child in 0..tree.len() {
+            let name = tree.name(child).to_vec();
+            assert_eq!(tree.read(child, 0).unwrap(), name);
+        }
+    }
+    // The directory itself goes and comes back, as that of a module does.
+    memory.remove("sys/c");
+    assert!(matches!(tree.refresh(), Err(Error::Absent { path }) if &*path == "sys/c"));
+    memory.write("sys/c/z/v", "z");
+    tree.refresh().unwrap();
+    assert_eq!(names(&tree), ["z"]);
+    // A child that goes between listing and reading is absent.
+    memory.remove("sys/c/z");
+    let error = tree.read(0, 0).unwrap_err();
+    assert_eq!(error.to_string(), "sys/c/z/v: not on this host");
+}
+
+#[test]
+fn only_some_names_become_children() {
+    let memory = MemoryHost::from_files(&[
+        ("sys/cpu/cpu0/online", "1"),
+        ("sys/cpu/cpufreq/x", ""),
+        ("sys/cpu/online", "0"),
+    ]);
+    let mut tree = memory.host().keep_tree("sys/cpu", &["online"]).only(|name| {
+        name.strip_prefix(b"cpu").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+    });
+    tree.refresh().unwrap();
+    assert_eq!(names(&tree), ["cpu0"]);
+}
+
+#[test]
+fn an_absence_is_remembered_for_plain_attributes_only() {
+    let memory = MemoryHost::from_files(&[("sys/c/a/there", "1")]);
+    let mut tree = memory.host().keep_tree("sys/c", &["there", "none", "below/none"]);
+    tree.refresh().unwrap();
+    assert_eq!(tree.optional(0, 0).unwrap(), Some(&b"1"[..]));
+    assert_eq!(tree.optional(0, 1).unwrap(), None);
+    assert_eq!(tree.optional(0, 2).unwrap(), None);
+    memory.write("sys/c/a/none", "late");
+    memory.write("sys/c/a/below/none", "driver");
+    tree.refresh().unwrap();
+    assert_eq!(tree.optional(0, 1).unwrap(), None);
+    assert_eq!(tree.optional(0, 2).unwrap(), Some(&b"driver"[..]));
+    // A new child of the same name has a life of its own.
+    memory.remove("sys/c/a");
+    memory.write("sys/c/a/none", "anew");
+    tree.refresh().unwrap();
+    assert_eq!(tree.optional(0, 1).unwrap(), Some(&b"anew"[..]));
+    // EINVAL is not an absence, and not remembered.
+    memory.fail("sys/c/a/none", 22);
+    assert!(matches!(tree.read(0, 1), Err(Error::Unreadable { .. })));
+    memory.write("sys/c/a/none", "up");
+    assert_eq!(tree.read(0, 1).unwrap(), b"up");
+}
+
+#[test]
+fn attributes_can_be_found_by_listing_a_child() {
+    let files = [("sys/hwmon/h0/temp1_input", "42"), ("sys/hwmon/h0/device/model", "x")];
+    let memory = MemoryHost::from_files(&files);
+    let scratch = Scratch::new();
+    files.iter().for_each(|(path, content)| scratch.write(path, content));
+    for host in [memory.host(), scratch.host()] {
+        let mut tree = host.keep_tree("sys/hwmon", &["name"]);
+        tree.refresh().unwrap();
+        let mut listing = Listing::new();
+        tree.list(0, "", &mut listing).unwrap();
+        assert!(listing.find(b"temp1_input").is_some());
+        tree.list(0, "device", &mut listing).unwrap();
+        assert_eq!(listing.len(), 1);
+        assert!(matches!(tree.list(0, "none", &mut listing), Err(Error::Absent { .. })));
+        assert_eq!(tree.optional(0, 0).unwrap(), None);
+        let input = tree.attribute("temp1_input");
+        assert_eq!((input, tree.attribute("temp1_input")), (1, 1));
+        assert_eq!(tree.read(0, input).unwrap(), b"42");
+        let climbing = tree.attribute("../h0/temp1_input");
+        assert!(matches!(tree.read(0, climbing), Err(Error::Unreadable { .. })));
+        let malformed =
+            tree.parse(0, input, |_| Err::<(), _>(crate::error::Malformed::new(1, "x")));
+        assert_eq!(
+            malformed.unwrap_err().to_string(),
+            "sys/hwmon/h0/temp1_input: byte 1: expected x"
+        );
+    }
+}
+
+#[test]
+fn linked_children_are_followed() {
+    let memory = MemoryHost::from_files(&[("sys/devices/pci/net/eth0/mtu", "1500")]);
+    memory.make_directory("sys/class/net");
+    memory.link("sys/class/net/eth0", "../../devices/pci/net/eth0");
+    let mut tree = memory.host().keep_tree("sys/class/net", &["mtu"]);
+    tree.refresh().unwrap();
+    assert_eq!(tree.read(0, 0).unwrap(), b"1500");
+    let mut buffer = Vec::new();
+    assert_eq!(tree.read_link(0, "", &mut buffer).unwrap(), b"../../devices/pci/net/eth0");
+    memory.link("sys/loop", "loop");
+    let error = memory.host().try_read("sys/loop", &mut buffer).map(<[u8]>::len).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(40));
+}
+
+#[test]
+fn the_memory_host_tells_what_it_was_told() {
+    let memory = MemoryHost::from_files(&[("proc/b", "2"), ("proc/a", "1")]);
+    let host = memory.host();
+    assert_eq!(memory.files(), ["proc/a", "proc/b"]);
+    assert_eq!(memory.content("proc/a"), Some(b"1".to_vec()));
+    memory.set_now(Duration::from_millis(1500));
+    assert_eq!(host.now(), Duration::from_millis(1500));
+    let mut uname = Uname::default();
+    host.uname(&mut uname);
+    assert_eq!(uname.sysname, "Linux");
+    let mut queue = StatfsQueue::new();
+    memory.set_space("/", Ok(Space { blocks: 7, ..Space::default() }));
+    memory.set_space("/nfs", Err(StatfsError::Stuck));
+    for mount in ["/", "/nfs", "/other"] {
+        queue.push(mount.as_bytes(), b"", true);
+    }
+    host.statfs_each(&mut queue, Duration::from_secs(1), Duration::MAX);
+    assert_eq!(queue.answer(0).unwrap().blocks, 7);
+    assert_eq!(queue.answer(1), Err(StatfsError::Stuck));
+    assert_eq!(queue.answer(2), Err(StatfsError::Failed(2)));
+    assert_eq!(host.zone().at(0), ("UTC", 0));
+    assert_eq!(host.view().overall(), Namespace::Unknown);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_host_has_interfaces() {
+    let memory = MemoryHost::new();
+    let host = memory.host();
+    assert!(matches!(host.links(&mut |_| ()), Err(Error::Absent { .. })));
+    memory.set_links(vec![Link { index: 1, name: b"lo", ..Link::default() }]);
+    let mut seen = Vec::new();
+    host.links(&mut |link| seen.push((link.index, link.name.to_vec()))).unwrap();
+    assert_eq!(seen, [(1, b"lo".to_vec())]);
+}
+
+#[test]
+fn the_view_compares_with_process_1() {
+    let memory = MemoryHost::new();
+    let view = |network: &str, mount: &str, pid: &str| {
+        memory.link("proc/1/ns/net", "net:[1]");
+        memory.link("proc/1/ns/mnt", "mnt:[2]");
+        memory.link("proc/1/ns/pid", pid);
+        memory.link("file:/proc/self/ns/net", network);
+        memory.link("file:/proc/self/ns/mnt", mount);
+        let seen = memory.host().view();
+        memory.remove("proc/1");
+        memory.remove("file:/proc/self");
+        seen
+    };
+    let initial = "pid:[4026531836]";
+    assert_eq!(view("net:[1]", "mnt:[2]", initial).overall(), Namespace::Host);
+    assert_eq!(view("net:[9]", "mnt:[2]", initial).network, Namespace::Own);
+    let sandbox = view("net:[1]", "mnt:[9]", initial);
+    assert_eq!(sandbox.to_string(), "container (network: host, mounts: container)");
+    assert_eq!(view("net:[1]", "mnt:[2]", "pid:[7]").overall(), Namespace::Own);
+}
+
+#[cfg(target_os = "linux")]
+mod live {
+    use super::*;
+
+    fn open_descriptors(of: &str) -> usize {
+        let entries = fs::read_dir("/proc/self/fd").unwrap();
+        let targets = entries.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.as_os_str().to_string_lossy().contains(of)).count()
+    }
+
+    #[test]
+    fn kernel_files_are_kept_open_and_others_are_not() {
+        let host = real();
+        let mut version = host.keep_whole("proc/version");
+        assert!(version.read().unwrap().starts_with(b"Linux version"));
+        assert_eq!(open_descriptors("/proc/version"), 1);
+        assert!(version.read().unwrap().starts_with(b"Linux version"));
+        assert_eq!(open_descriptors("/proc/version"), 1);
+        drop(version);
+        assert_eq!(open_descriptors("/proc/version"), 0);
+        // The same file by way of rootfs would hold up an unmount, were it another one.
+        let mut version = host.keep("rootfs/proc/version");
+        assert!(version.read().is_ok());
+        assert_eq!(open_descriptors("/proc/version"), 0);
+    }
+
+    #[test]
+    fn each_way_of_reading_gives_the_same() {
+        let host = real();
+        let mut buffer = Vec::new();
+        for path in ["proc/cpuinfo", "proc/filesystems", "proc/kallsyms", "proc/devices"] {
+            let Ok(expected) = fs::read(format!("/{path}")) else { continue };
+            if expected.len() > 60 << 20 {
+                continue;
+            }
+            let same = |read: &[u8]| read.len() == expected.len();
+            assert!(same(host.keep(path).read().unwrap()), "{path}");
+            assert!(same(host.keep_short_records(path).read().unwrap()), "{path}");
+            assert!(same(host.read(path, &mut buffer).unwrap()), "{path}");
+        }
+        for path in ["proc/stat", "proc/meminfo", "proc/sys/kernel/osrelease", "proc/net/netstat"] {
+            let lines = |text: &[u8]| text.iter().filter(|&&byte| byte == b'\n').count();
+            let expected = lines(&fs::read(format!("/{path}")).unwrap());
+            assert_eq!(lines(host.keep_whole(path).read().unwrap()), expected, "{path}");
+            assert_eq!(lines(host.keep(path).read().unwrap()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn interfaces_are_linked_children() {
+        let mut tree = real().keep_tree("sys/class/net", &["ifindex", "no_such_attribute"]);
+        for _ in 0..3 {
+            tree.refresh().unwrap();
+            let lo = names(&tree).iter().position(|name| name == "lo").unwrap();
+            let parse = |text: &[u8]| {
+                text.ends_with(b"\n").then_some(()).ok_or(crate::error::Malformed::new(0, "line"))
+            };
+            tree.parse(lo, 0, parse).unwrap();
+            assert_eq!(tree.optional(lo, 1).unwrap(), None);
+            assert!(tree.children_are_kept());
+        }
+    }
+
+    #[test]
+    fn a_process_that_has_gone_is_absent() {
+        let mut child =
+            std::process::Command::new("/bin/sleep").arg("60").spawn().expect("sleep starts");
+        let mut stat = real().keep_whole(format!("proc/{}/stat", child.id()));
+        assert!(stat.read().is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(matches!(stat.read(), Err(Error::Absent { .. })));
+    }
+
+    #[test]
+    fn the_kernel_says_who_it_is() {
+        let mut uname = Uname::default();
+        real().uname(&mut uname);
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert_eq!((uname.sysname.as_str(), uname.release.as_str()), ("Linux", release.trim_end()));
+        assert!(real().page_size().is_power_of_two());
+        assert!(real().ticks_per_second() > 0.0);
+        assert!(real().now() > Duration::from_secs(1_700_000_000));
+        real().zone();
+        real().view();
+    }
+}

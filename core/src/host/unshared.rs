@@ -1,0 +1,57 @@
+//! The one place of this crate where unsafe calls are made.
+//!
+//! A thread that hangs in the kernel outlives SIGKILL, and with it the descriptor table it shares
+//! with the other threads: the successor of a killed daemon then finds the port in use. So a
+//! thread that may hang takes a table of its own first and empties it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::thread::UnshareFlags;
+
+/// Below are standard input, output and error, which a panic writes to.
+const FIRST: RawFd = 3;
+
+/// What is tried without a list of what is open: a limit can be a thousand million.
+const MOST: u64 = 65_536;
+
+/// Gives the calling thread a descriptor table of its own (unshare(2), CLONE_FILES) and closes
+/// everything in it but standard input, output and error. The other threads keep what they have.
+///
+/// To be called as the first thing in a new thread that uses no descriptor and no value that holds
+/// one, then or later.
+///
+/// # Errors
+///
+/// What unshare(2) says, such as EPERM in a sandbox; nothing was closed then.
+pub(super) fn forsake_descriptors() -> io::Result<()> {
+    // SAFETY: the thread must never use a descriptor of another table. This one is new, owns none,
+    // and runs nothing but statfs(2) calls on paths.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
+    for number in numbers() {
+        // SAFETY: nobody else opens or closes anything in this table, and the borrow ends at once.
+        // A number that is not open is only asked about (EBADF).
+        let is_open = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
+        if is_open {
+            // SAFETY: it is open in a table that belongs to this thread alone, where no value owns
+            // it; closing it leaves the other threads' tables as they are.
+            unsafe { rustix::io::close(number) };
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of all open descriptors, and of some that are not.
+fn numbers() -> Vec<RawFd> {
+    match std::fs::read_dir("/proc/thread-self/fd") {
+        Ok(entries) => entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|&descriptor| descriptor >= FIRST)
+            .collect(),
+        Err(_) => {
+            let limit = super::system::descriptor_limit().map_or(MOST, |limit| limit.min(MOST));
+            (FIRST..limit as RawFd).collect()
+        }
+    }
+}
