@@ -1,0 +1,255 @@
+//! Collectors: the trait, the descriptor that everything else is derived from, and the registry.
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::family::{FamilyInfo, FamilyPattern};
+use crate::host::Host;
+use crate::settings::{Mistakes, SettingInfo, Settings, Table};
+use std::any::Any;
+use std::fmt;
+
+/// One source of metrics.
+///
+/// A collector is one file: it declares its families and settings, names what it reads, and pushes
+/// samples. It does not log, keep time, count its errors or know about HTTP.
+pub trait Collector: Send + Sized + 'static {
+    /// The one name: module, cargo feature, `[collectors.NAME]` table, `collector` label.
+    const NAME: &'static str;
+
+    /// One sentence for listings and the manual.
+    const SUMMARY: &'static str;
+
+    /// Whether it runs when nobody says.
+    const ENABLED: bool = true;
+
+    /// Whether a read can block for long (a network file system, a bus): it then has a thread of
+    /// its own.
+    const MAY_BLOCK: bool = false;
+
+    /// The families it may push.
+    const FAMILIES: &'static [FamilyInfo];
+
+    /// The families it may name at run time.
+    const PATTERNS: &'static [FamilyPattern] = &[];
+
+    /// What it reads, for the manual: `proc/diskstats`, `sys/class/net/*/mtu`, `netlink route`.
+    const SOURCES: &'static [&'static str] = &[];
+
+    /// The Linux capabilities it needs, as capabilities(7) names them; most need none.
+    const CAPABILITIES: &'static [&'static str] = &[];
+
+    /// Its settings: a `Settings` made by `settings!`, or `()`.
+    type Settings: Settings;
+
+    /// Makes it from decoded settings. Touches no source and cannot block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`](crate::error::Error::Setting) for a setting that is wrong beside another.
+    fn open(settings: Self::Settings, host: &Host) -> Result<Self>;
+
+    /// Whether it may block with these settings; for a collector that only sometimes does.
+    fn may_block(_settings: &Self::Settings) -> bool {
+        Self::MAY_BLOCK
+    }
+
+    /// Reads the sources and pushes samples. Runs at every collection.
+    ///
+    /// # Errors
+    ///
+    /// What was pushed before an error is kept and shown; the run counts as failed.
+    fn collect(&mut self, batch: &mut Batch) -> Result<()>;
+}
+
+/// A collector that is open, its type erased.
+pub trait Running: Send {
+    /// See [`Collector::collect`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn collect(&mut self, batch: &mut Batch) -> Result<()>;
+}
+
+impl<C: Collector> Running for C {
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        Collector::collect(self, batch)
+    }
+}
+
+/// Decoded settings, not open: can be compared, and opened any number of times.
+pub trait Prepared: Send + Sync {
+    /// Whether another one decoded to the same settings.
+    fn same(&self, other: &dyn Prepared) -> bool;
+
+    /// Opens the collector.
+    ///
+    /// # Errors
+    ///
+    /// See [`Collector::open`].
+    fn open(&self, host: &Host) -> Result<Box<dyn Running>>;
+
+    /// Whether the collector may block with these settings.
+    fn may_block(&self) -> bool;
+
+    /// For `same`.
+    fn as_any(&self) -> &dyn Any;
+}
+
+struct PreparedSettings<C: Collector>(C::Settings);
+
+impl<C: Collector> Prepared for PreparedSettings<C> {
+    fn same(&self, other: &dyn Prepared) -> bool {
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| self.0 == other.0)
+    }
+
+    fn open(&self, host: &Host) -> Result<Box<dyn Running>> {
+        Ok(Box::new(C::open(self.0.clone(), host)?))
+    }
+
+    fn may_block(&self) -> bool {
+        C::may_block(&self.0)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Everything that is known of a collector before it runs; plain data and one function.
+pub struct Descriptor {
+    /// See [`Collector::NAME`].
+    pub name: &'static str,
+    /// See [`Collector::SUMMARY`].
+    pub summary: &'static str,
+    /// See [`Collector::ENABLED`].
+    pub enabled: bool,
+    /// See [`Collector::MAY_BLOCK`].
+    pub may_block: bool,
+    /// See [`Collector::FAMILIES`].
+    pub families: &'static [FamilyInfo],
+    /// See [`Collector::PATTERNS`].
+    pub patterns: &'static [FamilyPattern],
+    /// See [`Collector::SOURCES`].
+    pub sources: &'static [&'static str],
+    /// See [`Collector::CAPABILITIES`].
+    pub capabilities: &'static [&'static str],
+    /// Its own settings; those that every collector has are not among them.
+    pub settings: &'static [SettingInfo],
+    /// Decodes a table of settings, recording every mistake.
+    pub prepare: fn(&Table, &mut Mistakes) -> Option<Box<dyn Prepared>>,
+}
+
+impl Descriptor {
+    /// The descriptor of a collector type.
+    pub const fn of<C: Collector>() -> Self {
+        Descriptor {
+            name: C::NAME,
+            summary: C::SUMMARY,
+            enabled: C::ENABLED,
+            may_block: C::MAY_BLOCK,
+            families: C::FAMILIES,
+            patterns: C::PATTERNS,
+            sources: C::SOURCES,
+            capabilities: C::CAPABILITIES,
+            settings: <C::Settings as Settings>::FIELDS,
+            prepare: |table, mistakes| {
+                let settings = C::Settings::decode(table, mistakes)?;
+                Some(Box::new(PreparedSettings::<C>(settings)))
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Descriptor").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every collector that the linker found. Its order is the linker's: use [`registry`].
+#[linkme::distributed_slice]
+pub static VITALD_COLLECTORS: [Descriptor];
+
+/// Registers a collector: `register_collector!(Diskstats);`.
+#[macro_export]
+macro_rules! register_collector {
+    ($collector:ty) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::collector::VITALD_COLLECTORS)]
+            #[linkme(crate = $crate::linkme)]
+            static DESCRIPTOR: $crate::collector::Descriptor =
+                $crate::collector::Descriptor::of::<$collector>();
+        };
+    };
+}
+
+/// Every registered collector, by name.
+pub fn registry() -> Vec<&'static Descriptor> {
+    let mut all: Vec<&'static Descriptor> = VITALD_COLLECTORS.iter().collect();
+    all.sort_by_key(|descriptor| descriptor.name);
+    all
+}
+
+/// Checks that every collector that was compiled in is in the linked registry, once.
+///
+/// `rolls` are the lists that the crates with collectors promise. A crate that nothing names is
+/// left out by the compiler without a word; reading its roll is what names it.
+///
+/// # Errors
+///
+/// Every missing, unpromised and doubled name.
+pub fn roll_call(rolls: &[&[&'static str]]) -> Result<Vec<&'static Descriptor>, RollCallError> {
+    let linked = registry();
+    let mut error = RollCallError::default();
+    let promised: Vec<&'static str> = rolls.iter().flat_map(|roll| roll.iter().copied()).collect();
+    for (position, name) in promised.iter().enumerate() {
+        if promised[..position].contains(name) {
+            error.promised_twice.push(name);
+        } else if !linked.iter().any(|descriptor| descriptor.name == *name) {
+            error.missing.push(name);
+        }
+    }
+    for same in linked.chunk_by(|a, b| a.name == b.name) {
+        if same.len() > 1 {
+            error.doubled.push(same[0].name);
+        }
+        if !promised.contains(&same[0].name) {
+            error.unpromised.push(same[0].name);
+        }
+    }
+    if error == RollCallError::default() { Ok(linked) } else { Err(error) }
+}
+
+/// Why the roll call failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RollCallError {
+    /// Compiled in, but not registered.
+    pub missing: Vec<&'static str>,
+    /// Registered, but on no roll.
+    pub unpromised: Vec<&'static str>,
+    /// Registered more than once.
+    pub doubled: Vec<&'static str>,
+    /// On the rolls more than once.
+    pub promised_twice: Vec<&'static str>,
+}
+
+impl fmt::Display for RollCallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "the collectors in this binary do not add up: ";
+        for (names, what) in [
+            (&self.missing, "compiled in but not registered (is register_collector! missing?)"),
+            (&self.doubled, "registered more than once (two collectors share a NAME)"),
+            (&self.unpromised, "registered but on no roll (is the module's name on its crate's roll?)"),
+            (&self.promised_twice, "on the rolls more than once"),
+        ] {
+            if !names.is_empty() {
+                write!(f, "{separator}{what}: {}", names.join(", "))?;
+                separator = "; ";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RollCallError {}

@@ -1,0 +1,285 @@
+//! Families: a metric name with its type, help and label names, declared as constants.
+//!
+//! The rules are those of the [Prometheus naming practice][naming] and of the text format. They
+//! are checked while compiling: a bad family does not build. A name kept for compatibility that
+//! breaks a rule carries a visible `legacy` mark.
+//!
+//! [naming]: https://prometheus.io/docs/practices/naming/
+
+/// The type of a family, as the exposition formats name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Only goes up, or starts again from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Not said.
+    Untyped,
+    /// Cumulative buckets with `le`, a sum and a count.
+    Histogram,
+    /// Quantiles with `quantile`, a sum and a count.
+    Summary,
+}
+
+impl Kind {
+    /// The word after `# TYPE name`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Untyped => "untyped",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+        }
+    }
+}
+
+/// What is declared of a family, for the batch, the encoders and the manual.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FamilyInfo {
+    /// The metric's full name.
+    pub name: &'static str,
+    /// One sentence; the HELP line and the manual's text.
+    pub help: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Names of its labels, in the order in which a row gives the values.
+    pub labels: &'static [&'static str],
+    /// The name breaks a naming rule and is kept because dashboards know it.
+    pub legacy: bool,
+}
+
+/// A shape of names that are made at run time, for the manual and the registry's tests.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FamilyPattern {
+    /// The names, with `*` for the parts that the host decides, such as `node_vmstat_*`.
+    pub name: &'static str,
+    /// The types such a family may have.
+    pub kinds: &'static [Kind],
+    /// One sentence for the manual.
+    pub help: &'static str,
+}
+
+impl FamilyPattern {
+    /// Whether a name made at run time is one of these.
+    pub fn covers(&self, name: &[u8]) -> bool {
+        covers(self.name.as_bytes(), name)
+    }
+}
+
+fn covers(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => (0..=name.len()).any(|skip| covers(rest, &name[skip..])),
+        Some((byte, rest)) => name.split_first().is_some_and(|(n, tail)| n == byte && covers(rest, tail)),
+    }
+}
+
+/// A declared family with `N` labels: an index into its collector's table.
+///
+/// The number of labels is part of the type, so a row with a wrong number of values does not
+/// compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Family<const N: usize> {
+    index: u16,
+}
+
+impl<const N: usize> Family<N> {
+    /// Made by [`families!`](crate::families) only.
+    #[doc(hidden)]
+    pub const fn new(index: u16) -> Self {
+        Family { index }
+    }
+
+    /// The position in the collector's table.
+    pub const fn index(self) -> u16 {
+        self.index
+    }
+}
+
+impl FamilyInfo {
+    /// Checks and makes a declaration; runs while compiling.
+    ///
+    /// # Panics
+    ///
+    /// When a naming rule is broken: in a constant, so the build stops with the sentence.
+    pub const fn declare(
+        name: &'static str,
+        doc: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        legacy: bool,
+    ) -> Self {
+        let help = doc.trim_ascii();
+        assert!(is_metric_name(name.as_bytes()), "a metric name is [a-zA-Z_:][a-zA-Z0-9_:]*");
+        assert!(!help.is_empty(), "a family needs a doc comment: it is the HELP line");
+        assert!(ends_with(help, "."), "a family's help is a sentence and ends with a full stop");
+        if !legacy {
+            let total = ends_with(name, "_total");
+            match kind {
+                Kind::Counter => {
+                    assert!(total, "a counter's name must end in _total (or mark it legacy)");
+                }
+                _ => assert!(!total, "only a counter's name ends in _total (or mark it legacy)"),
+            }
+            assert!(
+                !ends_with(name, "_percent") && !ends_with(name, "_milliseconds"),
+                "use base units: ratio, seconds (or mark it legacy)"
+            );
+        }
+        let mut i = 0;
+        while i < labels.len() {
+            let label = labels[i].as_bytes();
+            assert!(is_label_name(label), "a label name is [a-zA-Z_][a-zA-Z0-9_]*, not __...");
+            assert!(!equal(labels[i], "le") && !equal(labels[i], "quantile"), "le and quantile are reserved");
+            let mut j = 0;
+            while j < i {
+                assert!(!equal(labels[i], labels[j]), "two labels of one name");
+                j += 1;
+            }
+            i += 1;
+        }
+        FamilyInfo { name, help, kind, labels, legacy }
+    }
+}
+
+/// Whether the text formats take this as the name of a metric.
+pub const fn is_metric_name(name: &[u8]) -> bool {
+    let mut i = 0;
+    while i < name.len() {
+        let ok = name[i].is_ascii_alphabetic()
+            || name[i] == b'_'
+            || name[i] == b':'
+            || (i > 0 && name[i].is_ascii_digit());
+        if !ok {
+            return false;
+        }
+        i += 1;
+    }
+    i > 0
+}
+
+/// Whether the text formats take this as the name of a label (names from `__` are reserved).
+pub const fn is_label_name(name: &[u8]) -> bool {
+    let mut i = 0;
+    while i < name.len() {
+        if name[i] == b':' {
+            return false;
+        }
+        i += 1;
+    }
+    is_metric_name(name) && !(name.len() > 1 && name[0] == b'_' && name[1] == b'_')
+}
+
+const fn ends_with(text: &str, end: &str) -> bool {
+    let (text, end) = (text.as_bytes(), end.as_bytes());
+    if text.len() < end.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < end.len() {
+        if text[text.len() - end.len() + i] != end[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+const fn equal(a: &str, b: &str) -> bool {
+    a.len() == b.len() && ends_with(a, b)
+}
+
+/// Declares a collector's families: one doc comment, a type, a name and label names each.
+///
+/// ```
+/// use vitald_core::prelude::*;
+///
+/// families! {
+///     /// Reads completed.
+///     READS: counter = "node_disk_reads_completed_total" [device];
+///     /// Interrupts serviced.
+///     INTERRUPTS: counter = "node_intr" legacy;
+/// }
+/// assert_eq!(FAMILIES[1].help, "Interrupts serviced.");
+/// ```
+///
+/// It makes one constant each and the table `FAMILIES` of all. `legacy` after the name lets a name
+/// kept for compatibility break the naming rules, in sight of the reader.
+#[macro_export]
+macro_rules! families {
+    ($(
+        $(#[doc = $doc:literal])*
+        $family:ident : $kind:ident = $name:literal $([$($label:ident),+ $(,)?])? $($legacy:ident)? ;
+    )*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
+        #[repr(u16)]
+        enum FamilyIndex { $($family),* }
+
+        $(
+            $(#[doc = $doc])*
+            const $family: $crate::family::Family<{
+                const LABELS: &[&str] = &[$($(stringify!($label)),+)?];
+                LABELS.len()
+            }> = $crate::family::Family::new(FamilyIndex::$family as u16);
+        )*
+
+        const FAMILIES: &[$crate::family::FamilyInfo] = &[$(
+            $crate::family::FamilyInfo::declare(
+                $name,
+                concat!($($doc),*),
+                $crate::family_kind!($kind),
+                &[$($(stringify!($label)),+)?],
+                $crate::family_legacy!($($legacy)?),
+            )
+        ),*];
+    };
+}
+
+/// The word of a declaration to its [`Kind`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! family_kind {
+    (counter) => {
+        $crate::family::Kind::Counter
+    };
+    (gauge) => {
+        $crate::family::Kind::Gauge
+    };
+    (untyped) => {
+        $crate::family::Kind::Untyped
+    };
+}
+
+/// The mark of a declaration to a boolean.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! family_legacy {
+    () => {
+        false
+    };
+    (legacy) => {
+        true
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_names() {
+        let pattern = FamilyPattern { name: "node_memory_*_bytes", kinds: &[Kind::Gauge], help: "" };
+        assert!(pattern.covers(b"node_memory_MemTotal_bytes"));
+        assert!(!pattern.covers(b"node_memory_HugePages_Total"));
+        let open = FamilyPattern { name: "node_vmstat_*", kinds: &[Kind::Untyped], help: "" };
+        assert!(open.covers(b"node_vmstat_pgfault"));
+        assert!(!open.covers(b"node_netstat_pgfault"));
+    }
+
+    #[test]
+    fn names_follow_the_text_format() {
+        assert!(is_metric_name(b"node:x_1") && !is_metric_name(b"1x") && !is_metric_name(b""));
+        assert!(is_label_name(b"device") && !is_label_name(b"__name__") && !is_label_name(b"a:b"));
+    }
+}

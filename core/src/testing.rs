@@ -1,0 +1,135 @@
+//! Checks for a collector's own tests: an in-memory host in, samples out.
+
+pub use crate::host::MemoryHost;
+pub use expect_test::{Expect, expect};
+
+use crate::batch::{Batch, SeriesRef};
+use crate::collector::Collector;
+use crate::error::{Malformed, Result};
+use crate::host::Host;
+use crate::number::write_number;
+use crate::settings::{Mistakes, Node, Origin, Settings, Table, Value};
+use std::fmt::Debug;
+
+/// Opens a collector with the given settings; the others have their defaults.
+///
+/// # Panics
+///
+/// When a setting does not decode or the collector does not open.
+pub fn open<C: Collector>(host: &Host, settings: &[(&str, Node)]) -> C {
+    let mut table = Table::at(format!("collectors.{}", C::NAME));
+    for (key, node) in settings {
+        table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
+    }
+    let mut mistakes = Mistakes::new();
+    let decoded = C::Settings::decode(&table, &mut mistakes);
+    match decoded {
+        Some(decoded) => C::open(decoded, host).expect("the collector opens"),
+        None => panic!("{mistakes:?}"),
+    }
+}
+
+/// Runs a collector once more and renders what it pushed.
+pub fn run<C: Collector>(collector: &mut C, last: Option<&Batch>) -> (Batch, Result<()>) {
+    let mut batch = Batch::new(C::FAMILIES);
+    batch.begin(last, 0);
+    let outcome = collector.collect(&mut batch);
+    batch.seal();
+    (batch, outcome)
+}
+
+/// Checks the page of a collector on a host, twice: the second run must print the same with the
+/// shape of the first.
+///
+/// # Panics
+///
+/// When the page differs, a run fails, or a family was not declared.
+pub fn check<C: Collector>(host: &Host, settings: &[(&str, Node)], page: &Expect) {
+    let mut collector = open::<C>(host, settings);
+    let (first, outcome) = run(&mut collector, None);
+    outcome.expect("the first run succeeds");
+    let (second, outcome) = run(&mut collector, Some(&first));
+    outcome.expect("the second run succeeds");
+    assert_eq!(first.shape().id(), second.shape().id(), "the second run has another shape");
+    page.assert_eq(&render(&second));
+    refuse_undeclared::<C>(&second);
+}
+
+/// Checks that a run fails, and what it printed before.
+///
+/// # Panics
+///
+/// When the run succeeds or the texts differ.
+pub fn check_fails<C: Collector>(host: &Host, settings: &[(&str, Node)], error: &Expect, page: &Expect) {
+    let (batch, outcome) = run(&mut open::<C>(host, settings), None);
+    error.assert_eq(&outcome.expect_err("the run fails").to_string());
+    page.assert_eq(&render(&batch));
+}
+
+/// Checks that a parser refuses each of these texts.
+///
+/// # Panics
+///
+/// When it takes one.
+pub fn rejects<'t, T: Debug>(
+    parse: impl Fn(&'t [u8]) -> Result<T, Malformed>,
+    texts: &'t [&'t str],
+) {
+    for text in texts {
+        if let Ok(parsed) = parse(text.as_bytes()) {
+            panic!("{text:?} was taken as {parsed:?}");
+        }
+    }
+}
+
+/// Checks that every family that was named at run time is covered by a declared pattern.
+///
+/// # Panics
+///
+/// When one is not.
+pub fn refuse_undeclared<C: Collector>(batch: &Batch) {
+    for (series, _) in batch.samples() {
+        let name = series.family_name();
+        let declared = C::FAMILIES.iter().any(|family| family.name.as_bytes() == name)
+            || C::PATTERNS
+                .iter()
+                .any(|pattern| pattern.covers(name) && pattern.kinds.contains(&series.kind()));
+        assert!(declared, "{} is not declared", name.escape_ascii());
+    }
+}
+
+/// The samples as plain lines, families by name with their types, rows in the order of the pushes.
+///
+/// Written without regard to speed, so that it can stand against the encoders.
+pub fn render(batch: &Batch) -> String {
+    let mut samples: Vec<(SeriesRef<'_>, f64)> = batch.samples().collect();
+    samples.sort_by_key(|(series, _)| series.family_name());
+    let mut page = String::new();
+    let mut family: &[u8] = b"";
+    for (series, value) in samples {
+        let name = String::from_utf8_lossy(series.family_name());
+        if series.family_name() != family {
+            family = series.family_name();
+            page += &format!("# {name} {}\n", series.kind().word());
+        }
+        page += &name;
+        page += series.suffix().text();
+        let labels: Vec<String> = series
+            .labels()
+            .map(|(label, text)| {
+                let text = String::from_utf8_lossy(text)
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n");
+                format!("{}=\"{text}\"", String::from_utf8_lossy(label))
+            })
+            .collect();
+        if !labels.is_empty() {
+            page += &format!("{{{}}}", labels.join(","));
+        }
+        let mut digits = Vec::new();
+        write_number(&mut digits, value);
+        page += &format!(" {}\n", String::from_utf8_lossy(&digits));
+    }
+    page
+}
