@@ -1,0 +1,417 @@
+//! Faults that really happen, in collectors made for the purpose.
+
+use super::*;
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use vitald_core::batch::Batch;
+use vitald_core::collector::{Descriptor, Prepared, Running};
+use vitald_core::error::{Malformed, Result};
+use vitald_core::families;
+use vitald_core::family::FamilyInfo;
+use vitald_core::host::Roots;
+use vitald_core::snapshot::State as Outcome;
+
+families! {
+    /// Runs.
+    RUNS: gauge = "t_runs";
+    /// Half of it.
+    HALF: gauge = "t_half";
+}
+
+const TABLE: &[FamilyInfo] = FAMILIES;
+
+type Script = dyn Fn(&mut Batch) -> Result<()> + Send + Sync;
+
+struct Prepare {
+    script: Arc<Script>,
+    settings: u32,
+    may_block: bool,
+    opened: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Open {
+    script: Arc<Script>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Prepared for Prepare {
+    fn same(&self, other: &dyn Prepared) -> bool {
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| other.settings == self.settings)
+    }
+
+    fn open(&self, _host: &Host) -> Result<Box<dyn Running>> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Open { script: Arc::clone(&self.script), open: Arc::clone(&self.open) }))
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Running for Open {
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        (self.script)(batch)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+const fn descriptor(name: &'static str) -> Descriptor {
+    Descriptor {
+        name,
+        summary: "For a test",
+        enabled: true,
+        may_block: false,
+        families: TABLE,
+        patterns: &[],
+        sources: &[],
+        capabilities: &[],
+        settings: &[],
+        prepare: |_, _| None,
+    }
+}
+
+static NAMES: [Descriptor; 8] = [
+    descriptor("a"),
+    descriptor("b"),
+    descriptor("c"),
+    descriptor("d"),
+    descriptor("e"),
+    descriptor("f"),
+    descriptor("g"),
+    descriptor("h"),
+];
+
+#[derive(Clone)]
+struct Maker {
+    plan: CollectorPlan,
+    opened: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+}
+
+fn make(
+    name: usize,
+    settings: u32,
+    may_block: bool,
+    script: impl Fn(&mut Batch) -> Result<()> + Send + Sync + 'static,
+) -> Maker {
+    let (opened, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let prepare = Prepare {
+        script: Arc::new(script),
+        settings,
+        may_block,
+        opened: Arc::clone(&opened),
+        open: Arc::clone(&open),
+    };
+    let plan = CollectorPlan {
+        descriptor: &NAMES[name],
+        prepared: Arc::new(prepare),
+        enabled: true,
+        interval: None,
+        max_series: 0,
+    };
+    Maker { plan, opened, open }
+}
+
+/// A collector that counts its runs and always succeeds.
+fn counting(name: usize) -> Maker {
+    let runs = AtomicUsize::new(0);
+    make(name, 0, false, move |batch| {
+        batch.value(&RUNS, runs.fetch_add(1, Ordering::SeqCst) + 1);
+        Ok(())
+    })
+}
+
+/// A collector that does not return before its gate is opened.
+fn gated(name: usize, may_block: bool) -> (Maker, Sender<()>) {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate: Mutex<Receiver<()>> = Mutex::new(gate);
+    let maker = make(name, 0, may_block, move |batch| {
+        // A closed channel opens the gate for good.
+        let _ = lock(&gate).recv();
+        batch.value(&RUNS, 1);
+        Ok(())
+    });
+    (maker, open)
+}
+
+const FRESH: Limits = Limits { max_age: Duration::ZERO };
+
+fn host() -> Host {
+    Host::new(Roots::default())
+}
+
+fn swap(engine: &Engine, makers: &[&Maker]) -> Changes {
+    let plans: Vec<CollectorPlan> = makers.iter().map(|maker| maker.plan.clone()).collect();
+    let staged = engine.stage(&plans, &host(), FRESH).expect("it opens");
+    engine.swap(staged)
+}
+
+fn engine(makers: &[&Maker]) -> Engine {
+    let engine = Engine::new(host());
+    swap(&engine, makers);
+    engine
+}
+
+fn request(limit: Duration) -> Request {
+    let arrived = Instant::now();
+    Request { arrived, deadline: arrived + limit, selection: Selection::All }
+}
+
+fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, Outcome, Option<f64>)> {
+    let snapshot = engine.collect_blocking(request(limit));
+    snapshot
+        .parts
+        .iter()
+        .map(|part| {
+            let value = part.batch.as_ref().and_then(|batch| batch.values().first().copied());
+            (part.descriptor.name, part.state, value)
+        })
+        .collect()
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Waits for something that another thread will bring about.
+fn until(what: impl Fn() -> bool) {
+    let limit = Instant::now() + LONG;
+    while !what() {
+        assert!(Instant::now() < limit, "it never came to be");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_request_gets_a_read_of_its_own_time() {
+    let a = counting(0);
+    let engine = engine(&[&a]);
+    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
+    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(2.0))]);
+}
+
+#[test]
+fn requests_of_one_moment_share_a_run() {
+    let a = counting(0);
+    let engine = Engine::new(host());
+    let limits = Limits { max_age: LONG };
+    let staged = engine.stage(std::slice::from_ref(&a.plan), &host(), limits).expect("it opens");
+    engine.swap(staged);
+    for _ in 0..3 {
+        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
+    }
+}
+
+#[test]
+fn a_request_that_came_during_a_run_gets_the_next_one() {
+    let (a, gate) = gated(0, false);
+    let engine = Arc::new(engine(&[&a]));
+    let first = std::thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || scrape(&engine, LONG)
+    });
+    until(|| engine.status()[0].out.is_some());
+    let second = std::thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || scrape(&engine, LONG)
+    });
+    gate.send(()).expect("it waits");
+    assert_eq!(first.join().expect("it ends")[0].1, Outcome::Running);
+    // The second asked after the first run began: it has to wait for a run of its own.
+    assert!(!second.is_finished());
+    gate.send(()).expect("it waits again");
+    assert_eq!(second.join().expect("it ends")[0].1, Outcome::Running);
+    assert_eq!(engine.status()[0].counts.runs, 2);
+}
+
+#[test]
+fn one_that_hangs_costs_its_own_samples_only() {
+    for may_block in [false, true] {
+        let (b, gate) = gated(1, may_block);
+        let (a, c) = (counting(0), counting(2));
+        let engine = engine(&[&a, &b, &c]);
+        let began = Instant::now();
+        let page = scrape(&engine, SHORT);
+        assert!(began.elapsed() >= SHORT);
+        assert_eq!(
+            page,
+            [("a", Outcome::Running, Some(1.0)), ("b", Outcome::TimedOut, None), ("c", Outcome::Running, Some(1.0))]
+        );
+        // It is known now and not waited for: this ends although the limit is a minute.
+        let began = Instant::now();
+        for run in 2..5 {
+            let page = scrape(&engine, LONG);
+            assert_eq!(page[1], ("b", Outcome::TimedOut, None));
+            assert_eq!(page[2], ("c", Outcome::Running, Some(f64::from(run))));
+        }
+        assert!(began.elapsed() < LONG / 2);
+        assert_eq!(engine.status()[1].counts.timeouts, 4);
+        drop(gate);
+        until(|| engine.status()[1].out.is_none());
+        assert_eq!(scrape(&engine, LONG)[1], ("b", Outcome::Running, Some(1.0)));
+    }
+}
+
+#[test]
+fn five_that_sleep_two_seconds_end_together() {
+    let sleeper = |name| {
+        make(name, 0, false, |batch| {
+            std::thread::sleep(Duration::from_secs(2));
+            batch.value(&RUNS, 1);
+            Ok(())
+        })
+    };
+    let sleepers: Vec<Maker> = (0..5).map(sleeper).collect();
+    let quick = counting(5);
+    let mut all: Vec<&Maker> = sleepers.iter().collect();
+    all.push(&quick);
+    let engine = engine(&all);
+    let began = Instant::now();
+    let page = scrape(&engine, LONG);
+    assert!(page.iter().all(|(_, state, value)| *state == Outcome::Running && *value == Some(1.0)));
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_panic_costs_its_samples_and_a_while() {
+    let runs = AtomicUsize::new(0);
+    let a = make(0, 0, false, move |batch| {
+        batch.value(&RUNS, 1);
+        assert!(runs.fetch_add(1, Ordering::SeqCst) > 0, "the first run panics");
+        Ok(())
+    });
+    let b = counting(1);
+    let engine = engine(&[&a, &b]);
+    assert_eq!(scrape(&engine, LONG)[0], ("a", Outcome::Panicked, None));
+    assert_eq!(a.open.load(Ordering::SeqCst), 0, "the broken one is dropped");
+    // Within the back-off it is not tried.
+    assert_eq!(scrape(&engine, LONG)[0], ("a", Outcome::Panicked, None));
+    assert_eq!(a.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(scrape(&engine, LONG)[1], ("b", Outcome::Running, Some(3.0)));
+    until(|| scrape(&engine, LONG)[0] == ("a", Outcome::Running, Some(1.0)));
+    assert_eq!(a.opened.load(Ordering::SeqCst), 2);
+    assert_eq!(engine.status()[0].counts.panics, 1);
+}
+
+#[test]
+fn an_error_keeps_what_came_before_it() {
+    let a = make(0, 0, false, |batch| {
+        batch.value(&HALF, 0.5);
+        Err(Malformed::new(3, "a number").in_file("proc/x"))
+    });
+    let b = make(1, 0, false, |_| Err(Error::absent("proc/y")));
+    let engine = engine(&[&a, &b]);
+    assert_eq!(
+        scrape(&engine, LONG),
+        [("a", Outcome::Failing, Some(0.5)), ("b", Outcome::Absent, None)]
+    );
+    let status = engine.status();
+    assert_eq!(status[0].error.as_deref(), Some("proc/x: byte 3: expected a number"));
+    assert_eq!((status[0].counts.failures, status[1].counts.failures), (1, 0));
+}
+
+#[test]
+fn an_unchanged_collector_is_not_touched() {
+    let (a, b, c) = (counting(0), counting(1), counting(2));
+    let engine = engine(&[&a, &b]);
+    scrape(&engine, LONG);
+    let changed = make(1, 1, false, |batch| {
+        batch.value(&RUNS, 100);
+        Ok(())
+    });
+    let changes = swap(&engine, &[&a, &changed, &c]);
+    assert_eq!(
+        changes,
+        Changes { started: vec!["c"], stopped: vec![], changed: vec!["b"], unchanged: vec!["a"] }
+    );
+    assert_eq!(
+        scrape(&engine, LONG),
+        [("a", Outcome::Running, Some(2.0)), ("b", Outcome::Running, Some(100.0)), ("c", Outcome::Running, Some(1.0))]
+    );
+    assert_eq!(b.open.load(Ordering::SeqCst), 0, "the old instance is closed");
+    swap(&engine, &[]);
+    until(|| [&a, &changed, &c].iter().all(|maker| maker.open.load(Ordering::SeqCst) == 0));
+    assert!(scrape(&engine, LONG).is_empty());
+}
+
+#[test]
+fn a_successor_waits_for_a_stuck_one() {
+    let (a, gate) = gated(0, false);
+    let engine = engine(&[&a]);
+    assert_eq!(scrape(&engine, SHORT)[0].1, Outcome::TimedOut);
+    let successor = make(0, 1, false, |batch| {
+        batch.value(&RUNS, 7);
+        Ok(())
+    });
+    swap(&engine, &[&successor]);
+    assert_eq!(scrape(&engine, LONG), [("a", Outcome::TimedOut, None)]);
+    drop(gate);
+    until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(7.0))]);
+    until(|| a.open.load(Ordering::SeqCst) == 0);
+}
+
+#[test]
+fn a_filtered_request_runs_its_collectors_only() {
+    let (a, b) = (counting(0), counting(1));
+    let engine = engine(&[&a, &b]);
+    let only = Selection::Only(vec!["b".to_owned()]);
+    let snapshot = engine.collect_blocking(Request { selection: only, ..request(LONG) });
+    assert_eq!(snapshot.parts.len(), 1);
+    let except = Selection::Except(vec!["b".to_owned()]);
+    let snapshot = engine.collect_blocking(Request { selection: except, ..request(LONG) });
+    assert_eq!(snapshot.parts.len(), 1);
+    let runs: Vec<u64> = engine.status().iter().map(|status| status.counts.runs).collect();
+    assert_eq!(runs, [1, 1]);
+}
+
+#[test]
+fn an_interval_refreshes_in_the_background() {
+    let mut a = counting(0);
+    a.plan.interval = Some(Duration::from_millis(20));
+    let engine = Engine::new(host());
+    let staged = engine.stage(std::slice::from_ref(&a.plan), &host(), FRESH).expect("it opens");
+    engine.warm(&staged, Instant::now() + LONG);
+    assert!(staged.changes.started == ["a"]);
+    engine.swap(staged);
+    until(|| engine.status()[0].counts.runs > 5);
+    let status = &engine.status()[0];
+    assert!(status.interval.is_some());
+    assert_eq!(scrape(&engine, LONG)[0].1, Outcome::Running);
+}
+
+#[test]
+fn max_series_cuts_and_counts() {
+    let mut a = make(0, 0, false, |batch| {
+        batch.value(&RUNS, 1);
+        batch.value(&HALF, 1);
+        Ok(())
+    });
+    a.plan.max_series = 1;
+    let engine = engine(&[&a]);
+    scrape(&engine, LONG);
+    assert_eq!(engine.status()[0].samples, 1);
+    assert_eq!(engine.status()[0].counts.over_limit, 1);
+}
+
+#[test]
+fn nothing_is_left_when_the_engine_goes() {
+    let (a, (b, gate)) = (counting(0), gated(1, true));
+    let engine = engine(&[&a, &b]);
+    scrape(&engine, SHORT);
+    drop(engine);
+    until(|| a.open.load(Ordering::SeqCst) == 0);
+    drop(gate);
+    until(|| b.open.load(Ordering::SeqCst) == 0);
+}

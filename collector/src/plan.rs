@@ -1,0 +1,176 @@
+//! The plan: what a valid configuration asks for, decoded and comparable, with nothing opened.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use vitald_core::collector::{Descriptor, Prepared};
+use vitald_core::host::Roots;
+use vitald_core::output::{OutputDescriptor, PreparedOutput};
+use vitald_core::settings::Table;
+
+/// Everything a configuration decides.
+#[derive(Clone)]
+pub struct Plan {
+    /// Where the kernel's files are.
+    pub roots: Roots,
+    /// How collections are made and shown.
+    pub scrape: Scrape,
+    /// Where the daemon listens, and its limits.
+    pub server: Server,
+    /// How it logs.
+    pub log: Log,
+    /// Every collector in this binary, by name, those that are off included.
+    pub collectors: Vec<CollectorPlan>,
+    /// Every output in this binary, by name, those that are off included.
+    pub outputs: Vec<OutputPlan>,
+    /// The merged configuration with the place of each value, for `vitald config --effective`.
+    pub effective: Table,
+    /// A hash of what the configuration means, in hexadecimal: equal for texts that differ in
+    /// comments, order or spelling only.
+    pub hash: String,
+}
+
+/// `[scrape]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scrape {
+    /// The longest a collection may take.
+    pub timeout: Duration,
+    /// Whether collectors run that nobody switched on, if they are on by default.
+    pub default_collectors: bool,
+    /// Whether OpenMetrics is served to those who ask for it.
+    pub openmetrics: bool,
+    /// How long before a request a read may have begun for its result to answer it too.
+    pub max_age: Duration,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where to listen; in order, without doubles.
+    pub listen: Vec<Listen>,
+    /// Requests served at one time; more are answered 503. 0: no limit.
+    pub max_requests: u32,
+    /// Connections open at one time; more wait.
+    pub max_connections: u32,
+    /// How long a connection may stay idle or take to send a request's head.
+    pub idle_timeout: Duration,
+    /// Bytes of pages that slow readers may hold before others are answered 503.
+    pub max_page_bytes: u64,
+}
+
+/// One address and who may administer through it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listen {
+    /// The address.
+    pub address: Address,
+    /// Who may use the admin routes.
+    pub admin: Admin,
+}
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// An internet address. `dual` (written `:9100`): every address of this host, IPv6 with IPv4, or IPv4
+    /// alone where IPv6 is off.
+    Tcp {
+        /// Address and port.
+        socket: SocketAddr,
+        /// Both families on one socket.
+        dual: bool,
+    },
+    /// A unix socket, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Who may use a listener's admin routes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Admin {
+    /// Nobody: the routes do not exist.
+    Off,
+    /// A peer on this machine: from a loopback address, or on a unix socket with root's or the daemon's own uid.
+    Local,
+    /// Who shows the token that this file holds.
+    Token(PathBuf),
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What changes.
+    Info,
+    /// What is wrong and goes on.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[collectors.NAME]`, decoded.
+#[derive(Clone)]
+pub struct CollectorPlan {
+    /// The collector.
+    pub descriptor: &'static Descriptor,
+    /// Its settings.
+    pub prepared: Arc<dyn Prepared>,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// How often it is refreshed in the background; without one it runs when somebody asks.
+    pub interval: Option<Duration>,
+    /// The most samples a run may give; 0: no limit.
+    pub max_series: u32,
+}
+
+impl CollectorPlan {
+    /// Whether a running instance made from `other` can stay as it is.
+    pub fn same(&self, other: &CollectorPlan) -> bool {
+        self.descriptor.name == other.descriptor.name
+            && self.interval == other.interval
+            && self.max_series == other.max_series
+            && self.prepared.same(&*other.prepared)
+    }
+}
+
+/// `[outputs.NAME]`, decoded.
+#[derive(Clone)]
+pub struct OutputPlan {
+    /// The output.
+    pub descriptor: &'static OutputDescriptor,
+    /// Its settings.
+    pub prepared: Arc<dyn PreparedOutput>,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// How often it is given a snapshot.
+    pub interval: Duration,
+    /// The collectors it is given; empty: all that are on.
+    pub collectors: Vec<&'static str>,
+}
+
+impl OutputPlan {
+    /// Whether a running instance made from `other` can stay as it is.
+    pub fn same(&self, other: &OutputPlan) -> bool {
+        self.descriptor.name == other.descriptor.name
+            && self.interval == other.interval
+            && self.collectors == other.collectors
+            && self.prepared.same(&*other.prepared)
+    }
+}
