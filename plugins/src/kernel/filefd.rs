@@ -1,0 +1,95 @@
+//! File handles, from `/proc/sys/fs/file-nr` (proc_sys_fs(5)).
+
+use vitald_core::prelude::*;
+
+families! {
+    /// File handles that are open, over all processes.
+    ALLOCATED: gauge = "node_filefd_allocated";
+    /// The most file handles that the kernel gives out (`fs.file-max`).
+    MAXIMUM: gauge = "node_filefd_maximum";
+}
+
+register_collector!(Filefd);
+
+struct Filefd {
+    file: KeptFile,
+}
+
+impl Collector for Filefd {
+    const NAME: &'static str = "filefd";
+    const SUMMARY: &'static str = "Open file handles and their limit";
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    const SOURCES: &'static [&'static str] = &["proc/sys/fs/file-nr"];
+    type Settings = ();
+
+    fn open((): (), host: &Host) -> Result<Self> {
+        Ok(Filefd { file: host.keep_whole("proc/sys/fs/file-nr") })
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let [allocated, maximum] = self.file.parse(parse)?;
+        batch.value(&ALLOCATED, allocated);
+        batch.value(&MAXIMUM, maximum);
+        Ok(())
+    }
+}
+
+/// Takes the first and the last number of `557 0 2466170`, which tabs separate; the second is
+/// always 0 since Linux 2.6.
+fn parse(text: &[u8]) -> Result<[u64; 2], Malformed> {
+    let mut fields = Fields::new(text::trim(text));
+    Ok([fields.u64()?, fields.pass(1).u64()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitald_core::testing::*;
+
+    const PATH: &str = "proc/sys/fs/file-nr";
+
+    #[test]
+    fn golden() {
+        let host = MemoryHost::from_files(&[(PATH, "557\t0\t2466170\n")]);
+        check::<Filefd>(
+            &host.host(),
+            &[],
+            &expect![[r#"
+                # node_filefd_allocated gauge
+                node_filefd_allocated 557
+                # node_filefd_maximum gauge
+                node_filefd_maximum 2.46617e+06
+            "#]],
+        );
+    }
+
+    #[test]
+    fn no_limit_is_the_largest_number() {
+        let host = MemoryHost::from_files(&[(PATH, "1504\t0\t9223372036854775807\n")]);
+        check::<Filefd>(
+            &host.host(),
+            &[],
+            &expect![[r#"
+                # node_filefd_allocated gauge
+                node_filefd_allocated 1504
+                # node_filefd_maximum gauge
+                node_filefd_maximum 9.223372036854776e+18
+            "#]],
+        );
+    }
+
+    #[test]
+    fn an_absent_file_is_said() {
+        check_fails::<Filefd>(
+            &MemoryHost::new().host(),
+            &[],
+            &expect!["proc/sys/fs/file-nr: not on this host"],
+            &expect![""],
+        );
+    }
+
+    #[test]
+    fn refuses_bad_text() {
+        rejects(parse, &["", "\n", "557", "557\t0\n", "a\t0\t1\n", "557\t0\t-1\n", "557\t0\t1x\n"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! The collectors of vitald: one file and one cargo feature each.
+//!
+//! The list below is the only one. It declares a module for each name and makes [`ROLL`], the
+//! promise that the daemon checks against the linked registry when it starts.
+
+#![forbid(unsafe_code)]
+
+/// Declares each collector's module behind the feature of its name, and the roll of all that are
+/// compiled in.
+macro_rules! collectors {
+    ($($folder:ident if $system:meta { $($feature:literal => $module:ident),* $(,)? })*) => {
+        $(
+            #[cfg($system)]
+            mod $folder {
+                $(#[cfg(feature = $feature)] mod $module;)*
+            }
+        )*
+
+        /// The names of the collectors compiled into this crate.
+        ///
+        /// Reading it is also what makes the compiler link the crate at all: one that nothing
+        /// names is left out, with everything it registers.
+        pub const ROLL: &[&str] = &[$($(#[cfg(all($system, feature = $feature))] $feature),*),*];
+    };
+}
+
+collectors! {
+    processor if target_os = "linux" {
+        "cpu" => cpu,
+        "loadavg" => loadavg,
+        "pressure" => pressure,
+        "stat" => stat,
+    }
+    memory if target_os = "linux" {
+        "meminfo" => meminfo,
+        "vmstat" => vmstat,
+    }
+    storage if target_os = "linux" {
+        "diskstats" => diskstats,
+        "filesystem" => filesystem,
+    }
+    network if target_os = "linux" {
+        "netdev" => netdev,
+        "netstat" => netstat,
+        "sockstat" => sockstat,
+        "softnet" => softnet,
+    }
+    kernel if target_os = "linux" {
+        "filefd" => filefd,
+        "process_groups" => process_groups,
+        "time" => time,
+        "uname" => uname,
+    }
+    service if target_os = "linux" {
+        "textfile" => textfile,
+    }
+    system if all() {
+        "portable" => portable,
+    }
+}

@@ -1,0 +1,718 @@
+//! Disk I/O statistics, from `/proc/diskstats` (Documentation/admin-guide/iostats.rst), and what
+//! udev and sysfs know of each disk.
+
+use std::io;
+use vitald_core::family::Family;
+use vitald_core::prelude::*;
+
+families! {
+    /// What is known of a disk: its place, model and serial number, and whether it spins; always 1.
+    INFO: gauge = "node_disk_info"
+        [device, major, minor, path, wwn, model, serial, revision, rotational];
+    /// Reads completed.
+    READS: counter = "node_disk_reads_completed_total" [device];
+    /// Reads merged with one that was queued already.
+    READS_MERGED: counter = "node_disk_reads_merged_total" [device];
+    /// Bytes read.
+    READ_BYTES: counter = "node_disk_read_bytes_total" [device];
+    /// Time spent by all reads, in seconds.
+    READ_TIME: counter = "node_disk_read_time_seconds_total" [device];
+    /// Writes completed.
+    WRITES: counter = "node_disk_writes_completed_total" [device];
+    /// Writes merged with one that was queued already.
+    WRITES_MERGED: counter = "node_disk_writes_merged_total" [device];
+    /// Bytes written.
+    WRITTEN_BYTES: counter = "node_disk_written_bytes_total" [device];
+    /// Time spent by all writes, in seconds.
+    WRITE_TIME: counter = "node_disk_write_time_seconds_total" [device];
+    /// Requests in progress.
+    IO_NOW: gauge = "node_disk_io_now" [device];
+    /// Time in which any request was in progress, in seconds.
+    IO_TIME: counter = "node_disk_io_time_seconds_total" [device];
+    /// Time in which any request was in progress, counted once for each of them, in seconds.
+    IO_TIME_WEIGHTED: counter = "node_disk_io_time_weighted_seconds_total" [device];
+    /// Discards completed.
+    DISCARDS: counter = "node_disk_discards_completed_total" [device];
+    /// Discards merged with one that was queued already.
+    DISCARDS_MERGED: counter = "node_disk_discards_merged_total" [device];
+    /// Sectors of 512 bytes discarded.
+    DISCARDED_SECTORS: counter = "node_disk_discarded_sectors_total" [device];
+    /// Time spent by all discards, in seconds.
+    DISCARD_TIME: counter = "node_disk_discard_time_seconds_total" [device];
+    /// Flushes of the disk's cache completed.
+    FLUSHES: counter = "node_disk_flush_requests_total" [device];
+    /// Time spent by all flushes of the disk's cache, in seconds.
+    FLUSH_TIME: counter = "node_disk_flush_requests_time_seconds_total" [device];
+    /// What udev found on a disk, such as a file system or a physical volume; always 1.
+    FILESYSTEM_INFO: gauge = "node_disk_filesystem_info" [device, type, usage, uuid, version];
+    /// What a disk that the device mapper made is to it; always 1.
+    DEVICE_MAPPER_INFO: gauge = "node_disk_device_mapper_info"
+        [device, name, uuid, vg_name, lv_name, lv_layer];
+    /// Whether an ATA disk has a write cache.
+    ATA_WRITE_CACHE: gauge = "node_disk_ata_write_cache" [device];
+    /// Whether an ATA disk uses its write cache.
+    ATA_WRITE_CACHE_ENABLED: gauge = "node_disk_ata_write_cache_enabled" [device];
+    /// How fast an ATA disk spins, in revolutions per minute, or 0 if it does not.
+    ATA_ROTATION_RATE: gauge = "node_disk_ata_rotation_rate_rpm" [device];
+}
+
+settings! {
+    /// Disks to leave out, by name. It must be empty to use `device_include`.
+    device_exclude: Option<Pattern> = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+    /// Disks to show, by name.
+    device_include: Option<Pattern> = UNSET;
+}
+
+register_collector!(Diskstats);
+
+struct Diskstats {
+    host: Host,
+    file: KeptFile,
+    filter: Filter,
+    /// The disks of the last run, one for each line.
+    disks: Vec<Disk>,
+    udev: UdevDirectory,
+    scratch: Vec<u8>,
+}
+
+impl Collector for Diskstats {
+    const NAME: &'static str = "diskstats";
+    const SUMMARY: &'static str = "Disk I/O, and what udev knows of each disk";
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    const SOURCES: &'static [&'static str] =
+        &["proc/diskstats", "sys/block/*/queue/rotational", "udev/b*:*"];
+    type Settings = Settings;
+
+    fn open(settings: Settings, host: &Host) -> Result<Self> {
+        let is_given = |pattern: &Option<Pattern>| {
+            pattern.as_ref().is_some_and(|pattern| !pattern.source().is_empty())
+        };
+        if is_given(&settings.device_include) && is_given(&settings.device_exclude) {
+            return Err(Error::setting(
+                "device_include",
+                "cannot be used with device_exclude, which is set by default: \
+                 set device_exclude = \"\" beside it",
+            ));
+        }
+        Ok(Diskstats {
+            host: host.clone(),
+            file: host.keep_short_records("proc/diskstats"),
+            filter: Filter::new(settings.device_include, settings.device_exclude),
+            disks: Vec::new(),
+            udev: UdevDirectory::default(),
+            scratch: Vec::new(),
+        })
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let Diskstats { host, file, filter, disks, udev, scratch } = self;
+        let text = file.read()?;
+        udev.look(host);
+        let mut position = 0;
+        for line in lines(text) {
+            let Some(Some(row)) = batch.tolerate(parse_line(line)) else { continue };
+            if !disks.get(position).is_some_and(|disk| disk.is_of(&row)) {
+                // The disks that come after are those of other lines now, and are made anew too.
+                disks.truncate(position);
+                disks.push(Disk::new(&row, filter, host));
+            }
+            let disk = &mut disks[position];
+            position += 1;
+            if !disk.is_taken {
+                continue;
+            }
+            udev.bring_up_to_date(disk, host, scratch);
+            let rotational = disk.read_rotational();
+            push(batch, &row, &disk.udev, rotational);
+        }
+        disks.truncate(position);
+        Ok(())
+    }
+}
+
+fn push(batch: &mut Batch, row: &Row<'_>, udev: &Udev, rotational: &[u8]) {
+    let info = [
+        row.name,
+        row.major,
+        row.minor,
+        &udev.path,
+        &udev.wwn,
+        &udev.model,
+        udev.serial(),
+        &udev.revision,
+        rotational,
+    ];
+    batch.row(&INFO, info, 1);
+    let device = batch.labels([row.name]);
+    for ((family, scale), count) in COLUMNS.iter().zip(row.counts()) {
+        batch.push(family, device, *count as f64 * scale);
+    }
+    if !udev.filesystem_type.is_empty() {
+        let filesystem = [
+            row.name,
+            &udev.filesystem_type,
+            &udev.filesystem_usage,
+            &udev.filesystem_uuid,
+            &udev.filesystem_version,
+        ];
+        batch.row(&FILESYSTEM_INFO, filesystem, 1);
+    }
+    if !udev.mapper_name.is_empty() {
+        let mapper = [
+            row.name,
+            &udev.mapper_name,
+            &udev.mapper_uuid,
+            &udev.volume_group,
+            &udev.logical_volume,
+            &udev.logical_volume_layer,
+        ];
+        batch.row(&DEVICE_MAPPER_INFO, mapper, 1);
+    }
+    if !udev.ata.is_empty() {
+        for (family, number) in [
+            (&ATA_WRITE_CACHE, &udev.ata_write_cache),
+            (&ATA_WRITE_CACHE_ENABLED, &udev.ata_write_cache_enabled),
+            (&ATA_ROTATION_RATE, &udev.ata_rotation_rate),
+        ] {
+            if !number.is_empty()
+                && let Some(number) = batch.tolerate(text::single_f64(number))
+            {
+                batch.push(family, device, number);
+            }
+        }
+    }
+}
+
+/// The kernel's unit of disk space whatever the disk's own is.
+const SECTOR_BYTES: f64 = 512.0;
+/// Times are in milliseconds, and this is not the same as dividing by 1,000.
+const MILLISECOND: f64 = 0.001;
+
+/// The columns after the name in the kernel's order, and their units.
+const COLUMNS: [(Family<1>, f64); 17] = [
+    (READS, 1.0),
+    (READS_MERGED, 1.0),
+    (READ_BYTES, SECTOR_BYTES),
+    (READ_TIME, MILLISECOND),
+    (WRITES, 1.0),
+    (WRITES_MERGED, 1.0),
+    (WRITTEN_BYTES, SECTOR_BYTES),
+    (WRITE_TIME, MILLISECOND),
+    (IO_NOW, 1.0),
+    (IO_TIME, MILLISECOND),
+    (IO_TIME_WEIGHTED, MILLISECOND),
+    (DISCARDS, 1.0),
+    (DISCARDS_MERGED, 1.0),
+    (DISCARDED_SECTORS, 1.0),
+    (DISCARD_TIME, MILLISECOND),
+    (FLUSHES, 1.0),
+    (FLUSH_TIME, MILLISECOND),
+];
+
+/// The columns that every kernel has: discards came with Linux 4.18, flushes with 5.5.
+const FEWEST_COLUMNS: usize = 11;
+
+/// What a run knows of the disk of a line besides its counts; kept while the line's disk is the
+/// same.
+struct Disk {
+    major: Box<[u8]>,
+    minor: Box<[u8]>,
+    name: Box<[u8]>,
+    is_taken: bool,
+    rotational: KeptFile,
+    /// It is a partition, or was seen before its queue was.
+    lacks_queue: bool,
+    udev: Udev,
+    udev_path: Box<str>,
+    /// What `udev` was parsed from.
+    udev_text: Vec<u8>,
+    /// Which look at the directory that was.
+    udev_generation: u64,
+}
+
+impl Disk {
+    fn new(row: &Row<'_>, filter: &Filter, host: &Host) -> Self {
+        // A name with a slash, such as `cciss/c0d0`, has an exclamation mark there in sysfs.
+        let directory = String::from_utf8_lossy(row.name).replace('/', "!");
+        let [major, minor] = [row.major, row.minor].map(String::from_utf8_lossy);
+        Disk {
+            major: row.major.into(),
+            minor: row.minor.into(),
+            name: row.name.into(),
+            is_taken: filter.takes(row.name),
+            rotational: host.keep_whole(format!("sys/block/{directory}/queue/rotational")),
+            lacks_queue: false,
+            udev: Udev::default(),
+            udev_path: format!("udev/b{major}:{minor}").into(),
+            udev_text: Vec::new(),
+            udev_generation: 0,
+        }
+    }
+
+    fn is_of(&self, row: &Row<'_>) -> bool {
+        *self.name == *row.name && *self.major == *row.major && *self.minor == *row.minor
+    }
+
+    /// `1` for a disk that spins, else `0`, also if nobody knows.
+    ///
+    /// It is read every time because anybody may set it: it is a hint to the I/O scheduler.
+    fn read_rotational(&mut self) -> &'static [u8] {
+        if self.lacks_queue {
+            return b"0";
+        }
+        match self.rotational.try_read().map(text::trim) {
+            Ok(b"1") => b"1",
+            Ok(_) => b"0",
+            Err(error) => {
+                self.lacks_queue = error.kind() == io::ErrorKind::NotFound;
+                b"0"
+            }
+        }
+    }
+}
+
+/// When udev's files are to be read again.
+///
+/// There is a file for each disk, and udev replaces it by renaming another one (systemd's
+/// `device_update_db`), so the directory's own time of change tells that any of them changed: one
+/// stat(2) stands for all of them.
+#[derive(Default)]
+struct UdevDirectory {
+    /// When it was last changed; None without udev.
+    modified: Option<f64>,
+    /// Counts the changes; 0 is before the first look.
+    generation: u64,
+    /// Another change could have the same time, because file systems look at the clock only so
+    /// often.
+    is_fresh: bool,
+}
+
+/// Longer than any kernel goes without looking at the clock, in seconds.
+const CLOCK_GRANULARITY: f64 = 1.0;
+
+impl UdevDirectory {
+    fn look(&mut self, host: &Host) {
+        let modified = host.try_modified("udev").ok();
+        if self.generation == 0 || self.is_fresh || modified != self.modified {
+            self.generation += 1;
+        }
+        let now = host.now().as_secs_f64();
+        self.is_fresh = modified.is_some_and(|modified| now - modified < CLOCK_GRANULARITY);
+        self.modified = modified;
+    }
+
+    /// Reads what udev knows of a disk, unless that is known to be the same as before. It is
+    /// nothing if udev does not run or has not seen the disk yet.
+    ///
+    /// udev hears of a disk when all of it is there, so that is also when to look for its queue.
+    fn bring_up_to_date(&mut self, disk: &mut Disk, host: &Host, scratch: &mut Vec<u8>) {
+        if disk.udev_generation == self.generation {
+            return;
+        }
+        disk.udev_generation = self.generation;
+        disk.lacks_queue = false;
+        let text = match self.modified.map(|_| host.try_read(&disk.udev_path, scratch)) {
+            Some(Ok(text)) => text,
+            Some(Err(error)) => {
+                // Rights and faults change without a trace in the directory.
+                self.is_fresh |= error.kind() != io::ErrorKind::NotFound;
+                b""
+            }
+            None => b"",
+        };
+        if disk.udev_text != text {
+            disk.udev = parse_udev(text);
+            disk.udev_text.clear();
+            disk.udev_text.extend_from_slice(text);
+        }
+    }
+}
+
+/// udev's properties of a disk; empty where it has none.
+#[derive(Debug, Default, PartialEq)]
+struct Udev {
+    path: Box<[u8]>,
+    wwn: Box<[u8]>,
+    model: Box<[u8]>,
+    revision: Box<[u8]>,
+    scsi_serial: Box<[u8]>,
+    short_serial: Box<[u8]>,
+    long_serial: Box<[u8]>,
+    filesystem_type: Box<[u8]>,
+    filesystem_usage: Box<[u8]>,
+    filesystem_uuid: Box<[u8]>,
+    filesystem_version: Box<[u8]>,
+    mapper_name: Box<[u8]>,
+    mapper_uuid: Box<[u8]>,
+    volume_group: Box<[u8]>,
+    logical_volume: Box<[u8]>,
+    logical_volume_layer: Box<[u8]>,
+    ata: Box<[u8]>,
+    ata_write_cache: Box<[u8]>,
+    ata_write_cache_enabled: Box<[u8]>,
+    ata_rotation_rate: Box<[u8]>,
+}
+
+impl Udev {
+    /// The serial number as the disk's label has it, if it is known; a virtio disk has only the
+    /// long one.
+    fn serial(&self) -> &[u8] {
+        [&self.scsi_serial, &self.short_serial, &self.long_serial]
+            .into_iter()
+            .find(|serial| !serial.is_empty())
+            .map_or(b"", |serial| serial)
+    }
+}
+
+/// Takes the properties, such as `E:ID_MODEL=TOSHIBA_KSDB4U86`, of a file of udev's data base.
+fn parse_udev(text: &[u8]) -> Udev {
+    let mut udev = Udev::default();
+    for line in lines(text) {
+        let property = line.strip_prefix(b"E:").and_then(|line| text::split_once(line, b'='));
+        let Some((key, value)) = property else { continue };
+        let place = match key {
+            b"ID_PATH" => &mut udev.path,
+            b"ID_WWN" => &mut udev.wwn,
+            b"ID_MODEL" => &mut udev.model,
+            b"ID_REVISION" => &mut udev.revision,
+            b"SCSI_IDENT_SERIAL" => &mut udev.scsi_serial,
+            b"ID_SERIAL_SHORT" => &mut udev.short_serial,
+            b"ID_SERIAL" => &mut udev.long_serial,
+            b"ID_FS_TYPE" => &mut udev.filesystem_type,
+            b"ID_FS_USAGE" => &mut udev.filesystem_usage,
+            b"ID_FS_UUID" => &mut udev.filesystem_uuid,
+            b"ID_FS_VERSION" => &mut udev.filesystem_version,
+            b"DM_NAME" => &mut udev.mapper_name,
+            b"DM_UUID" => &mut udev.mapper_uuid,
+            b"DM_VG_NAME" => &mut udev.volume_group,
+            b"DM_LV_NAME" => &mut udev.logical_volume,
+            b"DM_LV_LAYER" => &mut udev.logical_volume_layer,
+            b"ID_ATA" => &mut udev.ata,
+            b"ID_ATA_WRITE_CACHE" => &mut udev.ata_write_cache,
+            b"ID_ATA_WRITE_CACHE_ENABLED" => &mut udev.ata_write_cache_enabled,
+            b"ID_ATA_ROTATION_RATE_RPM" => &mut udev.ata_rotation_rate,
+            _ => continue,
+        };
+        *place = value.into();
+    }
+    udev
+}
+
+/// One line.
+#[derive(Debug)]
+struct Row<'t> {
+    major: &'t [u8],
+    minor: &'t [u8],
+    name: &'t [u8],
+    columns: [u64; COLUMNS.len()],
+    count: usize,
+}
+
+impl Row<'_> {
+    /// The columns that the kernel has.
+    fn counts(&self) -> &[u64] {
+        self.columns.get(..self.count).unwrap_or(&self.columns)
+    }
+}
+
+/// Takes ` 254       0 vda 85628 10765 8920162 93682 20569 29295 5327144 10842 0 13620 105104`,
+/// which may go on with four columns of discards and two of flushes.
+///
+/// A shorter line is none: kernels before 2.6.25 wrote them for partitions.
+fn parse_line(line: &[u8]) -> Result<Option<Row<'_>>, Malformed> {
+    let mut fields = Fields::new(line);
+    let major = number_text(&mut fields)?;
+    let minor = number_text(&mut fields)?;
+    let mut row = Row { major, minor, name: fields.text()?, columns: [0; _], count: 0 };
+    for column in &mut row.columns {
+        if fields.rest().is_empty() {
+            break;
+        }
+        *column = fields.u64()?;
+        row.count += 1;
+    }
+    Ok((row.count >= FEWEST_COLUMNS).then_some(row))
+}
+
+/// The next field as it is written, if it is a number.
+fn number_text<'t>(fields: &mut Fields<'t>) -> Result<&'t [u8], Malformed> {
+    let mut ahead = fields.clone();
+    fields.u64()?;
+    ahead.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitald_core::settings::Node;
+    use vitald_core::testing::*;
+
+    const TEXT: &str = "   7       0 loop0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
+ 254       0 vda 85628 10765 8920162 93682 20569 29295 5327144 10842 0 13620 105104 5183 35 700736 543 784 36
+ 254       1 vda1 1 0 8 1 0 0 0 0 0 1 1 0 0 0 0 0 0
+";
+
+    const UDEV: &str = "S:disk/by-path/pci-0000:00:02.0
+I:1471153
+E:ID_PATH=pci-0000:00:02.0
+E:ID_PATH_TAG=pci-0000_00_02_0
+E:ID_SERIAL=vitald=disk
+E:ID_FS_UUID=3deafd0d-faff-4695-8d15-51061ae1f51b
+E:ID_FS_VERSION=1.0
+E:ID_FS_TYPE=ext4
+E:ID_FS_USAGE=filesystem
+E:nothing
+G:systemd
+";
+
+    fn info(udev: &str) -> String {
+        let memory = MemoryHost::from_files(&[("proc/diskstats", TEXT), ("udev/b254:0", udev)]);
+        let (batch, outcome) = run(&mut open::<Diskstats>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        let page = render(&batch);
+        let is_info = |line: &&str| line.contains("_info{") || line.contains("_ata_");
+        page.lines().filter(is_info).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn golden() {
+        let memory = MemoryHost::from_files(&[
+            ("proc/diskstats", TEXT),
+            ("sys/block/vda/queue/rotational", "1\n"),
+            ("udev/b254:0", UDEV),
+        ]);
+        check::<Diskstats>(
+            &memory.host(),
+            &[],
+            &expect![[r#"
+                # node_disk_discard_time_seconds_total counter
+                node_disk_discard_time_seconds_total{device="vda"} 0.543
+                # node_disk_discarded_sectors_total counter
+                node_disk_discarded_sectors_total{device="vda"} 700736
+                # node_disk_discards_completed_total counter
+                node_disk_discards_completed_total{device="vda"} 5183
+                # node_disk_discards_merged_total counter
+                node_disk_discards_merged_total{device="vda"} 35
+                # node_disk_filesystem_info gauge
+                node_disk_filesystem_info{device="vda",type="ext4",usage="filesystem",uuid="3deafd0d-faff-4695-8d15-51061ae1f51b",version="1.0"} 1
+                # node_disk_flush_requests_time_seconds_total counter
+                node_disk_flush_requests_time_seconds_total{device="vda"} 0.036000000000000004
+                # node_disk_flush_requests_total counter
+                node_disk_flush_requests_total{device="vda"} 784
+                # node_disk_info gauge
+                node_disk_info{device="vda",major="254",minor="0",path="pci-0000:00:02.0",wwn="",model="",serial="vitald=disk",revision="",rotational="1"} 1
+                # node_disk_io_now gauge
+                node_disk_io_now{device="vda"} 0
+                # node_disk_io_time_seconds_total counter
+                node_disk_io_time_seconds_total{device="vda"} 13.620000000000001
+                # node_disk_io_time_weighted_seconds_total counter
+                node_disk_io_time_weighted_seconds_total{device="vda"} 105.104
+                # node_disk_read_bytes_total counter
+                node_disk_read_bytes_total{device="vda"} 4.567122944e+09
+                # node_disk_read_time_seconds_total counter
+                node_disk_read_time_seconds_total{device="vda"} 93.682
+                # node_disk_reads_completed_total counter
+                node_disk_reads_completed_total{device="vda"} 85628
+                # node_disk_reads_merged_total counter
+                node_disk_reads_merged_total{device="vda"} 10765
+                # node_disk_write_time_seconds_total counter
+                node_disk_write_time_seconds_total{device="vda"} 10.842
+                # node_disk_writes_completed_total counter
+                node_disk_writes_completed_total{device="vda"} 20569
+                # node_disk_writes_merged_total counter
+                node_disk_writes_merged_total{device="vda"} 29295
+                # node_disk_written_bytes_total counter
+                node_disk_written_bytes_total{device="vda"} 2.727497728e+09
+            "#]],
+        );
+    }
+
+    #[test]
+    fn kernels_with_fewer_columns() {
+        let line = "   8       0 sda 1 2 3 4 5 6 7 8 9 10 11\n   8       1 sdaa 1 2 3 4\n";
+        check::<Diskstats>(
+            &MemoryHost::from_files(&[("proc/diskstats", line)]).host(),
+            &[],
+            &expect![[r#"
+                # node_disk_info gauge
+                node_disk_info{device="sda",major="8",minor="0",path="",wwn="",model="",serial="",revision="",rotational="0"} 1
+                # node_disk_io_now gauge
+                node_disk_io_now{device="sda"} 9
+                # node_disk_io_time_seconds_total counter
+                node_disk_io_time_seconds_total{device="sda"} 0.01
+                # node_disk_io_time_weighted_seconds_total counter
+                node_disk_io_time_weighted_seconds_total{device="sda"} 0.011
+                # node_disk_read_bytes_total counter
+                node_disk_read_bytes_total{device="sda"} 1536
+                # node_disk_read_time_seconds_total counter
+                node_disk_read_time_seconds_total{device="sda"} 0.004
+                # node_disk_reads_completed_total counter
+                node_disk_reads_completed_total{device="sda"} 1
+                # node_disk_reads_merged_total counter
+                node_disk_reads_merged_total{device="sda"} 2
+                # node_disk_write_time_seconds_total counter
+                node_disk_write_time_seconds_total{device="sda"} 0.008
+                # node_disk_writes_completed_total counter
+                node_disk_writes_completed_total{device="sda"} 5
+                # node_disk_writes_merged_total counter
+                node_disk_writes_merged_total{device="sda"} 6
+                # node_disk_written_bytes_total counter
+                node_disk_written_bytes_total{device="sda"} 3584
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_serial_number_is_the_one_on_the_label() {
+        let all = "E:SCSI_IDENT_SERIAL=s\nE:ID_SERIAL_SHORT=short\nE:ID_SERIAL=long\n";
+        assert!(info(all).contains(r#"serial="s""#));
+        assert!(info(all.split_once('\n').unwrap().1).contains(r#"serial="short""#));
+        assert!(info("E:ID_SERIAL=long\n").contains(r#"serial="long""#));
+        assert!(info("").contains(r#"serial="""#));
+    }
+
+    #[test]
+    fn device_mapper() {
+        expect![[r#"
+            node_disk_device_mapper_info{device="vda",name="vg-root",uuid="LVM-NWEDo8q5",vg_name="vg",lv_name="root",lv_layer="cow"} 1
+            node_disk_info{device="vda",major="254",minor="0",path="",wwn="",model="",serial="",revision="",rotational="0"} 1
+        "#]]
+        .assert_eq(&info(
+            "E:DM_NAME=vg-root\nE:DM_UUID=LVM-NWEDo8q5\nE:DM_VG_NAME=vg\nE:DM_LV_NAME=root\nE:DM_LV_LAYER=cow\n",
+        ));
+    }
+
+    #[test]
+    fn ata() {
+        let text = "E:ID_ATA=1\nE:ID_ATA_WRITE_CACHE=1\nE:ID_ATA_WRITE_CACHE_ENABLED=no\n\
+                    E:ID_ATA_ROTATION_RATE_RPM=7200\n";
+        expect![[r#"
+            # node_disk_ata_rotation_rate_rpm gauge
+            node_disk_ata_rotation_rate_rpm{device="vda"} 7200
+            # node_disk_ata_write_cache gauge
+            node_disk_ata_write_cache{device="vda"} 1
+            node_disk_info{device="vda",major="254",minor="0",path="",wwn="",model="",serial="",revision="",rotational="0"} 1
+        "#]]
+        .assert_eq(&info(text));
+        assert!(!info(text.split_once('\n').unwrap().1).contains("_ata_"));
+    }
+
+    fn devices(settings: &[(&str, Node)]) -> Vec<String> {
+        let memory = MemoryHost::from_files(&[("proc/diskstats", TEXT)]);
+        let (batch, outcome) = run(&mut open::<Diskstats>(&memory.host(), settings), None);
+        outcome.unwrap();
+        let page = render(&batch);
+        let device = |line: &str| line.strip_prefix("node_disk_io_now{").map(str::to_owned);
+        page.lines().filter_map(device).collect()
+    }
+
+    #[test]
+    fn disks_are_chosen_by_name() {
+        let (vda, vda1) = (r#"device="vda"} 0"#, r#"device="vda1"} 0"#);
+        assert_eq!(devices(&[]), [vda]);
+        assert_eq!(devices(&[("device_exclude", "^loop|a$".into())]), [vda1]);
+        let include = ("device_include", "^vda".into());
+        assert_eq!(devices(&[("device_exclude", "".into()), include]), [vda, vda1]);
+        assert_eq!(devices(&[("device_exclude", "".into())]).len(), 3);
+    }
+
+    #[test]
+    fn one_of_the_two_at_most() {
+        let settings = Settings { device_exclude: Pattern::new("a").ok(), device_include: None };
+        let host = MemoryHost::new().host();
+        assert!(Diskstats::open(settings.clone(), &host).is_ok());
+        let both = Settings { device_include: Pattern::new("b").ok(), ..settings };
+        let refused = Diskstats::open(both, &host).err().expect("both are refused");
+        assert!(matches!(refused, Error::Setting { key: "device_include", .. }), "{refused}");
+    }
+
+    #[test]
+    fn udev_is_read_when_its_directory_changed() {
+        let memory = MemoryHost::from_files(&[
+            ("proc/diskstats", TEXT),
+            ("udev/b254:0", "E:ID_MODEL=first\n"),
+        ]);
+        let host = memory.host();
+        let mut diskstats = open::<Diskstats>(&host, &[]);
+        let mut model = |seconds: f64| {
+            memory.set_now(Duration::from_secs_f64(seconds));
+            let page = render(&run(&mut diskstats, None).0);
+            let (_, rest) = page.split_once("model=\"").unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        memory.set_modified("udev", 100.0);
+        assert_eq!(model(100.5), "first");
+        // It may have changed again within what the clock tells apart.
+        memory.write("udev/b254:0", "E:ID_MODEL=second\n");
+        assert_eq!(model(110.0), "second");
+        memory.write("udev/b254:0", "E:ID_MODEL=third\n");
+        assert_eq!(model(120.0), "second", "nothing tells of a change");
+        memory.set_modified("udev", 130.0);
+        assert_eq!(model(140.0), "third");
+        memory.remove("udev");
+        assert_eq!(model(150.0), "");
+    }
+
+    #[test]
+    fn the_steady_state_reads_each_source_once() {
+        let memory = MemoryHost::from_files(&[
+            ("proc/diskstats", TEXT),
+            ("sys/block/vda/queue/rotational", "0\n"),
+            ("udev/b254:0", UDEV),
+        ]);
+        memory.set_now(Duration::from_secs(1_700_000_100));
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let (first, _) = run(&mut diskstats, None);
+        let before = memory.reads();
+        run(&mut diskstats, Some(&first)).1.unwrap();
+        assert_eq!(memory.reads() - before, 2, "diskstats and rotational");
+    }
+
+    #[test]
+    fn disks_come_and_go() {
+        let memory = MemoryHost::from_files(&[
+            (
+                "proc/diskstats",
+                "8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n",
+            ),
+            ("sys/block/sdb/queue/rotational", "1\n"),
+            ("sys/block/sdc/queue/rotational", "1\n"),
+        ]);
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let spinning = |diskstats: &mut Diskstats| {
+            let page = render(&run(diskstats, None).0);
+            let spins = |line: &&str| line.contains(r#"rotational="1""#);
+            page.lines().filter(spins).map(|line| line[..28].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(spinning(&mut diskstats), [r#"node_disk_info{device="sdb","#]);
+        memory.write("proc/diskstats", "8 16 sdc 1 2 3 4 5 6 7 8 9 10 11\n");
+        assert_eq!(spinning(&mut diskstats), [r#"node_disk_info{device="sdc","#]);
+        memory.write("sys/block/sdc/queue/rotational", "0\n");
+        assert_eq!(spinning(&mut diskstats), [""; 0]);
+    }
+
+    #[test]
+    fn an_odd_line_costs_that_line() {
+        let text = "x 0 sda 1\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n8 32 sdc 1 2 x\n";
+        let memory = MemoryHost::from_files(&[("proc/diskstats", text)]);
+        let (batch, outcome) = run(&mut open::<Diskstats>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        assert_eq!(batch.malformed().map(|(count, _)| count), Some(2));
+        assert_eq!(batch.len(), 12);
+    }
+
+    #[test]
+    fn absent() {
+        check_fails::<Diskstats>(
+            &MemoryHost::new().host(),
+            &[],
+            &expect!["proc/diskstats: not on this host"],
+            &expect![""],
+        );
+    }
+
+    #[test]
+    fn refuses_bad_text() {
+        rejects(parse_line, &["", "8", "8 0", "8 x sda 1", "8 0 sda -1", "8 0 sda 1 2 3.5"]);
+    }
+}
