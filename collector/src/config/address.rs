@@ -1,0 +1,112 @@
+//! Addresses of listeners: how they are written, and which exclude each other.
+
+use crate::plan::{Address, Admin};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The bytes of `sun_path` in `struct sockaddr_un`, less the closing zero (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Reads an address as a user writes it.
+pub(crate) fn parse(text: &str) -> Result<Address, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            _ if !path.starts_with('/') => Err("a unix socket needs an absolute path".to_owned()),
+            _ if path.len() > LONGEST_SOCKET_PATH => {
+                Err(format!("the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes"))
+            }
+            _ => Ok(Address::Unix(path.into())),
+        };
+    }
+    if let Some(port) = text.strip_prefix(':')
+        && let Ok(port) = port.parse()
+    {
+        let socket = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        return Ok(Address::Tcp { socket, dual: true });
+    }
+    match text.parse() {
+        Ok(socket) => Ok(Address::Tcp { socket, dual: false }),
+        Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing".to_owned()),
+        Err(_) => {
+            Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\" or \
+                       \"unix:/run/vitald/metrics.sock\" (host names are not looked up)"
+                .to_owned())
+        }
+    }
+}
+
+/// The address as [`parse`] reads it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { socket, dual: true } => write!(f, ":{}", socket.port()),
+            Address::Tcp { socket, dual: false } => socket.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The rule as the configuration has it.
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Admin::Off => f.write_str("off"),
+            Admin::Local => f.write_str("local"),
+            Admin::Token(path) => write!(f, "token:{}", path.display()),
+        }
+    }
+}
+
+/// Whether the kernel refuses to listen on both: one socket covers the other's address and port.
+///
+/// Port 0 asks for any free port, so it never meets another one.
+pub(super) fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp { socket: x, .. }, Address::Tcp { socket: y, .. }) => {
+            x.port() == y.port() && x.port() != 0 && (covers(a, y.ip()) || covers(b, x.ip()))
+        }
+        _ => false,
+    }
+}
+
+fn covers(address: &Address, ip: IpAddr) -> bool {
+    match address {
+        Address::Tcp { dual: true, .. } => true,
+        Address::Tcp { socket, .. } if socket.ip().is_unspecified() => {
+            socket.is_ipv4() == ip.is_ipv4()
+        }
+        Address::Tcp { socket, .. } => socket.ip() == ip,
+        Address::Unix(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        for text in ["127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/x.sock", "0.0.0.0:0"] {
+            assert_eq!(parse(text).map(|address| address.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn sockets_that_exclude_each_other() {
+        let both_ways = |a: &str, b: &str| match (parse(a), parse(b)) {
+            (Ok(a), Ok(b)) => overlap(&a, &b) && overlap(&b, &a),
+            _ => panic!("{a} or {b} is no address"),
+        };
+        assert!(both_ways("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(both_ways("127.0.0.1:1", "0.0.0.0:1"));
+        assert!(both_ways("127.0.0.1:1", ":1"));
+        assert!(both_ways("[::]:1", "[::1]:1"));
+        assert!(both_ways("unix:/a", "unix:/a"));
+        assert!(!both_ways("127.0.0.1:1", "127.0.0.2:1"));
+        assert!(!both_ways("127.0.0.1:1", "127.0.0.1:2"));
+        assert!(!both_ways("0.0.0.0:1", "[::]:1"));
+        assert!(!both_ways(":0", ":0"));
+        assert!(!both_ways("unix:/a", "unix:/b"));
+    }
+}

@@ -1,0 +1,212 @@
+//! The strict pass over the file: its syntax, and the place of everything in it.
+
+use config::{Map, Value, ValueKind};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::Range;
+use std::sync::Arc;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use vitald_core::settings::{Mistake, Mistakes, Origin};
+
+/// A line and a column, both from 1; columns count characters.
+pub(super) type Place = (u32, u32);
+
+/// The places of a value and of its key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Places {
+    pub(super) value: Place,
+    pub(super) key: Place,
+}
+
+/// The places of the tables, by path: `config` forgets a table's origin when it merges.
+pub(super) type TablePlaces = BTreeMap<String, Places>;
+
+/// Reads the text as the daemon takes it, and nothing that it would have to guess.
+///
+/// # Errors
+///
+/// Every mistake of syntax, and every value that no setting can take.
+pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
+    let lines = Lines::of(text);
+    let mut mistakes = Mistakes::new();
+    let at = |(line, column): Place| Origin::File { file: file.clone(), line, column };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        mistakes.add(at(lines.place(span.start)), "", plainly(error.message(), text, span));
+    }
+    let mut walk = Walk { lines, places: TablePlaces::new(), wrong: Vec::new() };
+    walk.table(document.get_ref(), "");
+    if errors.is_empty() {
+        // What is left of a broken text would only give mistakes that are none.
+        for (place, path, message) in walk.wrong {
+            mistakes.add(at(place), path, message);
+        }
+    }
+    if mistakes.is_empty() { Ok(walk.places) } else { Err(mistakes.into_sorted()) }
+}
+
+/// The parser's sentence, put better where it speaks of something other than the mistake.
+fn plainly(message: &str, text: &str, span: Range<usize>) -> String {
+    if message == "duplicate key" {
+        let key = text.get(span).unwrap_or_default();
+        return format!("{key} is set twice");
+    }
+    let (before, after) = text.split_at(text.floor_char_boundary(span.start));
+    let word_end = after.find(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
+    let word = &after[..word_end.unwrap_or(after.len())];
+    let is_value = before.trim_end_matches([' ', '\t']).ends_with(['=', '[', ',']);
+    if is_value && word.starts_with(char::is_alphabetic) {
+        // The parser takes every such word for the beginning of `inf`, `nan`, `true` or `false`.
+        return format!("text needs quotes: \"{word}\"");
+    }
+    message.to_owned()
+}
+
+/// TOML for [`config`], with the place of each value as its origin.
+#[derive(Clone, Debug)]
+pub(super) struct Toml;
+
+impl config::Format for Toml {
+    fn parse(
+        &self,
+        _uri: Option<&String>,
+        text: &str,
+    ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
+        let document = DeTable::parse(text)?;
+        let mut walk =
+            Walk { lines: Lines::of(text), places: TablePlaces::new(), wrong: Vec::new() };
+        Ok(walk.table(document.get_ref(), ""))
+    }
+}
+
+impl config::FileStoredFormat for Toml {
+    fn file_extensions(&self) -> &'static [&'static str] {
+        &["toml"]
+    }
+}
+
+struct Walk<'t> {
+    lines: Lines<'t>,
+    places: TablePlaces,
+    wrong: Vec<(Place, String, String)>,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, table: &DeTable<'_>, path: &str) -> Map<String, Value> {
+        let mut values = Map::new();
+        for (key, value) in table {
+            let name = key.get_ref();
+            let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            let key = self.lines.place(key.span().start);
+            if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+                // config would take the dots of a quoted key for tables.
+                self.wrong.push((key, path, "a key has letters, digits and _ only".to_owned()));
+                continue;
+            }
+            if let Some(value) = self.value(value, Some(key), &path) {
+                values.insert(name.to_string(), value);
+            }
+        }
+        values
+    }
+
+    fn value(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        key: Option<Place>,
+        path: &str,
+    ) -> Option<Value> {
+        let place = self.lines.place(value.span().start);
+        let places = Places { value: place, key: key.unwrap_or(place) };
+        let kind = match value.get_ref() {
+            DeValue::String(text) => ValueKind::String(text.to_string()),
+            DeValue::Boolean(truth) => ValueKind::Boolean(*truth),
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) => ValueKind::I64(number),
+                    Err(_) => return self.refuse(place, path, "this number is too large"),
+                }
+            }
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => ValueKind::Float(number),
+                Err(_) => return self.refuse(place, path, "this is not a number"),
+            },
+            DeValue::Datetime(_) => {
+                return self.refuse(place, path, "no setting is a date; text needs quotes");
+            }
+            DeValue::Array(items) => ValueKind::Array(
+                items.iter().filter_map(|item| self.value(item, None, path)).collect(),
+            ),
+            DeValue::Table(table) => {
+                self.places.insert(path.to_owned(), places);
+                ValueKind::Table(self.table(table, path))
+            }
+        };
+        Some(Value::new(Some(&written(places)), kind))
+    }
+
+    fn refuse(&mut self, place: Place, path: &str, message: &str) -> Option<Value> {
+        self.wrong.push((place, path.to_owned(), message.to_owned()));
+        None
+    }
+}
+
+/// The origin of a value of the file, in the one text that `config` keeps with it.
+fn written(Places { value, key }: Places) -> String {
+    format!("{}:{}:{}:{}", value.0, value.1, key.0, key.1)
+}
+
+/// The other way round.
+pub(super) fn read(origin: &str) -> Option<Places> {
+    let mut numbers = origin.split(':').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some(Places { value: (next()?, next()?), key: (next()?, next()?) })
+}
+
+/// Where the lines of a text begin.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = std::iter::once(0).chain(breaks.map(|(offset, _)| offset + 1)).collect();
+        Lines { text, starts }
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        (count(line), count(column.saturating_add(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_from_one() {
+        let lines = Lines::of("a\nµb = 1\n\nc");
+        assert_eq!(lines.place(0), (1, 1));
+        assert_eq!(lines.place(1), (1, 2));
+        assert_eq!(lines.place(4), (2, 2));
+        assert_eq!(lines.place(10), (3, 1));
+        assert_eq!(lines.place(11), (4, 1));
+        assert_eq!(lines.place(999), (4, 2));
+    }
+
+    #[test]
+    fn an_origin_survives_config() {
+        let places = Places { value: (3, 12), key: (3, 1) };
+        assert_eq!(read(&written(places)), Some(places));
+        assert_eq!(read("VITALD__LOG__LEVEL"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! What a configuration means, apart from how it is written.
+
+use std::time::Duration;
+use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Table, Value};
+
+/// Text from the environment or a flag, as the file would have it: `"5"` of a whole number is 5.
+pub(super) fn plain(value: &Value, info: &SettingInfo) -> Value {
+    let node = match &value.node {
+        Node::Text(_) if matches!(value.origin, Origin::Environment(_) | Origin::Flag(_)) => {
+            match info.kind {
+                <bool as Setting>::KIND => bool::decode(value).map(Node::from).ok(),
+                <i64 as Setting>::KIND => i64::decode(value).map(Node::from).ok(),
+                <f64 as Setting>::KIND => f64::decode(value).map(Node::from).ok(),
+                <Vec<String> as Setting>::KIND => Vec::<String>::decode(value).ok().map(|items| {
+                    let item = |item: String| Value::new(item, value.origin.clone());
+                    Node::List(items.into_iter().map(item).collect())
+                }),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    Value { node: node.unwrap_or_else(|| value.node.clone()), ..value.clone() }
+}
+
+/// A hash that is equal for configurations that mean the same.
+///
+/// FNV-1a: it tells an edited configuration from an unedited one and protects nothing.
+pub(super) struct Meaning(u64);
+
+impl Meaning {
+    pub(super) fn new() -> Self {
+        Meaning(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Takes one fact up. A zero byte ends it, so that two facts cannot be taken for another two.
+    pub(super) fn add(&mut self, fact: &str) {
+        for byte in fact.bytes().chain([0]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    /// Takes the settings of a table up, defaults included.
+    pub(super) fn add_settings(&mut self, table: &Table, fields: &[SettingInfo]) {
+        for info in fields {
+            let node = match table.entries.get(info.key) {
+                Some(value) => plain(value, info).node,
+                None => (info.default)(),
+            };
+            self.add(&format!("{}={}", info.key, canonical(node, info.kind)));
+        }
+    }
+
+    /// In hexadecimal.
+    pub(super) fn hash(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+/// One text for each value: `60s` and `1m` are the same, as are `1` and `1.0` of a number.
+fn canonical(node: Node, kind: &str) -> String {
+    match (kind, &node) {
+        (<Duration as Setting>::KIND, Node::Text(_)) => {
+            match Duration::decode(&Value::new(node.clone(), Origin::Default)) {
+                Ok(duration) => format!("{}ns", duration.as_nanos()),
+                Err(_) => node.to_string(),
+            }
+        }
+        (<f64 as Setting>::KIND, Node::Integer(number)) => Node::Float(*number as f64).to_string(),
+        _ => node.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_value_are_one_text() {
+        let text = |kind, a: Node| canonical(a, kind);
+        assert_eq!(text("duration", "60s".into()), text("duration", "1m".into()));
+        assert_ne!(text("duration", "60s".into()), text("duration", "61s".into()));
+        assert_eq!(text("number", 1.into()), text("number", 1.0.into()));
+        assert_ne!(text("text", "1".into()), text("text", "1.0".into()));
+    }
+}

@@ -1,0 +1,475 @@
+//! From a configuration file and the environment to a [`Plan`], with every mistake told at once.
+//!
+//! The text goes through a strict pass that knows lines and columns ([`document`]); `config`
+//! merges it between the built-in defaults and the environment ([`layers`]); what comes out are
+//! the neutral values of `vitald_core::settings`, which each section and each collector decodes by
+//! its own declarations. Nothing is guessed: text in the file never becomes a number.
+
+mod address;
+mod collector;
+mod document;
+mod features;
+mod layers;
+mod log;
+mod meaning;
+mod output;
+mod paths;
+mod scrape;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use crate::plan::{CollectorPlan, OutputPlan, Plan, Scrape};
+use layers::Text;
+use meaning::Meaning;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vitald_core::collector::Descriptor;
+use vitald_core::error::Error;
+use vitald_core::host::Host;
+use vitald_core::output::OutputDescriptor;
+use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table, Value, nearest};
+
+pub(crate) use address::parse as parse_address;
+pub(crate) use features::known as known_collectors;
+pub(crate) use layers::insert;
+
+/// The most that a configuration file may hold.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What a configuration is made from, above the built-in defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if there is one. One that is named and missing is a mistake.
+    pub file: Option<PathBuf>,
+    /// Variables of the environment; only names that begin with `VITALD__` are looked at.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A table that every configuration has.
+pub(crate) struct Section {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is about, in one sentence.
+    pub(crate) summary: &'static str,
+    /// What is declared of its keys.
+    pub(crate) fields: &'static [SettingInfo],
+}
+
+/// The tables that every configuration has, in the order of the manual.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        name: "server",
+        summary: "Where the daemon listens, and its limits.",
+        fields: server::FIELDS,
+    },
+    Section {
+        name: "paths",
+        summary: "Where the host's file systems are mounted, as this process sees them.",
+        fields: paths::FIELDS,
+    },
+    Section {
+        name: "scrape",
+        summary: "How collections are made and shown.",
+        fields: scrape::FIELDS,
+    },
+    Section { name: "log", summary: "How the daemon logs.", fields: log::FIELDS },
+];
+
+/// The keys that every `[collectors.NAME]` has.
+pub(crate) const COLLECTOR_FIELDS: &[SettingInfo] = collector::FIELDS;
+
+/// The keys that every `[outputs.NAME]` has.
+pub(crate) const OUTPUT_FIELDS: &[SettingInfo] = output::FIELDS;
+
+/// Reads, merges and decodes a configuration.
+///
+/// # Errors
+///
+/// Every mistake, in the order of their places.
+pub fn load(
+    sources: &Sources,
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> Result<Plan, Vec<Mistake>> {
+    let Some(path) = &sources.file else {
+        return load_layers(None, &sources.environment, collectors, outputs);
+    };
+    let name = path.to_string_lossy();
+    let text = read(path).map_err(|(origin, message)| {
+        let path = if origin == Origin::Default { name.to_string() } else { String::new() };
+        vec![Mistake { origin, path, message }]
+    })?;
+    load_layers(Some((&name, &text)), &sources.environment, collectors, outputs)
+}
+
+/// Like [`load`], from a text that is already there; mistakes name it by `name`.
+///
+/// # Errors
+///
+/// As there.
+pub fn load_text(
+    name: &str,
+    text: &str,
+    environment: &[(String, String)],
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> Result<Plan, Vec<Mistake>> {
+    load_layers(Some((name, text)), environment, collectors, outputs)
+}
+
+fn load_layers(
+    file: Option<(&str, &str)>,
+    environment: &[(String, String)],
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> Result<Plan, Vec<Mistake>> {
+    let file = match file {
+        Some((name, text)) => {
+            let name = Arc::from(name);
+            let places = document::check(&name, text)?;
+            Some(Text { name, text, places })
+        }
+        None => None,
+    };
+    let mut mistakes = Mistakes::new();
+    let environment = layers::environment(environment, &mut mistakes);
+    assemble(file.as_ref(), &environment, collectors, outputs, mistakes)
+}
+
+/// Decodes values that stand in no file: those of a command line.
+pub(crate) fn load_table(
+    above: &Table,
+    collectors: &[&'static Descriptor],
+) -> Result<Plan, Vec<Mistake>> {
+    assemble(None, above, collectors, &[], Mistakes::new())
+}
+
+/// Reads a file whole; says where it is not text.
+fn read(path: &Path) -> Result<String, (Origin, String)> {
+    let nowhere = |message: String| (Origin::Default, message);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| nowhere(error.to_string()))?;
+    let read = file.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| nowhere(error.to_string()))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(nowhere("larger than 1 MiB: this is no configuration of vitald".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = String::from_utf8_lossy(&good[line_start..]).chars().count() + 1;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let file = path.to_string_lossy().into();
+        let origin = Origin::File { file, line: count(line), column: count(column) };
+        (origin, "this byte is not UTF-8".to_owned())
+    })
+}
+
+/// The layer of the built-in defaults.
+fn defaults(collectors: &[&'static Descriptor], outputs: &[&'static OutputDescriptor]) -> Table {
+    let fixed = SECTIONS
+        .iter()
+        .flat_map(|section| section.fields.iter().map(|info| (vec![section.name], info)));
+    let of_collectors = collectors.iter().flat_map(|descriptor| {
+        let fields = COLLECTOR_FIELDS.iter().chain(descriptor.settings);
+        fields.map(|info| (vec!["collectors", descriptor.name], info))
+    });
+    let of_outputs = outputs.iter().flat_map(|descriptor| {
+        let fields = OUTPUT_FIELDS.iter().chain(descriptor.settings);
+        fields.map(|info| (vec!["outputs", descriptor.name], info))
+    });
+    let mut layer = Table::default();
+    for (mut path, info) in fixed.chain(of_collectors).chain(of_outputs) {
+        path.push(info.key);
+        insert(&mut layer, &path, Value::new((info.default)(), Origin::Default));
+    }
+    layer
+}
+
+fn assemble(
+    file: Option<&Text<'_>>,
+    above: &Table,
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+    mut mistakes: Mistakes,
+) -> Result<Plan, Vec<Mistake>> {
+    let merged = match layers::merge(&defaults(collectors, outputs), file, above) {
+        Ok(merged) => merged,
+        Err(error) => {
+            // The strict pass has been over the file, so this is a fault of vitald's own.
+            mistakes.add(Origin::Default, "", format!("the layers do not merge: {error}"));
+            return Err(mistakes.into_sorted());
+        }
+    };
+    let plan = decode(merged, collectors, outputs, &mut mistakes);
+    match plan {
+        Some(plan) if mistakes.is_empty() => Ok(plan),
+        _ => Err(mistakes.into_sorted()),
+    }
+}
+
+/// Decodes the merged tables. Every part is decoded before any is given up.
+fn decode(
+    merged: Table,
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+    mistakes: &mut Mistakes,
+) -> Option<Plan> {
+    let known: Vec<&str> =
+        SECTIONS.iter().map(|section| section.name).chain(["collectors", "outputs"]).collect();
+    merged.refuse_unknown(&known, "table", mistakes);
+
+    let server = part(&merged, "server", mistakes).and_then(|t| server::decode(&t, mistakes));
+    let roots = part(&merged, "paths", mistakes).and_then(|t| paths::decode(&t, mistakes));
+    let scrape = part(&merged, "scrape", mistakes).and_then(|t| scrape::decode(&t, mistakes));
+    let log = part(&merged, "log", mistakes).and_then(|t| log::decode(&t, mistakes));
+
+    let mut effective = merged.clone();
+    let mut meaning = Meaning::new();
+    let collectors = part(&merged, "collectors", mistakes).and_then(|table| {
+        refuse_unknown_collectors(&table, collectors, mistakes);
+        // Without a valid [scrape] the tables are still checked, under its defaults.
+        let built_in = || scrape::decode(&Table::at("scrape"), &mut Mistakes::new());
+        let (scrape, max_series) = scrape.clone().or_else(built_in)?;
+        let host = roots.clone().map(Host::new);
+        let plans: Vec<_> = collectors
+            .iter()
+            .map(|descriptor| {
+                let own = part(&table, descriptor.name, mistakes)?;
+                let plan = collector_plan(descriptor, &own, (&scrape, max_series), mistakes)?;
+                if let Some(host) = &host {
+                    open(&plan, &own, host, mistakes);
+                }
+                let mut shown = shown(&own, &[COLLECTOR_FIELDS, descriptor.settings]);
+                fill(&mut shown, "enabled", plan.enabled);
+                fill(&mut shown, "max_series", i64::from(plan.max_series));
+                meaning.add(&format!(
+                    "collectors.{} {} {:?} {}",
+                    descriptor.name, plan.enabled, plan.interval, plan.max_series
+                ));
+                meaning.add_settings(&own, descriptor.settings);
+                replace(&mut effective, "collectors", descriptor.name, shown);
+                Some(plan)
+            })
+            .collect();
+        plans.into_iter().collect::<Option<Vec<_>>>()
+    });
+    let outputs = part(&merged, "outputs", mistakes).and_then(|table| {
+        let names: Vec<&str> = outputs.iter().map(|descriptor| descriptor.name).collect();
+        table.refuse_unknown(&names, "output", mistakes);
+        let names = collectors.as_deref().unwrap_or_default();
+        let plans: Vec<_> = outputs
+            .iter()
+            .map(|descriptor| {
+                let own = part(&table, descriptor.name, mistakes)?;
+                let plan = output_plan(descriptor, &own, names, mistakes)?;
+                meaning.add(&format!(
+                    "outputs.{} {} {:?} {:?}",
+                    descriptor.name, plan.enabled, plan.interval, plan.collectors
+                ));
+                meaning.add_settings(&own, descriptor.settings);
+                let shown = shown(&own, &[OUTPUT_FIELDS, descriptor.settings]);
+                replace(&mut effective, "outputs", descriptor.name, shown);
+                Some(plan)
+            })
+            .collect();
+        plans.into_iter().collect::<Option<Vec<_>>>()
+    });
+
+    let (server, roots, (scrape, _), log) = (server?, roots?, scrape?, log?);
+    for fact in
+        [format!("{server:?}"), format!("{roots:?}"), format!("{scrape:?}"), format!("{log:?}")]
+    {
+        meaning.add(&fact);
+    }
+    for section in SECTIONS {
+        if let Some(Value { node: Node::Table(table), .. }) =
+            effective.entries.get_mut(section.name)
+        {
+            *table = shown(table, &[section.fields]);
+        }
+    }
+    Some(Plan {
+        roots,
+        scrape,
+        server,
+        log,
+        collectors: collectors?,
+        outputs: outputs?,
+        effective,
+        hash: meaning.hash(),
+    })
+}
+
+/// A table in a table; an absent one is empty.
+fn part(table: &Table, name: &str, mistakes: &mut Mistakes) -> Option<Table> {
+    match table.entries.get(name) {
+        None => Some(Table::at(table.path_of(name))),
+        Some(Value { node: Node::Table(part), .. }) => Some(part.clone()),
+        Some(value) => {
+            let path = table.path_of(name);
+            let message = format!("expected a table, [{path}], found {}", value.node.noun());
+            mistakes.add(value.origin.clone(), path, message);
+            None
+        }
+    }
+}
+
+/// Refuses names of collectors that this binary lacks, and says what to do about each.
+fn refuse_unknown_collectors(
+    table: &Table,
+    collectors: &[&'static Descriptor],
+    mistakes: &mut Mistakes,
+) {
+    let is_here = |name: &String| collectors.iter().any(|descriptor| descriptor.name == name);
+    let mut unknown = table.entries.iter().filter(|(name, _)| !is_here(name)).peekable();
+    if unknown.peek().is_none() {
+        return;
+    }
+    let known = features::known();
+    for (name, value) in unknown {
+        let message = if known.contains(name) {
+            format!("not in this build: build with --features {name}")
+        } else {
+            let here = collectors.iter().map(|descriptor| descriptor.name);
+            match nearest(name, here.chain(known.iter().map(String::as_str))) {
+                Some(meant) => format!("no such collector; did you mean {meant}?"),
+                None => "no such collector; `vitald plugins` lists them".to_owned(),
+            }
+        };
+        mistakes.add(value.key_origin.clone(), table.path_of(name), message);
+    }
+}
+
+/// Splits a table into the keys that all of its kind have and its own; refuses all others.
+fn split(
+    table: &Table,
+    common: &[SettingInfo],
+    own: &[SettingInfo],
+    mistakes: &mut Mistakes,
+) -> (Table, Table) {
+    // The own keys first: a list of what there is shows what is particular here.
+    let known: Vec<&str> = own.iter().chain(common).map(|info| info.key).collect();
+    table.refuse_unknown(&known, "setting", mistakes);
+    let only = |fields: &[SettingInfo]| {
+        let mut part = Table::at(table.path.clone());
+        for info in fields {
+            if let Some(value) = table.entries.get(info.key) {
+                part.entries.insert(info.key.to_owned(), value.clone());
+            }
+        }
+        part
+    };
+    (only(common), only(own))
+}
+
+fn collector_plan(
+    descriptor: &'static Descriptor,
+    table: &Table,
+    (scrape, max_series): (&Scrape, u32),
+    mistakes: &mut Mistakes,
+) -> Option<CollectorPlan> {
+    let (common, own) = split(table, COLLECTOR_FIELDS, descriptor.settings, mistakes);
+    let common = collector::decode(&common, mistakes);
+    let prepared = (descriptor.prepare)(&own, mistakes);
+    let (common, prepared) = (common?, prepared?);
+    Some(CollectorPlan {
+        descriptor,
+        prepared: Arc::from(prepared),
+        enabled: common.enabled.unwrap_or(descriptor.enabled && scrape.default_collectors),
+        interval: common.interval,
+        max_series: common.max_series.unwrap_or(max_series),
+    })
+}
+
+/// Opens a collector that runs, or whose table somebody wrote, to hear of settings that contradict
+/// each other. Opening touches no source, so what else it may say is not about the configuration.
+fn open(plan: &CollectorPlan, table: &Table, host: &Host, mistakes: &mut Mistakes) {
+    let is_written = table.entries.values().any(|value| value.origin != Origin::Default);
+    if !plan.enabled && !is_written {
+        return;
+    }
+    if let Err(Error::Setting { key, message }) = plan.prepared.open(host) {
+        let origin = match table.entries.get(key) {
+            Some(value) => value.origin.clone(),
+            None => Origin::Default,
+        };
+        mistakes.add(origin, table.path_of(key), message);
+    }
+}
+
+fn output_plan(
+    descriptor: &'static OutputDescriptor,
+    table: &Table,
+    collectors: &[CollectorPlan],
+    mistakes: &mut Mistakes,
+) -> Option<OutputPlan> {
+    let (common, own) = split(table, OUTPUT_FIELDS, descriptor.settings, mistakes);
+    let decoded = output::decode(&common, mistakes);
+    let prepared = (descriptor.prepare)(&own, mistakes);
+    let (decoded, prepared) = (decoded?, prepared?);
+    let mut chosen = Vec::new();
+    for (position, name) in decoded.collectors.iter().enumerate() {
+        let here = collectors.iter().map(|plan| plan.descriptor.name);
+        if let Some(found) = here.clone().find(|here| here == name) {
+            chosen.push(found);
+        } else if !collectors.is_empty() {
+            let message = match nearest(name, here) {
+                Some(meant) => format!("no such collector: {name}; did you mean {meant}?"),
+                None => format!("no such collector: {name}"),
+            };
+            let origin = origin_of_item(&common, "collectors", position);
+            mistakes.add(origin, common.path_of("collectors"), message);
+        }
+    }
+    Some(OutputPlan {
+        descriptor,
+        prepared: Arc::from(prepared),
+        enabled: decoded.enabled,
+        interval: decoded.interval,
+        collectors: chosen,
+    })
+}
+
+/// Where an item of a list stands; the whole list where the item has no place of its own.
+fn origin_of_item(table: &Table, key: &str, position: usize) -> Origin {
+    match table.entries.get(key) {
+        Some(Value { node: Node::List(items), origin, .. }) => {
+            items.get(position).map_or(origin, |item| &item.origin).clone()
+        }
+        Some(value) => value.origin.clone(),
+        None => Origin::Default,
+    }
+}
+
+/// A table as `vitald config --effective` shows it.
+fn shown(table: &Table, fields: &[&[SettingInfo]]) -> Table {
+    let mut shown = table.clone();
+    for info in fields.iter().copied().flatten() {
+        if let Some(value) = shown.entries.get_mut(info.key) {
+            *value = meaning::plain(value, info);
+        }
+    }
+    shown
+}
+
+/// Shows what an unset key comes to.
+fn fill(table: &mut Table, key: &str, node: impl Into<Node>) {
+    if let Some(value) = table.entries.get_mut(key)
+        && value.node == Node::Unset
+    {
+        value.node = node.into();
+    }
+}
+
+fn replace(table: &mut Table, outer: &str, inner: &str, with: Table) {
+    if let Some(Value { node: Node::Table(outer), .. }) = table.entries.get_mut(outer)
+        && let Some(value) = outer.entries.get_mut(inner)
+    {
+        value.node = Node::Table(with);
+    }
+}

@@ -1,0 +1,43 @@
+//! `[paths]`: where the kernel's files are.
+
+use std::path::PathBuf;
+use vitald_core::host::Roots;
+use vitald_core::prelude::*;
+use vitald_core::settings::{Node, Setting, SettingInfo, Settings as _, Value};
+
+settings! {
+    /// The host's procfs.
+    procfs: Path = "/proc";
+    /// The host's sysfs.
+    sysfs: Path = "/sys";
+    /// The host's root directory, in front of every mount point; a container has it mounted
+    /// somewhere such as `/host`.
+    rootfs: Path = "/";
+    /// The directory of udev's device data base.
+    udev: Path = "/run/udev/data";
+}
+
+/// What is declared of the table's keys.
+pub(super) const FIELDS: &[SettingInfo] = Settings::FIELDS;
+
+/// A path that is not empty; a relative one is taken from the working directory.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+struct Path(PathBuf);
+
+impl Setting for Path {
+    const KIND: &'static str = "path";
+
+    fn decode(value: &Value) -> Result<Self, String> {
+        match &value.node {
+            Node::Text(text) if text.is_empty() => Err("expected a path, found nothing".to_owned()),
+            Node::Text(text) => Ok(Path(text.into())),
+            other => Err(format!("expected a path in quotes, found {}", other.noun())),
+        }
+    }
+}
+
+/// Decodes the table.
+pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Roots> {
+    let Settings { procfs, sysfs, rootfs, udev } = Settings::decode(table, mistakes)?;
+    Some(Roots { procfs: procfs.0, sysfs: sysfs.0, rootfs: rootfs.0, udev: udev.0 })
+}

@@ -1,0 +1,81 @@
+//! `--help` and `--help-man`.
+
+use super::Flag;
+use super::flags::Shape;
+
+/// Columns of the whole text, and those before the descriptions.
+const WIDTH: usize = 80;
+const INDENT: usize = 33;
+
+/// What `--help` prints.
+pub(super) fn page(program: &str, flags: &[Flag]) -> String {
+    let mut page = format!("usage: {program} [<flags>]\n\n\nFlags:\n");
+    for flag in flags.iter().filter(|flag| !flag.hidden) {
+        let mut line = format!("  {}", spelled(flag));
+        for (position, part) in wrapped(&flag.help, WIDTH - INDENT).iter().enumerate() {
+            if position > 0 || line.len() + 2 > INDENT {
+                page.push_str(&line);
+                page.push('\n');
+                line.clear();
+            }
+            line = format!("{line:INDENT$}{part}");
+        }
+        page.push_str(&line);
+        page.push('\n');
+    }
+    page.push('\n');
+    page
+}
+
+/// What `--help-man` prints: the same as a man page.
+pub(super) fn man(program: &str, flags: &[Flag]) -> String {
+    let mut page = format!(
+        ".TH {program} 1\n.SH NAME\n{program} \\- metrics of this host for Prometheus, by vitald\n\
+         .SH SYNOPSIS\n.B {program}\n[<flags>]\n.SH OPTIONS\n"
+    );
+    for flag in flags.iter().filter(|flag| !flag.hidden) {
+        let escape = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
+        page.push_str(&format!(
+            ".TP\n\\fB{}\\fR\n{}\n",
+            escape(spelled(flag).trim()),
+            escape(&flag.help)
+        ));
+    }
+    page
+}
+
+/// The flag as it is given, with its default.
+fn spelled(flag: &Flag) -> String {
+    let short = if flag.name == "help" { "-h, " } else { "    " };
+    let name = &flag.name;
+    match flag.shape {
+        Shape::Switch if flag.default.is_empty() => format!("{short}--[no-]{name}"),
+        Shape::Switch => format!("{short}--[no-]{name} ({})", flag.default),
+        _ if flag.default.is_empty() => format!("{short}--{name}=VALUE{}", repeats(flag)),
+        _ => format!("{short}--{name}={}{}", flag.default, repeats(flag)),
+    }
+}
+
+fn repeats(flag: &Flag) -> &'static str {
+    if flag.shape == Shape::Many { " ..." } else { "" }
+}
+
+/// The text in lines of at most `width` characters, at least one line.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        if let Some(line) = lines.last_mut() {
+            if line.is_empty() {
+                line.push_str(word);
+                continue;
+            }
+            if line.chars().count() + 1 + word.chars().count() <= width {
+                line.push(' ');
+                line.push_str(word);
+                continue;
+            }
+        }
+        lines.push(word.to_owned());
+    }
+    lines
+}

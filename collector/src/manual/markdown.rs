@@ -1,0 +1,147 @@
+//! The reference pages under `docs/`.
+
+use super::{kind, sentence, with_stop};
+use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, SECTIONS};
+use vitald_core::collector::Descriptor;
+use vitald_core::output::OutputDescriptor;
+use vitald_core::settings::{Node, SettingInfo};
+
+/// `docs/metrics.md`: every collector with its families.
+pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         Made from what the collectors declare; do not edit.\n\n\
+         | collector | on by default | what |\n|---|---|---|\n",
+    );
+    for descriptor in collectors {
+        page.push_str(&format!(
+            "| [{name}](#{name}) | {on} | {summary} |\n",
+            name = descriptor.name,
+            on = yes_or_no(descriptor.enabled),
+            summary = cell(descriptor.summary),
+        ));
+    }
+    for descriptor in collectors {
+        page.push_str(&format!("\n## {}\n\n{}\n", descriptor.name, with_stop(descriptor.summary)));
+        let mut facts = Vec::new();
+        if !descriptor.sources.is_empty() {
+            facts.push(format!("Reads {}.", codes(descriptor.sources)));
+        }
+        if !descriptor.capabilities.is_empty() {
+            facts.push(format!("Needs {}.", codes(descriptor.capabilities)));
+        }
+        if descriptor.may_block {
+            facts.push("A read may block, so it has a thread of its own.".to_owned());
+        }
+        let on = if descriptor.enabled { "On" } else { "Off" };
+        facts.push(format!("{on} by default."));
+        if !descriptor.settings.is_empty() {
+            facts.push(format!("[Settings](config.md#collectors{}).", descriptor.name));
+        }
+        page.push_str(&format!("\n{}\n", facts.join(" ")));
+        if !descriptor.families.is_empty() {
+            page.push_str("\n| metric | type | labels | help |\n|---|---|---|---|\n");
+            for family in descriptor.families {
+                page.push_str(&format!(
+                    "| `{}` | {} | {} | {} |\n",
+                    family.name,
+                    family.kind.word(),
+                    codes(family.labels),
+                    cell(&sentence(family.help)),
+                ));
+            }
+        }
+        if !descriptor.patterns.is_empty() {
+            page.push_str("\n| names made at run time | type | what |\n|---|---|---|\n");
+            for pattern in descriptor.patterns {
+                let kinds: Vec<_> = pattern.kinds.iter().map(|kind| kind.word()).collect();
+                page.push_str(&format!(
+                    "| `{}` | {} | {} |\n",
+                    pattern.name,
+                    kinds.join(" or "),
+                    cell(&sentence(pattern.help)),
+                ));
+            }
+        }
+    }
+    page
+}
+
+/// `docs/config.md`: every table and key.
+pub fn config_markdown(
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Made from what is declared in the code; do not edit.\n\n\
+         One TOML file; the environment stands above it, the built-in defaults below. A variable's \
+         name is `VITALD__`, the table and the key in capitals, joined by `__`: \
+         `VITALD__SERVER__MAX_REQUESTS` is `max_requests` of `[server]`. Its text is read as the \
+         setting's type, a list's items between commas. Other variables are not looked at.\n\n\
+         Text in the file is never taken for a number or a truth value, unknown keys are mistakes, \
+         and so is what is wrong in the table of a collector that is off. `vitald check FILE` tells \
+         all mistakes at once, each with line and column.\n\n\
+         Durations are written as `\"500ms\"`, `\"10s\"`, `\"1m30s\"` or `\"1h\"`. Regular \
+         expressions match anywhere in a name unless they begin with `^` and end with `$`.\n",
+    );
+    for section in SECTIONS {
+        page.push_str(&format!("\n## \\[{}\\]\n\n{}\n", section.name, section.summary));
+        keys(&mut page, section.fields);
+    }
+    page.push_str("\n## \\[collectors.NAME\\]\n\nThe settings that every collector has.\n");
+    keys(&mut page, COLLECTOR_FIELDS);
+    for descriptor in collectors.iter().filter(|descriptor| !descriptor.settings.is_empty()) {
+        let name = descriptor.name;
+        let summary = with_stop(descriptor.summary);
+        page.push_str(&format!("\n## \\[collectors.{name}\\]\n\n{summary}\n"));
+        page.push_str(&format!("Its metrics are [here](metrics.md#{name}).\n"));
+        keys(&mut page, descriptor.settings);
+    }
+    page.push_str("\n## \\[outputs.NAME\\]\n\nThe settings that every output has.\n");
+    keys(&mut page, OUTPUT_FIELDS);
+    for descriptor in outputs {
+        let summary = with_stop(descriptor.summary);
+        page.push_str(&format!("\n## \\[outputs.{}\\]\n\n{summary}\n", descriptor.name));
+        keys(&mut page, descriptor.settings);
+    }
+    page
+}
+
+fn keys(page: &mut String, fields: &[SettingInfo]) {
+    if fields.is_empty() {
+        return;
+    }
+    page.push_str("\n| key | type | default | what |\n|---|---|---|---|\n");
+    for info in fields {
+        let default = match (info.default)() {
+            Node::Unset => "not set".to_owned(),
+            default => code(&default.to_string()),
+        };
+        page.push_str(&format!(
+            "| `{}` | {} | {} | {} |\n",
+            info.key,
+            cell(&kind(info)),
+            default,
+            cell(&sentence(info.doc)),
+        ));
+    }
+}
+
+fn yes_or_no(truth: bool) -> &'static str {
+    if truth { "yes" } else { "no" }
+}
+
+fn codes(words: &[&str]) -> String {
+    words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
+}
+
+/// Text in backquotes; a bar would end the cell even there.
+fn code(text: &str) -> String {
+    format!("`{}`", cell(text))
+}
+
+/// Text for a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}

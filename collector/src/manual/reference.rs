@@ -1,0 +1,104 @@
+//! The shipped `config.toml`.
+
+use super::{kind, sentence, with_stop};
+use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, SECTIONS};
+use vitald_core::collector::Descriptor;
+use vitald_core::output::OutputDescriptor;
+use vitald_core::settings::{Node, SettingInfo};
+
+const WIDTH: usize = 98;
+
+/// The commented configuration. Every setting is commented out and shows its default, so the file
+/// changes nothing and is valid for every build.
+pub fn config_reference(
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> String {
+    let mut text = String::new();
+    comment(
+        &mut text,
+        "The configuration of vitald. Lines that begin with # and a space explain; those that begin \
+         with # alone are settings with their defaults: take the # away to change one, and that of \
+         the table's [name] with it. The environment stands above this file: \
+         VITALD__SERVER__MAX_REQUESTS is max_requests of [server].",
+    );
+    comment(
+        &mut text,
+        "`vitald check` says what is wrong in this file, `vitald reload` makes the running daemon \
+         read it again. Made by `vitald config` from what is compiled in.",
+    );
+    for section in SECTIONS {
+        text.push('\n');
+        comment(&mut text, section.summary);
+        text.push_str(&format!("[{}]\n", section.name));
+        settings(&mut text, section.fields);
+    }
+    if !collectors.is_empty() {
+        text.push('\n');
+        comment(
+            &mut text,
+            "The collectors. Each has a table of its own. These settings are common to all, and not \
+             repeated below:",
+        );
+        for info in COLLECTOR_FIELDS {
+            comment(&mut text, &format!("  {}: {}", info.key, sentence(info.doc)));
+        }
+    }
+    for descriptor in collectors {
+        text.push('\n');
+        comment(&mut text, &with_stop(descriptor.summary));
+        if !descriptor.sources.is_empty() {
+            comment(&mut text, &format!("Reads {}.", descriptor.sources.join(", ")));
+        }
+        if !descriptor.capabilities.is_empty() {
+            comment(&mut text, &format!("Needs {}.", descriptor.capabilities.join(", ")));
+        }
+        text.push_str(&format!("#[collectors.{}]\n", descriptor.name));
+        text.push_str(&format!("#enabled = {}\n", descriptor.enabled));
+        settings(&mut text, descriptor.settings);
+    }
+    for descriptor in outputs {
+        text.push('\n');
+        comment(&mut text, &with_stop(descriptor.summary));
+        text.push_str(&format!("#[outputs.{}]\n", descriptor.name));
+        settings(&mut text, OUTPUT_FIELDS);
+        settings(&mut text, descriptor.settings);
+    }
+    text
+}
+
+fn settings(text: &mut String, fields: &[SettingInfo]) {
+    for info in fields {
+        comment(text, &sentence(info.doc));
+        match (info.default)() {
+            // There is no value to show, so the line cannot be one to uncomment as it is.
+            Node::Unset => comment(text, &format!("{} = ... ({}; not set)", info.key, kind(info))),
+            default => {
+                if let Some((low, high)) = info.bounds {
+                    comment(text, &format!("From {} to {}.", low(), high()));
+                }
+                text.push_str(&format!("#{} = {default}\n", info.key));
+            }
+        }
+    }
+}
+
+/// Writes a paragraph of comment.
+fn comment(text: &mut String, paragraph: &str) {
+    let indent: String = paragraph.chars().take_while(|c| *c == ' ').collect();
+    let mut line = String::new();
+    // Backquotes are for the pages: here the whole file is code.
+    for word in paragraph.replace('`', "").split_whitespace() {
+        if !line.is_empty()
+            && indent.len() + line.chars().count() + 1 + word.chars().count() > WIDTH
+        {
+            text.push_str(&format!("# {indent}{line}\n"));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    text.push_str(&format!("# {indent}{line}\n"));
+}

@@ -1,0 +1,350 @@
+//! The texts of the manual, on a collector and an output made for the purpose.
+
+use super::*;
+use crate::config;
+use expect_test::expect;
+use vitald_core::collector::Descriptor;
+use vitald_core::output::OutputDescriptor;
+
+mod sample {
+    use vitald_core::prelude::*;
+
+    families! {
+        /// Samples of the test, by device.
+        SAMPLES: counter = "node_samples_total" [device, mode];
+        /// How it is.
+        STATE: gauge = "node_sample_state";
+    }
+
+    settings! {
+        /// Devices to leave out, by name: a text that is long enough to need a second line, for
+        /// which it says this.
+        device_exclude: Pattern = r"^(z?ram|loop)\d+$";
+        /// Devices to take, by name.
+        device_include: Option<Pattern> = UNSET;
+        /// How long a mount may take to answer.
+        mount_timeout: Duration = "5s" in "1ms".."1h";
+        /// Names to read.
+        names: Vec<String> = ["one", "two"];
+    }
+
+    pub(super) static DESCRIPTOR: vitald_core::collector::Descriptor =
+        vitald_core::collector::Descriptor::of::<Sample>();
+
+    struct Sample;
+
+    impl Collector for Sample {
+        const NAME: &'static str = "sample";
+        const SUMMARY: &'static str = "Samples for tests";
+        const MAY_BLOCK: bool = true;
+        const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+        const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
+            name: "node_sample_*",
+            kinds: &[Kind::Gauge, Kind::Untyped],
+            help: "What the kernel names.",
+        }];
+        const SOURCES: &'static [&'static str] = &["proc/sample", "sys/class/sample/*/state"];
+        const CAPABILITIES: &'static [&'static str] = &["CAP_SYS_ADMIN"];
+        type Settings = Settings;
+
+        fn open(_settings: Settings, _host: &Host) -> Result<Self> {
+            Ok(Sample)
+        }
+
+        fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+            let _ = &SAMPLES;
+            batch.value(&STATE, 1.0);
+            Ok(())
+        }
+    }
+}
+
+mod spool {
+    use vitald_core::output::{Output, OutputError};
+    use vitald_core::prelude::*;
+    use vitald_core::snapshot::Snapshot;
+
+    settings! {
+        /// The file to write.
+        file: String = "/tmp/spool";
+    }
+
+    pub(super) static DESCRIPTOR: vitald_core::output::OutputDescriptor =
+        vitald_core::output::OutputDescriptor::of::<Spool>();
+
+    struct Spool;
+
+    impl Output for Spool {
+        const NAME: &'static str = "spool";
+        const SUMMARY: &'static str = "Writes to a file";
+        type Settings = Settings;
+
+        fn open(settings: Settings) -> Result<Self, OutputError> {
+            assert!(!settings.file.is_empty());
+            Ok(Spool)
+        }
+
+        fn send(&mut self, _snapshot: &Snapshot) -> Result<(), OutputError> {
+            Ok(())
+        }
+    }
+}
+
+const COLLECTORS: [&Descriptor; 1] = [&sample::DESCRIPTOR];
+const OUTPUTS: [&OutputDescriptor; 1] = [&spool::DESCRIPTOR];
+
+#[test]
+fn the_reference_shows_every_setting() {
+    expect![[r##"
+        # The configuration of vitald. Lines that begin with # and a space explain; those that begin with #
+        # alone are settings with their defaults: take the # away to change one, and that of the table's
+        # [name] with it. The environment stands above this file: VITALD__SERVER__MAX_REQUESTS is
+        # max_requests of [server].
+        # vitald check says what is wrong in this file, vitald reload makes the running daemon read it
+        # again. Made by vitald config from what is compiled in.
+
+        # Where the daemon listens, and its limits.
+        [server]
+        # Where to listen: "127.0.0.1:9100", "[::]:9100", ":9100" for every address of this host,
+        # "unix:/run/vitald/metrics.sock", or a table such as { address = ":9100", admin = "off" }.
+        #listen = ["127.0.0.1:9100"]
+        # Who may use the admin routes of a listener that does not say: "off" for nobody, "local" for
+        # processes on this machine (loopback addresses, and root or the daemon's own user on a unix
+        # socket), "token:/path" for whoever shows the token that this file holds.
+        #admin = "local"
+        # Requests served at one time; more are answered 503. 0 is no limit.
+        #max_requests = 40
+        # Connections open at one time; more wait.
+        # From 1 to 65536.
+        #max_connections = 512
+        # How long a connection may stay idle, or take to send the head of a request. Longer than the scrape
+        # interval, or every scrape connects anew.
+        # From "1s" to "1h".
+        #idle_timeout = "75s"
+        # Bytes of pages that slow readers may hold before others are answered 503.
+        # From 1048576 to 1099511627776.
+        #max_page_bytes = 67108864
+
+        # Where the host's file systems are mounted, as this process sees them.
+        [paths]
+        # The host's procfs.
+        #procfs = "/proc"
+        # The host's sysfs.
+        #sysfs = "/sys"
+        # The host's root directory, in front of every mount point; a container has it mounted somewhere
+        # such as /host.
+        #rootfs = "/"
+        # The directory of udev's device data base.
+        #udev = "/run/udev/data"
+
+        # How collections are made and shown.
+        [scrape]
+        # The longest a collection may take. A scraper that waits less says so in its request, and is
+        # answered before it gives up.
+        # From "100ms" to "1h".
+        #timeout = "10s"
+        # Whether collectors run that are on by default and that no table below switches on or off. false
+        # leaves only those with enabled = true.
+        #default_collectors = true
+        # Whether OpenMetrics is served to those who ask for it; else everyone gets the Prometheus text
+        # format.
+        #openmetrics = false
+        # How long before a request a collection may have begun whose results answer it too. It lets
+        # scrapers that come together share one collection.
+        # From "0s" to "10s".
+        #max_age = "100ms"
+        # The most samples a run of one collector may give; the rest is dropped and counted. 0 is no limit.
+        #max_series = 100000
+
+        # How the daemon logs.
+        [log]
+        # The least severe level that is written: "debug", "info", "warn" or "error".
+        #level = "info"
+        # How lines are written: "logfmt" (key=value pairs) or "json".
+        #format = "logfmt"
+
+        # The collectors. Each has a table of its own. These settings are common to all, and not repeated
+        # below:
+        #   enabled: Whether it runs.
+        #   interval: How often it is refreshed in the background; a scrape then gets the last result.
+        #   Without one it runs when somebody asks.
+        #   max_series: The most samples a run may give; max_series of [scrape] unless set.
+
+        # Samples for tests.
+        # Reads proc/sample, sys/class/sample/*/state.
+        # Needs CAP_SYS_ADMIN.
+        #[collectors.sample]
+        #enabled = true
+        # Devices to leave out, by name: a text that is long enough to need a second line, for which it says
+        # this.
+        #device_exclude = '^(z?ram|loop)\d+$'
+        # Devices to take, by name.
+        # device_include = ... (regular expression; not set)
+        # How long a mount may take to answer.
+        # From "1ms" to "1h".
+        #mount_timeout = "5s"
+        # Names to read.
+        #names = ["one", "two"]
+
+        # Writes to a file.
+        #[outputs.spool]
+        # Whether it runs.
+        #enabled = false
+        # How often it is given a snapshot.
+        # From "1s" to "1h".
+        #interval = "5s"
+        # The collectors it is given; an empty list is all that are on.
+        #collectors = []
+        # The file to write.
+        #file = "/tmp/spool"
+    "##]].assert_eq(&config_reference(&COLLECTORS, &OUTPUTS));
+}
+
+#[test]
+fn the_reference_is_valid_for_every_build_and_changes_nothing() {
+    let text = config_reference(&COLLECTORS, &OUTPUTS);
+    let hash = |text: &str| {
+        config::load_text("config.toml", text, &[], &COLLECTORS, &OUTPUTS)
+            .unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+            .hash
+    };
+    assert_eq!(hash(&text), hash(""));
+    assert!(config::load_text("config.toml", &text, &[], &[], &[]).is_ok());
+    // Every line that shows a default is valid when its # is taken away, and changes nothing.
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_eq!(hash(&uncommented), hash(""));
+    assert!(uncommented.contains("\n[collectors.sample]\nenabled = true\n"));
+    assert!(text.lines().filter(|line| line.starts_with("# ")).all(|line| line.len() <= 100));
+}
+
+#[test]
+fn pages() {
+    expect![[r#"
+        # Metrics
+
+        Made from what the collectors declare; do not edit.
+
+        | collector | on by default | what |
+        |---|---|---|
+        | [sample](#sample) | yes | Samples for tests |
+
+        ## sample
+
+        Samples for tests.
+
+        Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`. A read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
+
+        | metric | type | labels | help |
+        |---|---|---|---|
+        | `node_samples_total` | counter | `device`, `mode` | Samples of the test, by device. |
+        | `node_sample_state` | gauge |  | How it is. |
+
+        | names made at run time | type | what |
+        |---|---|---|
+        | `node_sample_*` | gauge or untyped | What the kernel names. |
+    "#]].assert_eq(&metrics_markdown(&COLLECTORS));
+    let page = config_markdown(&COLLECTORS, &OUTPUTS);
+    let own = page.split_once("## \\[collectors.NAME\\]").unwrap().1;
+    expect![[r#"
+
+
+        The settings that every collector has.
+
+        | key | type | default | what |
+        |---|---|---|---|
+        | `enabled` | true or false | not set | Whether it runs. |
+        | `interval` | duration from "1s" to "1h" | not set | How often it is refreshed in the background; a scrape then gets the last result. Without one it runs when somebody asks. |
+        | `max_series` | whole number | not set | The most samples a run may give; `max_series` of `[scrape]` unless set. |
+
+        ## \[collectors.sample\]
+
+        Samples for tests.
+        Its metrics are [here](metrics.md#sample).
+
+        | key | type | default | what |
+        |---|---|---|---|
+        | `device_exclude` | regular expression | `'^(z?ram\|loop)\d+$'` | Devices to leave out, by name: a text that is long enough to need a second line, for which it says this. |
+        | `device_include` | regular expression | not set | Devices to take, by name. |
+        | `mount_timeout` | duration from "1ms" to "1h" | `"5s"` | How long a mount may take to answer. |
+        | `names` | list | `["one", "two"]` | Names to read. |
+
+        ## \[outputs.NAME\]
+
+        The settings that every output has.
+
+        | key | type | default | what |
+        |---|---|---|---|
+        | `enabled` | true or false | `false` | Whether it runs. |
+        | `interval` | duration from "1s" to "1h" | `"5s"` | How often it is given a snapshot. |
+        | `collectors` | list | `[]` | The collectors it is given; an empty list is all that are on. |
+
+        ## \[outputs.spool\]
+
+        Writes to a file.
+
+        | key | type | default | what |
+        |---|---|---|---|
+        | `file` | text | `"/tmp/spool"` | The file to write. |
+    "#]].assert_eq(own);
+}
+
+#[test]
+fn the_effective_configuration_is_one_of_equal_meaning() {
+    let plan = config::load_text(
+        "config.toml",
+        "[log]\nlevel = 'warn'\n[collectors.sample]\nnames = ['a']",
+        &[("VITALD__SERVER__MAX_REQUESTS".to_owned(), "3".to_owned())],
+        &COLLECTORS,
+        &OUTPUTS,
+    )
+    .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let text = toml(&plan.effective, |_, _| true);
+    expect![[r#"
+        [collectors.sample]
+        device_exclude = '^(z?ram|loop)\d+$'
+        enabled = true
+        max_series = 100000
+        mount_timeout = "5s"
+        names = ["a"]
+
+        [log]
+        format = "logfmt"
+        level = "warn"
+
+        [outputs.spool]
+        collectors = []
+        enabled = false
+        file = "/tmp/spool"
+        interval = "5s"
+
+        [paths]
+        procfs = "/proc"
+        rootfs = "/"
+        sysfs = "/sys"
+        udev = "/run/udev/data"
+
+        [scrape]
+        default_collectors = true
+        max_age = "100ms"
+        max_series = 100000
+        openmetrics = false
+        timeout = "10s"
+
+        [server]
+        admin = "local"
+        idle_timeout = "75s"
+        listen = ["127.0.0.1:9100"]
+        max_connections = 512
+        max_page_bytes = 67108864
+        max_requests = 3
+    "#]]
+    .assert_eq(&text);
+    let again = config::load_text("config.toml", &text, &[], &COLLECTORS, &OUTPUTS);
+    assert_eq!(again.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).hash, plan.hash);
+}
