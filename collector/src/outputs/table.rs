@@ -1,0 +1,188 @@
+//! A snapshot as an aligned table, with rates for counters when there is an earlier snapshot.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+use vitald_core::batch::{Batch, SeriesRef};
+use vitald_core::family::Kind;
+use vitald_core::number::write_number;
+use vitald_core::pattern::Pattern;
+use vitald_core::snapshot::{Snapshot, State};
+
+/// Which rows and how many.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Only metrics whose names match.
+    pub metrics: Option<Pattern>,
+    /// The most lines, headings included; what does not fit is counted in the last one.
+    pub max_lines: Option<usize>,
+    /// The widest line, in characters.
+    pub max_columns: Option<usize>,
+}
+
+/// Renders snapshots one after another and remembers the last values of counters.
+#[derive(Default)]
+pub struct Table {
+    previous: HashMap<&'static str, Previous>,
+}
+
+struct Previous {
+    batch: Arc<Batch>,
+    at: Instant,
+}
+
+struct Row {
+    name: String,
+    value: String,
+    rate: String,
+}
+
+impl Table {
+    /// A table that has seen nothing.
+    pub fn new() -> Self {
+        Table::default()
+    }
+
+    /// Renders a snapshot that was taken at `now`.
+    pub fn render(&mut self, snapshot: &Snapshot, choice: &Choice, now: Instant) -> String {
+        let mut sections: Vec<(String, Vec<Row>)> = Vec::new();
+        for part in &snapshot.parts {
+            let name = part.descriptor.name;
+            let heading = match part.state {
+                State::Running => name.to_owned(),
+                state => format!("{name} ({})", state.word()),
+            };
+            let rows = part.batch.as_ref().map_or_else(Vec::new, |batch| {
+                let previous = self.previous.get(name);
+                rows(batch, previous, now, choice)
+            });
+            sections.push((heading, rows));
+            match &part.batch {
+                Some(batch) => {
+                    self.previous.insert(name, Previous { batch: Arc::clone(batch), at: now });
+                }
+                None => {
+                    self.previous.remove(name);
+                }
+            }
+        }
+        layout(&sections, choice)
+    }
+}
+
+fn rows(batch: &Batch, previous: Option<&Previous>, now: Instant, choice: &Choice) -> Vec<Row> {
+    // Runs of one shape have their series at the same positions; across a change of shape there is
+    // no rate for one interval.
+    let before = previous
+        .filter(|previous| previous.batch.shape().id() == batch.shape().id())
+        .map(|previous| (previous.batch.values(), now.duration_since(previous.at).as_secs_f64()))
+        .filter(|(_, seconds)| *seconds > 0.0);
+    let taken = |series: &SeriesRef<'_>| {
+        choice.metrics.as_ref().is_none_or(|pattern| pattern.matches(series.family_name()))
+    };
+    batch
+        .shape()
+        .series()
+        .filter(|(_, series)| taken(series))
+        .map(|(position, series)| {
+            let value = batch.values()[position];
+            let rate = match (series.kind(), before) {
+                (Kind::Counter, Some((values, seconds))) => {
+                    // A counter that went back was reset; what it counted since is all there is.
+                    let last = values[position];
+                    let gain = if value >= last { value - last } else { value };
+                    format!("{}/s", amount(&series, gain / seconds))
+                }
+                _ => String::new(),
+            };
+            Row { name: series_name(&series), value: amount(&series, value), rate }
+        })
+        .collect()
+}
+
+/// `name{label="value"}`, without what a terminal would take for a command.
+fn series_name(series: &SeriesRef<'_>) -> String {
+    let mut text = String::from_utf8_lossy(series.family_name()).into_owned();
+    text.push_str(series.suffix().text());
+    let mut separator = '{';
+    for (name, value) in series.labels() {
+        let value = String::from_utf8_lossy(value);
+        let _ = write!(text, "{separator}{}=\"{}\"", String::from_utf8_lossy(name), value.escape_debug());
+        separator = ',';
+    }
+    if separator == ',' {
+        text.push('}');
+    }
+    text
+}
+
+/// A value as people read it: bytes with a binary unit, other numbers with up to six digits.
+fn amount(series: &SeriesRef<'_>, value: f64) -> String {
+    let name = series.family_name();
+    let is_bytes = name.ends_with(b"_bytes") || name.ends_with(b"_bytes_total");
+    if is_bytes && value.abs() >= 1024.0 && value.is_finite() {
+        let mut scaled = value;
+        let mut unit = "B";
+        for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+            if scaled.abs() < 1024.0 {
+                break;
+            }
+            scaled /= 1024.0;
+            unit = larger;
+        }
+        return format!("{scaled:.1} {unit}");
+    }
+    let mut digits = Vec::new();
+    let rounded = if value.abs() < 1e15 && value.abs() >= 1e-4 {
+        (value * 1e4).round() / 1e4
+    } else {
+        value
+    };
+    if rounded.fract() == 0.0 && rounded.abs() < 1e15 {
+        return format!("{rounded:.0}");
+    }
+    write_number(&mut digits, rounded);
+    String::from_utf8_lossy(&digits).into_owned()
+}
+
+fn layout(sections: &[(String, Vec<Row>)], choice: &Choice) -> String {
+    let all = || sections.iter().flat_map(|(_, rows)| rows);
+    let width = |text: fn(&Row) -> &str| all().map(|row| text(row).chars().count()).max().unwrap_or(0);
+    let (values, rates) = (width(|row| &row.value), width(|row| &row.rate));
+    let tail = values + rates + 6;
+    let names = width(|row| &row.name)
+        .min(choice.max_columns.map_or(usize::MAX, |columns| columns.saturating_sub(tail).max(16)));
+    let mut lines = Vec::new();
+    for (heading, rows) in sections {
+        lines.push(heading.clone());
+        for row in rows {
+            let name = shortened(&row.name, names);
+            let line = format!("  {name:<names$}  {:>values$}  {:>rates$}", row.value, row.rate);
+            lines.push(line.trim_end().to_owned());
+        }
+    }
+    if let Some(most) = choice.max_lines
+        && lines.len() > most
+    {
+        let hidden = lines.len() - most.saturating_sub(1);
+        lines.truncate(most.saturating_sub(1));
+        lines.push(format!(
+            "... {hidden} more lines; `collectors` and `metrics` in [outputs.console] choose"
+        ));
+    }
+    lines.iter_mut().for_each(|line| line.push('\n'));
+    lines.concat()
+}
+
+/// A name cut in the middle: its metric and its last label both tell something.
+fn shortened(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_owned();
+    }
+    let (head, tail) = (width.saturating_sub(1).div_ceil(2), width.saturating_sub(1) / 2);
+    let start: String = name.chars().take(head).collect();
+    let end: String = name.chars().skip(length - tail).collect();
+    format!("{start}…{end}")
+}

@@ -1,0 +1,249 @@
+//! The daemon's own families: how collections went, which configuration runs, what it costs.
+
+use crate::daemon::Daemon;
+use crate::engine::Counts;
+use crate::http::{HttpCounters, OwnMetrics};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vitald_core::batch::Batch;
+use vitald_core::families;
+use vitald_core::family::FamilyInfo;
+use vitald_core::host::{Host, KeptFile, Roots};
+use vitald_core::snapshot::{Snapshot, State};
+use vitald_core::text::Fields;
+
+families! {
+    /// Seconds a collector took for its last run.
+    DURATION: gauge = "node_scrape_collector_duration_seconds" [collector];
+    /// Whether a collector's last run succeeded.
+    SUCCESS: gauge = "node_scrape_collector_success" [collector];
+    /// The node_exporter whose metrics these are, for dashboards that select by it.
+    EMULATED: gauge = "node_exporter_build_info" [branch, goarch, goos, goversion, revision, tags, version];
+    /// The vitald that serves these metrics.
+    BUILD: gauge = "vitald_build_info" [version];
+    /// How a collector is; the series of its present state is there.
+    STATE: gauge = "vitald_collector_state" [collector, state];
+    /// Seconds since the samples of a collector with an interval were read.
+    AGE: gauge = "vitald_collector_age_seconds" [collector];
+    /// Runs of a collector that failed.
+    FAILURES: counter = "vitald_collector_failures_total" [collector];
+    /// Runs of a collector that panicked.
+    PANICS: counter = "vitald_collector_panics_total" [collector];
+    /// Collections that were answered without a collector because it had not come back.
+    TIMEOUTS: counter = "vitald_collector_timeouts_total" [collector];
+    /// Lines that a collector's parser refused.
+    MALFORMED: counter = "vitald_collector_malformed_lines_total" [collector];
+    /// Samples that were left out of the page.
+    DROPPED: counter = "vitald_samples_dropped_total" [collector, reason];
+    /// Configurations applied since the start.
+    GENERATION: gauge = "vitald_config_generation";
+    /// The running configuration, by the hash of what it means.
+    CONFIG: gauge = "vitald_config_info" [hash];
+    /// Whether the last attempt to apply a configuration succeeded.
+    RELOAD_SUCCESS: gauge = "vitald_config_last_reload_successful";
+    /// When a configuration was last applied, in seconds since the epoch.
+    RELOAD_SUCCESS_TIME: gauge = "vitald_config_last_reload_success_timestamp_seconds";
+    /// When a configuration was last tried, in seconds since the epoch.
+    RELOAD_ATTEMPT_TIME: gauge = "vitald_config_last_reload_attempt_timestamp_seconds";
+    /// Requests served at this moment.
+    IN_FLIGHT: gauge = "vitald_http_requests_in_flight";
+    /// Requests answered, by status.
+    HTTP_REQUESTS: counter = "vitald_http_requests_total" [code];
+    /// Connections open at this moment.
+    CONNECTIONS: gauge = "vitald_http_connections";
+    /// Connections that could not be accepted.
+    ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
+    /// Requests for metrics answered, by status.
+    SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
+    /// Requests for metrics served at this moment.
+    SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
+    /// CPU time this daemon has used, in seconds.
+    CPU: counter = "process_cpu_seconds_total";
+    /// Memory this daemon has resident, in bytes.
+    RESIDENT: gauge = "process_resident_memory_bytes";
+    /// Address space of this daemon, in bytes.
+    VIRTUAL: gauge = "process_virtual_memory_bytes";
+    /// When this daemon started, in seconds since the epoch.
+    START: gauge = "process_start_time_seconds";
+    /// Descriptors this daemon has open.
+    OPEN_FDS: gauge = "process_open_fds";
+    /// Descriptors this daemon may have open.
+    MAX_FDS: gauge = "process_max_fds";
+}
+
+/// The release of node_exporter whose names, labels and types are served.
+pub const EMULATED_VERSION: &str = "1.12.1";
+
+/// Writes the daemon's own samples after each collection.
+pub struct Own {
+    daemon: Arc<Daemon>,
+    http: Arc<HttpCounters>,
+    process: Process,
+    /// node_exporter's `--web.disable-exporter-metrics`: only how collections went is told.
+    collections_only: bool,
+}
+
+impl Own {
+    /// For a daemon and its HTTP side.
+    pub fn new(daemon: Arc<Daemon>, http: Arc<HttpCounters>, collections_only: bool) -> Self {
+        Own { daemon, http, process: Process::new(), collections_only }
+    }
+
+    fn write_collections(snapshot: &Snapshot, batch: &mut Batch) {
+        for part in &snapshot.parts {
+            let collector = batch.labels([part.descriptor.name.as_bytes()]);
+            batch.push(&DURATION, collector, part.duration.as_secs_f64());
+            batch.push(&SUCCESS, collector, part.state == State::Running);
+        }
+    }
+
+    fn write_collectors(&self, snapshot: &Snapshot, batch: &mut Batch) {
+        for part in &snapshot.parts {
+            let state = part.state.word().as_bytes();
+            batch.row(&STATE, [part.descriptor.name.as_bytes(), state], 1);
+        }
+        self.daemon.engine.each_status(|status| {
+            let name = status.descriptor.name.as_bytes();
+            let collector = batch.labels([name]);
+            let Counts { failures, panics, timeouts, malformed_lines, .. } = status.counts;
+            batch.push(&FAILURES, collector, failures);
+            batch.push(&PANICS, collector, panics);
+            batch.push(&TIMEOUTS, collector, timeouts);
+            batch.push(&MALFORMED, collector, malformed_lines);
+            if let (Some(_), Some(age)) = (status.interval, status.age) {
+                batch.push(&AGE, collector, age.as_secs_f64());
+            }
+            for (reason, count) in [
+                ("duplicate", status.counts.duplicates),
+                ("type_conflict", status.counts.conflicts),
+                ("max_series", status.counts.over_limit),
+            ] {
+                // A hundred series that are zero on every healthy host help nobody.
+                if count > 0 {
+                    batch.row(&DROPPED, [name, reason.as_bytes()], count);
+                }
+            }
+        });
+    }
+
+    fn write_configuration(&self, batch: &mut Batch) {
+        let applied = self.daemon.applied();
+        let status = self.daemon.reload_status();
+        batch.value(&GENERATION, applied.generation);
+        batch.row(&CONFIG, [applied.plan.hash.as_bytes()], 1);
+        batch.value(&RELOAD_SUCCESS, status.last_succeeded);
+        batch.value(&RELOAD_SUCCESS_TIME, since_epoch(status.last_success));
+        batch.value(
+            &RELOAD_ATTEMPT_TIME,
+            since_epoch(status.last_attempt.unwrap_or(status.last_success)),
+        );
+    }
+
+    fn write_http(&self, batch: &mut Batch) {
+        batch.value(&IN_FLIGHT, self.http.in_flight());
+        batch.value(&CONNECTIONS, self.http.connections());
+        batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
+        self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
+        self.http.each_scrape_status(|code, count| batch.row(&SCRAPES, [code.as_bytes()], count));
+        batch.value(&SCRAPES_IN_FLIGHT, self.http.scrapes_in_flight());
+    }
+}
+
+impl OwnMetrics for Own {
+    fn families(&self) -> &'static [FamilyInfo] {
+        FAMILIES
+    }
+
+    fn write(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        Self::write_collections(snapshot, batch);
+        if self.collections_only {
+            return;
+        }
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let labels: [&[u8]; 7] =
+            [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
+        batch.row(&EMULATED, labels, 1);
+        batch.row(&BUILD, [env!("CARGO_PKG_VERSION").as_bytes()], 1);
+        self.write_collectors(snapshot, batch);
+        self.write_configuration(batch);
+        self.write_http(batch);
+        self.process.write(batch);
+    }
+}
+
+fn since_epoch(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+/// What the kernel says of this process. It is read from the real `/proc` whatever `[paths]` says, because
+/// the daemon is a process of its own machine, not of the host that it reports on.
+struct Process {
+    stat: KeptFile,
+    host: Host,
+    boot_time: Option<f64>,
+    max_fds: f64,
+}
+
+impl Process {
+    fn new() -> Self {
+        let host = Host::new(Roots::default());
+        let max_fds = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Process {
+            stat: host.keep_whole("proc/self/stat"),
+            host,
+            boot_time: None,
+            max_fds: max_fds.map_or(f64::INFINITY, |limit| limit as f64),
+        }
+    }
+
+    fn write(&mut self, batch: &mut Batch) {
+        let ticks = self.host.ticks_per_second();
+        let page = self.host.page_size() as f64;
+        if self.boot_time.is_none() {
+            self.boot_time = boot_time(&self.host);
+        }
+        if let Ok(Some([user, system, start, size, resident])) = self.stat.read().map(parse_stat) {
+            batch.value(&CPU, (user + system) as f64 / ticks);
+            batch.value(&RESIDENT, resident as f64 * page);
+            batch.value(&VIRTUAL, size);
+            if let Some(boot) = self.boot_time {
+                batch.value(&START, boot + start as f64 / ticks);
+            }
+        }
+        if let Some(open) = open_descriptors() {
+            batch.value(&OPEN_FDS, open);
+        }
+        batch.value(&MAX_FDS, self.max_fds);
+    }
+}
+
+/// User and system ticks, start in ticks since boot, address space in bytes and resident pages: fields
+/// 14, 15, 22, 23 and 24 of `1234 (vitald) S 1 ...` (proc_pid_stat(5)).
+fn parse_stat(text: &[u8]) -> Option<[u64; 5]> {
+    // The name may hold spaces and parentheses; the last one ends it.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = Fields::new(text.get(end + 1..)?);
+    fields.pass(11);
+    let (user, system) = (fields.u64().ok()?, fields.u64().ok()?);
+    fields.pass(6);
+    Some([user, system, fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?])
+}
+
+/// `btime 1700000000` of `/proc/stat`: when the system booted, in seconds since the epoch.
+fn boot_time(host: &Host) -> Option<f64> {
+    let mut buffer = Vec::new();
+    let text = host.read("proc/stat", &mut buffer).ok()?;
+    let line = vitald_core::text::lines(text).find(|line| line.starts_with(b"btime "))?;
+    Fields::new(line).pass(1).f64().ok()
+}
+
+/// Since Linux 6.2 the size of `/proc/self/fd` is the number of descriptors; before, it is 0 and
+/// the figure is left out, because listing the directory costs more than everything else here.
+fn open_descriptors() -> Option<u64> {
+    let size = rustix::fs::stat("/proc/self/fd").ok()?.st_size;
+    u64::try_from(size).ok().filter(|size| *size > 0)
+}
