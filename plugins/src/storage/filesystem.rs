@@ -1,0 +1,725 @@
+//! Space of mounted file systems, from `/proc/1/mountinfo` (proc_pid_mountinfo(5)) and statfs(2).
+
+use vitald_core::host::{Space, StatfsError, StatfsQueue};
+use vitald_core::number::{parse_u64, write_number};
+use vitald_core::prelude::*;
+
+families! {
+    /// Size of the file system, in bytes.
+    SIZE: gauge = "node_filesystem_size_bytes" [device, mountpoint, fstype, device_error];
+    /// Space that nothing uses, in bytes.
+    FREE: gauge = "node_filesystem_free_bytes" [device, mountpoint, fstype, device_error];
+    /// Space that users without privileges may take, in bytes.
+    AVAILABLE: gauge = "node_filesystem_avail_bytes" [device, mountpoint, fstype, device_error];
+    /// Inodes there are room for; 0 where their number is not fixed.
+    FILES: gauge = "node_filesystem_files" [device, mountpoint, fstype, device_error];
+    /// Inodes that nothing uses.
+    FILES_FREE: gauge = "node_filesystem_files_free" [device, mountpoint, fstype, device_error];
+    /// Space that the system could free by itself, in bytes; always 0 on Linux.
+    PURGEABLE: gauge = "node_filesystem_purgeable_bytes" [device, mountpoint, fstype, device_error];
+    /// Whether the file system is mounted read-only or has become so after an error.
+    READ_ONLY: gauge = "node_filesystem_readonly" [device, mountpoint, fstype, device_error];
+    /// Whether the file system did not tell its space, for the reason in the label.
+    DEVICE_ERROR: gauge = "node_filesystem_device_error" [device, mountpoint, fstype, device_error];
+    /// Device numbers of what is mounted; always 1.
+    MOUNT_INFO: gauge = "node_filesystem_mount_info" [device, major, minor, mountpoint];
+}
+
+settings! {
+    /// Mount points to leave out. Not together with mount_points_include.
+    mount_points_exclude: Pattern =
+        "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
+    /// Mount points to show, and no others.
+    mount_points_include: Option<Pattern> = UNSET;
+    /// Types of file systems to leave out. Not together with fs_types_include.
+    fs_types_exclude: Pattern =
+        "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
+    /// Types of file systems to show, and no others.
+    fs_types_include: Option<Pattern> = UNSET;
+    /// Old name of mount_points_exclude.
+    ignored_mount_points: Option<Pattern> = UNSET;
+    /// Old name of fs_types_exclude.
+    ignored_fs_types: Option<Pattern> = UNSET;
+    /// How long a mount may take to answer before it counts as stuck.
+    mount_timeout: Duration = "5s" in "1ms".."1h";
+    /// Taken for compatibility and without effect: mounts that may not answer are asked by a thread
+    /// of their own, one after another, and one that hangs is given up.
+    stat_workers: i64 = 4;
+}
+
+/// Types whose statfs(2) answers from what the kernel has in memory, or at worst from a local disk:
+/// it waits for no server, no process and no firmware.
+///
+/// Not among them, and asked on a thread that can be given up: everything on a network or in user
+/// space (nfs, cifs, ceph, 9p, virtiofs, fuse and all it carries), cluster file systems, zfs, which
+/// waits while a pool is suspended, efivarfs, which asks the firmware, vfat, which may read its
+/// whole table first, autofs, which mounts, and whatever is not known here. overlay asks its upper
+/// layer, which the kernel wants to be local.
+const PROMPT_TYPES: &[&[u8]] = &[
+    b"bpf",
+    b"binfmt_misc",
+    b"btrfs",
+    b"cgroup",
+    b"cgroup2",
+    b"configfs",
+    b"debugfs",
+    b"devpts",
+    b"devtmpfs",
+    b"erofs",
+    b"exfat",
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"f2fs",
+    b"fusectl",
+    b"hugetlbfs",
+    b"iso9660",
+    b"jfs",
+    b"mqueue",
+    b"nilfs2",
+    b"nsfs",
+    b"overlay",
+    b"proc",
+    b"pstore",
+    b"ramfs",
+    b"reiserfs",
+    b"rootfs",
+    b"rpc_pipefs",
+    b"securityfs",
+    b"selinuxfs",
+    b"squashfs",
+    b"sysfs",
+    b"tmpfs",
+    b"tracefs",
+    b"udf",
+    b"xfs",
+];
+
+/// What the label says of a mount that does not answer, as in node_exporter.
+const STUCK: &[u8] = b"mountpoint timeout";
+
+register_collector!(Filesystem);
+
+struct Filesystem {
+    host: Host,
+    first: KeptFile,
+    own: KeptFile,
+    mount_points: Filter,
+    types: Filter,
+    timeout: Duration,
+    /// The text that `mounts` were made of.
+    ///
+    /// It is read at every collection, because that a file system has become read-only after an
+    /// error is announced in no other way, and parsed when it differs.
+    text: Vec<u8>,
+    mounts: Vec<Mount>,
+    queue: StatfsQueue,
+    scratch: Vec<u8>,
+}
+
+/// A mount that is shown.
+struct Mount {
+    device: Vec<u8>,
+    /// Where it is mounted, without the prefix of the root file system.
+    point: Vec<u8>,
+    kind: Vec<u8>,
+    /// Such as `259:2`; a file system without a device gets another one each time it is mounted.
+    number: Vec<u8>,
+    read_only: bool,
+    may_block: bool,
+    /// An earlier mount has all labels but the numbers, so only those are shown.
+    repeated: bool,
+}
+
+impl Collector for Filesystem {
+    const NAME: &'static str = "filesystem";
+    const SUMMARY: &'static str = "Space of mounted file systems";
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    const SOURCES: &'static [&'static str] =
+        &["proc/1/mountinfo", "proc/self/mountinfo", "statfs(2)"];
+    // A lane would cost every host a thread and a switch of threads for what hangs on few of them.
+    // Nothing here waits without end: mounts that may not answer are asked by the host's own
+    // thread, and a wait for it lasts at most `mount_timeout` a mount and what is left of the
+    // collection for all. A mount that hangs is remembered, so that it is waited for once. A
+    // mountinfo is made from memory, whatever its mounts do.
+    const MAY_BLOCK: bool = false;
+    type Settings = Settings;
+
+    fn open(settings: Settings, host: &Host) -> Result<Self> {
+        let Settings {
+            mount_points_exclude,
+            mount_points_include,
+            fs_types_exclude,
+            fs_types_include,
+            ignored_mount_points,
+            ignored_fs_types,
+            mount_timeout,
+            stat_workers: _,
+        } = settings;
+        Ok(Filesystem {
+            host: host.clone(),
+            // A line is as long as the options of its mount: overlay names every layer.
+            first: host.keep("proc/1/mountinfo"),
+            own: host.keep("proc/self/mountinfo"),
+            mount_points: filter(
+                "mount_points_exclude",
+                mount_points_exclude,
+                ignored_mount_points,
+                mount_points_include,
+            )?,
+            types: filter(
+                "fs_types_exclude",
+                fs_types_exclude,
+                ignored_fs_types,
+                fs_types_include,
+            )?,
+            timeout: mount_timeout,
+            text: Vec::new(),
+            mounts: Vec::new(),
+            queue: StatfsQueue::new(),
+            scratch: Vec::new(),
+        })
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        self.refresh(batch)?;
+        self.queue.clear();
+        for mount in &self.mounts {
+            self.queue.push(&mount.point, &mount.number, mount.may_block);
+        }
+        self.host.statfs_each(&mut self.queue, self.timeout, batch.time_left());
+        for (mount, asked) in self.mounts.iter().zip(self.queue.iter()) {
+            push(mount, asked.answer, &mut self.scratch, batch);
+        }
+        Ok(())
+    }
+}
+
+impl Filesystem {
+    /// Brings `mounts` up to date.
+    fn refresh(&mut self, batch: &mut Batch) -> Result<()> {
+        let text = match self.first.try_read() {
+            Ok(text) => text,
+            Err(error) if is_hidden(&error) => {
+                // Under hidepid process 1 is another user's. Our own mounts are mostly the same,
+                // but in a sandbox more of them are read-only, and some are missing.
+                batch.degraded("own mounts");
+                self.own.read()?
+            }
+            Err(error) => return Err(Error::from_io(self.first.path(), error)),
+        };
+        if text == self.text {
+            return Ok(());
+        }
+        self.text.clear();
+        self.text.extend_from_slice(text);
+        self.mounts.clear();
+        let root = self.host.roots().rootfs.as_os_str().as_encoded_bytes();
+        let mut blocking: Vec<Vec<u8>> = Vec::new();
+        let mut refused = false;
+        for line in lines(text) {
+            let parsed = batch.tolerate(parse_line(line));
+            refused |= parsed.is_none();
+            let Some(line) = parsed else { continue };
+            let point = text::unescape_octal(line.point, &mut self.scratch);
+            let point = below(root, point);
+            let prompt = PROMPT_TYPES.contains(&line.kind);
+            if !prompt {
+                blocking.push(point.to_vec());
+            }
+            if !self.mount_points.takes(point) || !self.types.takes(line.kind) {
+                continue;
+            }
+            let same = |mount: &Mount| {
+                mount.device == line.device && mount.point == point && mount.kind == line.kind
+            };
+            let repeated = self.mounts.iter().any(same);
+            if repeated && self.mounts.iter().any(|one| same(one) && one.number == line.number) {
+                continue;
+            }
+            self.mounts.push(Mount {
+                device: line.device.to_vec(),
+                point: point.to_vec(),
+                kind: line.kind.to_vec(),
+                number: line.number.to_vec(),
+                read_only: line.read_only,
+                may_block: !prompt,
+                repeated,
+            });
+        }
+        // The way to a mount point leads through the mounts above it, and one of those may be what
+        // hangs. Not only its ancestors by mount id are on that way: a mount made later above or
+        // at the same place covers it.
+        for mount in &mut self.mounts {
+            mount.may_block |= blocking.iter().any(|above| is_within(&mount.point, above));
+        }
+        if refused {
+            // So that the odd lines are told of at each collection.
+            self.text.clear();
+        }
+        Ok(())
+    }
+}
+
+/// A filter from the settings of one kind. An include displaces the default exclude.
+fn filter(
+    key: &'static str,
+    exclude: Pattern,
+    ignored: Option<Pattern>,
+    include: Option<Pattern>,
+) -> Result<Filter> {
+    let given = |pattern: Option<Pattern>| pattern.filter(|pattern| !pattern.source().is_empty());
+    let (ignored, include) = (given(ignored), given(include));
+    let mut exclude = given(Some(exclude));
+    // That a setting was written out with its default value cannot be told, and need not.
+    let is_default = exclude.as_ref().is_some_and(|pattern| is_default(key, pattern));
+    if let Some(ignored) = ignored {
+        if !is_default {
+            return Err(Error::setting(
+                key,
+                "has an old name that is set, too; keep only this one",
+            ));
+        }
+        exclude = Some(ignored);
+    } else if is_default && include.is_some() {
+        exclude = None;
+    }
+    if exclude.is_some() && include.is_some() {
+        return Err(Error::setting(key, "cannot stand beside an include; keep one of the two"));
+    }
+    Ok(Filter::new(include, exclude))
+}
+
+fn is_default(key: &str, pattern: &Pattern) -> bool {
+    use vitald_core::settings::{Node, Settings as _};
+    Settings::FIELDS
+        .iter()
+        .any(|field| field.key == key && (field.default)() == Node::from(pattern.source()))
+}
+
+/// Whether hidepid hides the process (`ENOENT`, or `EPERM` and `EACCES` where it is only closed).
+fn is_hidden(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+}
+
+fn push(
+    mount: &Mount,
+    answer: Result<Space, StatfsError>,
+    scratch: &mut Vec<u8>,
+    batch: &mut Batch,
+) {
+    let (space, error) = match answer {
+        Ok(space) => (Some(space), &b""[..]),
+        Err(StatfsError::Stuck) => (None, STUCK),
+        Err(StatfsError::Failed(errno)) => (None, describe(errno, scratch)),
+    };
+    if !mount.repeated {
+        let labels = batch.labels([&mount.device, &mount.point, &mount.kind, error]);
+        batch.push(&DEVICE_ERROR, labels, space.is_none());
+        batch.push(&READ_ONLY, labels, mount.read_only);
+        if let Some(space) = space {
+            let bytes = |blocks: u64| blocks as f64 * space.block_size as f64;
+            batch.push(&SIZE, labels, bytes(space.blocks));
+            batch.push(&FREE, labels, bytes(space.blocks_free));
+            batch.push(&AVAILABLE, labels, bytes(space.blocks_available));
+            batch.push(&FILES, labels, space.files);
+            batch.push(&FILES_FREE, labels, space.files_free);
+            batch.push(&PURGEABLE, labels, 0u64);
+        }
+    }
+    if let (Some(_), Some((major, minor))) = (space, text::split_once(&mount.number, b':')) {
+        batch.row(&MOUNT_INFO, [&mount.device, major, minor, &mount.point], 1u64);
+    }
+}
+
+/// An `errno` in the words that node_exporter's label has, which are those of Go's library.
+///
+/// The numbers are those of every Linux architecture but alpha, mips, parisc and sparc.
+fn describe(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
+    match errno {
+        1 => b"operation not permitted",
+        2 => b"no such file or directory",
+        4 => b"interrupted system call",
+        5 => b"input/output error",
+        6 => b"no such device or address",
+        11 => b"resource temporarily unavailable",
+        12 => b"cannot allocate memory",
+        13 => b"permission denied",
+        16 => b"device or resource busy",
+        19 => b"no such device",
+        20 => b"not a directory",
+        22 => b"invalid argument",
+        23 => b"too many open files in system",
+        24 => b"too many open files",
+        36 => b"file name too long",
+        38 => b"function not implemented",
+        40 => b"too many levels of symbolic links",
+        61 => b"no data available",
+        67 => b"link has been severed",
+        71 => b"protocol error",
+        75 => b"value too large for defined data type",
+        95 => b"operation not supported",
+        100 => b"network is down",
+        101 => b"network is unreachable",
+        103 => b"software caused connection abort",
+        104 => b"connection reset by peer",
+        107 => b"transport endpoint is not connected",
+        108 => b"cannot send after transport endpoint shutdown",
+        110 => b"connection timed out",
+        111 => b"connection refused",
+        112 => b"host is down",
+        113 => b"no route to host",
+        116 => b"stale NFS file handle",
+        117 => b"structure needs cleaning",
+        121 => b"remote I/O error",
+        126 => b"required key not available",
+        127 => b"key has expired",
+        128 => b"key has been revoked",
+        129 => b"key was rejected by service",
+        other => {
+            scratch.clear();
+            scratch.extend_from_slice(b"errno ");
+            write_number(scratch, f64::from(other));
+            scratch
+        }
+    }
+}
+
+/// A mount point as seen from the root file system's prefix, which some of them have.
+fn below<'a>(root: &[u8], point: &'a [u8]) -> &'a [u8] {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    match point.strip_prefix(root) {
+        Some(b"") => b"/",
+        Some(rest) if rest.starts_with(b"/") => rest,
+        _ => point,
+    }
+}
+
+/// Whether a path is another one or leads through it.
+fn is_within(path: &[u8], above: &[u8]) -> bool {
+    let above = above.strip_suffix(b"/").unwrap_or(above);
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// What is taken of a line; its paths still have the kernel's escapes.
+#[derive(Debug, PartialEq)]
+struct Line<'a> {
+    number: &'a [u8],
+    point: &'a [u8],
+    kind: &'a [u8],
+    device: &'a [u8],
+    read_only: bool,
+}
+
+/// Takes `36 35 98:0 /sub /mnt/a\040b rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue`,
+/// where any number of optional fields stand before the hyphen.
+fn parse_line(line: &[u8]) -> Result<Line<'_>, Malformed> {
+    let hyphen = line.windows(3).position(|three| three == b" - ");
+    let hyphen = hyphen.ok_or(Malformed::new(line.len(), "a hyphen"))?;
+    let (before, after) = line.split_at(hyphen);
+    let mut fields = Fields::new(before);
+    fields.u64()?;
+    fields.u64()?;
+    let number = fields.text()?;
+    let is_number = text::split_once(number, b':')
+        .is_some_and(|(major, minor)| parse_u64(major).is_some() && parse_u64(minor).is_some());
+    if !is_number {
+        return Err(Malformed::new(fields.offset() - number.len(), "major:minor"));
+    }
+    let point = fields.pass(1).text()?;
+    let options = fields.text()?;
+    // These three are separated by one blank each, and the device may be empty.
+    let mut fields = after.get(3..).unwrap_or_default().splitn(3, |byte| *byte == b' ');
+    let (Some(kind), Some(device), Some(of_super_block)) =
+        (fields.next(), fields.next(), fields.next())
+    else {
+        return Err(Malformed::new(line.len(), "a type, a device and options"));
+    };
+    // ext4 says emergency_ro since Linux 6.15 when an error has stopped all writing, while its
+    // other options still say rw.
+    let has = |options: &[u8], wanted: &[u8]| options.split(|b| *b == b',').any(|o| o == wanted);
+    let read_only =
+        has(options, b"ro") || has(of_super_block, b"ro") || has(of_super_block, b"emergency_ro");
+    Ok(Line { number, point, kind, device, read_only })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitald_core::settings::Node;
+    use vitald_core::testing::*;
+
+    const MOUNTINFO: &str = "\
+        22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:14 - proc proc rw\n\
+        28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n\
+        30 28 0:24 / /run rw,nosuid,nodev shared:5 - tmpfs tmpfs rw,size=1617716k,mode=755\n\
+        97 28 8:17 / /mnt/My\\040disk ro,relatime shared:61 - xfs /dev/sdb1 rw,attr2,inode64\n";
+
+    fn space(blocks: u64) -> Space {
+        Space {
+            block_size: 4096,
+            blocks,
+            blocks_free: blocks / 2,
+            blocks_available: blocks / 4,
+            files: 100,
+            files_free: 60,
+            read_only: false,
+        }
+    }
+
+    fn memory(mountinfo: &str) -> MemoryHost {
+        let memory = MemoryHost::from_files(&[("proc/1/mountinfo", mountinfo)]);
+        memory.set_space("/", Ok(space(1000)));
+        memory.set_space("/run", Ok(space(100)));
+        memory.set_space("/mnt/My disk", Ok(space(u64::MAX)));
+        memory
+    }
+
+    fn page(memory: &MemoryHost, settings: &[(&str, Node)]) -> String {
+        let (batch, outcome) = run(&mut open::<Filesystem>(&memory.host(), settings), None);
+        outcome.unwrap();
+        render(&batch)
+    }
+
+    /// The mount points that a page shows.
+    fn points(memory: &MemoryHost, settings: &[(&str, Node)]) -> Vec<String> {
+        let page = page(memory, settings);
+        let shown = page.lines().filter(|line| line.starts_with("node_filesystem_device_error{"));
+        shown.map(|line| line.split('"').nth(3).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn golden() {
+        check::<Filesystem>(
+            &memory(MOUNTINFO).host(),
+            &[("mount_points_exclude", Node::from("^/(proc|run)"))],
+            &expect![[r##"
+                # node_filesystem_avail_bytes gauge
+                node_filesystem_avail_bytes{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 1.024e+06
+                node_filesystem_avail_bytes{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 1.888946593147858e+22
+                # node_filesystem_device_error gauge
+                node_filesystem_device_error{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 0
+                node_filesystem_device_error{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 0
+                # node_filesystem_files gauge
+                node_filesystem_files{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 100
+                node_filesystem_files{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 100
+                # node_filesystem_files_free gauge
+                node_filesystem_files_free{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 60
+                node_filesystem_files_free{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 60
+                # node_filesystem_free_bytes gauge
+                node_filesystem_free_bytes{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 2.048e+06
+                node_filesystem_free_bytes{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 3.777893186295716e+22
+                # node_filesystem_mount_info gauge
+                node_filesystem_mount_info{device="/dev/vda1",major="254",minor="1",mountpoint="/"} 1
+                node_filesystem_mount_info{device="/dev/sdb1",major="8",minor="17",mountpoint="/mnt/My disk"} 1
+                # node_filesystem_purgeable_bytes gauge
+                node_filesystem_purgeable_bytes{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 0
+                node_filesystem_purgeable_bytes{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 0
+                # node_filesystem_readonly gauge
+                node_filesystem_readonly{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 0
+                node_filesystem_readonly{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 1
+                # node_filesystem_size_bytes gauge
+                node_filesystem_size_bytes{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error=""} 4.096e+06
+                node_filesystem_size_bytes{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error=""} 7.555786372591432e+22
+            "##]],
+        );
+    }
+
+    #[test]
+    fn a_mount_that_fails_says_why() {
+        let memory = memory(MOUNTINFO);
+        memory.set_space("/", Err(StatfsError::Stuck));
+        memory.set_space("/run", Err(StatfsError::Failed(13)));
+        memory.set_space("/mnt/My disk", Err(StatfsError::Failed(524)));
+        check::<Filesystem>(
+            &memory.host(),
+            &[],
+            &expect![[r#"
+                # node_filesystem_device_error gauge
+                node_filesystem_device_error{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error="mountpoint timeout"} 1
+                node_filesystem_device_error{device="tmpfs",mountpoint="/run",fstype="tmpfs",device_error="permission denied"} 1
+                node_filesystem_device_error{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error="errno 524"} 1
+                # node_filesystem_readonly gauge
+                node_filesystem_readonly{device="/dev/vda1",mountpoint="/",fstype="ext4",device_error="mountpoint timeout"} 0
+                node_filesystem_readonly{device="tmpfs",mountpoint="/run",fstype="tmpfs",device_error="permission denied"} 0
+                node_filesystem_readonly{device="/dev/sdb1",mountpoint="/mnt/My disk",fstype="xfs",device_error="errno 524"} 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn filters_take_mount_points_and_types() {
+        let memory = memory(MOUNTINFO);
+        let shown = |settings: &[(&str, Node)]| points(&memory, settings).join(" ");
+        assert_eq!(shown(&[]), "/ /run /mnt/My disk");
+        assert_eq!(shown(&[("mount_points_include", Node::from("^/(proc|run)$"))]), "/run");
+        assert_eq!(shown(&[("fs_types_include", Node::from("^(proc|xfs)$"))]), "/mnt/My disk");
+        assert_eq!(shown(&[("fs_types_exclude", Node::from("^xfs$"))]), "/ /run");
+        assert_eq!(shown(&[("ignored_mount_points", Node::from("^/$"))]), "/run /mnt/My disk");
+        assert_eq!(shown(&[("ignored_fs_types", Node::from("tmpfs"))]), "/ /mnt/My disk");
+        let all = [("mount_points_exclude", Node::from("")), ("fs_types_exclude", Node::from(""))];
+        assert_eq!(shown(&all), "/proc / /run /mnt/My disk");
+    }
+
+    #[test]
+    fn filters_that_contradict_each_other_do_not_open() {
+        let pattern = |text: &str| Pattern::new(text).unwrap();
+        let opened = |exclude: &str, ignored: Option<&str>, include: Option<&str>| {
+            filter("fs_types_exclude", pattern(exclude), ignored.map(pattern), include.map(pattern))
+        };
+        assert!(opened("a", None, Some("b")).is_err());
+        assert!(opened("a", Some("b"), None).is_err());
+        let default = |key| {
+            use vitald_core::settings::Settings as _;
+            let field = Settings::FIELDS.iter().find(|field| field.key == key).unwrap();
+            let Node::Text(text) = (field.default)() else { panic!("{key} is text") };
+            text
+        };
+        let default = default("fs_types_exclude");
+        assert!(opened(&default, Some("b"), Some("c")).is_err());
+        assert!(opened(&default, Some("b"), None).is_ok());
+        assert!(opened(&default, None, Some("c")).is_ok());
+        assert!(opened("a", Some(""), Some("")).is_ok());
+    }
+
+    #[test]
+    fn read_only_after_an_error_is_seen_at_once() {
+        let memory = memory("28 1 254:1 / / rw - ext4 /dev/vda1 rw\n");
+        let mut collector = open::<Filesystem>(&memory.host(), &[]);
+        let shown = |collector: &mut Filesystem| {
+            let (batch, outcome) = run(collector, None);
+            outcome.unwrap();
+            let page = render(&batch);
+            let line = page.lines().find(|line| line.starts_with("node_filesystem_readonly{"));
+            line.unwrap().ends_with(" 1")
+        };
+        assert!(!shown(&mut collector));
+        memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 rw,emergency_ro\n");
+        assert!(shown(&mut collector));
+        memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 ro\n");
+        assert!(shown(&mut collector));
+        memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 rw,root=ro,rox\n");
+        assert!(!shown(&mut collector));
+    }
+
+    #[test]
+    fn the_own_mounts_stand_in_for_hidden_ones() {
+        for failure in [None, Some(1), Some(13)] {
+            let memory = MemoryHost::from_files(&[("proc/self/mountinfo", MOUNTINFO)]);
+            if let Some(errno) = failure {
+                memory.fail("proc/1/mountinfo", errno);
+            }
+            let (batch, outcome) = run(&mut open::<Filesystem>(&memory.host(), &[]), None);
+            outcome.unwrap();
+            assert_eq!(batch.degraded_reason(), Some("own mounts"));
+            assert_eq!(batch.len(), 6);
+        }
+        let memory = memory(MOUNTINFO);
+        memory.fail("proc/1/mountinfo", 5);
+        check_fails::<Filesystem>(
+            &memory.host(),
+            &[],
+            &expect!["proc/1/mountinfo: Input/output error (os error 5)"],
+            &expect![""],
+        );
+        check_fails::<Filesystem>(
+            &MemoryHost::new().host(),
+            &[],
+            &expect!["proc/self/mountinfo: not on this host"],
+            &expect![""],
+        );
+    }
+
+    #[test]
+    fn a_mount_is_shown_once() {
+        let memory = memory(
+            "1 0 0:30 / /run rw - tmpfs tmpfs rw\n\
+             2 1 0:30 / /run rw,noexec - tmpfs tmpfs rw\n\
+             3 2 0:31 / /run rw - tmpfs tmpfs rw\n",
+        );
+        let (batch, outcome) = run(&mut open::<Filesystem>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        assert_eq!(batch.dropped().duplicates, 0);
+        let page = render(&batch);
+        let count = |family: &str| page.lines().filter(|line| line.starts_with(family)).count();
+        assert_eq!(count("node_filesystem_size_bytes{"), 1);
+        assert_eq!(count("node_filesystem_mount_info{"), 2);
+    }
+
+    #[test]
+    fn what_lies_behind_a_mount_that_may_block_may_block() {
+        let memory = memory(
+            "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+             2 1 0:40 / /net rw - nfs4 server:/ rw\n\
+             3 2 8:2 / /net/a rw - ext4 /dev/sda2 rw\n\
+             4 1 8:3 / /network rw - ext4 /dev/sda3 rw\n\
+             5 1 8:4 / /over/b rw - ext4 /dev/sda4 rw\n\
+             6 1 0:41 / /over rw - fuse.sshfs host:/ rw\n",
+        );
+        let mut collector = open::<Filesystem>(&memory.host(), &[]);
+        run(&mut collector, None).1.unwrap();
+        let may_block: Vec<_> = collector
+            .mounts
+            .iter()
+            .filter(|mount| mount.may_block)
+            .map(|mount| String::from_utf8_lossy(&mount.point))
+            .collect();
+        assert_eq!(may_block, ["/net", "/net/a", "/over/b", "/over"]);
+    }
+
+    #[test]
+    fn types_are_sought_by_name_and_each_is_there_once() {
+        let sorted: std::collections::BTreeSet<_> = PROMPT_TYPES.iter().collect();
+        assert_eq!(sorted.len(), PROMPT_TYPES.len());
+        for kind in
+            ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse", "fuseblk", "autofs", "zfs"]
+        {
+            assert!(!PROMPT_TYPES.contains(&kind.as_bytes()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn odd_lines_are_told_of_at_each_collection() {
+        let memory =
+            memory("28 1 254:1 / / rw - ext4 /dev/vda1 rw\nx\n30 28 254-2 / / rw - a b c\n");
+        let mut collector = open::<Filesystem>(&memory.host(), &[]);
+        for _ in 0..2 {
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            assert_eq!(batch.len(), 9);
+            assert_eq!(batch.malformed(), Some((2, Malformed::new(1, "a hyphen"))));
+        }
+    }
+
+    #[test]
+    fn mount_points_lose_the_root_s_prefix() {
+        assert_eq!(below(b"/", b"/mnt"), b"/mnt");
+        assert_eq!(below(b"/host", b"/host"), b"/");
+        assert_eq!(below(b"/host/", b"/host/mnt"), b"/mnt");
+        assert_eq!(below(b"/host", b"/hostage"), b"/hostage");
+    }
+
+    #[test]
+    fn takes_what_the_kernel_writes() {
+        let line =
+            parse_line(b"36 35 0:44 / /mnt rw master:1 propagate_from:2 - tmpfs  rw").unwrap();
+        assert_eq!((line.number, line.device, line.kind), (&b"0:44"[..], &b""[..], &b"tmpfs"[..]));
+    }
+
+    #[test]
+    fn refuses_bad_text() {
+        rejects(
+            |line| parse_line(line).map(|line| line.read_only),
+            &[
+                "",
+                "36 35 0:44 / /mnt rw tmpfs tmpfs rw",
+                "36 35 0:44 / /mnt - tmpfs tmpfs rw",
+                "36 35 0:44 / /mnt rw - tmpfs tmpfs",
+                "36 35 0: / /mnt rw - tmpfs tmpfs rw",
+                "36 x 0:44 / /mnt rw - tmpfs tmpfs rw",
+                " - ",
+            ],
+        );
+    }
+}
