@@ -1,0 +1,43 @@
+//! Encoders: from the batches of a collection to the bytes of an answer.
+//!
+//! * [`text`]: the page, in Prometheus' text format or in OpenMetrics;
+//! * [`negotiate`]: which format and coding a request asks for;
+//! * [`gzip`]: the page compressed.
+//!
+//! An encoder keeps what it derives from a shape, so that a page whose series are those of the
+//! last one costs little more than its numbers.
+
+pub mod gzip;
+mod layout;
+pub mod negotiate;
+mod rendering;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use gzip::Gzip;
+pub use negotiate::{Escaping, Negotiated};
+pub use text::Encoder;
+
+/// An exposition format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Prometheus' [text format] 0.0.4.
+    ///
+    /// [text format]: https://prometheus.io/docs/instrumenting/exposition_formats/
+    Text,
+    /// [OpenMetrics] 1.0, with the sample names of the text format.
+    ///
+    /// [OpenMetrics]: https://prometheus.io/docs/specs/om/open_metrics_spec/
+    OpenMetrics,
+}
+
+impl Format {
+    /// The value of the `Content-Type` header.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}

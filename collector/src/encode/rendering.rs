@@ -1,0 +1,387 @@
+//! What is kept of one shape in one format: its lines without their values, family by family.
+
+use super::Format;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+use vitald_core::batch::{SeriesRef, Shape, Suffix};
+use vitald_core::family::Kind;
+use vitald_core::number::{parse_f64, write_openmetrics_number};
+
+/// A family of a shape.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    /// Where its name is in the bytes.
+    name: Range<u32>,
+    /// Where its HELP and TYPE lines are in the bytes; nothing if they are not kept.
+    pub(super) header: Range<u32>,
+    pub(super) kind: Kind,
+    /// Where its first sample was pushed, which speaks for the family.
+    pub(super) position: u32,
+    /// Which entries are its samples.
+    pub(super) entries: Range<u32>,
+}
+
+/// A sample of a shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Its place in the column of values.
+    pub(super) position: u32,
+    /// Where its `name{labels} ` ends in the bytes. It begins where the one before it ends, with
+    /// the line end of that one, or where the header of its family ends.
+    pub(super) end: u32,
+}
+
+/// What is kept of one shape.
+#[derive(Debug)]
+pub(super) struct Rendering {
+    id: u64,
+    shape: Weak<Shape>,
+    /// How long the column of values is.
+    pub(super) values: usize,
+    /// By name.
+    pub(super) families: Vec<Family>,
+    /// Family by family.
+    pub(super) entries: Vec<Entry>,
+    /// Each family's header and the prefixes of its samples; of a shape that is too large to be
+    /// kept, the names of the families alone.
+    pub(super) bytes: Vec<u8>,
+    /// What the bytes and entries take, or would take.
+    pub(super) size: usize,
+    /// Whether headers and prefixes are kept.
+    pub(super) kept: bool,
+    /// Samples left out because this format writes them like an earlier one.
+    pub(super) doubles: u32,
+}
+
+impl Rendering {
+    /// Renders a shape, whole if that takes at most `room` bytes.
+    pub(super) fn new(shape: &Arc<Shape>, format: Format, room: usize) -> Self {
+        let rows: Vec<(u32, SeriesRef<'_>)> =
+            shape.series().map(|(position, series)| (position as u32, series)).collect();
+        let (mut order, families) = by_family(&rows);
+        let mut size = rows.len() * size_of::<Entry>();
+        size += rows.iter().map(|(_, series)| prefix_size(series)).sum::<usize>();
+        for (_, first) in &families {
+            size += size_of::<Family>() + 2 * first.family_name().len() + first.help().len() + 32;
+        }
+        let mut rendering = Rendering {
+            id: shape.id(),
+            shape: Arc::downgrade(shape),
+            values: shape.len(),
+            families: Vec::with_capacity(families.len()),
+            entries: Vec::with_capacity(rows.len()),
+            bytes: Vec::new(),
+            size,
+            kept: size <= room,
+            doubles: 0,
+        };
+        if rendering.kept {
+            rendering.bytes.reserve_exact(size - rows.len() * size_of::<Entry>());
+        }
+        for (range, _) in families {
+            let members = &mut order[range];
+            let first = rows[members[0] as usize];
+            let shown = match first.1.kind() {
+                Kind::Histogram | Kind::Summary => sort_metrics(members, &rows, format),
+                _ => members.len(),
+            };
+            rendering.doubles += (members.len() - shown) as u32;
+            let samples = members[..shown].iter().map(|row| rows[*row as usize]);
+            rendering.add(first, samples, format);
+        }
+        rendering.bytes.shrink_to_fit();
+        if rendering.kept {
+            rendering.size = rendering.bytes.capacity()
+                + rendering.entries.capacity() * size_of::<Entry>()
+                + rendering.families.capacity() * size_of::<Family>();
+        }
+        rendering
+    }
+
+    fn add<'a>(
+        &mut self,
+        (position, first): (u32, SeriesRef<'a>),
+        samples: impl Iterator<Item = (u32, SeriesRef<'a>)>,
+        format: Format,
+    ) {
+        let name = first.family_name();
+        let start = self.bytes.len() as u32;
+        if self.kept {
+            write_usual_header(&mut self.bytes, first, format);
+        }
+        let header = start..self.bytes.len() as u32;
+        // The first sample's prefix begins with the family's name.
+        let name_at = header.end..header.end + name.len() as u32;
+        if !self.kept {
+            self.bytes.extend_from_slice(name);
+        }
+        let first_entry = self.entries.len() as u32;
+        for (position, series) in samples {
+            if self.kept {
+                if self.entries.len() > first_entry as usize {
+                    self.bytes.push(b'\n');
+                }
+                write_prefix(&mut self.bytes, series, format);
+            }
+            self.entries.push(Entry { position, end: self.bytes.len() as u32 });
+        }
+        let entries = first_entry..self.entries.len() as u32;
+        let kind = first.kind();
+        self.families.push(Family { name: name_at, header, kind, position, entries });
+    }
+
+    /// The shape's number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether nobody holds the shape any more, so that no batch can come with it again.
+    pub(super) fn is_out_of_use(&self) -> bool {
+        self.shape.strong_count() == 0
+    }
+
+    /// A family's name.
+    pub(super) fn name(&self, family: &Family) -> &[u8] {
+        &self.bytes[family.name.start as usize..family.name.end as usize]
+    }
+}
+
+/// The rows in order of their families' names, and which of them are each family's, with its first.
+fn by_family<'a>(rows: &[(u32, SeriesRef<'a>)]) -> (Vec<u32>, Vec<(Range<usize>, SeriesRef<'a>)>) {
+    // A counting sort: ids are dense, and the turned bit that tells named from declared families
+    // interleaves the two.
+    const NONE: u32 = u32::MAX;
+    let slot = |series: &SeriesRef<'_>| usize::from(series.family_id().rotate_left(1));
+    let mut ordinals: Vec<u32> = Vec::new();
+    let mut seen: Vec<(SeriesRef<'a>, usize)> = Vec::new();
+    for (_, series) in rows {
+        let slot = slot(series);
+        if slot >= ordinals.len() {
+            ordinals.resize(slot + 1, NONE);
+        }
+        if ordinals[slot] == NONE {
+            ordinals[slot] = seen.len() as u32;
+            seen.push((*series, 0));
+        }
+        seen[ordinals[slot] as usize].1 += 1;
+    }
+    let mut by_name: Vec<u32> = (0..seen.len() as u32).collect();
+    by_name.sort_by_key(|ordinal| seen[*ordinal as usize].0.family_name());
+    let mut families: Vec<(Range<usize>, SeriesRef<'a>)> = Vec::with_capacity(seen.len());
+    let mut family_of = vec![0u32; seen.len()];
+    for ordinal in by_name {
+        let (first, count) = seen[ordinal as usize];
+        match families.last_mut() {
+            // Two families of one name and type are one family.
+            Some((range, known)) if known.family_name() == first.family_name() => {
+                range.end += count;
+            }
+            last => {
+                let start = last.map_or(0, |(range, _)| range.end);
+                families.push((start..start + count, first));
+            }
+        }
+        family_of[ordinal as usize] = families.len() as u32 - 1;
+    }
+    let mut next: Vec<usize> = families.iter().map(|(range, _)| range.start).collect();
+    let mut order = vec![0u32; rows.len()];
+    for (row, (_, series)) in rows.iter().enumerate() {
+        let place = &mut next[family_of[ordinals[slot(series)] as usize] as usize];
+        order[*place] = row as u32;
+        *place += 1;
+    }
+    (order, families)
+}
+
+/// Puts the samples of each histogram or summary of a family together, its buckets or quantiles
+/// ascending, then sum and count, and returns how many remain when doubles are gone.
+///
+/// OpenMetrics asks for this order and Prometheus' own encoders write it. Only OpenMetrics writes
+/// the bounds anew, so only there two of them can turn out to be the same.
+fn sort_metrics(members: &mut [u32], rows: &[(u32, SeriesRef<'_>)], format: Format) -> usize {
+    let mut metrics: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut keyed: Vec<(u32, Suffix, Bound<'_>, u32)> = Vec::with_capacity(members.len());
+    for &row in members.iter() {
+        let series = rows[row as usize].1;
+        let mut key = Vec::new();
+        let mut bound = Bound::None;
+        write_label_key(&mut key, series, |label, value| {
+            let bounds = bounds(&series, label);
+            if bounds {
+                bound = parse_f64(value).map_or(Bound::Text(value), Bound::Number);
+            }
+            !bounds
+        });
+        let next = metrics.len() as u32;
+        let metric = *metrics.entry(key).or_insert(next);
+        keyed.push((metric, series.suffix(), bound, row));
+    }
+    keyed.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.compare(&b.2)));
+    if format == Format::OpenMetrics {
+        keyed.dedup_by(|later, earlier| {
+            (later.0, later.1) == (earlier.0, earlier.1)
+                && later.2.compare(&earlier.2) == Ordering::Equal
+        });
+    }
+    for (place, (.., row)) in members.iter_mut().zip(&keyed) {
+        *place = *row;
+    }
+    keyed.len()
+}
+
+/// The value of `le` or `quantile`.
+#[derive(Clone, Copy)]
+enum Bound<'a> {
+    None,
+    Number(f64),
+    Text(&'a [u8]),
+}
+
+impl Bound<'_> {
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Bound::Number(a), Bound::Number(b)) if a == b => Ordering::Equal,
+            (Bound::Number(a), Bound::Number(b)) => a.total_cmp(b),
+            (Bound::Text(a), Bound::Text(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Bound::None => 0,
+            Bound::Number(_) => 1,
+            Bound::Text(_) => 2,
+        }
+    }
+}
+
+/// Whether a label of this sample is the bound of a bucket or quantile.
+fn bounds(series: &SeriesRef<'_>, label: &[u8]) -> bool {
+    match series.kind() {
+        Kind::Histogram => label == b"le" && series.suffix() == Suffix::Bucket,
+        Kind::Summary => label == b"quantile" && series.suffix() == Suffix::None,
+        _ => false,
+    }
+}
+
+/// Bytes that are equal for two samples of a family when only one of their batches can have them.
+///
+/// They name a histogram or summary as a whole, for half of one and half of another make none. For
+/// the rest they name the sample.
+pub(super) fn write_metric_key(out: &mut Vec<u8>, series: SeriesRef<'_>) {
+    let whole = matches!(series.kind(), Kind::Histogram | Kind::Summary);
+    if !whole {
+        out.extend_from_slice(series.suffix().text().as_bytes());
+    }
+    write_label_key(out, series, |label, _| !bounds(&series, label));
+}
+
+/// Writes labels so that their order does not count; an empty value means the same as no such
+/// label.
+fn write_label_key<'a>(
+    out: &mut Vec<u8>,
+    series: SeriesRef<'a>,
+    mut wanted: impl FnMut(&'a [u8], &'a [u8]) -> bool,
+) {
+    let mut labels: Vec<(&[u8], &[u8])> = series.labels().collect();
+    labels.sort_unstable();
+    for (label, value) in labels {
+        if !value.is_empty() && wanted(label, value) {
+            // No escaped text has this byte.
+            out.push(0xff);
+            out.extend_from_slice(label);
+            out.push(0xff);
+            write_escaped(out, value, true);
+        }
+    }
+}
+
+/// Writes `# HELP` and `# TYPE` as a family without a rival has them.
+pub(super) fn write_usual_header(out: &mut Vec<u8>, series: SeriesRef<'_>, format: Format) {
+    let name = series.family_name();
+    let (name, kind) = match (format, series.kind()) {
+        (Format::Text, kind) => (name, kind.word()),
+        (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix(b"_total") {
+            Some(base) if !base.is_empty() => (base, "counter"),
+            _ => (name, "unknown"),
+        },
+        (Format::OpenMetrics, Kind::Untyped) => (name, "unknown"),
+        (Format::OpenMetrics, kind) => (name, kind.word()),
+    };
+    write_header(out, &[name], kind, series.help(), format);
+}
+
+/// Writes `# HELP` and `# TYPE`; a family without a help has no `# HELP`.
+pub(super) fn write_header(
+    out: &mut Vec<u8>,
+    name: &[&[u8]],
+    kind: &str,
+    help: &[u8],
+    format: Format,
+) {
+    if !help.is_empty() {
+        out.extend_from_slice(b"# HELP ");
+        name.iter().for_each(|part| out.extend_from_slice(part));
+        out.push(b' ');
+        write_escaped(out, help, format == Format::OpenMetrics);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"# TYPE ");
+    name.iter().for_each(|part| out.extend_from_slice(part));
+    out.push(b' ');
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'\n');
+}
+
+/// Writes a sample's line as far as its value: `name{label="value"} `.
+pub(super) fn write_prefix(out: &mut Vec<u8>, series: SeriesRef<'_>, format: Format) {
+    out.extend_from_slice(series.family_name());
+    out.extend_from_slice(series.suffix().text().as_bytes());
+    let mut separator = b'{';
+    for (label, value) in series.labels() {
+        out.push(separator);
+        separator = b',';
+        out.extend_from_slice(label);
+        out.extend_from_slice(b"=\"");
+        let number = match format {
+            Format::OpenMetrics if bounds(&series, label) => parse_f64(value),
+            _ => None,
+        };
+        match number {
+            Some(number) => write_openmetrics_number(out, number),
+            None => write_escaped(out, value, true),
+        }
+        out.push(b'"');
+    }
+    out.extend_from_slice(if separator == b',' { b"} " } else { b" " });
+}
+
+/// What [`write_prefix`] writes, when nothing has to be escaped.
+fn prefix_size(series: &SeriesRef<'_>) -> usize {
+    let name = series.family_name().len() + series.suffix().text().len();
+    name + 4 + series.labels().map(|(label, value)| label.len() + value.len() + 4).sum::<usize>()
+}
+
+/// Writes text with `\`, line ends and, if so told, `"` escaped, and U+FFFD for what is not UTF-8.
+fn write_escaped(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
+    for chunk in text.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        let special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (quotes && *byte == b'"');
+        while let Some(at) = rest.iter().position(special) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(match rest[at] {
+                b'\n' => b"\\n",
+                b'"' => b"\\\"",
+                _ => b"\\\\",
+            });
+            rest = &rest[at + 1..];
+        }
+        out.extend_from_slice(rest);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
