@@ -1,0 +1,680 @@
+//! Processes in groups, from `/proc/PID` (proc(5)), with the names of process-exporter.
+//!
+//! A group's counters are sums of what its processes used while somebody looked: they start at zero
+//! when the collector is opened (at start and when a reload changes its settings), go on when a
+//! process ends or moves to another group, and never go backwards. A group that has neither
+//! processes nor a place among those shown is forgotten; its counters start at zero if it returns.
+//!
+//! A process counts from its birth if it was born since the last collection, and otherwise from the
+//! first collection that saw it: its past is not what the group used just now. What it uses between
+//! the last collection that saw it and its end is never seen, nor is one that lived between two.
+
+use std::io;
+
+use vitald_core::host::{Children, Listing};
+use vitald_core::prelude::*;
+use vitald_core::settings::{Node, Setting, Value};
+
+use groups::{Counters, Gauges, Group, Groups, OTHER};
+use parse::Stat;
+use rules::{Rule, Rules};
+
+mod groups;
+mod parse;
+mod rules;
+
+families! {
+    /// Processes in the group.
+    PROCESSES: gauge = "namedprocess_namegroup_num_procs" [groupname];
+    /// Memory of the group's processes in bytes, by what is counted: in memory, mapped, swapped out,
+    /// and with shared pages shared out among those who map them.
+    MEMORY: gauge = "namedprocess_namegroup_memory_bytes" [groupname, memtype];
+    /// When the oldest process of the group started, in seconds since the epoch.
+    OLDEST_START: gauge = "namedprocess_namegroup_oldest_start_time_seconds" [groupname];
+    /// Descriptors that the group's processes have open.
+    DESCRIPTORS: gauge = "namedprocess_namegroup_open_filedesc" [groupname];
+    /// Open descriptors in proportion to the soft limit, of the process nearest to its own.
+    WORST_DESCRIPTORS: gauge = "namedprocess_namegroup_worst_fd_ratio" [groupname];
+    /// CPU time of the group in seconds, by where it was spent.
+    CPU: counter = "namedprocess_namegroup_cpu_seconds_total" [groupname, mode];
+    /// Bytes that the group caused to be read from storage.
+    READ: counter = "namedprocess_namegroup_read_bytes_total" [groupname];
+    /// Bytes that the group caused to be written to storage.
+    WRITTEN: counter = "namedprocess_namegroup_write_bytes_total" [groupname];
+    /// Page faults of the group that had to wait for storage.
+    MAJOR_FAULTS: counter = "namedprocess_namegroup_major_page_faults_total" [groupname];
+    /// Page faults of the group that needed no storage.
+    MINOR_FAULTS: counter = "namedprocess_namegroup_minor_page_faults_total" [groupname];
+    /// Context switches of the first threads of the group's processes, by whether the thread gave way
+    /// of its own accord.
+    SWITCHES: counter = "namedprocess_namegroup_context_switches_total" [groupname, ctxswitchtype];
+    /// Threads of the group's processes.
+    THREADS: gauge = "namedprocess_namegroup_num_threads" [groupname];
+    /// Processes in the group by the state of their first threads; Waiting is for storage.
+    STATES: gauge = "namedprocess_namegroup_states" [groupname, state];
+    /// Groups known now, those summed into the group other included.
+    GROUPS: gauge = "namedprocess_groups";
+    /// Groups that are not shown by name but summed into the group other.
+    FOLDED: gauge = "namedprocess_groups_folded";
+    /// Times a process was counted in the group other because there was no room for a group of its own.
+    LEFT_OUT: counter = "namedprocess_processes_left_out_total";
+    /// Collections that found no processes at all to read.
+    SCRAPE_ERRORS: counter = "namedprocess_scrape_errors" legacy;
+    /// Times a process was there and could not be read.
+    READ_ERRORS: counter = "namedprocess_scrape_procread_errors" legacy;
+    /// Times a process could be read in part only, mostly for want of the right to trace it.
+    PARTIAL_ERRORS: counter = "namedprocess_scrape_partial_errors" legacy;
+}
+
+settings! {
+    /// The groups, each a table: `{ name = "web", command = "^(nginx|caddy)$" }`. A process belongs
+    /// to the first rule that it matches in everything the rule gives: `command`, `command_line` and
+    /// `cgroup` are patterns, `user` is a name or a number. In `name`, `${comm}` and `${user}` stand
+    /// for the process's own, and `${word}` for what `(?P<word>...)` in one of the patterns caught:
+    /// `{ name = "${unit}", cgroup = '/(?P<unit>[^/]+)\.service' }`. Nothing else of a command line
+    /// is ever shown. Without rules every command name is a group.
+    rules: Vec<Rule> = [""; 0];
+    /// Count a process that no rule takes with its nearest ancestor that one does.
+    children: bool = true;
+    /// Ask the rules about every process at every collection, not only when it is new and when its
+    /// command name changes: for programs that rewrite their command line or move between control
+    /// groups.
+    recheck: bool = false;
+    /// Take threads of the kernel's own, too; their names count up to the first slash.
+    kernel_threads: bool = false;
+    /// Groups shown by name; the smaller ones are summed into the group `other`.
+    top_groups: u32 = 100 in 1..10000;
+    /// Which groups are the largest: those with the most resident `memory`, or those whose living
+    /// processes have used the most `cpu` time.
+    top_by: TopBy = "memory";
+    /// Groups known at one time; the processes of any more are counted in `other`.
+    max_groups: u32 = 1000 in 1..100000;
+    /// Stop showing a group when its last process has ended.
+    remove_empty_groups: bool = false;
+    /// Read `status` of each process, for swapped memory and context switches.
+    read_status: bool = true;
+    /// Read `io` of each process, for bytes read and written.
+    read_io: bool = true;
+    /// Count the descriptors of each process, and read `limits` now and then.
+    read_descriptors: bool = true;
+    /// Read `smaps_rollup` of each process, for proportional memory. It makes the kernel walk all of
+    /// the process's memory, which may take long and hold the process up.
+    read_smaps: bool = false;
+}
+
+register_collector!(ProcessGroups);
+
+/// More threads of the system than we see, beyond this part of all, are hidden from us.
+const HIDDEN_PART: u64 = 4;
+/// So many threads may come and go while we look.
+const HIDDEN_SLACK: u64 = 16;
+
+/// The soft limit of descriptors hardly ever changes, and is read at every sixteenth collection, each
+/// time of other processes.
+const LIMIT_PERIOD: u32 = 16;
+
+/// A process that no group has.
+const NOBODY: u32 = u32::MAX;
+
+/// Ancestors that are asked. Numbers given again between two readings could else lead in a circle.
+const MOST_ANCESTORS: usize = 64;
+
+/// States by the letters of `proc/PID/stat`.
+const STATE_NAMES: [(&[u8], u8); 5] =
+    [(b"Running", b'R'), (b"Sleeping", b'S'), (b"Waiting", b'D'), (b"Zombie", b'Z'), (b"Other", 0)];
+
+/// By what groups are ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum TopBy {
+    Memory,
+    Cpu,
+}
+
+impl Setting for TopBy {
+    const KIND: &'static str = "memory or cpu";
+
+    fn decode(value: &Value) -> Result<Self, String> {
+        match &value.node {
+            Node::Text(text) if text == "memory" => Ok(TopBy::Memory),
+            Node::Text(text) if text == "cpu" => Ok(TopBy::Cpu),
+            _ => Err("expected \"memory\" or \"cpu\"".to_owned()),
+        }
+    }
+}
+
+struct ProcessGroups {
+    settings: Settings,
+    host: Host,
+    children: Children,
+    uptime: KeptFile,
+    load: KeptFile,
+    rules: Rules,
+    groups: Groups,
+    /// By number.
+    processes: Vec<Process>,
+    /// Those of this collection that the last one did not have.
+    born: Vec<Process>,
+    pids: Vec<u32>,
+    listing: Listing,
+    command_name: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Counts collections, wrapping.
+    round: u32,
+    /// When the last collection began, in clock ticks since boot.
+    last_began: Option<u64>,
+    boot_seconds: Option<u64>,
+    ticks_per_second: f64,
+    page_size: u64,
+    errors: Errors,
+}
+
+/// Since the collector was opened.
+#[derive(Clone, Copy, Default)]
+struct Errors {
+    scrape: u64,
+    read: u64,
+    partial: u64,
+    left_out: u64,
+}
+
+/// What is remembered of one process.
+#[derive(Clone, Copy)]
+struct Process {
+    pid: u32,
+    /// The collection that saw it last.
+    round: u32,
+    group: u32,
+    /// Whether it has its group from an ancestor.
+    is_adopted: bool,
+    classified: Classified,
+    command_hash: u64,
+    stat: Stat,
+    /// As they were when they were last read; zero before.
+    counters: Counters,
+    /// Whether what it uses is being counted, and whether what it reads and writes is.
+    is_counted: bool,
+    is_io_counted: bool,
+    descriptor_limit: Option<u64>,
+}
+
+/// How far a process has got with the rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Classified {
+    /// They are to be asked now.
+    Never,
+    /// They were asked once, perhaps between its fork and its exec.
+    Once,
+    /// They need not be asked again while the command name is the same.
+    Twice,
+}
+
+impl Collector for ProcessGroups {
+    const NAME: &'static str = "process_groups";
+    const SUMMARY: &'static str = "Processes in groups: CPU, memory, input and output, descriptors";
+    const ENABLED: bool = false;
+    // Reading a command line waits for a lock that a process stuck in the kernel may hold.
+    const MAY_BLOCK: bool = true;
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    const SOURCES: &'static [&'static str] = &[
+        "proc/*/stat",
+        "proc/*/status",
+        "proc/*/io",
+        "proc/*/fd",
+        "proc/*/limits",
+        "proc/*/cmdline",
+        "proc/*/cgroup",
+        "proc/*/smaps_rollup",
+        "proc/loadavg",
+        "proc/uptime",
+        "proc/stat",
+        "rootfs/etc/passwd",
+    ];
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"];
+    type Settings = Settings;
+
+    fn open(settings: Settings, host: &Host) -> Result<Self> {
+        if settings.max_groups < settings.top_groups {
+            return Err(Error::setting("max_groups", "must not be less than top_groups"));
+        }
+        Ok(ProcessGroups {
+            host: host.clone(),
+            children: host.children("proc"),
+            uptime: host.keep_whole("proc/uptime"),
+            load: host.keep_whole("proc/loadavg"),
+            rules: Rules::new(settings.rules.clone(), host)?,
+            groups: Groups::new(
+                settings.max_groups,
+                settings.top_groups,
+                settings.top_by,
+                !settings.remove_empty_groups,
+            ),
+            settings,
+            processes: Vec::new(),
+            born: Vec::new(),
+            pids: Vec::new(),
+            listing: Listing::new(),
+            command_name: Vec::new(),
+            buffer: Vec::new(),
+            round: 0,
+            last_began: None,
+            boot_seconds: None,
+            ticks_per_second: host.ticks_per_second(),
+            page_size: host.page_size(),
+            errors: Errors::default(),
+        })
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        self.round = self.round.wrapping_add(1);
+        let uptime = self.uptime.parse(parse::uptime);
+        let listed = uptime.and_then(|uptime| {
+            self.note_boot(uptime)?;
+            self.children.list(&mut self.listing)?;
+            Ok(uptime)
+        });
+        let uptime = match listed {
+            Ok(uptime) => uptime,
+            Err(error) => {
+                self.errors.scrape += 1;
+                self.push_errors(batch);
+                return Err(error);
+            }
+        };
+        let partial_before = self.errors.partial;
+        self.look_at_all(batch);
+        self.adopt();
+        self.measure(batch);
+        self.last_began = Some((uptime * self.ticks_per_second) as u64);
+        self.groups.settle();
+        self.push_groups(batch);
+        self.push_errors(batch);
+        self.say_what_is_hidden(self.errors.partial > partial_before, batch);
+        Ok(())
+    }
+}
+
+impl ProcessGroups {
+    /// Reads when the system booted, at first and whenever its clock was set since.
+    fn note_boot(&mut self, uptime: f64) -> Result<()> {
+        let by_clock = self.host.now().as_secs_f64() - uptime;
+        // proc/stat is long on a large machine, so it is not read to find the same again.
+        if self.boot_seconds.is_none_or(|known| (known as f64 - by_clock).abs() > 2.0) {
+            let text = self.host.read("proc/stat", &mut self.buffer)?;
+            let boot = parse::boot_time(text).map_err(|wrong| wrong.in_file("proc/stat"))?;
+            self.boot_seconds = Some(boot);
+        }
+        Ok(())
+    }
+
+    /// Reads `stat` of every process, and asks the rules about those that are new or changed.
+    fn look_at_all(&mut self, batch: &mut Batch) {
+        self.rules.begin_collection();
+        self.pids.clear();
+        let pid = |name: &[u8]| text::single_u64(name).ok().and_then(|pid| u32::try_from(pid).ok());
+        self.pids.extend(self.listing.iter().filter_map(|entry| pid(entry.name)));
+        self.pids.sort_unstable();
+        let mut place = 0;
+        for position in 0..self.pids.len() {
+            let Some(&pid) = self.pids.get(position) else { break };
+            while self.processes.get(place).is_some_and(|process| process.pid < pid) {
+                place += 1;
+            }
+            let known = self.processes.get(place).filter(|process| process.pid == pid).copied();
+            let Some(process) = self.look_at(pid, known, batch) else { continue };
+            match self.processes.get_mut(place).filter(|_| known.is_some()) {
+                Some(same_number) => *same_number = process,
+                None => self.born.push(process),
+            }
+        }
+        let round = self.round;
+        self.processes.retain(|process| process.round == round);
+        if !self.born.is_empty() {
+            self.processes.append(&mut self.born);
+            self.processes.sort_unstable_by_key(|process| process.pid);
+        }
+    }
+
+    /// Reads `stat` of one process; `None` if it has gone since it was listed.
+    fn look_at(&mut self, pid: u32, known: Option<Process>, batch: &mut Batch) -> Option<Process> {
+        let mut digits = [0; 10];
+        let name = decimal(pid, &mut digits);
+        let read = match self.children.read(name, "stat") {
+            Ok(text) => batch.tolerate(parse::stat(text)),
+            Err(error) if has_gone(&error) => return None,
+            Err(_) => {
+                self.errors.read += 1;
+                None
+            }
+        };
+        let Some((command_name, stat)) = read else {
+            // What is remembered of it holds, whatever keeps us from reading it this time.
+            return known.map(|process| Process { round: self.round, ..process });
+        };
+        let command_hash = hash(command_name);
+        let mut process = match known {
+            // The number may have been given to another process meanwhile.
+            Some(same) if same.stat.start_ticks == stat.start_ticks => same,
+            _ => Process::new(pid),
+        };
+        if process.command_hash != command_hash {
+            process.classified = Classified::Never;
+        }
+        (process.round, process.stat, process.command_hash) = (self.round, stat, command_hash);
+        if stat.is_kernel_thread() && !self.settings.kernel_threads {
+            return Some(process);
+        }
+        if process.classified != Classified::Twice || self.settings.recheck {
+            self.command_name.clear();
+            self.command_name.extend_from_slice(match text::split_once(command_name, b'/') {
+                Some((kind, _)) if stat.is_kernel_thread() => kind,
+                _ => command_name,
+            });
+            self.classify(name, &mut process);
+        }
+        Some(process)
+    }
+
+    /// Asks the rules which group a process belongs to.
+    fn classify(&mut self, name: &[u8], process: &mut Process) {
+        let is_settled = process.classified == Classified::Once || !self.rules.need_files();
+        process.classified = if is_settled { Classified::Twice } else { Classified::Once };
+        let before = process.group;
+        match self.rules.group_of(name, &self.command_name, &mut self.children) {
+            // A process stays with those who took it in, also when its parent has ended.
+            None if process.is_adopted => {}
+            None => process.group = NOBODY,
+            Some(group) => {
+                process.is_adopted = false;
+                process.group = self.groups.place(group).unwrap_or_else(|| {
+                    self.errors.left_out += u64::from(before != OTHER);
+                    OTHER
+                });
+            }
+        }
+    }
+
+    /// Gives processes that no rule takes to the groups of their ancestors.
+    fn adopt(&mut self) {
+        if !self.settings.children {
+            return;
+        }
+        for place in 0..self.processes.len() {
+            let Some(process) = self.processes.get(place) else { break };
+            if process.group == NOBODY && process.classified != Classified::Never {
+                let group = self.ancestral_group(process.stat.parent);
+                if let Some(process) = self.processes.get_mut(place) {
+                    process.group = group;
+                    process.is_adopted = group != NOBODY;
+                }
+            }
+        }
+    }
+
+    fn ancestral_group(&self, mut parent: u64) -> u32 {
+        for _ in 0..MOST_ANCESTORS {
+            let found =
+                self.processes.binary_search_by_key(&parent, |process| u64::from(process.pid));
+            let Some(process) = found.ok().and_then(|place| self.processes.get(place)) else {
+                break;
+            };
+            if process.group != NOBODY {
+                return process.group;
+            }
+            parent = process.stat.parent;
+        }
+        NOBODY
+    }
+
+    /// Reads the other files of every process that has a group, and sums it all up.
+    fn measure(&mut self, batch: &mut Batch) {
+        self.groups.begin();
+        for place in 0..self.processes.len() {
+            let Some(mut process) = self.processes.get(place).copied() else { break };
+            if process.group == NOBODY {
+                process.is_counted = false;
+                process.is_io_counted = false;
+            } else {
+                let (now, gained) = self.measure_one(&mut process, batch);
+                self.groups.add(process.group, &now, gained);
+            }
+            if let Some(same) = self.processes.get_mut(place) {
+                *same = process;
+            }
+        }
+    }
+
+    /// What a process has, and what it has used since the last collection.
+    fn measure_one(&mut self, process: &mut Process, batch: &mut Batch) -> (Gauges, Counters) {
+        let mut digits = [0; 10];
+        let name = decimal(process.pid, &mut digits);
+        let stat = process.stat;
+        let mut now = process.gauges();
+        let mut counters = Counters {
+            user_ticks: stat.user_ticks,
+            system_ticks: stat.system_ticks,
+            minor_faults: stat.minor_faults,
+            major_faults: stat.major_faults,
+            ..process.counters
+        };
+        let mut is_partial = false;
+        if self.settings.read_status {
+            let read = self.children.read(name, "status");
+            if let Some(status) = taken(read, parse::status, &mut is_partial, batch) {
+                now.swapped_bytes = status.swapped_bytes;
+                counters.voluntary_switches = status.voluntary_switches;
+                counters.nonvoluntary_switches = status.nonvoluntary_switches;
+            }
+        }
+        // Whatever a first reading finds belongs to the past, unless the process has none.
+        let is_newborn =
+            !process.is_counted && self.last_began.is_some_and(|began| stat.start_ticks >= began);
+        let mut before = process.counters;
+        if !process.is_counted {
+            before = if is_newborn { Counters::default() } else { counters };
+        }
+        process.is_counted = true;
+        if self.settings.read_io {
+            let read = self.children.read(name, "io");
+            if let Some([read, written]) = taken(read, parse::io, &mut is_partial, batch) {
+                (counters.read_bytes, counters.write_bytes) = (read, written);
+                if !process.is_io_counted && !is_newborn {
+                    (before.read_bytes, before.write_bytes) = (read, written);
+                }
+                process.is_io_counted = true;
+            }
+        }
+        process.counters = counters;
+        // Kernel threads and what has ended have no memory and no descriptors.
+        if stat.virtual_bytes > 0 {
+            if self.settings.read_smaps {
+                let read = self.children.read(name, "smaps_rollup");
+                let shares = taken(read, parse::smaps_rollup, &mut is_partial, batch);
+                [now.proportional_bytes, now.proportional_swapped_bytes] =
+                    shares.unwrap_or_default();
+            }
+            if self.settings.read_descriptors {
+                self.count_descriptors(name, process, &mut now, &mut is_partial, batch);
+            }
+        }
+        self.errors.partial += u64::from(is_partial);
+        (now, counters.since(before))
+    }
+
+    fn count_descriptors(
+        &mut self,
+        name: &[u8],
+        process: &mut Process,
+        now: &mut Gauges,
+        is_partial: &mut bool,
+        batch: &mut Batch,
+    ) {
+        let is_due = process.pid.wrapping_add(self.round).is_multiple_of(LIMIT_PERIOD);
+        if is_due || process.descriptor_limit.is_none() {
+            let read = self.children.read(name, "limits");
+            let limit = taken(read, parse::descriptor_limit, is_partial, batch);
+            process.descriptor_limit = limit.or(process.descriptor_limit);
+        }
+        match self.children.descriptors(name) {
+            Ok(open) => {
+                now.descriptors = open;
+                if let Some(limit) = process.descriptor_limit.filter(|limit| *limit > 0) {
+                    now.worst_descriptor_ratio = open as f64 / limit as f64;
+                }
+            }
+            Err(error) => *is_partial |= !has_gone(&error),
+        }
+    }
+
+    fn push_groups(&self, batch: &mut Batch) {
+        for group in self.groups.shown() {
+            self.push_group(group, batch);
+        }
+    }
+
+    fn push_group(&self, group: &Group, batch: &mut Batch) {
+        let Group { name, totals, now, .. } = group;
+        let row = batch.labels([name]);
+        batch.push(&PROCESSES, row, now.processes);
+        batch.push(&THREADS, row, now.threads);
+        if let Some(ticks) = now.oldest_start_ticks {
+            let start =
+                self.boot_seconds.unwrap_or(0) as f64 + ticks as f64 / self.ticks_per_second;
+            batch.push(&OLDEST_START, row, start.floor());
+        }
+        batch.push(&MAJOR_FAULTS, row, totals.major_faults);
+        batch.push(&MINOR_FAULTS, row, totals.minor_faults);
+        if self.settings.read_io {
+            batch.push(&READ, row, totals.read_bytes);
+            batch.push(&WRITTEN, row, totals.write_bytes);
+        }
+        if self.settings.read_descriptors {
+            batch.push(&DESCRIPTORS, row, now.descriptors);
+            batch.push(&WORST_DESCRIPTORS, row, now.worst_descriptor_ratio);
+        }
+        let seconds = |ticks: u64| ticks as f64 / self.ticks_per_second;
+        batch.row(&CPU, [name, b"user"], seconds(totals.user_ticks));
+        batch.row(&CPU, [name, b"system"], seconds(totals.system_ticks));
+        let resident = now.resident_pages.saturating_mul(self.page_size);
+        batch.row(&MEMORY, [name, b"resident"], resident);
+        batch.row(&MEMORY, [name, b"virtual"], now.virtual_bytes);
+        if self.settings.read_status {
+            batch.row(&MEMORY, [name, b"swapped"], now.swapped_bytes);
+            batch.row(&SWITCHES, [name, b"voluntary"], totals.voluntary_switches);
+            batch.row(&SWITCHES, [name, b"nonvoluntary"], totals.nonvoluntary_switches);
+        }
+        if self.settings.read_smaps {
+            batch.row(&MEMORY, [name, b"proportionalResident"], now.proportional_bytes);
+            batch.row(&MEMORY, [name, b"proportionalSwapped"], now.proportional_swapped_bytes);
+        }
+        for ((state, _), count) in STATE_NAMES.iter().zip(now.states) {
+            batch.row(&STATES, [name, state], count);
+        }
+    }
+
+    fn push_errors(&self, batch: &mut Batch) {
+        batch.value(&GROUPS, self.groups.known());
+        batch.value(&FOLDED, self.groups.folded());
+        batch.value(&LEFT_OUT, self.errors.left_out);
+        batch.value(&SCRAPE_ERRORS, self.errors.scrape);
+        batch.value(&READ_ERRORS, self.errors.read);
+        batch.value(&PARTIAL_ERRORS, self.errors.partial);
+    }
+
+    /// Compares the threads seen with those that the system says it has, because processes hidden by
+    /// the mount option `hidepid` (proc(5)), or by a process namespace, leave no other trace.
+    fn say_what_is_hidden(&mut self, is_partial: bool, batch: &mut Batch) {
+        if is_partial {
+            batch.degraded("permissions");
+        }
+        let seen: u64 = self.processes.iter().map(|process| process.stat.threads).sum();
+        let total = self.load.parse(parse::thread_total).unwrap_or(0);
+        if seen.saturating_add(total / HIDDEN_PART + HIDDEN_SLACK) < total {
+            batch.degraded("hidepid");
+        }
+    }
+}
+
+impl Process {
+    fn new(pid: u32) -> Self {
+        Process {
+            pid,
+            round: 0,
+            group: NOBODY,
+            is_adopted: false,
+            classified: Classified::Never,
+            command_hash: 0,
+            stat: Stat::default(),
+            counters: Counters::default(),
+            is_counted: false,
+            is_io_counted: false,
+            descriptor_limit: None,
+        }
+    }
+
+    /// What `stat` says of the present.
+    fn gauges(&self) -> Gauges {
+        let stat = &self.stat;
+        let mut states = [0; STATE_NAMES.len()];
+        let known = STATE_NAMES.iter().position(|(_, letter)| *letter == stat.state);
+        let [.., other] = &mut states;
+        *other = u64::from(known.is_none());
+        if let Some(count) = known.and_then(|place| states.get_mut(place)) {
+            *count = 1;
+        }
+        Gauges {
+            processes: 1,
+            threads: stat.threads,
+            resident_pages: stat.resident_pages,
+            virtual_bytes: stat.virtual_bytes,
+            states,
+            oldest_start_ticks: Some(stat.start_ticks),
+            used_ticks: stat.user_ticks.saturating_add(stat.system_ticks),
+            ..Gauges::default()
+        }
+    }
+}
+
+/// Takes what was read of a process that may have gone meanwhile, which is no error.
+fn taken<T>(
+    read: io::Result<&[u8]>,
+    parse: fn(&[u8]) -> Result<T, Malformed>,
+    is_partial: &mut bool,
+    batch: &mut Batch,
+) -> Option<T> {
+    match read {
+        Ok(text) => batch.tolerate(parse(text)),
+        Err(error) => {
+            *is_partial |= !has_gone(&error);
+            None
+        }
+    }
+}
+
+/// ENOENT before a file of a process that has ended is opened, ESRCH when it is read.
+fn has_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(2 | 3))
+}
+
+/// The name of a process's directory.
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(digits.len() - length..).unwrap_or_default()
+}
+
+/// FNV-1a, to see whether a command name has changed without keeping it.
+fn hash(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests;
