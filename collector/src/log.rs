@@ -25,7 +25,7 @@ struct Control {
 static CONTROL: OnceLock<Control> = OnceLock::new();
 
 /// Starts logging, or changes how it is done.
-pub fn configure(log: &Log) {
+pub(crate) fn configure(log: &Log) {
     let level = match log.level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,

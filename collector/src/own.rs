@@ -51,6 +51,18 @@ families! {
     HTTP_REQUESTS: counter = "vitald_http_requests_total" [code];
     /// Connections open at this moment.
     CONNECTIONS: gauge = "vitald_http_connections";
+    /// Connections accepted.
+    ACCEPTED: counter = "vitald_http_connections_accepted_total";
+    /// Idle connections closed to make room for new ones.
+    EVICTED: counter = "vitald_http_connections_evicted_total";
+    /// Connections cut because their peer sent or took nothing for too long.
+    CUT: counter = "vitald_http_connections_timed_out_total";
+    /// Requests refused because too many were being served.
+    REFUSED: counter = "vitald_http_requests_refused_total";
+    /// Pages refused because slow readers held too many bytes.
+    REFUSED_PAGES: counter = "vitald_http_pages_refused_total";
+    /// Bytes of answers sent.
+    SENT: counter = "vitald_http_sent_bytes_total";
     /// Connections that could not be accepted.
     ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
     /// Requests for metrics answered, by status.
@@ -72,10 +84,10 @@ families! {
 }
 
 /// The release of node_exporter whose names, labels and types are served.
-pub const EMULATED_VERSION: &str = "1.12.1";
+pub(crate) const EMULATED_VERSION: &str = "1.12.1";
 
 /// Writes the daemon's own samples after each collection.
-pub struct Own {
+pub(crate) struct Own {
     daemon: Arc<Daemon>,
     http: Arc<HttpCounters>,
     process: Process,
@@ -85,7 +97,7 @@ pub struct Own {
 
 impl Own {
     /// For a daemon and its HTTP side.
-    pub fn new(daemon: Arc<Daemon>, http: Arc<HttpCounters>, collections_only: bool) -> Self {
+    pub(crate) fn new(daemon: Arc<Daemon>, http: Arc<HttpCounters>, collections_only: bool) -> Self {
         Own { daemon, http, process: Process::new(), collections_only }
     }
 
@@ -142,6 +154,12 @@ impl Own {
     fn write_http(&self, batch: &mut Batch) {
         batch.value(&IN_FLIGHT, self.http.in_flight());
         batch.value(&CONNECTIONS, self.http.connections());
+        batch.value(&ACCEPTED, self.http.accepted());
+        batch.value(&EVICTED, self.http.evicted());
+        batch.value(&CUT, self.http.timed_out());
+        batch.value(&REFUSED, self.http.refused_requests());
+        batch.value(&REFUSED_PAGES, self.http.refused_pages());
+        batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
         self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
         self.http.each_scrape_status(|code, count| batch.row(&SCRAPES, [code.as_bytes()], count));

@@ -6,17 +6,17 @@
 use sd_notify::NotifyState;
 
 /// The daemon serves.
-pub fn ready() {
+pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
 /// The daemon is about to end.
-pub fn stopping() {
+pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 /// A reload has begun; it has ended when what this gives is dropped.
-pub fn reloading() -> Reloading {
+pub(crate) fn reloading() -> Reloading {
     // systemd 253 and later want to know when, to tell this reload's end from an earlier one's.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -27,7 +27,7 @@ pub fn reloading() -> Reloading {
 
 /// A reload in progress.
 #[must_use]
-pub struct Reloading;
+pub(crate) struct Reloading;
 
 impl Drop for Reloading {
     fn drop(&mut self) {
@@ -37,7 +37,7 @@ impl Drop for Reloading {
 
 /// Feeds the watchdog, if the unit has one. The feed comes from the thread that serves: when that
 /// hangs, nothing else is of use. A stuck collector does not stop it.
-pub async fn feed_watchdog() {
+pub(crate) async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(limit / 3);
     loop {

@@ -354,6 +354,11 @@ impl Collecting {
         }
     }
 
+    /// How many samples the page will have, going by the runs before.
+    pub fn samples(&self) -> usize {
+        self.slots().map(|slot| lock(&slot.inner).samples()).sum()
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.set.slots.iter().filter(|slot| self.request.selection.takes(slot.name()))
     }

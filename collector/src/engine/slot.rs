@@ -280,7 +280,7 @@ impl Slot {
                 _ => None,
             },
             interval: self.plan.interval,
-            samples: inner.last.as_ref().map_or(0, |batch| batch.len()),
+            samples: inner.samples(),
             counts: inner.counts,
             error: inner.error.clone(),
             degraded: inner.last.as_ref().and_then(|batch| batch.degraded_reason()),
@@ -307,6 +307,11 @@ impl Inner {
 
     pub(super) fn has_result(&self) -> bool {
         self.began.is_some()
+    }
+
+    /// How many samples the last run gave.
+    pub(super) fn samples(&self) -> usize {
+        self.last.as_ref().map_or(0, |batch| batch.len())
     }
 
     pub(super) fn is_stuck(&self) -> bool {

@@ -1,0 +1,197 @@
+//! `reload`, `health` and `check --running`: talking to the running daemon.
+
+use super::{Registry, complain, exit, fail, load, print, refuse};
+use crate::plan::{Address, Admin};
+use bytes::Bytes;
+use clap::ArgMatches;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The longest a command waits for the daemon: longer than a reload may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Target {
+    address: Address,
+    token: Option<String>,
+}
+
+struct Answer {
+    status: StatusCode,
+    body: String,
+}
+
+/// Makes the running daemon read its configuration again, and tells what it says.
+pub(super) fn reload(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    put_reload(own, registry, own.get_flag("dry-run"))
+}
+
+/// What a reload of its own file would change in the running daemon.
+pub(super) fn what_would_change(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    put_reload(own, registry, true)
+}
+
+fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCode {
+    let target = match target(own, registry) {
+        Ok(target) => target,
+        Err(status) => return status,
+    };
+    let path = if dry_run { "/plugins/reload?dry_run=true" } else { "/plugins/reload" };
+    let answer = match ask(&target, Method::PUT, path) {
+        Ok(answer) => answer,
+        Err(error) => return unreachable(&target, &error),
+    };
+    let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    if answer.status == StatusCode::OK {
+        return print(&report(&told));
+    }
+    let text = |key: &str| told.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for mistake in told.get("mistakes").and_then(Value::as_array).into_iter().flatten() {
+        complain(&mistake.get("text").and_then(Value::as_str).unwrap_or_default());
+    }
+    let status = if answer.status == StatusCode::UNPROCESSABLE_ENTITY { exit::CONFIG } else { 1 };
+    fail(status, &format!("{}: {}", text("title"), text("detail")))
+}
+
+/// Asks whether the daemon is alive, or ready.
+pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    let target = match target(own, registry) {
+        Ok(target) => target,
+        Err(status) => return status,
+    };
+    let path = if own.get_flag("ready") { "/readyz" } else { "/healthz" };
+    match ask(&target, Method::GET, path) {
+        Ok(answer) if answer.status == StatusCode::OK => print("ok\n"),
+        Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
+        Err(error) => unreachable(&target, &error),
+    }
+}
+
+fn report(told: &Value) -> String {
+    let mut text = String::new();
+    for (group, noun) in [("", "collectors"), ("outputs", "outputs"), ("listeners", "listeners")] {
+        let lists = if group.is_empty() { told } else { &told[group] };
+        for what in ["started", "stopped", "changed", "unchanged"] {
+            let names: Vec<&str> =
+                lists[what].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if !names.is_empty() {
+                text += &format!("{noun} {what}: {}\n", names.join(", "));
+            }
+        }
+    }
+    for degraded in told["degraded"].as_array().into_iter().flatten() {
+        let word = |key: &str| degraded[key].as_str().unwrap_or_default().to_owned();
+        text += &format!("degraded: {}: {}\n", word("name"), word("reason"));
+    }
+    let verb = if told["dry_run"] == Value::Bool(true) { "would be applied" } else { "applied" };
+    let hash = told["hash"].as_str().unwrap_or_default();
+    text + &format!("configuration {hash} {verb}; generation {}\n", told["generation"])
+}
+
+/// The daemon a command talks to: `--to`, or the first listener of the configuration that lets
+/// local users administer.
+fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> {
+    let token = match own.get_one::<PathBuf>("token-file") {
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .map_err(|error| fail(exit::USAGE, &format!("{}: {error}", file.display())))?
+                .trim()
+                .to_owned(),
+        ),
+        None => None,
+    };
+    if let Some(to) = own.get_one::<String>("to") {
+        let to = to.strip_prefix("http://").unwrap_or(to).trim_end_matches('/');
+        let address = crate::config::parse_address(to).or_else(|error| resolve(to).ok_or(error));
+        let address = address.map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))?;
+        return Ok(Target { address, token });
+    }
+    let plan = load(own, registry).map_err(|mistakes| refuse(&mistakes))?;
+    let listen = &plan.server.listen;
+    let chosen = listen.iter().find(|listen| listen.admin != Admin::Off).or(listen.first());
+    chosen
+        .map(|listen| Target { address: listen.address.clone(), token })
+        .ok_or_else(|| fail(exit::CONFIG, &"the configuration has no listener"))
+}
+
+/// A host name and port, by the system's resolver.
+fn resolve(to: &str) -> Option<Address> {
+    let socket = std::net::ToSocketAddrs::to_socket_addrs(to).ok()?.next()?;
+    Some(Address::Tcp { socket, dual: false })
+}
+
+fn unreachable(target: &Target, error: &dyn Display) -> ExitCode {
+    fail(
+        exit::UNAVAILABLE,
+        &format!("no answer from {}: {error}; is the daemon running there? --to says where", target.address),
+    )
+}
+
+/// Sends one request and reads the answer, within [`PATIENCE`].
+fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let exchange = async {
+            match &target.address {
+                Address::Tcp { socket, .. } => {
+                    let stream = tokio::net::TcpStream::connect(reachable(*socket)).await;
+                    exchange(stream.map_err(|e| e.to_string())?, target, method, path).await
+                }
+                Address::Unix(socket) => {
+                    let stream = tokio::net::UnixStream::connect(socket).await;
+                    exchange(stream.map_err(|e| e.to_string())?, target, method, path).await
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("none within {} s", PATIENCE.as_secs())),
+        }
+    })
+}
+
+/// A listener on every address is reached through loopback.
+fn reachable(mut socket: SocketAddr) -> SocketAddr {
+    if socket.ip().is_unspecified() {
+        socket.set_ip(match socket.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    socket
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    target: &Target,
+    method: Method,
+    path: &str,
+) -> Result<Answer, String> {
+    let told = |error: hyper::Error| error.to_string();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    tokio::spawn(connection);
+    let host = match &target.address {
+        Address::Tcp { socket, .. } => reachable(*socket).to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+    if let Some(token) = &target.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(told)?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(told)?.to_bytes();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}

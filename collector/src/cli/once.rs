@@ -1,0 +1,134 @@
+//! `once` and `plugins`: one collection, printed.
+
+use super::{Registry, load, print, refuse};
+use crate::encode::{Encoder, Format};
+use crate::engine::{Engine, Limits, Request, Selection};
+use crate::outputs::table::{Choice, Table};
+use crate::plan::Plan;
+use clap::ArgMatches;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+use vitald_core::batch::{Batch, SeriesRef};
+use vitald_core::host::Host;
+use vitald_core::number::write_number;
+use vitald_core::snapshot::{Snapshot, State};
+
+/// Collects once and prints.
+pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    let mut plan = match load(own, registry) {
+        Ok(plan) => plan,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    if let Some(names) = own.get_many::<String>("collectors") {
+        let names: Vec<&String> = names.collect();
+        for collector in &mut plan.collectors {
+            collector.enabled = names.iter().any(|name| *name == collector.descriptor.name);
+        }
+    }
+    let snapshot = match collect(&plan) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return super::fail(super::exit::CONFIG, &error),
+    };
+    match own.get_one::<String>("format").map_or("table", String::as_str) {
+        "text" => {
+            let batches: Vec<&Batch> =
+                snapshot.parts.iter().filter_map(|part| part.batch.as_deref()).collect();
+            let mut page = Vec::new();
+            Encoder::new(Format::Text).encode(batches, &mut page);
+            print(&String::from_utf8_lossy(&page))
+        }
+        "json" => print(&format!("{:#}\n", as_json(&snapshot))),
+        _ => print(&Table::new().render(&snapshot, &Choice::default(), Instant::now())),
+    }
+}
+
+/// Lists what is compiled in, with its state and cost on this host.
+pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    let plan = match load(own, registry) {
+        Ok(plan) => plan,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    let snapshot = match collect(&plan) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return super::fail(super::exit::CONFIG, &error),
+    };
+    let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
+    let mut text = format!("{:width$}  {:9}  {:>8}  {:>9}  SUMMARY\n", "COLLECTOR", "STATE", "SAMPLES", "COST");
+    for descriptor in registry.collectors {
+        let part = snapshot.parts.iter().find(|part| part.descriptor.name == descriptor.name);
+        let state = part.map_or(State::Off, |part| part.state).word();
+        let (samples, cost) = part.map_or_else(Default::default, |part| {
+            let samples = part.batch.as_ref().map_or(0, |batch| batch.len());
+            (samples.to_string(), format!("{:.0} us", part.duration.as_secs_f64() * 1e6))
+        });
+        let (name, summary) = (descriptor.name, descriptor.summary);
+        let _ = writeln!(text, "{name:width$}  {state:9}  {samples:>8}  {cost:>9}  {summary}");
+    }
+    for output in registry.outputs {
+        let on = plan.outputs.iter().any(|p| p.enabled && p.descriptor.name == output.name);
+        let state = if on { "on" } else { "off" };
+        let _ = writeln!(text, "\noutput {} ({state}): {}", output.name, output.summary);
+    }
+    print(&text)
+}
+
+/// Runs what a plan asks for: twice, since the first run opens what later ones keep open.
+fn collect(plan: &Plan) -> Result<Snapshot, String> {
+    let host = Host::new(plan.roots.clone());
+    let engine = Engine::new(host.clone());
+    let limits = Limits { max_age: std::time::Duration::ZERO };
+    let staged = engine.stage(&plan.collectors, &host, limits).map_err(|refused| {
+        let refused: Vec<String> =
+            refused.iter().map(|(name, error)| format!("collectors.{name}: {error}")).collect();
+        refused.join("; ")
+    })?;
+    engine.swap(staged);
+    let run = || {
+        let arrived = Instant::now();
+        let deadline = arrived + plan.scrape.timeout;
+        engine.collect_blocking(Request { arrived, deadline, selection: Selection::All })
+    };
+    run();
+    Ok(run())
+}
+
+fn as_json(snapshot: &Snapshot) -> Value {
+    let collectors = snapshot.parts.iter().map(|part| {
+        let samples: Vec<Value> = part
+            .batch
+            .iter()
+            .flat_map(|batch| batch.samples())
+            .map(|(series, value)| sample(&series, value))
+            .collect();
+        json!({
+            "name": part.descriptor.name,
+            "state": part.state.word(),
+            "duration_seconds": part.duration.as_secs_f64(),
+            "samples": samples,
+        })
+    });
+    json!({ "collectors": collectors.collect::<Vec<_>>() })
+}
+
+fn sample(series: &SeriesRef<'_>, value: f64) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let labels: Map<String, Value> =
+        series.labels().map(|(name, label)| (text(name), Value::from(text(label)))).collect();
+    // JSON has no infinity and no NaN: those go as Prometheus spells them.
+    let value = serde_json::Number::from_f64(value).map_or_else(
+        || {
+            let mut digits = Vec::new();
+            write_number(&mut digits, value);
+            Value::from(text(&digits))
+        },
+        Value::Number,
+    );
+    json!({
+        "name": format!("{}{}", text(series.family_name()), series.suffix().text()),
+        "type": series.kind().word(),
+        "labels": labels,
+        "value": value,
+    })
+}

@@ -1,0 +1,340 @@
+//! The daemon: one running plan, and the reload that replaces it as a transaction.
+
+use crate::engine::{Changes, Engine, Limits, Request, Selection};
+use crate::http::Listeners;
+use crate::outputs::Outputs;
+use crate::plan::Plan;
+use crate::{log, systemd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use vitald_core::host::Host;
+use vitald_core::settings::{Mistake, Origin};
+use vitald_core::snapshot::State;
+
+/// The longest that reading, checking and opening a new configuration may take.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the first run of what a reload started may take before it is reported as it is.
+const FIRST_RUN: Duration = Duration::from_secs(1);
+
+/// Reads the configuration: from a file and the environment, or always the same plan.
+pub(crate) type Source = dyn Fn() -> Result<Plan, Vec<Mistake>> + Send + Sync;
+
+/// The plan that is running.
+pub(crate) struct Applied {
+    /// What it asks for.
+    pub(crate) plan: Plan,
+    /// How many plans have been applied since the start, this one included.
+    pub(crate) generation: u64,
+    /// When it was applied.
+    pub(crate) since: SystemTime,
+}
+
+/// How a reload is wished.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReloadWish {
+    /// Only say what would change.
+    pub(crate) dry_run: bool,
+    /// Only if the running configuration has this hash.
+    pub(crate) if_match: Option<String>,
+}
+
+/// How a reload ended.
+pub(crate) enum ReloadOutcome {
+    /// Applied, or for a dry run: would be.
+    Applied(ReloadReport),
+    /// Refused with every mistake; nothing was touched.
+    Refused(Vec<Mistake>),
+    /// Another one is in progress.
+    Busy,
+    /// The running configuration has another hash: this one.
+    Mismatch(String),
+    /// It took too long to read or check; nothing was touched.
+    TimedOut(Duration),
+}
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadReport {
+    /// Whether nothing was changed.
+    pub(crate) dry_run: bool,
+    /// The generation that runs now.
+    pub(crate) generation: u64,
+    /// The hash of the configuration that was read.
+    pub(crate) hash: String,
+    /// Collectors.
+    pub(crate) collectors: Changes,
+    /// Outputs.
+    pub(crate) outputs: Changes,
+    /// Listeners, by address as written.
+    pub(crate) listeners: ListenerChanges,
+    /// Collectors that started without a source or with less than all of their figures, and why.
+    pub(crate) degraded: Vec<(&'static str, String)>,
+    /// What the reload took.
+    pub(crate) took: Duration,
+}
+
+/// What a change of the listeners did, by address as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListenerChanges {
+    /// Bound.
+    pub(crate) started: Vec<String>,
+    /// Closed.
+    pub(crate) stopped: Vec<String>,
+    /// Not touched, or with another rule of administration.
+    pub(crate) unchanged: Vec<String>,
+}
+
+/// How reloads have gone, for the metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadStatus {
+    /// When one was last tried.
+    pub(crate) last_attempt: Option<SystemTime>,
+    /// When one last succeeded; the start counts.
+    pub(crate) last_success: SystemTime,
+    /// Whether the last one succeeded.
+    pub(crate) last_succeeded: bool,
+}
+
+/// The running daemon.
+pub(crate) struct Daemon {
+    /// The collectors.
+    pub(crate) engine: Arc<Engine>,
+    /// The outputs.
+    pub(crate) outputs: Outputs,
+    /// The listeners.
+    pub(crate) listeners: Arc<Listeners>,
+    source: Arc<Source>,
+    applied: Mutex<Arc<Applied>>,
+    status: Mutex<ReloadStatus>,
+    busy: AtomicBool,
+}
+
+/// Everything that is opened before the running set is touched.
+struct Staged {
+    plan: Plan,
+    collectors: crate::engine::Staged,
+    outputs: crate::outputs::StagedOutputs,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clears the mark of a reload in progress on every way out.
+struct Busy<'a>(&'a AtomicBool);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Daemon {
+    /// Starts collectors and outputs of a first plan; listeners are bound by the caller.
+    ///
+    /// # Errors
+    ///
+    /// Every collector and output that would not open.
+    pub(crate) fn start(plan: Plan, listeners: Arc<Listeners>, source: Arc<Source>) -> Result<Arc<Self>, Vec<Mistake>> {
+        let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
+        let outputs = Outputs::new(Arc::clone(&engine));
+        let now = SystemTime::now();
+        let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
+        let daemon = Arc::new(Daemon {
+            engine,
+            outputs,
+            listeners,
+            source,
+            applied: Mutex::new(applied),
+            status: Mutex::new(ReloadStatus {
+                last_attempt: None,
+                last_success: now,
+                last_succeeded: true,
+            }),
+            busy: AtomicBool::new(false),
+        });
+        let staged = daemon.stage(plan)?;
+        daemon.engine.warm(&staged.collectors, Instant::now() + FIRST_RUN);
+        daemon.engine.swap(staged.collectors);
+        daemon.outputs.swap(staged.outputs);
+        Ok(daemon)
+    }
+
+    /// The plan that is running.
+    pub(crate) fn applied(&self) -> Arc<Applied> {
+        Arc::clone(&lock(&self.applied))
+    }
+
+    /// How reloads have gone.
+    pub(crate) fn reload_status(&self) -> ReloadStatus {
+        lock(&self.status).clone()
+    }
+
+    /// Reads the configuration again and applies it, or says why not.
+    ///
+    /// Everything is read, checked, opened and bound before anything that runs is touched, on a
+    /// thread of its own with a deadline.
+    pub(crate) async fn reload(self: &Arc<Self>, wish: ReloadWish) -> ReloadOutcome {
+        if self.busy.swap(true, Ordering::Acquire) {
+            return ReloadOutcome::Busy;
+        }
+        let busy = Busy(&self.busy);
+        let told = (!wish.dry_run).then(systemd::reloading);
+        let running = self.applied().plan.hash.clone();
+        if wish.if_match.is_some_and(|hash| hash != running) {
+            return ReloadOutcome::Mismatch(running);
+        }
+        let outcome = self.attempt(wish.dry_run).await;
+        drop((busy, told));
+        if !wish.dry_run {
+            self.note(&outcome);
+        }
+        outcome
+    }
+
+    async fn attempt(self: &Arc<Self>, dry_run: bool) -> ReloadOutcome {
+        let began = Instant::now();
+        let daemon = Arc::clone(self);
+        let staging = tokio::task::spawn_blocking(move || {
+            let plan = (daemon.source)()?;
+            daemon.stage(plan)
+        });
+        let staged = match tokio::time::timeout(RELOAD_DEADLINE, staging).await {
+            Ok(Ok(Ok(staged))) => staged,
+            Ok(Ok(Err(mistakes))) => return ReloadOutcome::Refused(mistakes),
+            Ok(Err(panic)) => return ReloadOutcome::Refused(vec![unplaced(panic.to_string())]),
+            Err(_) => return ReloadOutcome::TimedOut(RELOAD_DEADLINE),
+        };
+        if dry_run {
+            return ReloadOutcome::Applied(ReloadReport {
+                dry_run,
+                generation: self.applied().generation,
+                hash: staged.plan.hash.clone(),
+                listeners: self.listeners.changes(&staged.plan.server.listen),
+                collectors: staged.collectors.changes,
+                outputs: staged.outputs.changes,
+                degraded: Vec::new(),
+                took: began.elapsed(),
+            });
+        }
+        // The listeners go first: an address that has to be handed over is the one thing that can
+        // still be refused, and then everything runs as before.
+        let listeners = self.listeners.stage(&staged.plan.server);
+        match listeners.and_then(|listeners| self.listeners.swap(listeners)) {
+            Ok(changes) => ReloadOutcome::Applied(self.swap(staged, changes, began).await),
+            Err(mistakes) => ReloadOutcome::Refused(mistakes),
+        }
+    }
+
+    /// Opens what a plan asks for, beside what runs.
+    fn stage(&self, plan: Plan) -> Result<Staged, Vec<Mistake>> {
+        let host = Host::new(plan.roots.clone());
+        let limits = Limits { max_age: plan.scrape.max_age };
+        let collectors = self.engine.stage(&plan.collectors, &host, limits);
+        let outputs = self.outputs.stage(&plan.outputs);
+        match (collectors, outputs) {
+            (Ok(collectors), Ok(outputs)) => Ok(Staged { plan, collectors, outputs }),
+            (collectors, outputs) => {
+                let collectors = collectors.err().into_iter().flatten();
+                let outputs = outputs.err().into_iter().flatten();
+                Err(collectors
+                    .map(|(name, error)| unplaced(format!("collectors.{name}: {error}")))
+                    .chain(outputs.map(|(name, error)| unplaced(format!("outputs.{name}: {error}"))))
+                    .collect())
+            }
+        }
+    }
+
+    /// Replaces what runs by what was staged. Nothing here can be refused.
+    async fn swap(
+        self: &Arc<Self>,
+        staged: Staged,
+        listeners: ListenerChanges,
+        began: Instant,
+    ) -> ReloadReport {
+        let Staged { plan, collectors, outputs } = staged;
+        let unchanged = self.applied().plan.hash == plan.hash;
+        let generation = self.applied().generation + u64::from(!unchanged);
+        log::configure(&plan.log);
+        let hash = plan.hash.clone();
+        let daemon = Arc::clone(self);
+        // Closing files and ending outputs may take a while: not on the thread that serves.
+        let swapped = tokio::task::spawn_blocking(move || {
+            daemon.engine.warm(&collectors, Instant::now() + FIRST_RUN);
+            let collectors = daemon.engine.swap(collectors);
+            let since = SystemTime::now();
+            if !unchanged {
+                *lock(&daemon.applied) = Arc::new(Applied { plan, generation, since });
+            }
+            let outputs = daemon.outputs.swap(outputs);
+            let degraded = daemon.first_runs(&collectors);
+            (collectors, outputs, degraded)
+        });
+        let (collectors, outputs, degraded) = swapped.await.unwrap_or_default();
+        let took = began.elapsed();
+        ReloadReport { dry_run: false, generation, hash, collectors, outputs, listeners, degraded, took }
+    }
+
+    /// Runs what was started or changed once, to tell which of them found less than everything.
+    fn first_runs(&self, changes: &Changes) -> Vec<(&'static str, String)> {
+        let fresh: Vec<&'static str> =
+            changes.started.iter().chain(&changes.changed).copied().collect();
+        if fresh.is_empty() {
+            return Vec::new();
+        }
+        let arrived = Instant::now();
+        self.engine.collect_blocking(Request {
+            arrived,
+            deadline: arrived + FIRST_RUN,
+            selection: Selection::Only(fresh.iter().map(|name| (*name).to_owned()).collect()),
+        });
+        let mut degraded = Vec::new();
+        for status in self.engine.status() {
+            let name = status.descriptor.name;
+            if !fresh.contains(&name) {
+                continue;
+            }
+            if status.state != State::Running {
+                let why = status.error.as_deref().unwrap_or_default();
+                degraded.push((name, format!("{}: {why}", status.state.word())));
+            } else if let Some(reason) = status.degraded {
+                degraded.push((name, reason.to_owned()));
+            }
+        }
+        degraded
+    }
+
+    fn note(&self, outcome: &ReloadOutcome) {
+        let now = SystemTime::now();
+        let mut status = lock(&self.status);
+        status.last_attempt = Some(now);
+        status.last_succeeded = matches!(outcome, ReloadOutcome::Applied(_));
+        match outcome {
+            ReloadOutcome::Applied(report) => {
+                status.last_success = now;
+                tracing::info!(
+                    generation = report.generation,
+                    hash = report.hash,
+                    started = report.collectors.started.join(","),
+                    stopped = report.collectors.stopped.join(","),
+                    changed = report.collectors.changed.join(","),
+                    "configuration applied"
+                );
+            }
+            ReloadOutcome::Refused(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!(mistake = %mistake, "configuration refused; the running one stays");
+                }
+            }
+            ReloadOutcome::TimedOut(after) => {
+                tracing::error!(seconds = after.as_secs(), "the configuration could not be read in time");
+            }
+            ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
+        }
+    }
+}
+
+fn unplaced(message: String) -> Mistake {
+    Mistake { origin: Origin::Default, path: String::new(), message }
+}

@@ -1,0 +1,204 @@
+//! What the HTTP side counts, for the daemon's own metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Every status this daemon answers with; any other is counted under the last one.
+const CODES: [(u16, &str); 16] = [
+    (200, "200"),
+    (304, "304"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (406, "406"),
+    (408, "408"),
+    (409, "409"),
+    (412, "412"),
+    (413, "413"),
+    (422, "422"),
+    (429, "429"),
+    (503, "503"),
+    (500, "500"),
+];
+
+/// Answers by status.
+#[derive(Default)]
+struct Answers([AtomicU64; CODES.len()]);
+
+impl Answers {
+    fn count(&self, status: u16) {
+        let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or(CODES.len() - 1);
+        self.0[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn each(&self, always: &[u16], mut each: impl FnMut(&'static str, u64)) {
+        for ((code, text), count) in CODES.iter().zip(&self.0) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 || always.contains(code) {
+                each(text, count);
+            }
+        }
+    }
+}
+
+/// What the HTTP side counts since the start; shared by listeners, routes and the metrics.
+#[derive(Default)]
+pub(crate) struct HttpCounters {
+    requests: Answers,
+    scrapes: Answers,
+    in_flight: AtomicU64,
+    scrapes_in_flight: AtomicU64,
+    connections: AtomicU64,
+    accepted: AtomicU64,
+    accept_errors: AtomicU64,
+    evicted: AtomicU64,
+    timed_out: AtomicU64,
+    refused_requests: AtomicU64,
+    refused_pages: AtomicU64,
+    sent_bytes: AtomicU64,
+}
+
+macro_rules! readers {
+    ($($(#[doc = $doc:literal])+ $name:ident;)*) => {$(
+        $(#[doc = $doc])+
+        pub(crate) fn $name(&self) -> u64 {
+            self.$name.load(Ordering::Relaxed)
+        }
+    )*};
+}
+
+macro_rules! adders {
+    ($($name:ident => $field:ident;)*) => {$(
+        pub(super) fn $name(&self) {
+            self.$field.fetch_add(1, Ordering::Relaxed);
+        }
+    )*};
+}
+
+impl HttpCounters {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        HttpCounters::default()
+    }
+
+    readers! {
+        /// Requests served at this moment, this one included.
+        in_flight;
+        /// Requests for metrics served at this moment, this one included.
+        scrapes_in_flight;
+        /// Connections open at this moment.
+        connections;
+        /// Connections accepted.
+        accepted;
+        /// Connections that could not be accepted.
+        accept_errors;
+        /// Idle connections closed early to make room for new ones.
+        evicted;
+        /// Connections cut because they were idle, sent half a head or did not read for too long.
+        timed_out;
+        /// Requests answered 503 because of `max_requests`.
+        refused_requests;
+        /// Requests answered 503 because slow readers held `max_page_bytes`.
+        refused_pages;
+        /// Bytes sent, heads included.
+        sent_bytes;
+    }
+
+    /// Calls `each` with every status that was answered and how often.
+    pub(crate) fn each_status(&self, each: impl FnMut(&'static str, u64)) {
+        self.requests.each(&[], each);
+    }
+
+    /// The same for requests for metrics. Those that client_golang's handler always shows are
+    /// always there.
+    pub(crate) fn each_scrape_status(&self, each: impl FnMut(&'static str, u64)) {
+        self.scrapes.each(&[200, 500, 503], each);
+    }
+
+    adders! {
+        count_accepted => accepted;
+        count_accept_error => accept_errors;
+        count_evicted => evicted;
+        count_timed_out => timed_out;
+        count_refused_request => refused_requests;
+        count_refused_page => refused_pages;
+    }
+
+    pub(super) fn count_answer(&self, status: u16) {
+        self.requests.count(status);
+    }
+
+    pub(super) fn count_scrape(&self, status: u16) {
+        self.scrapes.count(status);
+    }
+
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn connections_are(&self, open: usize) {
+        self.connections.store(open as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub(super) fn begin_request(self: &Arc<Self>) -> InFlight {
+        InFlight::of(self, |counters| &counters.in_flight)
+    }
+
+    /// The same for a request for metrics.
+    pub(super) fn begin_scrape(self: &Arc<Self>) -> InFlight {
+        InFlight::of(self, |counters| &counters.scrapes_in_flight)
+    }
+}
+
+/// A request under way.
+pub(super) struct InFlight {
+    counters: Arc<HttpCounters>,
+    gauge: fn(&HttpCounters) -> &AtomicU64,
+    /// How many there are with this one.
+    pub(super) total: u64,
+}
+
+impl InFlight {
+    fn of(counters: &Arc<HttpCounters>, gauge: fn(&HttpCounters) -> &AtomicU64) -> Self {
+        let total = gauge(counters).fetch_add(1, Ordering::Relaxed) + 1;
+        InFlight { counters: Arc::clone(counters), gauge, total }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        (self.gauge)(&self.counters).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_by_status() {
+        let counters = HttpCounters::new();
+        for status in [200, 200, 404, 418] {
+            counters.count_answer(status);
+        }
+        counters.count_scrape(200);
+        let mut seen = Vec::new();
+        counters.each_status(|code, count| seen.push((code, count)));
+        assert_eq!(seen, [("200", 2), ("404", 1), ("500", 1)]);
+        seen.clear();
+        counters.each_scrape_status(|code, count| seen.push((code, count)));
+        assert_eq!(seen, [("200", 1), ("503", 0), ("500", 0)]);
+    }
+
+    #[test]
+    fn in_flight_goes_back() {
+        let counters = Arc::new(HttpCounters::new());
+        let first = counters.begin_request();
+        assert_eq!((first.total, counters.begin_request().total), (1, 2));
+        drop(first);
+        assert_eq!(counters.in_flight(), 0);
+    }
+}

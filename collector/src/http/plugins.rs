@@ -1,0 +1,331 @@
+//! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
+
+use super::problem::{Problem, json};
+use super::routes::Ask;
+use super::{Http, admin, query};
+use crate::engine::CollectorStatus;
+use crate::outputs::OutputStatus;
+use crate::plan::{CollectorPlan, OutputPlan, Plan};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use vitald_core::collector::Descriptor;
+use vitald_core::settings::{Node, Origin, SettingInfo, Table, nearest};
+use vitald_core::snapshot::State;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+/// Everything that is compiled in.
+pub(super) async fn list(http: &Http, ask: &Ask) -> Response {
+    json(&Overview::of(http, admin::is_admin(ask).await))
+}
+
+/// One collector or output, with what it promises.
+pub(super) async fn show(http: &Http, ask: &Ask, name: &str) -> Response {
+    let to_admin = admin::is_admin(ask).await;
+    let applied = http.served.applied();
+    let plan = &applied.plan;
+    if let Some(own) = plan.collectors.iter().find(|plan| plan.descriptor.name == name) {
+        let statuses = http.served.engine().status();
+        return json(&CollectorDetail::of(own, plan, &statuses, to_admin));
+    }
+    if let Some(own) = plan.outputs.iter().find(|plan| plan.descriptor.name == name) {
+        let statuses = http.served.outputs();
+        return json(&OutputDetail::of(own, plan, &statuses, to_admin));
+    }
+    let collectors = plan.collectors.iter().map(|plan| plan.descriptor.name);
+    let names: Vec<&str> =
+        collectors.chain(plan.outputs.iter().map(|plan| plan.descriptor.name)).collect();
+    let mut detail = "no collector or output of this name is compiled into this binary".to_owned();
+    if let Some(meant) = nearest(name, names.iter().copied()) {
+        detail += &format!("; did you mean {meant}?");
+    }
+    Problem::new(StatusCode::NOT_FOUND, "no-such-plugin", "Not found")
+        .detail(detail)
+        .member("plugins", names)
+        .reply()
+}
+
+/// What `/plugins` and the status page show.
+#[derive(Serialize)]
+pub(super) struct Overview {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    pub(super) hostname: String,
+    pub(super) uptime_seconds: f64,
+    pub(super) ready: bool,
+    pub(super) generation: u64,
+    pub(super) hash: String,
+    /// When the configuration was applied, in seconds since the epoch.
+    pub(super) applied_timestamp_seconds: f64,
+    pub(super) collectors: Vec<Collector>,
+    pub(super) outputs: Vec<Output>,
+}
+
+/// One collector.
+#[derive(Serialize)]
+pub(super) struct Collector {
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) enabled: bool,
+    pub(super) state: &'static str,
+    pub(super) samples: usize,
+    /// What the last finished run took.
+    pub(super) duration_seconds: Option<f64>,
+    /// How long ago it began.
+    pub(super) age_seconds: Option<f64>,
+    /// How long the present run has been out.
+    pub(super) out_seconds: Option<f64>,
+    pub(super) interval_seconds: Option<f64>,
+    pub(super) may_block: bool,
+    pub(super) max_series: u32,
+    pub(super) degraded: Option<&'static str>,
+    /// The whole complaint for admins; for others the state.
+    pub(super) error: Option<Arc<str>>,
+    pub(super) counts: Option<Counts>,
+}
+
+/// What is counted of a collector since it was switched on.
+#[derive(Serialize)]
+pub(super) struct Counts {
+    runs: u64,
+    failures: u64,
+    panics: u64,
+    timeouts: u64,
+    pub(super) malformed_lines: u64,
+    dropped_samples: Dropped,
+}
+
+#[derive(Serialize)]
+struct Dropped {
+    duplicate: u64,
+    type_conflict: u64,
+    max_series: u64,
+}
+
+/// One output.
+#[derive(Serialize)]
+pub(super) struct Output {
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) enabled: bool,
+    pub(super) interval_seconds: f64,
+    pub(super) collectors: Vec<&'static str>,
+    pub(super) sent: Option<u64>,
+    pub(super) failed: Option<u64>,
+    pub(super) error: Option<String>,
+}
+
+impl Overview {
+    pub(super) fn of(http: &Http, to_admin: bool) -> Self {
+        let applied = http.served.applied();
+        let plan = &applied.plan;
+        let statuses = http.served.engine().status();
+        let outputs = http.served.outputs();
+        Overview {
+            name: "vitald",
+            version: http.version,
+            hostname: http.hostname.clone(),
+            uptime_seconds: http.started.elapsed().as_secs_f64(),
+            ready: http.ready.load(std::sync::atomic::Ordering::Relaxed),
+            generation: applied.generation,
+            hash: plan.hash.clone(),
+            applied_timestamp_seconds: applied
+                .since
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO)
+                .as_secs_f64(),
+            collectors: plan
+                .collectors
+                .iter()
+                .map(|plan| Collector::of(plan, &statuses, to_admin))
+                .collect(),
+            outputs: plan.outputs.iter().map(|plan| Output::of(plan, &outputs, to_admin)).collect(),
+        }
+    }
+}
+
+impl Collector {
+    fn of(plan: &CollectorPlan, statuses: &[CollectorStatus], to_admin: bool) -> Self {
+        let descriptor = plan.descriptor;
+        let status = statuses.iter().find(|status| status.descriptor.name == descriptor.name);
+        let state = status.map_or(State::Off, |status| status.state);
+        let ran = status.filter(|status| status.counts.runs > 0);
+        Collector {
+            name: descriptor.name,
+            summary: descriptor.summary,
+            enabled: status.is_some(),
+            state: state.word(),
+            samples: status.map_or(0, |status| status.samples),
+            duration_seconds: ran.map(|status| status.duration.as_secs_f64()),
+            age_seconds: status.and_then(|status| status.age).map(|age| age.as_secs_f64()),
+            out_seconds: status.and_then(|status| status.out).map(|out| out.as_secs_f64()),
+            interval_seconds: plan.interval.map(|interval| interval.as_secs_f64()),
+            may_block: plan.prepared.may_block(),
+            max_series: plan.max_series,
+            degraded: status.and_then(|status| status.degraded),
+            error: status.and_then(|status| status.error.clone()).map(|error| {
+                // The complaint names files of this host.
+                if to_admin { error } else { state.word().into() }
+            }),
+            counts: status.map(|status| Counts {
+                runs: status.counts.runs,
+                failures: status.counts.failures,
+                panics: status.counts.panics,
+                timeouts: status.counts.timeouts,
+                malformed_lines: status.counts.malformed_lines,
+                dropped_samples: Dropped {
+                    duplicate: status.counts.duplicates,
+                    type_conflict: status.counts.conflicts,
+                    max_series: status.counts.over_limit,
+                },
+            }),
+        }
+    }
+}
+
+impl Output {
+    fn of(plan: &OutputPlan, statuses: &[OutputStatus], to_admin: bool) -> Self {
+        let status = statuses.iter().find(|status| status.name == plan.descriptor.name);
+        Output {
+            name: plan.descriptor.name,
+            summary: plan.descriptor.summary,
+            enabled: plan.enabled,
+            interval_seconds: plan.interval.as_secs_f64(),
+            collectors: plan.collectors.clone(),
+            sent: status.map(|status| status.sent),
+            failed: status.map(|status| status.failed),
+            error: status
+                .and_then(|status| status.error.clone())
+                .map(|error| if to_admin { error } else { "failing".to_owned() }),
+        }
+    }
+}
+
+/// A collector with everything its descriptor says.
+#[derive(Serialize)]
+struct CollectorDetail {
+    #[serde(flatten)]
+    collector: Collector,
+    enabled_by_default: bool,
+    sources: &'static [&'static str],
+    capabilities: &'static [&'static str],
+    families: Vec<Value>,
+    settings: Vec<Setting>,
+    metrics: String,
+}
+
+impl CollectorDetail {
+    fn of(own: &CollectorPlan, plan: &Plan, statuses: &[CollectorStatus], to_admin: bool) -> Self {
+        let descriptor = own.descriptor;
+        CollectorDetail {
+            collector: Collector::of(own, statuses, to_admin),
+            enabled_by_default: descriptor.enabled,
+            sources: descriptor.sources,
+            capabilities: descriptor.capabilities,
+            families: families(descriptor),
+            settings: settings(descriptor.settings, plan, "collectors", descriptor.name, to_admin),
+            metrics: format!("/metrics?collect[]={}", query::encode(descriptor.name)),
+        }
+    }
+}
+
+/// An output with everything its descriptor says.
+#[derive(Serialize)]
+struct OutputDetail {
+    #[serde(flatten)]
+    output: Output,
+    exclusive: bool,
+    settings: Vec<Setting>,
+}
+
+impl OutputDetail {
+    fn of(own: &OutputPlan, plan: &Plan, statuses: &[OutputStatus], to_admin: bool) -> Self {
+        let descriptor = own.descriptor;
+        OutputDetail {
+            output: Output::of(own, statuses, to_admin),
+            exclusive: descriptor.exclusive,
+            settings: settings(descriptor.settings, plan, "outputs", descriptor.name, to_admin),
+        }
+    }
+}
+
+fn families(descriptor: &Descriptor) -> Vec<Value> {
+    let declared = descriptor.families.iter().map(|family| {
+        json!({
+            "name": family.name,
+            "type": family.kind.word(),
+            "help": family.help,
+            "labels": family.labels,
+        })
+    });
+    let patterns = descriptor.patterns.iter().map(|pattern| {
+        let kinds: Vec<&str> = pattern.kinds.iter().map(|kind| kind.word()).collect();
+        json!({ "name": pattern.name, "type": kinds.join(" or "), "help": pattern.help })
+    });
+    declared.chain(patterns).collect()
+}
+
+#[derive(Serialize)]
+struct Setting {
+    key: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    doc: &'static str,
+    default: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    most: Option<Value>,
+    /// What is configured and where, for admins only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+}
+
+fn settings(
+    declared: &[SettingInfo],
+    plan: &Plan,
+    group: &str,
+    name: &str,
+    to_admin: bool,
+) -> Vec<Setting> {
+    let inner = |table: &Table, key: &str| match &table.entries.get(key)?.node {
+        Node::Table(table) => Some(table.clone()),
+        _ => None,
+    };
+    let table = inner(&plan.effective, group).and_then(|group| inner(&group, name));
+    declared
+        .iter()
+        .map(|info| {
+            let set = table.as_ref().and_then(|table| table.entries.get(info.key));
+            let set = set.filter(|value| to_admin && value.origin != Origin::Default);
+            Setting {
+                key: info.key,
+                kind: info.kind,
+                doc: info.doc,
+                default: value(&(info.default)()),
+                least: info.bounds.map(|(least, _)| value(&least())),
+                most: info.bounds.map(|(_, most)| value(&most())),
+                value: set.map(|set| value(&set.node)),
+                origin: set.map(|set| set.origin.to_string()),
+            }
+        })
+        .collect()
+}
+
+fn value(node: &Node) -> Value {
+    match node {
+        Node::Unset => Value::Null,
+        Node::Text(text) => text.as_str().into(),
+        Node::Integer(number) => (*number).into(),
+        Node::Float(number) => (*number).into(),
+        Node::Boolean(truth) => (*truth).into(),
+        Node::List(items) => items.iter().map(|item| value(&item.node)).collect(),
+        Node::Table(table) => {
+            table.entries.iter().map(|(key, item)| (key.clone(), value(&item.node))).collect()
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Answers without metrics: errors as `application/problem+json` (RFC 9457), JSON and plain text.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
+
+/// What went wrong with a request.
+pub(super) struct Problem {
+    status: StatusCode,
+    body: Map<String, Value>,
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// Of a kind that programs tell by its `type`, `urn:vitald:problem:KIND`.
+    pub(super) fn new(status: StatusCode, kind: &str, title: &str) -> Self {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), format!("urn:vitald:problem:{kind}").into());
+        body.insert("title".to_owned(), title.into());
+        body.insert("status".to_owned(), status.as_u16().into());
+        Problem { status, body, retry_after: None }
+    }
+
+    /// What is wrong this time and what to do about it.
+    pub(super) fn detail(self, detail: impl Into<String>) -> Self {
+        self.member("detail", detail.into())
+    }
+
+    /// Something that programs may want to know.
+    pub(super) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// When to try again, in seconds.
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub(super) fn reply(self) -> Response {
+        let mut response = response(self.status, "application/problem+json", line(&self.body));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// An answer in JSON, which no cache may keep.
+pub(super) fn json(body: &impl Serialize) -> Response {
+    response(StatusCode::OK, "application/json", line(body))
+}
+
+/// Indented, since people read it too, and ended like a line, so that a terminal's prompt stands
+/// below it.
+fn line(body: &impl Serialize) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(body).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+/// An answer in plain text.
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    response(status, "text/plain; charset=utf-8", text)
+}
+
+/// An answer that no cache may keep.
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response {
+    let mut response = Response::new(body.into().into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,221 @@
+//! `PUT /plugins/reload`: reads the configuration again and tells truly what came of it.
+
+use super::problem::{Problem, json};
+use super::routes::{Ask, not_allowed};
+use super::{Http, admin, query};
+use crate::daemon::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
+use crate::engine::Changes;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use vitald_core::settings::{Mistake, Origin};
+use warp::http::{HeaderValue, Method, StatusCode, header};
+use warp::reply::Response;
+
+/// Answers a wish to reload.
+pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
+    // Who may not use the route must not learn its methods either.
+    if let Err(refusal) = admin::admit(&ask).await {
+        return refusal;
+    }
+    if ask.method != Method::PUT {
+        return not_allowed("PUT");
+    }
+    let running = http.served.applied().plan.hash.clone();
+    let wish = match wish(&ask, &running) {
+        Ok(wish) => wish,
+        Err(reason) => {
+            return Problem::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request")
+                .detail(reason)
+                .reply();
+        }
+    };
+    tracing::info!(peer = %ask.arrival.client.peer, dry_run = wish.dry_run, "reload asked for");
+    // On a task of its own: a client that goes away must not leave a reload half done.
+    match tokio::spawn(Arc::clone(&http.served).reload(wish)).await {
+        Ok(outcome) => answer(outcome),
+        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The reload failed")
+            .detail("the daemon's log says more")
+            .reply(),
+    }
+}
+
+fn wish(ask: &Ask, running: &str) -> Result<ReloadWish, String> {
+    let mut wish = ReloadWish::default();
+    for (key, value) in query::pairs(&ask.query) {
+        // A mistyped `dry_run` must not become a reload.
+        if key != "dry_run" {
+            return Err(format!("there is no parameter {key}; there is: dry_run"));
+        }
+        wish.dry_run = match value.as_str() {
+            "true" | "1" | "" => true,
+            "false" | "0" => false,
+            _ => return Err("dry_run is true or false".to_owned()),
+        };
+    }
+    let mut hashes: Vec<&str> = Vec::new();
+    for value in ask.headers.get_all(header::IF_MATCH) {
+        let value = value.to_str().map_err(|_| "If-Match is not text".to_owned())?;
+        hashes.extend(value.split(',').map(entity_tag).filter(|hash| !hash.is_empty()));
+    }
+    if !hashes.contains(&"*") {
+        let matching = hashes.iter().find(|hash| **hash == running);
+        wish.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
+    }
+    Ok(wish)
+}
+
+/// `"hash"`, `W/"hash"` or the bare hash.
+fn entity_tag(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix("W/").unwrap_or(text);
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+fn answer(outcome: ReloadOutcome) -> Response {
+    match outcome {
+        ReloadOutcome::Applied(report) => with_hash(json(&Report::of(&report)), &report.hash),
+        ReloadOutcome::Refused(mistakes) => refused(&mistakes),
+        ReloadOutcome::Busy => {
+            Problem::new(StatusCode::CONFLICT, "busy", "Another reload is in progress")
+                .detail("nothing was done; try again when it has ended")
+                .retry_after(1)
+                .reply()
+        }
+        ReloadOutcome::Mismatch(hash) => with_hash(
+            Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "mismatch",
+                "The running configuration is another one",
+            )
+            .detail(format!("nothing was done; the running configuration has the hash {hash}"))
+            .member("hash", hash.as_str())
+            .reply(),
+            &hash,
+        ),
+        ReloadOutcome::TimedOut(after) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed-out",
+            "The configuration could not be read in time",
+        )
+        .detail(format!("nothing was changed; gave up after {} s", after.as_secs_f64()))
+        .reply(),
+    }
+}
+
+fn with_hash(mut response: Response, hash: &str) -> Response {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{hash}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn refused(mistakes: &[Mistake]) -> Response {
+    let count = match mistakes.len() {
+        1 => "1 mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Problem::new(status, "invalid-configuration", "The configuration is not valid")
+        .detail(format!("{count}; nothing was changed, the running configuration stays"))
+        .member("mistakes", mistakes.iter().map(mistake).collect::<Vec<Value>>())
+        .reply()
+}
+
+fn mistake(mistake: &Mistake) -> Value {
+    let mut told = json!({
+        "key": mistake.path,
+        "message": mistake.message,
+        "text": mistake.to_string(),
+    });
+    let mut add = |key: &str, value: Value| told[key] = value;
+    match &mistake.origin {
+        Origin::Default => {}
+        Origin::File { file, line, column } => {
+            add("file", (**file).into());
+            add("line", (*line).into());
+            add("column", (*column).into());
+        }
+        Origin::Environment(name) => add("environment", (**name).into()),
+        Origin::Flag(name) => add("flag", (**name).into()),
+    }
+    told
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    dry_run: bool,
+    generation: u64,
+    hash: &'a str,
+    #[serde(flatten)]
+    collectors: Changed<'a>,
+    outputs: Changed<'a>,
+    listeners: ChangedListeners<'a>,
+    degraded: Vec<Degraded<'a>>,
+    took_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Changed<'a> {
+    started: &'a [&'static str],
+    stopped: &'a [&'static str],
+    changed: &'a [&'static str],
+    unchanged: &'a [&'static str],
+}
+
+#[derive(Serialize)]
+struct ChangedListeners<'a> {
+    started: &'a [String],
+    stopped: &'a [String],
+    unchanged: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Degraded<'a> {
+    name: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> Report<'a> {
+    fn of(report: &'a ReloadReport) -> Self {
+        let reason = |(name, reason): &'a (&'static str, String)| Degraded { name, reason };
+        Report {
+            dry_run: report.dry_run,
+            generation: report.generation,
+            hash: &report.hash,
+            collectors: Changed::of(&report.collectors),
+            outputs: Changed::of(&report.outputs),
+            listeners: ChangedListeners::of(&report.listeners),
+            degraded: report.degraded.iter().map(reason).collect(),
+            took_seconds: report.took.as_secs_f64(),
+        }
+    }
+}
+
+impl<'a> Changed<'a> {
+    fn of(changes: &'a Changes) -> Self {
+        let Changes { started, stopped, changed, unchanged } = changes;
+        Changed { started, stopped, changed, unchanged }
+    }
+}
+
+impl<'a> ChangedListeners<'a> {
+    fn of(changes: &'a ListenerChanges) -> Self {
+        let ListenerChanges { started, stopped, unchanged } = changes;
+        ChangedListeners { started, stopped, unchanged }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_tags() {
+        for (text, expected) in
+            [("\"abc\"", "abc"), (" W/\"abc\" ", "abc"), ("abc", "abc"), ("\"a", "\"a"), ("*", "*")]
+        {
+            assert_eq!(entity_tag(text), expected);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `/metrics`: from a request to a page.
+
+use super::page::{Page, Pages};
+use super::problem::{Problem, plain};
+use super::routes::Ask;
+use super::{Face, Http, OwnMetrics, query};
+use crate::encode::{Encoder, Format, Gzip, Negotiated, negotiate};
+use crate::engine::{Collecting, Request, Selection};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Mutex;
+use vitald_core::batch::Batch;
+use vitald_core::settings::nearest;
+use vitald_core::snapshot::Snapshot;
+use warp::http::{HeaderName, HeaderValue, StatusCode, header};
+use warp::reply::Response;
+
+/// How long the scraper is going to wait, in seconds.
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+/// A scrape that is answered exactly when the scraper gives up has failed: it is answered earlier by
+/// this much or by a tenth, whichever is more.
+const LEAST_MARGIN: Duration = Duration::from_millis(250);
+/// Pages that are likely longer than this are written and compressed off the async thread.
+const LONG_PAGE_BYTES: usize = 256 << 10;
+/// About what a sample takes on a page.
+const SAMPLE_BYTES: usize = 80;
+/// Selections whose own samples are remembered, as many as the encoder remembers layouts.
+const KEPT_SELECTIONS: usize = 8;
+
+/// What all scrapes share.
+pub(super) struct Scrapes {
+    pages: Arc<Pages>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// What one scrape at a time uses, once its collection is done.
+struct Desk {
+    text: Encoder,
+    openmetrics: Encoder,
+    gzip: Gzip,
+    snapshot: Snapshot,
+    own: Box<dyn OwnMetrics>,
+    /// The one used last comes first.
+    own_batches: Vec<OwnBatches>,
+}
+
+/// The daemon's own samples to one selection of collectors.
+struct OwnBatches {
+    selection: Vec<&'static str>,
+    last: Batch,
+    next: Batch,
+}
+
+/// What the scraper wants to get.
+#[derive(Clone, Copy)]
+struct Wanted {
+    negotiated: Negotiated,
+    gzip: bool,
+}
+
+impl Scrapes {
+    pub(super) fn new(own: Box<dyn OwnMetrics>) -> Self {
+        let desk = Desk {
+            text: Encoder::new(Format::Text),
+            openmetrics: Encoder::new(Format::OpenMetrics),
+            gzip: Gzip::new(),
+            snapshot: Snapshot { taken: SystemTime::UNIX_EPOCH, parts: Vec::new() },
+            own,
+            own_batches: Vec::new(),
+        };
+        Scrapes { pages: Arc::default(), desk: Arc::new(Mutex::new(desk)) }
+    }
+}
+
+impl Desk {
+    /// Takes what the collection has brought, and answers about how long its page will be.
+    fn take(&mut self, collecting: Collecting) -> usize {
+        collecting.finish(&mut self.snapshot);
+        let batches = self.snapshot.parts.iter().filter_map(|part| part.batch.as_deref());
+        batches.map(Batch::len).sum::<usize>() * SAMPLE_BYTES
+    }
+
+    /// Writes the page of what was taken.
+    fn write(&mut self, wanted: Wanted, pages: &Arc<Pages>) -> Page {
+        let own = OwnBatches::of(&mut self.own_batches, &self.snapshot, &*self.own);
+        own.next.begin(Some(&own.last), 0);
+        self.own.write(&self.snapshot, &mut own.next);
+        own.next.seal();
+        std::mem::swap(&mut own.last, &mut own.next);
+
+        let encoder = match wanted.negotiated.format {
+            Format::Text => &mut self.text,
+            Format::OpenMetrics => &mut self.openmetrics,
+        };
+        let mut page = pages.page();
+        let parts = self.snapshot.parts.iter().filter_map(|part| part.batch.as_deref());
+        encoder.encode(parts.chain([&own.last]), &mut page.bytes);
+        // The engine writes into a batch again only when nobody else holds it.
+        self.snapshot.parts.clear();
+        if wanted.gzip {
+            let mut compressed = pages.page();
+            compressed.bytes.extend_from_slice(self.gzip.compress(&page.bytes));
+            return compressed;
+        }
+        page
+    }
+}
+
+impl OwnBatches {
+    /// Those of the selection that a snapshot was made of, now first in the list.
+    fn of<'a>(list: &'a mut Vec<Self>, snapshot: &Snapshot, own: &dyn OwnMetrics) -> &'a mut Self {
+        let names = || snapshot.parts.iter().map(|part| part.descriptor.name);
+        match list.iter().position(|known| known.selection.iter().copied().eq(names())) {
+            Some(at) => list[..=at].rotate_right(1),
+            None => {
+                list.truncate(KEPT_SELECTIONS - 1);
+                let batch = || Batch::new(own.families());
+                let selection = names().collect();
+                list.insert(0, OwnBatches { selection, last: batch(), next: batch() });
+            }
+        }
+        &mut list[0]
+    }
+}
+
+/// Answers a request for metrics.
+pub(super) async fn scrape(http: Arc<Http>, ask: Ask) -> Response {
+    let _in_flight = http.counters.begin_scrape();
+    let response = answer(&http, &ask).await.unwrap_or_else(|refusal| refusal);
+    http.counters.count_scrape(response.status().as_u16());
+    response
+}
+
+async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
+    let applied = http.served.applied();
+    let plan = &applied.plan;
+    let wanted = wanted(ask, http.face == Face::Native && plan.scrape.openmetrics);
+    let selection = selection(http, &ask.query)?;
+    let pages = &http.scrapes.pages;
+    let most = plan.server.max_page_bytes;
+    if !pages.has_room(0, most) {
+        return Err(too_many_pages(http));
+    }
+    let deadline = deadline(plan.scrape.timeout, ask.header(SCRAPE_TIMEOUT), ask.arrival.at);
+    let request = Request { arrived: ask.arrival.at, deadline, selection };
+    let mut collecting = http.served.engine().collect(request);
+    collected(&mut collecting, deadline).await;
+
+    let mut desk = Arc::clone(&http.scrapes.desk).lock_owned().await;
+    let page = if desk.take(collecting) < LONG_PAGE_BYTES {
+        desk.write(wanted, pages)
+    } else {
+        let pool = Arc::clone(pages);
+        let writing = tokio::task::spawn_blocking(move || desk.write(wanted, &pool)).await;
+        writing.map_err(|_| {
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
+        })?
+    };
+    if !pages.has_room(page.bytes.capacity(), most) {
+        return Err(too_many_pages(http));
+    }
+    Ok(sent(page, wanted))
+}
+
+fn sent(page: Page, wanted: Wanted) -> Response {
+    let mut response = Response::new(page.lend().into());
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static(wanted.negotiated.content_type());
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if wanted.gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Waits until everything is there or the time is up. There is no thread for it: whoever waits
+/// also looks after collectors that do not come back.
+async fn collected(collecting: &mut Collecting, deadline: Instant) {
+    let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
+    std::future::poll_fn(|cx| {
+        loop {
+            match collecting.poll_at(cx.waker(), Instant::now()) {
+                Ok(()) => return Poll::Ready(()),
+                Err(again) => timer.as_mut().reset(again.into()),
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+fn wanted(ask: &Ask, openmetrics: bool) -> Wanted {
+    let value = |name| joined(ask, name);
+    // No `Accept` keeps metrics from being served: like node_exporter, it is text then.
+    let negotiated = negotiate::format(value(header::ACCEPT).as_deref(), openmetrics)
+        .unwrap_or(Negotiated { format: Format::Text, escaping: None });
+    Wanted { negotiated, gzip: negotiate::gzip(value(header::ACCEPT_ENCODING).as_deref()) }
+}
+
+/// The values of a header that may come more than once, as the one list they are.
+fn joined(ask: &Ask, name: HeaderName) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let mut values = ask.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.collect();
+    if rest.is_empty() {
+        return Some(first.into());
+    }
+    Some([&[first], &rest[..]].concat().join(&b","[..]).into())
+}
+
+/// When the collection ends at the latest: before the scraper gives up.
+fn deadline(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Instant {
+    let scraper = scraper
+        .and_then(|text| text.trim().parse::<f64>().ok())
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let whole = scraper.map_or(timeout, |scraper| scraper.min(timeout));
+    let margin = LEAST_MARGIN.max(whole / 10);
+    // So little time that the margin would take it all is halved instead.
+    let time = whole.checked_sub(margin).filter(|time| !time.is_zero()).unwrap_or(whole / 2);
+    arrived + time
+}
+
+/// Which collectors `collect[]` and `exclude[]` choose, with node_exporter's answers.
+fn selection(http: &Http, text: &str) -> Result<Selection, Response> {
+    if text.is_empty() {
+        return Ok(Selection::All);
+    }
+    let collect = query::values(text, "collect[]");
+    let exclude = query::values(text, "exclude[]");
+    if collect.is_empty() && exclude.is_empty() {
+        return Ok(Selection::All);
+    }
+    if !collect.is_empty() && !exclude.is_empty() {
+        return Err(refused(
+            http,
+            "Combined collect and exclude queries are not allowed.",
+            "collect[] and exclude[] cannot be combined",
+            &[],
+        ));
+    }
+    let on = http.served.engine().names();
+    let Some(unknown) = collect.iter().find(|name| !on.contains(&name.as_str())) else {
+        if !collect.is_empty() {
+            return Ok(Selection::Only(collect));
+        }
+        let all = on.iter().all(|name| exclude.iter().any(|excluded| excluded == name));
+        // node_exporter takes the empty list that is left for no filter at all.
+        let nothing_left = all && http.face != Face::Native;
+        return Ok(if nothing_left { Selection::All } else { Selection::Except(exclude) });
+    };
+    let applied = http.served.applied();
+    let known = applied.plan.collectors.iter().any(|plan| plan.descriptor.name == *unknown);
+    let word = if known { "disabled" } else { "missing" };
+    let ours = match nearest(unknown, on.iter().copied()) {
+        _ if known => format!("collector {unknown} is switched off"),
+        Some(meant) => format!("there is no collector {unknown}; did you mean {meant}?"),
+        None => format!("there is no collector {unknown}"),
+    };
+    let theirs = format!(
+        "Couldn't create filtered metrics handler: couldn't create collector: \
+         {word} collector: {unknown}"
+    );
+    Err(refused(http, &theirs, &ours, &on))
+}
+
+fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Response {
+    match http.face {
+        Face::DropIn { .. } => plain(StatusCode::BAD_REQUEST, theirs.to_owned()),
+        Face::Native => {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-selection", "Bad selection")
+                .detail(ours);
+            if on.is_empty() { problem } else { problem.member("collectors", on.to_vec()) }.reply()
+        }
+    }
+}
+
+fn too_many_pages(http: &Http) -> Response {
+    http.counters.count_refused_page();
+    let detail = "slow readers hold too many pages (server.max_page_bytes); try again later";
+    match http.face {
+        Face::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
+        Face::Native => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow-readers", "Too many pages")
+                .detail(detail)
+                .retry_after(1)
+                .reply()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines() {
+        let now = Instant::now();
+        for (timeout, scraper, expected) in [
+            (10.0, None, 9.0),
+            (10.0, Some("5"), 4.5),
+            (10.0, Some("1"), 0.75),
+            (10.0, Some("0.3"), 0.05),
+            (10.0, Some("0.2"), 0.1),
+            (10.0, Some("60"), 9.0),
+            (10.0, Some("0"), 9.0),
+            (10.0, Some("-1"), 9.0),
+            (10.0, Some("NaN"), 9.0),
+            (10.0, Some("inf"), 9.0),
+            (10.0, Some("1e300"), 9.0),
+            (10.0, Some("soon"), 9.0),
+        ] {
+            let deadline = deadline(Duration::from_secs_f64(timeout), scraper, now);
+            let seconds = (deadline - now).as_secs_f64();
+            assert!((seconds - expected).abs() < 1e-6, "{scraper:?}: {seconds}");
+        }
+    }
+}

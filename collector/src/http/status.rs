@@ -1,0 +1,322 @@
+//! `/`: a page for people. It needs nothing but itself, and is whole without its script.
+
+use super::plugins::{Collector, Overview};
+use super::problem::response;
+use super::routes::Ask;
+use super::{Http, admin, query};
+use crate::plan::Admin;
+use bytes::Bytes;
+use std::fmt::{self, Display, Write as _};
+use std::hash::{BuildHasher, RandomState};
+use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
+
+const STYLE: &str = include_str!("status.css");
+const SCRIPT: &str = include_str!("status.js");
+
+/// The landing page of the drop-in: a plain one, made once.
+pub(super) fn landing(telemetry_path: &str, version: &str) -> Bytes {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Node Exporter</title></head>\n\
+         <body>\n<h1>Node Exporter</h1>\n<p>Metrics of this host for Prometheus, by vitald {}.</p>\n\
+         <ul><li><a href=\"{}\">Metrics</a></li></ul>\n</body>\n</html>\n",
+        Escaped(version),
+        Escaped(telemetry_path),
+    )
+    .into()
+}
+
+/// A page of HTML that may load nothing.
+pub(super) fn html(page: Bytes) -> Response {
+    with_policy(
+        page,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
+}
+
+fn with_policy(page: Bytes, policy: &str) -> Response {
+    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+/// The status page.
+pub(super) async fn page(http: &Http, ask: &Ask) -> Response {
+    let overview = Overview::of(http, admin::is_admin(ask).await);
+    let host = ask.header(header::HOST).unwrap_or("localhost:9100");
+    let mut page = String::with_capacity(16 << 10);
+    let nonce = nonce();
+    let rule = ask.arrival.client.admin();
+    // Writing into a String cannot fail.
+    let _ = write_page(&mut page, &overview, host, &rule, &nonce);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    with_policy(page.into(), &policy)
+}
+
+/// A number nobody can guess: what the standard library's hash function, whose key is random,
+/// makes of nothing, twice.
+fn nonce() -> String {
+    let random = || RandomState::new().hash_one(0_u8);
+    format!("{:016x}{:016x}", random(), random())
+}
+
+fn write_page(
+    page: &mut String,
+    overview: &Overview,
+    host: &str,
+    rule: &Admin,
+    nonce: &str,
+) -> fmt::Result {
+    let name = Escaped(&overview.hostname);
+    let on: Vec<&Collector> =
+        overview.collectors.iter().filter(|collector| collector.enabled).collect();
+    write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{name} – vitald</title>\n<style nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n<body>\n\
+         <header><h1>{name} <small>vitald {}</small></h1>\n\
+         <nav><a href=\"/metrics\">Metrics</a> <a href=\"/plugins\">Plugins</a> \
+         <a href=\"/healthz\">Health</a> <a href=\"/readyz\">Readiness</a></nav></header>\n",
+        Escaped(overview.version),
+    )?;
+    write_facts(page, overview, &on)?;
+    write_collectors(page, &on)?;
+    write_off(page, overview)?;
+    write_outputs(page, overview)?;
+    write_reload(page, host, rule)?;
+    write!(
+        page,
+        "<footer><span id=\"live\">as of when the page was loaded</span></footer>\n\
+         <script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+}
+
+fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt::Result {
+    let samples: usize = on.iter().map(|collector| collector.samples).sum();
+    write!(
+        page,
+        "<dl class=\"facts\">\n\
+         <div><dt>Collectors on</dt><dd>{} of {}</dd></div>\n\
+         <div><dt>Samples</dt><dd id=\"samples\">{samples}</dd></div>\n\
+         <div><dt>Up for</dt><dd id=\"uptime\">{}</dd></div>\n\
+         <div><dt>Generation</dt><dd id=\"generation\">{}</dd></div>\n\
+         <div><dt>Configuration</dt><dd id=\"hash\" class=\"mono\">{}</dd></div>\n</dl>\n",
+        on.len(),
+        overview.collectors.len(),
+        Seconds(Some(overview.uptime_seconds)),
+        overview.generation,
+        Escaped(&overview.hash),
+    )
+}
+
+fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {
+    page.push_str("<h2>Collectors</h2>\n<div class=\"card\">");
+    if on.is_empty() {
+        page.push_str("<div class=\"text\"><p>None is switched on.</p></div></div>\n");
+        return Ok(());
+    }
+    page.push_str(
+        "<table>\n<thead><tr><th>Name</th><th>State</th><th class=\"number\">Last run</th>\
+         <th class=\"number\">Samples</th><th class=\"number\">Age</th></tr></thead>\n<tbody>\n",
+    );
+    let longest = on
+        .iter()
+        .filter_map(|collector| collector.duration_seconds)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    for collector in on {
+        let state = match collector.degraded {
+            Some(_) if collector.state == "running" => "degraded",
+            _ => collector.state,
+        };
+        let malformed = match &collector.counts {
+            Some(counts) if counts.malformed_lines > 0 => {
+                format!("{} lines could not be read", counts.malformed_lines)
+            }
+            _ => String::new(),
+        };
+        let note = collector.error.as_deref().or(collector.degraded).unwrap_or(&malformed);
+        let name = Escaped(collector.name);
+        let path = query::encode(collector.name);
+        write!(
+            page,
+            "<tr data-name=\"{name}\"><th scope=\"row\"><a href=\"/metrics?collect[]={path}\">{name}</a>\
+             <small>{}</small><span class=\"note\">{}</span></th>\
+             <td class=\"state\"><a href=\"/plugins/{path}\" class=\"badge {state}\">{}</a></td>\
+             <td class=\"number\"><span class=\"duration\">{}</span>\
+             <svg class=\"bar\" viewBox=\"0 0 100 3\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+             <rect width=\"{:.1}\" height=\"3\"/></svg></td>\
+             <td class=\"number samples\" data-label=\"samples\">{}</td>\
+             <td class=\"number age\" data-label=\"age\">{}</td></tr>\n",
+            Escaped(collector.summary),
+            Escaped(note),
+            state.replace('_', " "),
+            Seconds(collector.duration_seconds),
+            100.0 * collector.duration_seconds.unwrap_or_default() / longest,
+            collector.samples,
+            Seconds(collector.age_seconds),
+        )?;
+    }
+    page.push_str("</tbody>\n</table></div>\n");
+    Ok(())
+}
+
+fn write_off(page: &mut String, overview: &Overview) -> fmt::Result {
+    let off: Vec<&Collector> =
+        overview.collectors.iter().filter(|collector| !collector.enabled).collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    write!(
+        page,
+        "<h2>Switched off</h2>\n<details class=\"card\"><summary>{} more in this binary</summary>\n\
+         <dl class=\"off\">\n",
+        off.len()
+    )?;
+    for collector in off {
+        writeln!(
+            page,
+            "<div><dt><a href=\"/plugins/{}\">{}</a></dt><dd>{}</dd></div>",
+            query::encode(collector.name),
+            Escaped(collector.name),
+            Escaped(collector.summary),
+        )?;
+    }
+    page.push_str("</dl></details>\n");
+    Ok(())
+}
+
+fn write_outputs(page: &mut String, overview: &Overview) -> fmt::Result {
+    let mut on = overview.outputs.iter().filter(|output| output.enabled).peekable();
+    if on.peek().is_none() {
+        return Ok(());
+    }
+    page.push_str("<h2>Outputs</h2>\n<div class=\"card\"><dl class=\"off text\">\n");
+    for output in on {
+        let name = Escaped(output.name);
+        write!(
+            page,
+            "<div><dt><a href=\"/plugins/{}\">{name}</a></dt><dd>every {}, {} sent, {} failed{}{}</dd></div>\n",
+            query::encode(output.name),
+            Seconds(Some(output.interval_seconds)),
+            output.sent.unwrap_or_default(),
+            output.failed.unwrap_or_default(),
+            if output.error.is_some() { ": " } else { "" },
+            Escaped(output.error.as_deref().unwrap_or_default()),
+        )?;
+    }
+    page.push_str("</dl></div>\n");
+    Ok(())
+}
+
+fn write_reload(page: &mut String, host: &str, rule: &Admin) -> fmt::Result {
+    let host = Escaped(host);
+    page.push_str("<h2>Reload</h2>\n<div class=\"card text\">");
+    match rule {
+        Admin::Off => page.push_str(
+            "<p>This listener has no admin routes. On the host, <code>vitald reload</code> or SIGHUP \
+             makes the daemon read its configuration again.</p>",
+        ),
+        Admin::Local => write!(
+            page,
+            "<p>Edit the configuration, then on this host: \
+             <code>curl -X PUT http://{host}/plugins/reload</code> or <code>vitald reload</code>.</p>\
+             <p>Add <code>?dry_run=true</code> to see what would change.</p>"
+        )?,
+        Admin::Token(_) => write!(
+            page,
+            "<p>Edit the configuration, then: <code>curl -X PUT -H \"Authorization: Bearer $TOKEN\" \
+             http://{host}/plugins/reload</code>.</p>\
+             <p>Add <code>?dry_run=true</code> to see what would change.</p>"
+        )?,
+    }
+    page.push_str("</div>\n");
+    Ok(())
+}
+
+/// Text that cannot become markup, in an element or in a quoted attribute.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['<', '>', '&', '"', '\'']) {
+            f.write_str(&rest[..at])?;
+            f.write_str(match rest.as_bytes()[at] {
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                b'&' => "&amp;",
+                b'"' => "&quot;",
+                _ => "&#39;",
+            })?;
+            rest = &rest[at + 1..];
+        }
+        f.write_str(rest)
+    }
+}
+
+/// A time as people read it; the script has the same rule.
+struct Seconds(Option<f64>);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("–"),
+            Some(value) if value < 0.001 => write!(f, "{:.0} µs", value * 1e6),
+            Some(value) if value < 0.01 => write!(f, "{} ms", (value * 1e5).round() / 100.0),
+            Some(value) if value < 0.1 => write!(f, "{} ms", (value * 1e4).round() / 10.0),
+            Some(value) if value < 1.0 => write!(f, "{:.0} ms", value * 1e3),
+            Some(value) if value < 10.0 => write!(f, "{} s", (value * 10.0).round() / 10.0),
+            Some(value) if value < 120.0 => write!(f, "{value:.0} s"),
+            Some(value) if value < 7_200.0 => write!(f, "{:.0} min", value / 60.0),
+            Some(value) if value < 172_800.0 => write!(f, "{:.0} h", value / 3_600.0),
+            Some(value) => write!(f, "{:.0} days", value / 86_400.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_become_markup() {
+        assert_eq!(
+            Escaped("<a b=\"c\" d='e'>&ü").to_string(),
+            "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt;&amp;ü"
+        );
+    }
+
+    #[test]
+    fn times_read_well() {
+        for (seconds, expected) in [
+            (0.000_123_4, "123 µs"),
+            (0.001_234, "1.23 ms"),
+            (0.012_34, "12.3 ms"),
+            (0.123_4, "123 ms"),
+            (5.0, "5 s"),
+            (5.25, "5.3 s"),
+            (90.0, "90 s"),
+            (600.0, "10 min"),
+            (7_200.0, "2 h"),
+            (864_000.0, "10 days"),
+        ] {
+            assert_eq!(Seconds(Some(seconds)).to_string(), expected);
+        }
+        assert_eq!(Seconds(None).to_string(), "–");
+    }
+
+    #[test]
+    fn nonces_differ() {
+        assert_ne!(nonce(), nonce());
+        assert_eq!(nonce().len(), 32);
+    }
+}

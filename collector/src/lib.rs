@@ -1,0 +1,23 @@
+//! vitald: a host-metrics daemon for Linux, as a library.
+//!
+//! A binary with collectors of its own is ten lines: it names the rolls of the crates that have
+//! them and calls [`main`]. See `examples/out-of-tree`.
+#![forbid(unsafe_code)]
+
+mod cli;
+pub mod config;
+mod daemon;
+pub mod dropin;
+pub mod encode;
+pub mod engine;
+mod http;
+mod log;
+pub mod manual;
+pub mod outputs;
+mod own;
+pub mod plan;
+mod systemd;
+
+pub use cli::main;
+pub use vitald_core::collector::roll_call as collectors;
+pub use vitald_core::output::outputs as registered_outputs;

@@ -1,0 +1,292 @@
+//! The real binary on real sockets, for the tests of the whole daemon.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up: far longer than it ever should.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// The debug binary of this build.
+pub fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_vitald"))
+}
+
+/// The release binary, where the caller of the tests names one; for what is measured.
+pub fn release_binary() -> Option<PathBuf> {
+    std::env::var_os("VITALD_RELEASE").map(PathBuf::from)
+}
+
+/// Whether the tests that need root and other programs are to run. Prints why not.
+pub fn system(needs: &str) -> bool {
+    let wanted = std::env::var_os("VITALD_SYSTEM").is_some_and(|value| value == "1");
+    if !wanted {
+        println!("left out: needs {needs}; set VITALD_SYSTEM=1 where they are");
+    }
+    wanted
+}
+
+/// A running daemon with a directory of its own; ends with the value.
+pub struct Daemon {
+    child: Child,
+    pub directory: tempfile::TempDir,
+    addresses: Vec<SocketAddr>,
+    log: Arc<Log>,
+}
+
+struct Log {
+    text: Mutex<(String, bool)>,
+    grown: Condvar,
+}
+
+/// An answer over HTTP.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The value of a series, written as on the page, such as `node_load1` or `x{a="b"}`.
+    pub fn value(&self, series: &str) -> Option<f64> {
+        let rest = self.body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        rest.map(|value| value.parse().expect("a number"))
+    }
+
+    /// Whether a family has a sample on the page.
+    pub fn has(&self, family: &str) -> bool {
+        self.body.lines().any(|line| {
+            line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        })
+    }
+}
+
+impl Daemon {
+    /// Starts it with this configuration, on a port of the kernel's choice.
+    pub fn start(config: &str) -> Daemon {
+        Daemon::start_by(config, |_| {})
+    }
+
+    /// The same, with a change to the command.
+    pub fn start_by(config: &str, change: impl FnOnce(&mut Command)) -> Daemon {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, listening(config)).expect("the configuration");
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(&file);
+        change(&mut command);
+        Daemon::spawn(command, directory)
+    }
+
+    /// Starts any command that ends up as the daemon, and waits until it listens.
+    pub fn spawn(mut command: Command, directory: tempfile::TempDir) -> Daemon {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the daemon starts");
+        let log = Arc::new(Log { text: Mutex::default(), grown: Condvar::new() });
+        let stderr = child.stderr.take().expect("a pipe");
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || log.follow(stderr)
+        });
+        let mut daemon = Daemon { child, directory, addresses: Vec::new(), log };
+        daemon.wait_for_log("msg=listening");
+        daemon.refresh_addresses();
+        daemon
+    }
+
+    fn refresh_addresses(&mut self) {
+        let log = self.log();
+        self.addresses = log
+            .lines()
+            .filter(|line| line.contains("msg=listening"))
+            .filter_map(|line| line.split("address=").nth(1)?.split(' ').next()?.parse().ok())
+            .collect();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    pub fn write_config(&self, config: &str) {
+        std::fs::write(self.config_file(), listening(config)).expect("the configuration");
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[])
+    }
+
+    pub fn metrics(&self) -> Answer {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer
+    }
+
+    pub fn reload(&self) -> Answer {
+        self.ask("PUT", "/plugins/reload", &[])
+    }
+
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        ask(self.address(), method, path, headers)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.text.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Waits until it has logged something.
+    pub fn wait_for_log(&self, text: &str) {
+        let log = self.log.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let (log, waited) = self
+            .log
+            .grown
+            .wait_timeout_while(log, LONG, |(log, ended)| !log.contains(text) && !*ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(log.0.contains(text), "waited for {text:?} ({waited:?}):\n{}", log.0);
+    }
+
+    /// Sends a signal by name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {}", self.pid()))
+            .status()
+            .expect("a shell");
+        assert!(status.success());
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the daemon ends", || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+
+    /// A figure of `/proc/PID/status`, such as `Threads` or `VmRSS` (KiB).
+    pub fn status(&self, key: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process");
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let number = line.expect("such a line").trim().trim_end_matches(" kB");
+        number.parse().expect("a number")
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a process").count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+impl Log {
+    fn follow(&self, stderr: impl Read) {
+        let mut lines = BufReader::new(stderr);
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+            self.text.lock().unwrap_or_else(PoisonError::into_inner).0.push_str(&line);
+            self.grown.notify_all();
+            line.clear();
+        }
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.grown.notify_all();
+    }
+}
+
+/// A configuration that listens on a port of the kernel's choice, unless it says where.
+fn listening(config: &str) -> String {
+    if config.contains("listen") {
+        return config.to_owned();
+    }
+    let listen = "listen = [\"127.0.0.1:0\"]\n";
+    match config.split_once("[server]\n") {
+        Some((before, after)) => format!("{before}[server]\n{listen}{after}"),
+        None => format!("{config}\n[server]\n{listen}"),
+    }
+}
+
+/// One request on a connection of its own.
+pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    try_ask(address, method, path, headers).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+/// The same, for when it may fail.
+pub fn try_ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, LONG)?;
+    stream.set_read_timeout(Some(LONG))?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((request + "\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let split = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    let split = split.ok_or_else(|| std::io::Error::other("an answer without a head"))?;
+    let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let status = status.ok_or_else(|| std::io::Error::other("an answer without a status"))?;
+    Ok(Answer { status, headers, body: String::from_utf8_lossy(&bytes[split + 4..]).into_owned() })
+}
+
+/// Waits for something that another process will bring about.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let limit = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < limit, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a command to its end and takes what it prints.
+pub fn output(command: &mut Command) -> (i32, String, String) {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// The top of the source tree.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace")
+}

@@ -1,0 +1,259 @@
+//! The reload as users meet it: the real binary, a file, and `PUT /plugins/reload`.
+
+mod harness;
+
+use harness::{Daemon, LONG, until};
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+const CPU_ALONE: &str = "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n[collectors.cpu]\nenabled = true\n";
+
+fn with(more: &str) -> String {
+    format!("{CPU_ALONE}{more}")
+}
+
+fn names(value: &serde_json::Value) -> Vec<&str> {
+    value.as_array().expect("a list").iter().filter_map(serde_json::Value::as_str).collect()
+}
+
+#[test]
+fn a_collector_is_switched_on_in_the_running_daemon() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let before = daemon.metrics();
+    assert!(before.has("node_cpu_seconds_total") && !before.has("node_disk_reads_completed_total"));
+    daemon.write_config(&with("[collectors.diskstats]\nenabled = true\ndevice_exclude = \"\"\n"));
+    let answer = daemon.reload();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let told = answer.json();
+    assert_eq!(names(&told["started"]), ["diskstats"]);
+    assert_eq!(names(&told["unchanged"]), ["cpu"]);
+    assert_eq!(told["generation"], 2);
+    let after = daemon.metrics();
+    assert_eq!(after.value("node_scrape_collector_success{collector=\"diskstats\"}"), Some(1.0));
+    assert!(after.has("node_cpu_seconds_total"));
+    assert_eq!(after.value("vitald_config_generation"), Some(2.0));
+
+    // And off again.
+    daemon.write_config(CPU_ALONE);
+    assert_eq!(names(&daemon.reload().json()["stopped"]), ["diskstats"]);
+    assert!(!daemon.metrics().has("node_disk_info"));
+}
+
+#[test]
+fn the_same_file_again_changes_nothing() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let hash = daemon.reload().json()["hash"].as_str().expect("a hash").to_owned();
+    daemon.write_config(&CPU_ALONE.replace("enabled = true", "# a remark\nenabled    = true"));
+    let told = daemon.reload().json();
+    assert_eq!((told["hash"].as_str(), &told["generation"]), (Some(&*hash), &1.into()));
+    assert_eq!(names(&told["unchanged"]), ["cpu"]);
+}
+
+#[test]
+fn a_broken_file_is_refused_with_every_mistake_and_nothing_changes() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let good = daemon.get("/plugins").json()["hash"].clone();
+    daemon.write_config(&with(
+        "[collectors.diskstats]\nenabled = \"yes\"\ndevice_exlude = \"x\"\n[collectors.meminfos]\n",
+    ));
+    let answer = daemon.reload();
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    let told = answer.json();
+    let texts: Vec<&str> = told["mistakes"]
+        .as_array()
+        .expect("mistakes")
+        .iter()
+        .map(|mistake| mistake["text"].as_str().expect("a text"))
+        .collect();
+    let file = daemon.config_file().display().to_string();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].starts_with(&format!("{file}:7:11: collectors.diskstats.enabled: ")), "{texts:?}");
+    assert!(texts[1].contains(":8:1: ") && texts[1].contains("did you mean device_exclude?"), "{texts:?}");
+    assert!(texts[2].contains(":9:") && texts[2].contains("did you mean meminfo?"), "{texts:?}");
+    assert_eq!(daemon.get("/plugins").json()["hash"], good);
+    let page = daemon.metrics();
+    assert!(page.has("node_cpu_seconds_total"));
+    assert_eq!(page.value("vitald_config_last_reload_successful"), Some(0.0));
+
+    daemon.write_config("[scrape\n");
+    assert_eq!(daemon.reload().status, 422);
+    std::fs::remove_file(daemon.config_file()).expect("it was there");
+    assert_eq!(daemon.reload().status, 422);
+    daemon.write_config(CPU_ALONE);
+    assert_eq!(daemon.reload().status, 200);
+    assert_eq!(daemon.metrics().value("vitald_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_a_stale_hash_is_refused() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let hash = daemon.get("/plugins").json()["hash"].as_str().expect("a hash").to_owned();
+    daemon.write_config(&with("[collectors.loadavg]\nenabled = true\n"));
+    let told = daemon.ask("PUT", "/plugins/reload?dry_run=true", &[]).json();
+    assert_eq!(names(&told["started"]), ["loadavg"]);
+    assert!(!daemon.metrics().has("node_load1"));
+    let stale = daemon.ask("PUT", "/plugins/reload", &[("If-Match", "\"0000000000000000\"")]);
+    assert_eq!(stale.status, 412, "{}", stale.body);
+    assert!(!daemon.metrics().has("node_load1"));
+    let matching = daemon.ask("PUT", "/plugins/reload", &[("If-Match", &format!("\"{hash}\""))]);
+    assert_eq!(matching.status, 200, "{}", matching.body);
+    assert!(daemon.metrics().has("node_load1"));
+}
+
+#[test]
+fn sighup_and_the_reload_command_do_the_same() {
+    let daemon = Daemon::start(CPU_ALONE);
+    daemon.write_config(&with("[collectors.loadavg]\nenabled = true\n"));
+    daemon.signal("HUP");
+    daemon.wait_for_log("configuration applied");
+    assert!(daemon.metrics().has("node_load1"));
+    daemon.write_config(CPU_ALONE);
+    let to = daemon.address().to_string();
+    let (status, out, err) =
+        harness::output(Command::new(harness::binary()).args(["reload", "--to", &to]));
+    assert_eq!(status, 0, "{err}");
+    assert!(out.contains("collectors stopped: loadavg"), "{out}");
+    assert!(!daemon.metrics().has("node_load1"));
+    daemon.write_config("nonsense");
+    let (status, _, err) = harness::output(Command::new(harness::binary()).args(["reload", "--to", &to]));
+    assert_eq!(status, 78, "{err}");
+    assert!(err.contains("config.toml:1:"), "{err}");
+}
+
+#[test]
+fn a_listener_is_moved_without_a_refused_connection() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let old = daemon.address();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = free.local_addr().expect("an address");
+    let both = |second: &str| format!("[server]\nlisten = [\"127.0.0.1:0\", \"{second}\"]\n{CPU_ALONE}");
+    daemon.write_config(&both(&taken.to_string()));
+    let answer = daemon.reload();
+    assert_eq!(answer.status, 422, "the address is taken: {}", answer.body);
+    drop(free);
+    assert_eq!(daemon.reload().status, 200);
+    assert_eq!(harness::ask(taken, "GET", "/healthz", &[]).status, 200);
+    assert_eq!(harness::ask(old, "GET", "/healthz", &[]).status, 200);
+    daemon.write_config(CPU_ALONE);
+    assert_eq!(daemon.reload().status, 200);
+    until("the second listener is closed", || harness::try_ask(taken, "GET", "/healthz", &[]).is_err());
+}
+
+#[test]
+fn the_console_shows_both_after_the_reload() {
+    let console = "[outputs.console]\nenabled = true\ninterval = \"1s\"\n";
+    let mut out = None;
+    let config = with(console);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("console");
+    let daemon = Daemon::start_by(&config, |command| {
+        let sink = std::fs::File::create(&file).expect("a file");
+        command.stdout(Stdio::from(sink));
+        out = Some(file.clone());
+    });
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    until("the table shows cpu", || read().contains("node_cpu_seconds_total{cpu=\"0\""));
+    assert!(!read().contains("node_load1"));
+    daemon.write_config(&with(&format!("{console}[collectors.loadavg]\nenabled = true\n")));
+    assert_eq!(daemon.reload().status, 200);
+    let seen = read().len();
+    until("a later table shows both and a rate", || {
+        let text = read();
+        let later = text.get(seen..).unwrap_or_default();
+        later.contains("node_load1") && later.contains("node_cpu_seconds_total{cpu=\"0\"") && later.contains("/s\n")
+    });
+}
+
+/// A thousand reloads that alternate two configurations while four clients scrape without pause.
+#[test]
+fn a_storm_of_reloads_loses_nothing() {
+    let second = "[collectors.meminfo]\nenabled = true\n[collectors.loadavg]\nenabled = true\n[collectors.stat]\nenabled = true\nsoftirq = true\n";
+    let third = "[collectors.vmstat]\nenabled = true\n[collectors.loadavg]\nenabled = true\n[collectors.stat]\nenabled = true\n";
+    let daemon = Daemon::start(&with(second));
+    let address = daemon.address();
+    let always: BTreeSet<String> = series(&daemon.metrics().body)
+        .into_iter()
+        .filter(|name| name.starts_with("node_cpu_seconds_total") || name.starts_with("node_load"))
+        .collect();
+    assert!(always.len() > 10);
+    let stop = Arc::new(AtomicBool::new(false));
+    let scrapes = Arc::new(AtomicU64::new(0));
+    let faults = Arc::new(Mutex::new(Vec::new()));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, scrapes, faults) = (Arc::clone(&stop), Arc::clone(&scrapes), Arc::clone(&faults));
+            let always = always.clone();
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let fault = match harness::try_ask(address, "GET", "/metrics", &[]) {
+                        Ok(answer) if answer.status != 200 => format!("{} {}", answer.status, answer.body),
+                        Ok(answer) => {
+                            let missing: Vec<String> =
+                                always.difference(&series(&answer.body)).cloned().collect();
+                            if missing.is_empty() { String::new() } else { format!("missing {missing:?}") }
+                        }
+                        Err(error) => error.to_string(),
+                    };
+                    if !fault.is_empty() {
+                        faults.lock().expect("no panic").push(fault);
+                    }
+                    scrapes.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let swap = |round: usize| {
+        daemon.write_config(&with(if round.is_multiple_of(2) { third } else { second }));
+        let answer = daemon.reload();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    (0..100).for_each(swap);
+    let before = (daemon.status("Threads"), daemon.descriptors(), daemon.status("VmRSS"));
+    (100..1000).for_each(swap);
+    let after = (daemon.status("Threads"), daemon.descriptors(), daemon.status("VmRSS"));
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().expect("it ends"));
+    let faults = faults.lock().expect("no panic");
+    assert!(faults.is_empty(), "{} of {:?} scrapes: {:?}", faults.len(), scrapes, &faults[..faults.len().min(5)]);
+    println!("1000 reloads, {:?} scrapes; threads, descriptors, KiB: {before:?} -> {after:?}", scrapes);
+    // What comes and goes with the four clients and a reload under way is no growth.
+    assert!(after.0 <= before.0 + 3 && after.1 <= before.1 + 12, "{before:?} {after:?}");
+    assert!(after.2 <= before.2 + before.2 / 4 + 1024, "{before:?} {after:?}");
+}
+
+fn series(page: &str) -> BTreeSet<String> {
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+#[test]
+fn it_ends_on_sigterm_and_sigint() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Daemon::start(CPU_ALONE);
+        daemon.signal(signal);
+        assert!(daemon.wait().success(), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_bad_start_says_what_is_wrong() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, "[server]\nlisten = [\"nowhere\"]\n[collectors.cpu]\nenabled = 1\n").expect("a file");
+    let (status, _, err) = harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
+    assert_eq!(status, 78);
+    assert!(err.contains("config.toml:2:") && err.contains("config.toml:4:11: collectors.cpu.enabled"), "{err}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = taken.local_addr().expect("an address");
+    std::fs::write(&file, format!("[server]\nlisten = [\"{listen}\"]\n")).expect("a file");
+    let (status, _, err) = harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
+    assert_eq!(status, 71, "{err}");
+    assert!(err.contains(&listen.to_string()), "{err}");
+    let _ = LONG;
+}

@@ -1,0 +1,119 @@
+//! A new collector: its file, its feature in both manifests, its line on the roll.
+
+use crate::{read, write};
+use std::path::Path;
+
+/// Writes a collector that compiles and passes its tests.
+pub(crate) fn new(root: &Path, place: &str) -> Result<String, String> {
+    let (group, name) = place.split_once('/').ok_or("name it GROUP/NAME, such as network/arp")?;
+    let is_name = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    if !is_name(group) || !is_name(name) {
+        return Err("GROUP and NAME are made of a-z, 0-9 and _, and begin with a letter".to_owned());
+    }
+    let file = root.join(format!("plugins/src/{group}/{name}.rs"));
+    let roll = root.join("plugins/src/lib.rs");
+    let manifests = [root.join("plugins/Cargo.toml"), root.join("collector/Cargo.toml")];
+    if file.exists() {
+        return Err(format!("{} is there already", file.display()));
+    }
+    // Everything is made before anything is written, so that a refusal changes nothing.
+    let roll_text = on_roll(&read(&roll)?, group, name)?;
+    let plugins_manifest = in_bundle(&with_feature(&read(&manifests[0])?, name, "[]")?, "full", name)?;
+    let forward = format!("[\"vitald-plugins/{name}\"]");
+    let collector_manifest = with_feature(&read(&manifests[1])?, name, &forward)?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    write(&file, &template(name))?;
+    write(&roll, &roll_text)?;
+    write(&manifests[0], &plugins_manifest)?;
+    write(&manifests[1], &collector_manifest)?;
+    Ok(format!(
+        "wrote plugins/src/{group}/{name}.rs and named it in plugins/src/lib.rs, plugins/Cargo.toml and collector/Cargo.toml\n\
+         next: put in its source, families and parser, then\n  \
+         cargo test -p vitald-plugins --no-default-features --features {name}\n  cargo xtask docs"
+    ))
+}
+
+/// Adds `"name" => name,` to its group, which is made at the end when it is new.
+fn on_roll(text: &str, group: &str, name: &str) -> Result<String, String> {
+    let line = format!("        \"{name}\" => {name},");
+    let head = format!("    {group} if target_os = \"linux\" {{");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if let Some(start) = lines.iter().position(|known| *known == head) {
+        let end = closing(&lines, start, "    }")?;
+        let at = (start + 1..end).find(|&i| lines[i] > line).unwrap_or(end);
+        lines.insert(at, line);
+    } else {
+        let start = lines.iter().position(|known| known == "collectors! {");
+        let start = start.ok_or("plugins/src/lib.rs has no `collectors! {` line")?;
+        let end = closing(&lines, start, "}")?;
+        lines.splice(end..end, [head, line, "    }".to_owned()]);
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+fn closing(lines: &[String], start: usize, end: &str) -> Result<usize, String> {
+    let found = lines[start..].iter().position(|line| line == end);
+    found.map(|offset| start + offset).ok_or_else(|| format!("`{}` has no end", lines[start]))
+}
+
+/// Adds `name = value` to the features after the comment that heads the collectors, in order.
+fn with_feature(manifest: &str, name: &str, value: &str) -> Result<String, String> {
+    let line = format!("{name} = {value}");
+    let mut lines: Vec<String> = manifest.lines().map(str::to_owned).collect();
+    let head = lines.iter().position(|line| line.starts_with("# Collectors, by name"));
+    let head = head.ok_or("a manifest has no `# Collectors, by name` line")?;
+    let end = lines[head..].iter().position(String::is_empty).map_or(lines.len(), |i| head + i);
+    let key = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    if lines[head..end].iter().any(|known| key(known) == name) {
+        return Err(format!("the feature {name} is there already"));
+    }
+    let at = (head + 1..end).find(|&i| key(&lines[i]).as_str() > name).unwrap_or(end);
+    lines.insert(at, line);
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Adds a feature to a bundle that is written on one line.
+fn in_bundle(manifest: &str, bundle: &str, name: &str) -> Result<String, String> {
+    let head = format!("{bundle} = [");
+    let line = manifest.lines().find(|line| line.starts_with(&head) && line.ends_with(']'));
+    let line = line.ok_or_else(|| format!("the bundle {bundle} is not on one line"))?;
+    let longer = format!("{}, \"{name}\"]", line.trim_end_matches(']'));
+    Ok(manifest.replace(line, &longer))
+}
+
+fn template(name: &str) -> String {
+    let type_name: String = name
+        .split('_')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters.next().map_or_else(String::new, |first| {
+                first.to_ascii_uppercase().to_string() + letters.as_str()
+            })
+        })
+        .collect();
+    include_str!("collector.rs.in").replace("@name@", name).replace("@Type@", &type_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_to_its_place() {
+        let roll = "collectors! {\n    a if target_os = \"linux\" {\n        \"b\" => b,\n        \"d\" => d,\n    }\n}\n";
+        let grown = on_roll(roll, "a", "c").expect("there is such a group");
+        assert!(grown.contains("\"b\" => b,\n        \"c\" => c,\n        \"d\" => d,"));
+        let grown = on_roll(roll, "z", "c").expect("a group can be made");
+        assert!(grown.ends_with("    z if target_os = \"linux\" {\n        \"c\" => c,\n    }\n}\n"));
+        let manifest = "full = [\"b\"]\n# Collectors, by name.\nb = []\nd = []\n\n[dependencies]\n";
+        let grown = with_feature(manifest, "c", "[]").expect("it is new");
+        assert!(grown.contains("b = []\nc = []\nd = []\n"));
+        assert!(with_feature(manifest, "b", "[]").is_err());
+        assert!(in_bundle(manifest, "full", "c").expect("one line").contains("full = [\"b\", \"c\"]"));
+    }
+}
