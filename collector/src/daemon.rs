@@ -1,15 +1,17 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
 use crate::engine::{Changes, Engine, Limits, Request, Selection};
-use crate::http::Listeners;
-use crate::outputs::Outputs;
+use crate::http::{Listeners, Served};
+use crate::outputs::{OutputStatus, Outputs};
 use crate::plan::Plan;
+use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish};
 use crate::{log, systemd};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::host::Host;
-use vitald_core::settings::{Mistake, Origin};
+use vitald_core::settings::{Mistake, Node, Origin};
 use vitald_core::snapshot::State;
 
 /// The longest that reading, checking and opening a new configuration may take.
@@ -19,82 +21,6 @@ const FIRST_RUN: Duration = Duration::from_secs(1);
 
 /// Reads the configuration: from a file and the environment, or always the same plan.
 pub(crate) type Source = dyn Fn() -> Result<Plan, Vec<Mistake>> + Send + Sync;
-
-/// The plan that is running.
-pub(crate) struct Applied {
-    /// What it asks for.
-    pub(crate) plan: Plan,
-    /// How many plans have been applied since the start, this one included.
-    pub(crate) generation: u64,
-    /// When it was applied.
-    pub(crate) since: SystemTime,
-}
-
-/// How a reload is wished.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ReloadWish {
-    /// Only say what would change.
-    pub(crate) dry_run: bool,
-    /// Only if the running configuration has this hash.
-    pub(crate) if_match: Option<String>,
-}
-
-/// How a reload ended.
-pub(crate) enum ReloadOutcome {
-    /// Applied, or for a dry run: would be.
-    Applied(ReloadReport),
-    /// Refused with every mistake; nothing was touched.
-    Refused(Vec<Mistake>),
-    /// Another one is in progress.
-    Busy,
-    /// The running configuration has another hash: this one.
-    Mismatch(String),
-    /// It took too long to read or check; nothing was touched.
-    TimedOut(Duration),
-}
-
-/// What a reload did.
-#[derive(Clone, Debug)]
-pub(crate) struct ReloadReport {
-    /// Whether nothing was changed.
-    pub(crate) dry_run: bool,
-    /// The generation that runs now.
-    pub(crate) generation: u64,
-    /// The hash of the configuration that was read.
-    pub(crate) hash: String,
-    /// Collectors.
-    pub(crate) collectors: Changes,
-    /// Outputs.
-    pub(crate) outputs: Changes,
-    /// Listeners, by address as written.
-    pub(crate) listeners: ListenerChanges,
-    /// Collectors that started without a source or with less than all of their figures, and why.
-    pub(crate) degraded: Vec<(&'static str, String)>,
-    /// What the reload took.
-    pub(crate) took: Duration,
-}
-
-/// What a change of the listeners did, by address as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ListenerChanges {
-    /// Bound.
-    pub(crate) started: Vec<String>,
-    /// Closed.
-    pub(crate) stopped: Vec<String>,
-    /// Not touched, or with another rule of administration.
-    pub(crate) unchanged: Vec<String>,
-}
-
-/// How reloads have gone, for the metrics.
-#[derive(Clone, Debug)]
-pub(crate) struct ReloadStatus {
-    /// When one was last tried.
-    pub(crate) last_attempt: Option<SystemTime>,
-    /// When one last succeeded; the start counts.
-    pub(crate) last_success: SystemTime,
-    /// Whether the last one succeeded.
-    pub(crate) last_succeeded: bool,
-}
 
 /// The running daemon.
 pub(crate) struct Daemon {
@@ -206,6 +132,16 @@ impl Daemon {
             Ok(Err(panic)) => return ReloadOutcome::Refused(vec![unplaced(panic.to_string())]),
             Err(_) => return ReloadOutcome::TimedOut(RELOAD_DEADLINE),
         };
+        // The listeners go first: an address that has to be handed over is the one thing that can
+        // still be refused, and then everything runs as before.
+        let placed = |mistakes: Vec<Mistake>| {
+            let place = |mistake| place(mistake, &staged.plan);
+            ReloadOutcome::Refused(mistakes.into_iter().map(place).collect())
+        };
+        let listeners = match self.listeners.stage(&staged.plan.server) {
+            Ok(listeners) => listeners,
+            Err(mistakes) => return placed(mistakes),
+        };
         if dry_run {
             return ReloadOutcome::Applied(ReloadReport {
                 dry_run,
@@ -218,12 +154,9 @@ impl Daemon {
                 took: began.elapsed(),
             });
         }
-        // The listeners go first: an address that has to be handed over is the one thing that can
-        // still be refused, and then everything runs as before.
-        let listeners = self.listeners.stage(&staged.plan.server);
-        match listeners.and_then(|listeners| self.listeners.swap(listeners)) {
+        match self.listeners.swap(listeners) {
             Ok(changes) => ReloadOutcome::Applied(self.swap(staged, changes, began).await),
-            Err(mistakes) => ReloadOutcome::Refused(mistakes),
+            Err(mistakes) => placed(mistakes),
         }
     }
 
@@ -333,6 +266,42 @@ impl Daemon {
             ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
         }
     }
+}
+
+impl Served for Daemon {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn applied(&self) -> Arc<Applied> {
+        Daemon::applied(self)
+    }
+
+    fn outputs(&self) -> Vec<OutputStatus> {
+        self.outputs.status()
+    }
+
+    fn reload(
+        self: Arc<Self>,
+        wish: ReloadWish,
+    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
+        Box::pin(async move { Daemon::reload(&self, wish).await })
+    }
+}
+
+/// Gives a mistake about a key the place where the key's value is written.
+fn place(mistake: Mistake, plan: &Plan) -> Mistake {
+    let mut table = Some(&plan.effective);
+    let mut origin = None;
+    for key in mistake.path.split('.') {
+        let value = table.and_then(|table| table.entries.get(key));
+        origin = value.map(|value| value.origin.clone());
+        table = value.and_then(|value| match &value.node {
+            Node::Table(table) => Some(table),
+            _ => None,
+        });
+    }
+    Mistake { origin: origin.unwrap_or(mistake.origin), ..mistake }
 }
 
 fn unplaced(message: String) -> Mistake {

@@ -16,6 +16,7 @@ pub mod manual;
 pub mod outputs;
 mod own;
 pub mod plan;
+mod reload;
 mod systemd;
 
 pub use cli::main;

@@ -1,9 +1,10 @@
 //! The real binary on real sockets, for the tests of the whole daemon.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -50,9 +51,30 @@ pub struct Answer {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// The body as it came, for what is no text.
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
+    /// From a head without the empty line at its end, and a body.
+    fn of(head: &[u8], body: &[u8]) -> std::io::Result<Answer> {
+        let head = String::from_utf8_lossy(head);
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let status = status.ok_or_else(|| std::io::Error::other("an answer without a status"))?;
+        let text = String::from_utf8_lossy(body).into_owned();
+        Ok(Answer { status, headers, body: text, bytes: body.to_vec() })
+    }
+
+    /// The header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -104,6 +126,19 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one whose standard error is the command's own affair, and waits until `is_up`.
+    pub fn spawn_unheard(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        is_up: impl FnMut() -> bool,
+    ) -> Daemon {
+        let child = command.stdin(Stdio::null()).spawn().expect("the daemon starts");
+        let log = Arc::new(Log { text: Mutex::default(), grown: Condvar::new() });
+        let daemon = Daemon { child, directory, addresses: Vec::new(), log };
+        until("the daemon is up", is_up);
+        daemon
+    }
+
     fn refresh_addresses(&mut self) {
         let log = self.log();
         self.addresses = log
@@ -119,6 +154,11 @@ impl Daemon {
 
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Where it listens, in the order of its configuration; without unix sockets.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -191,6 +231,14 @@ impl Daemon {
         number.parse().expect("a number")
     }
 
+    /// The CPU time it has used.
+    pub fn cpu_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a process");
+        let fields = text.rsplit_once(") ").expect("a name in parentheses").1.split(' ');
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a process").count()
@@ -259,15 +307,102 @@ pub fn try_ask(
     stream.read_to_end(&mut bytes)?;
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     let split = split.ok_or_else(|| std::io::Error::other("an answer without a head"))?;
-    let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let headers = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let status = status.ok_or_else(|| std::io::Error::other("an answer without a status"))?;
-    Ok(Answer { status, headers, body: String::from_utf8_lossy(&bytes[split + 4..]).into_owned() })
+    Answer::of(&bytes[..split], &bytes[split + 4..])
+}
+
+/// A connection that lasts: for more than one request, or for what is none.
+pub struct Connection<S: Read> {
+    stream: BufReader<S>,
+}
+
+impl Connection<TcpStream> {
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, LONG);
+        Connection::of(stream.unwrap_or_else(|error| panic!("{address}: {error}")))
+    }
+
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(LONG)).expect("a socket");
+        Connection { stream: BufReader::new(stream) }
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+}
+
+impl Connection<UnixStream> {
+    pub fn open_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path);
+        let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        stream.set_read_timeout(Some(LONG)).expect("a socket");
+        Connection { stream: BufReader::new(stream) }
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).expect("it takes the request");
+    }
+
+    /// Sends what may be refused before all of it is sent.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
+    /// One request, and its answer.
+    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(request(method, path, headers));
+        let answer = if method == "HEAD" { self.head() } else { self.answer() };
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.ask("GET", path, &[])
+    }
+
+    /// The next answer.
+    pub fn answer(&mut self) -> std::io::Result<Answer> {
+        let head = self.head()?;
+        let length = head.header("content-length").parse().unwrap_or(0);
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(Answer { body: String::from_utf8_lossy(&body).into_owned(), bytes: body, ..head })
+    }
+
+    /// The next answer, which has no body.
+    pub fn head(&mut self) -> std::io::Result<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.stream.read_until(b'\n', &mut head)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Answer::of(&head, &[])
+    }
+
+    /// Waits until the other side ends the connection; answers what it sent before.
+    pub fn end(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+                panic!("it should have ended: {error}")
+            }
+            _ => rest,
+        }
+    }
+}
+
+/// A request of one connection that lasts.
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request += "Host: localhost\r\n";
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request + "\r\n"
 }
 
 /// Waits for something that another process will bring about.

@@ -1,12 +1,13 @@
 //! Running the daemon, natively or as node_exporter's stand-in.
 
 use super::{Registry, complain, config_file, exit, fail, load_from, print, refuse};
-use crate::daemon::{Daemon, ReloadOutcome, ReloadWish, Source};
+use crate::daemon::{Daemon, Source};
 use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Face, Http, HttpCounters, Listeners, Served};
 use crate::own::Own;
 use crate::plan::{Address, Log, LogFormat, LogLevel};
+use crate::reload::{ReloadOutcome, ReloadWish};
 use crate::{log, systemd};
 use clap::ArgMatches;
 use std::ffi::OsString;

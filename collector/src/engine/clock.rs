@@ -86,6 +86,8 @@ impl Watch {
             }
         }
         let attention = state.tend(&shared, now);
-        Some(attention.map_or(next, |at| at.min(next)))
+        drop(state);
+        attention.wake(&shared);
+        Some(attention.again.map_or(next, |at| at.min(next)))
     }
 }

@@ -274,8 +274,9 @@ impl Engine {
                 }
             }
         }
-        state.tend(&self.shared, Instant::now());
+        let attention = state.tend(&self.shared, Instant::now());
         drop(state);
+        attention.wake(&self.shared);
         Collecting { shared: Arc::clone(&self.shared), set, request, need }
     }
 
@@ -330,13 +331,18 @@ impl Collecting {
         }
         let mut state = lock(&self.shared.state);
         let attention = state.tend(&self.shared, now);
+        if attention.wakes {
+            drop(state);
+            attention.wake(&self.shared);
+            state = lock(&self.shared.state);
+        }
         if self.slots().all(|slot| lock(&slot.inner).answers(slot, self.need, now)) {
             return Ok(());
         }
         if !state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
             state.waiting.push(waker.clone());
         }
-        Err(attention.map_or(self.request.deadline, |at| at.min(self.request.deadline)))
+        Err(attention.again.map_or(self.request.deadline, |at| at.min(self.request.deadline)))
     }
 
     /// Takes what there is. A collector that is still out is not waited for again until it returns.
@@ -392,21 +398,42 @@ impl State {
     }
 
     /// Sees to it that somebody works on the queue: starts or wakes the collection thread, or
-    /// leaves it behind when it has been at one collector for too long. Answers when to look again.
-    fn tend(&mut self, shared: &Arc<Shared>, now: Instant) -> Option<Instant> {
+    /// leaves it behind when it has been at one collector for too long.
+    fn tend(&mut self, shared: &Arc<Shared>, now: Instant) -> Attention {
         if self.queue.is_empty() || self.closing {
-            return None;
+            return Attention { again: None, wakes: false };
         }
         match self.busy_since {
-            Some(since) if now < since + PATIENCE => return Some(since + PATIENCE),
-            None if self.leader_alive => shared.work.notify_one(),
+            Some(since) if now < since + PATIENCE => {
+                return Attention { again: Some(since + PATIENCE), wakes: false };
+            }
+            None if self.leader_alive => {
+                return Attention { again: Some(now + PATIENCE), wakes: true };
+            }
             _ => {
                 self.leader += 1;
                 self.busy_since = None;
                 self.leader_alive = start_leader(shared, self.leader);
             }
         }
-        Some(now + PATIENCE)
+        Attention { again: Some(now + PATIENCE), wakes: false }
+    }
+}
+
+/// What is left to do after the queue was looked at, without its lock.
+struct Attention {
+    /// When to look again.
+    again: Option<Instant>,
+    /// The collection thread is parked. It is woken after the lock is free, or it would wake only to
+    /// wait for it.
+    wakes: bool,
+}
+
+impl Attention {
+    fn wake(&self, shared: &Shared) {
+        if self.wakes {
+            shared.work.notify_one();
+        }
     }
 }
 

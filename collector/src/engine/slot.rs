@@ -241,8 +241,14 @@ impl Slot {
                 inner.seat = Seat::Here(collector);
                 inner.panics_in_a_row = 0;
                 inner.count(&batch);
+                let refused = batch.malformed().filter(|_| batch.is_empty());
                 inner.spare = inner.last.replace(batch);
                 match outcome {
+                    // Odd lines are tolerated; a source of nothing else is a fault.
+                    Ok(()) if refused.is_some() => {
+                        inner.counts.failures += 1;
+                        (State::Failing, refused.map(|(_, first)| first.in_file("every line")))
+                    }
                     Ok(()) => (State::Running, None),
                     Err(error @ Error::Absent { .. }) => (State::Absent, Some(error)),
                     Err(error) => {

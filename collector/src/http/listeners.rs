@@ -5,7 +5,7 @@ use super::connection::{self, Patience, Seat, Stream};
 use super::counters::HttpCounters;
 use super::routes::{Reception, Router};
 use super::socket::{BindError, Socket};
-use crate::daemon::ListenerChanges;
+use crate::reload::ListenerChanges;
 use crate::plan::{Address, Admin, Listen, Server};
 use hyper::server::conn::http1;
 use rustix::io::Errno;
@@ -29,6 +29,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after the system refused for lack of something, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long nothing may have gone wrong before accepting is said to work again.
+const TROUBLE_IS_OVER: Duration = Duration::from_secs(10);
 /// How often those who wait for room look whether a connection has become idle.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
@@ -462,13 +464,14 @@ impl House {
         }
     }
 
-    fn evict(&self) {
+    /// Answers whether there was one to be closed.
+    fn evict(&self) -> bool {
         let seats = lock(&self.seats);
         let idle = seats.values().filter_map(|seat| Some((seat.idle_since()?, seat)));
-        if let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) {
-            self.counters.count_evicted();
-            seat.cut();
-        }
+        let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        self.counters.count_evicted();
+        seat.cut();
+        true
     }
 
     /// Serves a connection on a task of its own.
@@ -558,36 +561,42 @@ async fn accept(house: Arc<House>, listener: Arc<Listener>, router: Arc<Router>)
             tokio::task::yield_now().await;
             continue;
         }
-        if matches!(error, Errno::MFILE | Errno::NFILE) {
-            house.evict();
+        let rest = trouble.with(&listener, error);
+        let left = house.left.notified();
+        // An idle connection that is closed gives its descriptor to the one that waits.
+        if matches!(error, Errno::MFILE | Errno::NFILE) && house.evict() {
+            let _ = tokio::time::timeout(rest, left).await;
+        } else {
+            tokio::time::sleep(rest).await;
         }
-        tokio::time::sleep(trouble.with(&listener, error)).await;
     }
 }
 
-/// A fault in accepting that lasts: it is told when it begins and when it ends.
+/// A fault in accepting that lasts: it is told when it begins and when it has been over for a while.
 #[derive(Default)]
 struct Trouble {
-    error: Option<Errno>,
+    error: Option<(Errno, Instant)>,
     rest: Duration,
 }
 
 impl Trouble {
     /// Answers how long to rest.
     fn with(&mut self, listener: &Listener, error: Errno) -> Duration {
-        if self.error != Some(error) {
+        if self.error.is_none_or(|(known, _)| known != error) {
             let text = io::Error::from(error);
             tracing::warn!(address = %listener.address, error = %text, "cannot accept connections");
-            self.error = Some(error);
         }
+        self.error = Some((error, Instant::now()));
         self.rest = (self.rest * 2).clamp(REST.0, REST.1);
         self.rest
     }
 
+    /// One connection was accepted. Where descriptors are short this and the fault take turns.
     fn over(&mut self, listener: &Listener) {
-        if self.error.take().is_some() {
+        self.rest = Duration::ZERO;
+        if self.error.is_some_and(|(_, last)| last.elapsed() > TROUBLE_IS_OVER) {
             tracing::info!(address = %listener.address, "accepts connections again");
-            self.rest = Duration::ZERO;
+            self.error = None;
         }
     }
 }

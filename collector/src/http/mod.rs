@@ -27,7 +27,7 @@ mod tests;
 pub(crate) use counters::HttpCounters;
 pub(crate) use listeners::Listeners;
 
-use crate::daemon::{Applied, Daemon, ReloadOutcome, ReloadWish};
+use crate::reload::{Applied, ReloadOutcome, ReloadWish};
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
 use scrape::Scrapes;
@@ -64,27 +64,6 @@ pub(crate) trait Served: Send + Sync + 'static {
         self: Arc<Self>,
         wish: ReloadWish,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
-}
-
-impl Served for Daemon {
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    fn applied(&self) -> Arc<Applied> {
-        Daemon::applied(self)
-    }
-
-    fn outputs(&self) -> Vec<OutputStatus> {
-        self.outputs.status()
-    }
-
-    fn reload(
-        self: Arc<Self>,
-        wish: ReloadWish,
-    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
-        Box::pin(async move { Daemon::reload(&self, wish).await })
-    }
 }
 
 /// Which routes there are.

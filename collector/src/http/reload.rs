@@ -3,7 +3,7 @@
 use super::problem::{Problem, json};
 use super::routes::{Ask, not_allowed};
 use super::{Http, admin, query};
-use crate::daemon::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
+use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use crate::engine::Changes;
 use serde::Serialize;
 use serde_json::{Value, json};

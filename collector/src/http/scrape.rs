@@ -137,7 +137,7 @@ async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
     let applied = http.served.applied();
     let plan = &applied.plan;
     let wanted = wanted(ask, http.face == Face::Native && plan.scrape.openmetrics);
-    let selection = selection(http, &ask.query)?;
+    let selection = selection(http, &ask.query).map_err(|refusal| *refusal)?;
     let pages = &http.scrapes.pages;
     let most = plan.server.max_page_bytes;
     if !pages.has_room(0, most) {
@@ -227,7 +227,7 @@ fn deadline(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Insta
 }
 
 /// Which collectors `collect[]` and `exclude[]` choose, with node_exporter's answers.
-fn selection(http: &Http, text: &str) -> Result<Selection, Response> {
+fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
     if text.is_empty() {
         return Ok(Selection::All);
     }
@@ -237,12 +237,9 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Response> {
         return Ok(Selection::All);
     }
     if !collect.is_empty() && !exclude.is_empty() {
-        return Err(refused(
-            http,
-            "Combined collect and exclude queries are not allowed.",
-            "collect[] and exclude[] cannot be combined",
-            &[],
-        ));
+        let theirs = "Combined collect and exclude queries are not allowed.";
+        let ours = "collect[] and exclude[] cannot be combined";
+        return Err(Box::new(refused(http, theirs, ours, &[])));
     }
     let on = http.served.engine().names();
     let Some(unknown) = collect.iter().find(|name| !on.contains(&name.as_str())) else {
@@ -266,7 +263,7 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Response> {
         "Couldn't create filtered metrics handler: couldn't create collector: \
          {word} collector: {unknown}"
     );
-    Err(refused(http, &theirs, &ours, &on))
+    Err(Box::new(refused(http, &theirs, &ours, &on)))
 }
 
 fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Response {

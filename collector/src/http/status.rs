@@ -146,7 +146,7 @@ fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {
         let note = collector.error.as_deref().or(collector.degraded).unwrap_or(&malformed);
         let name = Escaped(collector.name);
         let path = query::encode(collector.name);
-        write!(
+        writeln!(
             page,
             "<tr data-name=\"{name}\"><th scope=\"row\"><a href=\"/metrics?collect[]={path}\">{name}</a>\
              <small>{}</small><span class=\"note\">{}</span></th>\
@@ -155,7 +155,7 @@ fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {
              <svg class=\"bar\" viewBox=\"0 0 100 3\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
              <rect width=\"{:.1}\" height=\"3\"/></svg></td>\
              <td class=\"number samples\" data-label=\"samples\">{}</td>\
-             <td class=\"number age\" data-label=\"age\">{}</td></tr>\n",
+             <td class=\"number age\" data-label=\"age\">{}</td></tr>",
             Escaped(collector.summary),
             Escaped(note),
             state.replace('_', " "),
@@ -202,9 +202,9 @@ fn write_outputs(page: &mut String, overview: &Overview) -> fmt::Result {
     page.push_str("<h2>Outputs</h2>\n<div class=\"card\"><dl class=\"off text\">\n");
     for output in on {
         let name = Escaped(output.name);
-        write!(
+        writeln!(
             page,
-            "<div><dt><a href=\"/plugins/{}\">{name}</a></dt><dd>every {}, {} sent, {} failed{}{}</dd></div>\n",
+            "<div><dt><a href=\"/plugins/{}\">{name}</a></dt><dd>every {}, {} sent, {} failed{}{}</dd></div>",
             query::encode(output.name),
             Seconds(Some(output.interval_seconds)),
             output.sent.unwrap_or_default(),

@@ -1,0 +1,187 @@
+//! Who may reload, and what a reload answers.
+
+use super::*;
+
+#[tokio::test]
+async fn who_may_reload_from_this_machine() {
+    let site = Setup::default().start();
+    for (headers, expected) in [
+        ("", 409),
+        ("Host: 127.0.0.1:9100\r\n", 409),
+        ("Host: [::1]\r\nOrigin: http://[::1]\r\nSec-Fetch-Site: same-origin\r\n", 409),
+        ("Host: example.org\r\n", 403),
+        ("Host: localhost\r\nHost: localhost\r\n", 403),
+        ("Forwarded: for=1.2.3.4\r\n", 403),
+        ("X-Forwarded-For: 127.0.0.1\r\n", 403),
+        ("X-Forwarded-Whatever: 1\r\n", 403),
+        ("Via: 1.1 proxy\r\n", 403),
+        ("Origin: http://localhost:3000\r\n", 403),
+        ("Origin: null\r\n", 403),
+        ("Sec-Fetch-Site: cross-site\r\n", 403),
+        ("Sec-Fetch-Site: same-site\r\n", 403),
+        ("Sec-Fetch-Site: none\r\n", 409),
+    ] {
+        let answer = site.ask("PUT", "/plugins/reload", headers).await;
+        assert_eq!(answer.status, expected, "{headers} {}", answer.text());
+    }
+    let foreign = site.ask("PUT", "http://example.org/plugins/reload", "").await;
+    assert_eq!(foreign.status, 403);
+    // HTTP/1.0 without a host.
+    let mut stream = site.connect().await;
+    stream.write_all(b"PUT /plugins/reload HTTP/1.0\r\n\r\n").await.expect("sends");
+    assert_eq!(answer(&mut stream, false).await.map(|answer| answer.status), Some(403));
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn listeners_without_admin_have_no_reload() {
+    let server = server(&[tcp("127.0.0.1:0", Admin::Off)]);
+    let site = Setup { on: &["broken"], server, ..Setup::default() }.start();
+    for method in ["GET", "PUT"] {
+        let answer = site.ask(method, "/plugins/reload", "").await;
+        assert_eq!(answer.status, 404);
+        assert!(!answer.text().contains("/plugins/reload"));
+    }
+    site.get("/metrics").await;
+    let broken = site.get("/plugins/broken").await.json();
+    assert_eq!((&broken["state"], &broken["error"]), (&"failing".into(), &"failing".into()));
+    let page = site.get("/").await.text();
+    assert!(!page.contains("proc/secret") && page.contains("no admin routes"));
+}
+
+#[tokio::test]
+async fn admins_are_told_more() {
+    let site = Setup { on: &["broken", "steady"], ..Setup::default() }.start();
+    site.get("/metrics").await;
+    let error = site.get("/plugins/broken").await.json()["error"].clone();
+    assert!(error.as_str().is_some_and(|error| error.contains("proc/secret")), "{error}");
+    assert!(site.get("/").await.text().contains("proc/secret"));
+    let through_proxy = site.ask("GET", "/plugins/broken", "Via: 1.1 x\r\n").await.json();
+    assert_eq!(through_proxy["error"], "failing");
+}
+
+#[tokio::test]
+async fn tokens_open_the_admin_routes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    let write = |text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(&file, text).expect("a file");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("chmod");
+    };
+    let server = server(&[tcp("127.0.0.1:0", Admin::Token(file.clone()))]);
+    let site = Setup { server, ..Setup::default() }.start();
+    let reload = |token: &'static str| site.ask("PUT", "/plugins/reload", token);
+    assert_eq!(reload("").await.status, 401);
+    assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 500);
+    write("one\n");
+    assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 409);
+    assert_eq!(reload("Authorization: Bearer One\r\n").await.status, 401);
+    assert_eq!(reload("Authorization: Basic one\r\n").await.status, 401);
+    // It is a proxy's business to check who asks when it passes the token on.
+    assert_eq!(
+        reload("Authorization: Bearer one\r\nX-Forwarded-For: 1.2.3.4\r\n").await.status,
+        409
+    );
+    write("two\n");
+    assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 401);
+    assert_eq!(reload("Authorization: Bearer two\r\n").await.status, 409);
+}
+
+#[tokio::test]
+async fn unix_sockets_know_their_peers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("v.sock");
+    let server = server(&[unix(&path, Admin::Local)]);
+    let site = Setup { server, ..Setup::default() }.start();
+    let mut stream = UnixStream::connect(&path).await.expect("connects");
+    assert_eq!(ask(&mut stream, "GET", "/healthz", "Host: anything\r\n").await.status, 200);
+    assert_eq!(ask(&mut stream, "PUT", "/plugins/reload", "Host: anything\r\n").await.status, 409);
+    let from_page =
+        ask(&mut stream, "PUT", "/plugins/reload", "Origin: http://localhost\r\n").await;
+    assert_eq!(from_page.status, 403);
+    site.listeners.stop(Instant::now() + LONG).await;
+    assert!(!path.exists());
+}
+
+fn report() -> ReloadReport {
+    ReloadReport {
+        dry_run: false,
+        generation: 4,
+        hash: "def".to_owned(),
+        collectors: Changes { started: vec!["steady"], ..Changes::default() },
+        outputs: Changes::default(),
+        listeners: ListenerChanges::default(),
+        degraded: vec![("slow", "absent: nothing there".to_owned())],
+        took: Duration::from_millis(5),
+    }
+}
+
+#[tokio::test]
+async fn a_reload_tells_truly_what_came_of_it() {
+    let wishes: Arc<Mutex<Vec<ReloadWish>>> = Arc::default();
+    let seen = Arc::clone(&wishes);
+    let reload = move |wish: ReloadWish| {
+        let mut seen = seen.lock().expect("no panic");
+        seen.push(wish);
+        match seen.len() {
+            1 => ReloadOutcome::Applied(report()),
+            2 => {
+                let origin = Origin::File { file: "c.toml".into(), line: 3, column: 7 };
+                let (path, message) = ("server.listen".to_owned(), "is wrong".to_owned());
+                ReloadOutcome::Refused(vec![Mistake { origin, path, message }])
+            }
+            3 => ReloadOutcome::Mismatch("abc".to_owned()),
+            4 => ReloadOutcome::TimedOut(Duration::from_secs(10)),
+            _ => ReloadOutcome::Busy,
+        }
+    };
+    let site = Setup { reload: Box::new(reload), ..Setup::default() }.start();
+    let reload = |query: &str, headers: &'static str| {
+        let path = format!("/plugins/reload{query}");
+        let site = &site;
+        async move { site.ask("PUT", &path, headers).await }
+    };
+    let applied = reload("", "If-Match: W/\"xyz\", \"abc\"\r\n").await;
+    assert_eq!((applied.status, applied.has("etag: \"def\"")), (200, true));
+    let told = applied.json();
+    assert_eq!(told["generation"], 4);
+    assert_eq!(told["started"], serde_json::json!(["steady"]));
+    assert_eq!(told["degraded"][0]["reason"], "absent: nothing there");
+    assert_eq!(told["took_seconds"], 0.005);
+    let refused = reload("?dry_run=true", "If-Match: *\r\n").await;
+    assert_eq!(refused.status, 422);
+    let mistake = &refused.json()["mistakes"][0];
+    assert_eq!(mistake["file"], "c.toml");
+    assert_eq!((&mistake["line"], &mistake["column"]), (&3.into(), &7.into()));
+    assert_eq!(mistake["text"], "c.toml:3:7: server.listen: is wrong");
+    assert_eq!(reload("?dry_run=0", "If-Match: xyz\r\n").await.status, 412);
+    assert_eq!(reload("", "").await.status, 503);
+    assert_eq!(reload("", "").await.status, 409);
+    // Nothing that is mistyped becomes a reload.
+    assert_eq!(reload("?dry_run=maybe", "").await.status, 400);
+    assert_eq!(reload("?dryrun=true", "").await.status, 400);
+    let wishes = wishes.lock().expect("no panic");
+    let wished: Vec<_> =
+        wishes.iter().map(|wish| (wish.dry_run, wish.if_match.as_deref())).collect();
+    assert_eq!(
+        wished,
+        [(false, Some("abc")), (true, None), (false, Some("xyz")), (false, None), (false, None)]
+    );
+}
+
+#[tokio::test]
+async fn a_reload_ends_even_if_nobody_waits_for_it() {
+    let reload_takes = Duration::from_millis(200);
+    let site = Setup { reload_takes, ..Setup::default() }.start();
+    let mut stream = site.connect().await;
+    stream
+        .write_all(b"PUT /plugins/reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .expect("sends");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,82 @@
+//! What is said of a reload: how it is wished, how it ended, what it did.
+
+use crate::engine::Changes;
+use crate::plan::Plan;
+use std::time::{Duration, SystemTime};
+use vitald_core::settings::Mistake;
+
+/// The plan that is running.
+pub(crate) struct Applied {
+    /// What it asks for.
+    pub(crate) plan: Plan,
+    /// How many plans have been applied since the start, this one included.
+    pub(crate) generation: u64,
+    /// When it was applied.
+    pub(crate) since: SystemTime,
+}
+
+/// How a reload is wished.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReloadWish {
+    /// Only say what would change.
+    pub(crate) dry_run: bool,
+    /// Only if the running configuration has this hash.
+    pub(crate) if_match: Option<String>,
+}
+
+/// How a reload ended.
+pub(crate) enum ReloadOutcome {
+    /// Applied, or for a dry run: would be.
+    Applied(ReloadReport),
+    /// Refused with every mistake; nothing was touched.
+    Refused(Vec<Mistake>),
+    /// Another one is in progress.
+    Busy,
+    /// The running configuration has another hash: this one.
+    Mismatch(String),
+    /// It took too long to read or check; nothing was touched.
+    TimedOut(Duration),
+}
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadReport {
+    /// Whether nothing was changed.
+    pub(crate) dry_run: bool,
+    /// The generation that runs now.
+    pub(crate) generation: u64,
+    /// The hash of the configuration that was read.
+    pub(crate) hash: String,
+    /// Collectors.
+    pub(crate) collectors: Changes,
+    /// Outputs.
+    pub(crate) outputs: Changes,
+    /// Listeners, by address as written.
+    pub(crate) listeners: ListenerChanges,
+    /// Collectors that started without a source or with less than all of their figures, and why.
+    pub(crate) degraded: Vec<(&'static str, String)>,
+    /// What the reload took.
+    pub(crate) took: Duration,
+}
+
+/// What a change of the listeners did, by address as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListenerChanges {
+    /// Bound.
+    pub(crate) started: Vec<String>,
+    /// Closed.
+    pub(crate) stopped: Vec<String>,
+    /// Not touched, or with another rule of administration.
+    pub(crate) unchanged: Vec<String>,
+}
+
+/// How reloads have gone, for the metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadStatus {
+    /// When one was last tried.
+    pub(crate) last_attempt: Option<SystemTime>,
+    /// When one last succeeded; the start counts.
+    pub(crate) last_success: SystemTime,
+    /// Whether the last one succeeded.
+    pub(crate) last_succeeded: bool,
+}
