@@ -4,7 +4,9 @@ use crate::engine::{Changes, Engine, Limits, Request, Selection};
 use crate::http::{Listeners, Served};
 use crate::outputs::{OutputStatus, Outputs};
 use crate::plan::Plan;
-use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish};
+use crate::reload::{
+    Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish,
+};
 use crate::{log, systemd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +64,11 @@ impl Daemon {
     /// # Errors
     ///
     /// Every collector and output that would not open.
-    pub(crate) fn start(plan: Plan, listeners: Arc<Listeners>, source: Arc<Source>) -> Result<Arc<Self>, Vec<Mistake>> {
+    pub(crate) fn start(
+        plan: Plan,
+        listeners: Arc<Listeners>,
+        source: Arc<Source>,
+    ) -> Result<Arc<Self>, Vec<Mistake>> {
         let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
         let outputs = Outputs::new(Arc::clone(&engine));
         let now = SystemTime::now();
@@ -173,7 +179,9 @@ impl Daemon {
                 let outputs = outputs.err().into_iter().flatten();
                 Err(collectors
                     .map(|(name, error)| unplaced(format!("collectors.{name}: {error}")))
-                    .chain(outputs.map(|(name, error)| unplaced(format!("outputs.{name}: {error}"))))
+                    .chain(
+                        outputs.map(|(name, error)| unplaced(format!("outputs.{name}: {error}"))),
+                    )
                     .collect())
             }
         }
@@ -206,7 +214,16 @@ impl Daemon {
         });
         let (collectors, outputs, degraded) = swapped.await.unwrap_or_default();
         let took = began.elapsed();
-        ReloadReport { dry_run: false, generation, hash, collectors, outputs, listeners, degraded, took }
+        ReloadReport {
+            dry_run: false,
+            generation,
+            hash,
+            collectors,
+            outputs,
+            listeners,
+            degraded,
+            took,
+        }
     }
 
     /// Runs what was started or changed once, to tell which of them found less than everything.
@@ -261,7 +278,10 @@ impl Daemon {
                 }
             }
             ReloadOutcome::TimedOut(after) => {
-                tracing::error!(seconds = after.as_secs(), "the configuration could not be read in time");
+                tracing::error!(
+                    seconds = after.as_secs(),
+                    "the configuration could not be read in time"
+                );
             }
             ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
         }

@@ -97,7 +97,9 @@ impl Fields {
         let key = if key == "message" { "msg" } else { key };
         if self.json {
             let _ = write!(self.line, "{}:{}", quoted(key), quoted(value));
-        } else if value.is_empty() || value.bytes().any(|byte| byte <= b' ' || b"\"=\\".contains(&byte)) {
+        } else if value.is_empty()
+            || value.bytes().any(|byte| byte <= b' ' || b"\"=\\".contains(&byte))
+        {
             let _ = write!(self.line, "{key}={}", quoted(value));
         } else {
             let _ = write!(self.line, "{key}={value}");

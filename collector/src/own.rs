@@ -97,7 +97,11 @@ pub(crate) struct Own {
 
 impl Own {
     /// For a daemon and its HTTP side.
-    pub(crate) fn new(daemon: Arc<Daemon>, http: Arc<HttpCounters>, collections_only: bool) -> Self {
+    pub(crate) fn new(
+        daemon: Arc<Daemon>,
+        http: Arc<HttpCounters>,
+        collections_only: bool,
+    ) -> Self {
         Own { daemon, http, process: Process::new(), collections_only }
     }
 

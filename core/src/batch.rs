@@ -172,12 +172,16 @@ impl Shape {
             names.push((self.span(family.name), self.families.len() + position, family.kind));
         }
         names.extend(
-            self.families.iter().enumerate().map(|(i, family)| (family.name.as_bytes(), i, family.kind)),
+            self.families
+                .iter()
+                .enumerate()
+                .map(|(i, family)| (family.name.as_bytes(), i, family.kind)),
         );
         names.sort_unstable();
         let mut at_odds: Vec<usize> = Vec::new();
         for same in names.chunk_by(|a, b| a.0 == b.0) {
-            at_odds.extend(same.iter().filter(|family| family.2 != same[0].2).map(|family| family.1));
+            at_odds
+                .extend(same.iter().filter(|family| family.2 != same[0].2).map(|family| family.1));
         }
         if at_odds.is_empty() {
             return Vec::new();
@@ -210,7 +214,10 @@ impl Shape {
         for alike in hashes.chunk_by(|a, b| a.0 == b.0) {
             for (i, (_, later)) in alike.iter().enumerate() {
                 let later_key = key.of(self.at(*later as usize));
-                if alike[..i].iter().any(|(_, earlier)| other.of(self.at(*earlier as usize)) == later_key) {
+                if alike[..i]
+                    .iter()
+                    .any(|(_, earlier)| other.of(self.at(*earlier as usize)) == later_key)
+                {
                     duplicates.push(*later);
                 }
             }
@@ -405,7 +412,6 @@ impl Batch {
         self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
-
     /// Writes the labels of a row: the values, in the order in which the family names them.
     pub fn labels<const N: usize>(&mut self, values: [&[u8]; N]) -> Labels<N> {
         Labels(self.label_set(false, N, |i| values[i]))
@@ -420,8 +426,16 @@ impl Batch {
     }
 
     /// Adds a sample of a declared family.
-    pub fn push<const N: usize>(&mut self, family: &Family<N>, labels: Labels<N>, value: impl Number) {
-        self.put(Series { family: family.index(), suffix: Suffix::None, set: labels.0 }, value.to_f64());
+    pub fn push<const N: usize>(
+        &mut self,
+        family: &Family<N>,
+        labels: Labels<N>,
+        value: impl Number,
+    ) {
+        self.put(
+            Series { family: family.index(), suffix: Suffix::None, set: labels.0 },
+            value.to_f64(),
+        );
     }
 
     /// Adds a sample of a declared family without labels.
@@ -431,15 +445,28 @@ impl Batch {
     }
 
     /// Adds one sample with labels of its own: `labels` and `push` for a row of one value.
-    pub fn row<const N: usize>(&mut self, family: &Family<N>, values: [&[u8]; N], value: impl Number) {
+    pub fn row<const N: usize>(
+        &mut self,
+        family: &Family<N>,
+        values: [&[u8]; N],
+        value: impl Number,
+    ) {
         let labels = self.labels(values);
         self.push(family, labels, value);
     }
 
     /// Adds a sample of a declared family whose label names differ from the declared ones, because a
     /// setting or the host adds some.
-    pub fn push_pairs<const N: usize>(&mut self, family: &Family<N>, labels: LabelPairs, value: impl Number) {
-        self.put(Series { family: family.index(), suffix: Suffix::None, set: labels.0 }, value.to_f64());
+    pub fn push_pairs<const N: usize>(
+        &mut self,
+        family: &Family<N>,
+        labels: LabelPairs,
+        value: impl Number,
+    ) {
+        self.put(
+            Series { family: family.index(), suffix: Suffix::None, set: labels.0 },
+            value.to_f64(),
+        );
     }
 
     /// Names a family at run time; name and help are given in parts so that nobody has to join them.
@@ -591,7 +618,12 @@ impl Batch {
         self.degraded
     }
 
-    fn label_set<'v>(&mut self, paired: bool, count: usize, value: impl Fn(usize) -> &'v [u8]) -> u32 {
+    fn label_set<'v>(
+        &mut self,
+        paired: bool,
+        count: usize,
+        value: impl Fn(usize) -> &'v [u8],
+    ) -> u32 {
         let texts = if paired { 2 * count } else { count };
         if self.building.is_none() {
             let shape = &*self.shape;
@@ -685,7 +717,12 @@ mod tests {
         batch.value(&LOAD, 1.5);
         for (device, value) in rows {
             batch.row(&READS, [device.as_bytes()], *value);
-            batch.named_value(&[b"t_", device.as_bytes()], Kind::Untyped, &[b"Of ", device.as_bytes()], *value);
+            batch.named_value(
+                &[b"t_", device.as_bytes()],
+                Kind::Untyped,
+                &[b"Of ", device.as_bytes()],
+                *value,
+            );
         }
         batch.seal();
         batch
@@ -711,14 +748,25 @@ mod tests {
         assert!(Arc::ptr_eq(first.shape(), second.shape()));
         assert_eq!(
             text(&second),
-            ["t_load{} 1.5", "t_reads_total{device=sda} 3", "t_sda{} 3", "t_reads_total{device=sdb} 4", "t_sdb{} 4"]
+            [
+                "t_load{} 1.5",
+                "t_reads_total{device=sda} 3",
+                "t_sda{} 3",
+                "t_reads_total{device=sdb} 4",
+                "t_sdb{} 4"
+            ]
         );
     }
 
     #[test]
     fn every_kind_of_difference_makes_a_new_shape() {
         let first = run(None, &[("sda", 1.0), ("sdb", 2.0)], 0);
-        for rows in [&[("sda", 1.0)][..], &[("sdb", 1.0), ("sda", 1.0)], &[], &[("sda", 1.0), ("sdb", 2.0), ("sdc", 3.0)]] {
+        for rows in [
+            &[("sda", 1.0)][..],
+            &[("sdb", 1.0), ("sda", 1.0)],
+            &[],
+            &[("sda", 1.0), ("sdb", 2.0), ("sdc", 3.0)],
+        ] {
             let fresh = run(None, rows, 0);
             let after = run(Some(&first), rows, 0);
             assert_eq!(text(&fresh), text(&after));

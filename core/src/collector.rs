@@ -240,7 +240,10 @@ impl fmt::Display for RollCallError {
         for (names, what) in [
             (&self.missing, "compiled in but not registered (is register_collector! missing?)"),
             (&self.doubled, "registered more than once (two collectors share a NAME)"),
-            (&self.unpromised, "registered but on no roll (is the module's name on its crate's roll?)"),
+            (
+                &self.unpromised,
+                "registered but on no roll (is the module's name on its crate's roll?)",
+            ),
             (&self.promised_twice, "on the rolls more than once"),
         ] {
             if !names.is_empty() {

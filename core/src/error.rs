@@ -56,7 +56,11 @@ impl Error {
     /// and procfs answer for a device or process that has gone).
     pub fn from_io(path: &str, source: io::Error) -> Self {
         let path = path.into();
-        if is_absence(&source) { Error::Absent { path } } else { Error::Unreadable { path, source } }
+        if is_absence(&source) {
+            Error::Absent { path }
+        } else {
+            Error::Unreadable { path, source }
+        }
     }
 
     /// A setting that contradicts another one.
@@ -67,7 +71,8 @@ impl Error {
 
 /// ENOENT, ENXIO, ENODEV, ENOTDIR and ESRCH, whose numbers are the same on every Linux architecture.
 pub(crate) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(2 | 3 | 6 | 19 | 20)) || error.kind() == io::ErrorKind::NotFound
+    matches!(error.raw_os_error(), Some(2 | 3 | 6 | 19 | 20))
+        || error.kind() == io::ErrorKind::NotFound
 }
 
 impl fmt::Display for Error {

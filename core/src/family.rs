@@ -71,7 +71,9 @@ fn covers(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some((b'*', rest)) => (0..=name.len()).any(|skip| covers(rest, &name[skip..])),
-        Some((byte, rest)) => name.split_first().is_some_and(|(n, tail)| n == byte && covers(rest, tail)),
+        Some((byte, rest)) => {
+            name.split_first().is_some_and(|(n, tail)| n == byte && covers(rest, tail))
+        }
     }
 }
 
@@ -131,7 +133,10 @@ impl FamilyInfo {
         while i < labels.len() {
             let label = labels[i].as_bytes();
             assert!(is_label_name(label), "a label name is [a-zA-Z_][a-zA-Z0-9_]*, not __...");
-            assert!(!equal(labels[i], "le") && !equal(labels[i], "quantile"), "le and quantile are reserved");
+            assert!(
+                !equal(labels[i], "le") && !equal(labels[i], "quantile"),
+                "le and quantile are reserved"
+            );
             let mut j = 0;
             while j < i {
                 assert!(!equal(labels[i], labels[j]), "two labels of one name");
@@ -269,7 +274,8 @@ mod tests {
 
     #[test]
     fn patterns_cover_names() {
-        let pattern = FamilyPattern { name: "node_memory_*_bytes", kinds: &[Kind::Gauge], help: "" };
+        let pattern =
+            FamilyPattern { name: "node_memory_*_bytes", kinds: &[Kind::Gauge], help: "" };
         assert!(pattern.covers(b"node_memory_MemTotal_bytes"));
         assert!(!pattern.covers(b"node_memory_HugePages_Total"));
         let open = FamilyPattern { name: "node_vmstat_*", kinds: &[Kind::Untyped], help: "" };

@@ -24,7 +24,9 @@ impl Pattern {
             .unicode(false)
             .size_limit(1 << 20)
             .build()
-            .map_err(|error| format!("not a regular expression: {}", last_line(&error.to_string())))?;
+            .map_err(|error| {
+                format!("not a regular expression: {}", last_line(&error.to_string()))
+            })?;
         Ok(Pattern { source: source.to_owned(), regex })
     }
 
@@ -84,7 +86,9 @@ impl Setting for Pattern {
     fn decode(value: &Value) -> Result<Self, String> {
         match &value.node {
             Node::Text(text) => Pattern::new(text),
-            other => Err(format!("expected a regular expression in quotes, found {}", other.noun())),
+            other => {
+                Err(format!("expected a regular expression in quotes, found {}", other.noun()))
+            }
         }
     }
 }

@@ -80,7 +80,9 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Node::Unset => Ok(()),
-            Node::Text(text) if text.contains('\\') && !text.contains('\'') => write!(f, "'{text}'"),
+            Node::Text(text) if text.contains('\\') && !text.contains('\'') => {
+                write!(f, "'{text}'")
+            }
             Node::Text(text) => {
                 f.write_str("\"")?;
                 for c in text.chars() {

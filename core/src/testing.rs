@@ -60,7 +60,12 @@ pub fn check<C: Collector>(host: &Host, settings: &[(&str, Node)], page: &Expect
 /// # Panics
 ///
 /// When the run succeeds or the texts differ.
-pub fn check_fails<C: Collector>(host: &Host, settings: &[(&str, Node)], error: &Expect, page: &Expect) {
+pub fn check_fails<C: Collector>(
+    host: &Host,
+    settings: &[(&str, Node)],
+    error: &Expect,
+    page: &Expect,
+) {
     let (batch, outcome) = run(&mut open::<C>(host, settings), None);
     error.assert_eq(&outcome.expect_err("the run fails").to_string());
     page.assert_eq(&render(&batch));

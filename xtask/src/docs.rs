@@ -5,7 +5,8 @@ use vitald::manual;
 
 /// Each generated file and its text.
 fn documents() -> Result<[(&'static str, String); 3], String> {
-    let collectors = vitald::collectors(&[vitald_plugins::ROLL]).map_err(|error| error.to_string())?;
+    let collectors =
+        vitald::collectors(&[vitald_plugins::ROLL]).map_err(|error| error.to_string())?;
     let outputs = vitald::registered_outputs()?;
     Ok([
         ("config.toml", manual::config_reference(&collectors, &outputs)),

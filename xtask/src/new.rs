@@ -21,11 +21,13 @@ pub(crate) fn new(root: &Path, place: &str) -> Result<String, String> {
     }
     // Everything is made before anything is written, so that a refusal changes nothing.
     let roll_text = on_roll(&read(&roll)?, group, name)?;
-    let plugins_manifest = in_bundle(&with_feature(&read(&manifests[0])?, name, "[]")?, "full", name)?;
+    let plugins_manifest =
+        in_bundle(&with_feature(&read(&manifests[0])?, name, "[]")?, "full", name)?;
     let forward = format!("[\"vitald-plugins/{name}\"]");
     let collector_manifest = with_feature(&read(&manifests[1])?, name, &forward)?;
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     write(&file, &template(name))?;
     write(&roll, &roll_text)?;
@@ -109,11 +111,15 @@ mod tests {
         let grown = on_roll(roll, "a", "c").expect("there is such a group");
         assert!(grown.contains("\"b\" => b,\n        \"c\" => c,\n        \"d\" => d,"));
         let grown = on_roll(roll, "z", "c").expect("a group can be made");
-        assert!(grown.ends_with("    z if target_os = \"linux\" {\n        \"c\" => c,\n    }\n}\n"));
+        assert!(
+            grown.ends_with("    z if target_os = \"linux\" {\n        \"c\" => c,\n    }\n}\n")
+        );
         let manifest = "full = [\"b\"]\n# Collectors, by name.\nb = []\nd = []\n\n[dependencies]\n";
         let grown = with_feature(manifest, "c", "[]").expect("it is new");
         assert!(grown.contains("b = []\nc = []\nd = []\n"));
         assert!(with_feature(manifest, "b", "[]").is_err());
-        assert!(in_bundle(manifest, "full", "c").expect("one line").contains("full = [\"b\", \"c\"]"));
+        assert!(
+            in_bundle(manifest, "full", "c").expect("one line").contains("full = [\"b\", \"c\"]")
+        );
     }
 }

@@ -131,7 +131,10 @@ fn resolve(to: &str) -> Option<Address> {
 fn unreachable(target: &Target, error: &dyn Display) -> ExitCode {
     fail(
         exit::UNAVAILABLE,
-        &format!("no answer from {}: {error}; is the daemon running there? --to says where", target.address),
+        &format!(
+            "no answer from {}: {error}; is the daemon running there? --to says where",
+            target.address
+        ),
     )
 }
 

@@ -109,10 +109,8 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             .collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
-    let name = config_file(own).map_or_else(
-        || "the built-in defaults".to_owned(),
-        |file| file.display().to_string(),
-    );
+    let name = config_file(own)
+        .map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
     let mut text = format!(
         "{name}: valid\nhash: {}\ncollectors on: {}\ncollectors off: {}\n",
         plan.hash,
@@ -131,7 +129,9 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 }
 
 fn completions(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
-    let Some(shell) = own.get_one::<clap_complete::Shell>("shell") else { return ExitCode::FAILURE };
+    let Some(shell) = own.get_one::<clap_complete::Shell>("shell") else {
+        return ExitCode::FAILURE;
+    };
     let mut script = Vec::new();
     clap_complete::generate(*shell, &mut arguments::command(registry), "vitald", &mut script);
     print(&String::from_utf8_lossy(&script))

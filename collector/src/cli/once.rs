@@ -55,7 +55,10 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Err(error) => return super::fail(super::exit::CONFIG, &error),
     };
     let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
-    let mut text = format!("{:width$}  {:9}  {:>8}  {:>9}  SUMMARY\n", "COLLECTOR", "STATE", "SAMPLES", "COST");
+    let mut text = format!(
+        "{:width$}  {:9}  {:>8}  {:>9}  SUMMARY\n",
+        "COLLECTOR", "STATE", "SAMPLES", "COST"
+    );
     for descriptor in registry.collectors {
         let part = snapshot.parts.iter().find(|part| part.descriptor.name == descriptor.name);
         let state = part.map_or(State::Off, |part| part.state).word();

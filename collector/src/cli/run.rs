@@ -110,7 +110,8 @@ async fn serve(start: Start) -> ExitCode {
     };
     let collections_only = start.web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
     let own = Own::new(Arc::clone(&daemon), Arc::clone(&counters), collections_only);
-    let face = start.web.map_or(Face::Native, |web| Face::DropIn { telemetry_path: web.telemetry_path });
+    let face =
+        start.web.map_or(Face::Native, |web| Face::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
     let http = Http::new(served, face, env!("CARGO_PKG_VERSION"), Box::new(own), counters);
     if let Err(mistakes) = listeners.swap(staged) {
@@ -124,7 +125,11 @@ async fn serve(start: Start) -> ExitCode {
             // The first collection opens what later ones keep open.
             let arrived = Instant::now();
             let deadline = arrived + daemon.applied().plan.scrape.timeout;
-            daemon.engine.collect_blocking(Request { arrived, deadline, selection: Selection::All });
+            daemon.engine.collect_blocking(Request {
+                arrived,
+                deadline,
+                selection: Selection::All,
+            });
             http.set_ready();
         }
     });

@@ -62,7 +62,8 @@ impl Watch {
             ended = lock(&self.ended);
             if !*ended {
                 let wait = next.saturating_duration_since(Instant::now());
-                ended = self.wake.wait_timeout(ended, wait).unwrap_or_else(PoisonError::into_inner).0;
+                ended =
+                    self.wake.wait_timeout(ended, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

@@ -183,7 +183,8 @@ impl Engine {
             }
             match plan.prepared.open(host) {
                 Ok(collector) => {
-                    let list = if running.is_some() { &mut changes.changed } else { &mut changes.started };
+                    let list =
+                        if running.is_some() { &mut changes.changed } else { &mut changes.started };
                     list.push(name);
                     slots.push(Slot::new(plan.clone(), host.clone(), collector, running.cloned()));
                 }

@@ -165,9 +165,9 @@ impl Slot {
             let seat = std::mem::replace(&mut inner.seat, Seat::Away { since: began });
             (seat, inner.last.clone(), inner.spare.take(), inner.by.take())
         };
-        let mut batch = spare.filter(|batch| Arc::strong_count(batch) == 1).unwrap_or_else(|| {
-            Arc::new(Batch::new(self.plan.descriptor.families))
-        });
+        let mut batch = spare
+            .filter(|batch| Arc::strong_count(batch) == 1)
+            .unwrap_or_else(|| Arc::new(Batch::new(self.plan.descriptor.families)));
         let outcome = match Arc::get_mut(&mut batch) {
             Some(batch) => {
                 batch.set_deadline(by);
@@ -410,7 +410,9 @@ impl Inner {
         let error = self.error.as_deref().unwrap_or_default();
         match state {
             State::Failing => tracing::warn!(collector = name, error, "failed"),
-            State::Panicked => tracing::error!(collector = name, "panicked and is left out for a while"),
+            State::Panicked => {
+                tracing::error!(collector = name, "panicked and is left out for a while")
+            }
             State::Absent => tracing::debug!(collector = name, error, "has no source on this host"),
             State::Running if self.state != State::Waiting && self.state != State::Running => {
                 tracing::info!(collector = name, "works again");

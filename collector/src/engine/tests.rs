@@ -247,7 +247,11 @@ fn one_that_hangs_costs_its_own_samples_only() {
         assert!(began.elapsed() >= SHORT);
         assert_eq!(
             page,
-            [("a", Outcome::Running, Some(1.0)), ("b", Outcome::TimedOut, None), ("c", Outcome::Running, Some(1.0))]
+            [
+                ("a", Outcome::Running, Some(1.0)),
+                ("b", Outcome::TimedOut, None),
+                ("c", Outcome::Running, Some(1.0))
+            ]
         );
         // It is known now and not waited for: this ends although the limit is a minute.
         let began = Instant::now();
@@ -338,7 +342,11 @@ fn an_unchanged_collector_is_not_touched() {
     );
     assert_eq!(
         scrape(&engine, LONG),
-        [("a", Outcome::Running, Some(2.0)), ("b", Outcome::Running, Some(100.0)), ("c", Outcome::Running, Some(1.0))]
+        [
+            ("a", Outcome::Running, Some(2.0)),
+            ("b", Outcome::Running, Some(100.0)),
+            ("c", Outcome::Running, Some(1.0))
+        ]
     );
     assert_eq!(b.open.load(Ordering::SeqCst), 0, "the old instance is closed");
     swap(&engine, &[]);

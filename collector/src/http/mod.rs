@@ -27,9 +27,9 @@ mod tests;
 pub(crate) use counters::HttpCounters;
 pub(crate) use listeners::Listeners;
 
-use crate::reload::{Applied, ReloadOutcome, ReloadWish};
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
+use crate::reload::{Applied, ReloadOutcome, ReloadWish};
 use scrape::Scrapes;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::problem::{Problem, json};
 use super::routes::{Ask, not_allowed};
 use super::{Http, admin, query};
-use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use crate::engine::Changes;
+use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -6,12 +6,12 @@ mod changes;
 mod clients;
 
 use super::{Face, Http, HttpCounters, Listeners, OwnMetrics, Served};
-use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use crate::engine::{Changes, Engine, Limits};
 use crate::outputs::OutputStatus;
 use crate::plan::{
     Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Server,
 };
+use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;

@@ -26,7 +26,8 @@ struct Console {
 
 impl Output for Console {
     const NAME: &'static str = "console";
-    const SUMMARY: &'static str = "An aligned live table on standard output, with rates for counters";
+    const SUMMARY: &'static str =
+        "An aligned live table on standard output, with rates for counters";
     const EXCLUSIVE: bool = true;
     type Settings = Settings;
 
@@ -36,7 +37,10 @@ impl Output for Console {
 
     fn send(&mut self, snapshot: &Snapshot) -> Result<(), OutputError> {
         let screen = screen();
-        let lines = [screen.map(|(rows, _)| rows.saturating_sub(2)), self.settings.max_lines.map(|n| n as usize)];
+        let lines = [
+            screen.map(|(rows, _)| rows.saturating_sub(2)),
+            self.settings.max_lines.map(|n| n as usize),
+        ];
         let choice = Choice {
             metrics: self.settings.metrics.clone(),
             max_lines: lines.into_iter().flatten().min(),

@@ -89,7 +89,10 @@ impl Outputs {
     /// # Errors
     ///
     /// Every output that would not open.
-    pub fn stage(&self, plans: &[OutputPlan]) -> Result<StagedOutputs, Vec<(&'static str, OutputError)>> {
+    pub fn stage(
+        &self,
+        plans: &[OutputPlan],
+    ) -> Result<StagedOutputs, Vec<(&'static str, OutputError)>> {
         let changes = self.changes(plans);
         let mut staged = Vec::new();
         let mut refused = Vec::new();
@@ -146,7 +149,11 @@ impl Outputs {
 }
 
 impl Runner {
-    fn start(plan: OutputPlan, output: Box<dyn RunningOutput>, engine: Arc<Engine>) -> Option<Runner> {
+    fn start(
+        plan: OutputPlan,
+        output: Box<dyn RunningOutput>,
+        engine: Arc<Engine>,
+    ) -> Option<Runner> {
         let name = plan.descriptor.name;
         let status = OutputStatus { name, ..OutputStatus::default() };
         let state = Mutex::new(RunnerState { status, ..RunnerState::default() });
@@ -180,7 +187,10 @@ impl Runner {
             .unwrap_or_else(PoisonError::into_inner);
         drop(state);
         if timeout.timed_out() {
-            tracing::warn!(output = self.plan.descriptor.name, "does not end and is left to itself");
+            tracing::warn!(
+                output = self.plan.descriptor.name,
+                "does not end and is left to itself"
+            );
         } else if let Some(thread) = self.thread.take() {
             // Its work is done; a panic in it has been logged.
             let _ = thread.join();
@@ -204,7 +214,8 @@ impl RunnerShared {
             };
             let deadline = arrived + plan.interval;
             let snapshot = engine.collect_blocking(Request { arrived, deadline, selection });
-            let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| output.send(&snapshot)));
+            let sent =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| output.send(&snapshot)));
             let mut state = lock(&self.state);
             match sent {
                 Ok(Ok(())) => {
@@ -251,7 +262,8 @@ impl RunnerShared {
             if now >= next {
                 return true;
             }
-            state = self.wake.wait_timeout(state, next - now).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.wake.wait_timeout(state, next - now).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

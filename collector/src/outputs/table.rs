@@ -108,7 +108,12 @@ fn series_name(series: &SeriesRef<'_>) -> String {
     let mut separator = '{';
     for (name, value) in series.labels() {
         let value = String::from_utf8_lossy(value);
-        let _ = write!(text, "{separator}{}=\"{}\"", String::from_utf8_lossy(name), value.escape_debug());
+        let _ = write!(
+            text,
+            "{separator}{}=\"{}\"",
+            String::from_utf8_lossy(name),
+            value.escape_debug()
+        );
         separator = ',';
     }
     if separator == ',' {
@@ -134,11 +139,8 @@ fn amount(series: &SeriesRef<'_>, value: f64) -> String {
         return format!("{scaled:.1} {unit}");
     }
     let mut digits = Vec::new();
-    let rounded = if value.abs() < 1e15 && value.abs() >= 1e-4 {
-        (value * 1e4).round() / 1e4
-    } else {
-        value
-    };
+    let rounded =
+        if value.abs() < 1e15 && value.abs() >= 1e-4 { (value * 1e4).round() / 1e4 } else { value };
     if rounded.fract() == 0.0 && rounded.abs() < 1e15 {
         return format!("{rounded:.0}");
     }
@@ -147,20 +149,10 @@ fn amount(series: &SeriesRef<'_>, value: f64) -> String {
 }
 
 fn layout(sections: &[(String, Vec<Row>)], choice: &Choice) -> String {
-    let all = || sections.iter().flat_map(|(_, rows)| rows);
-    let width = |text: fn(&Row) -> &str| all().map(|row| text(row).chars().count()).max().unwrap_or(0);
-    let (values, rates) = (width(|row| &row.value), width(|row| &row.rate));
-    let tail = values + rates + 6;
-    let names = width(|row| &row.name)
-        .min(choice.max_columns.map_or(usize::MAX, |columns| columns.saturating_sub(tail).max(16)));
     let mut lines = Vec::new();
     for (heading, rows) in sections {
         lines.push(heading.clone());
-        for row in rows {
-            let name = shortened(&row.name, names);
-            let line = format!("  {name:<names$}  {:>values$}  {:>rates$}", row.value, row.rate);
-            lines.push(line.trim_end().to_owned());
-        }
+        lay_out(rows, choice, &mut lines);
     }
     if let Some(most) = choice.max_lines
         && lines.len() > most
@@ -175,6 +167,24 @@ fn layout(sections: &[(String, Vec<Row>)], choice: &Choice) -> String {
     lines.concat()
 }
 
+/// The rows of one collector, in columns of their own: a long name elsewhere does not tear them
+/// apart.
+fn lay_out(rows: &[Row], choice: &Choice, lines: &mut Vec<String>) {
+    let width = |text: fn(&Row) -> &str| {
+        rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0)
+    };
+    let (values, rates) = (width(|row| &row.value), width(|row| &row.rate));
+    let beside = values + rates + 6;
+    let most =
+        choice.max_columns.map_or(usize::MAX, |columns| columns.saturating_sub(beside).max(16));
+    let names = width(|row| &row.name).min(most);
+    for row in rows {
+        let name = shortened(&row.name, names);
+        let line = format!("  {name:<names$}  {:>values$}  {:>rates$}", row.value, row.rate);
+        lines.push(line.trim_end().to_owned());
+    }
+}
+
 /// A name cut in the middle: its metric and its last label both tell something.
 fn shortened(name: &str, width: usize) -> String {
     let length = name.chars().count();
@@ -185,4 +195,85 @@ fn shortened(name: &str, width: usize) -> String {
     let start: String = name.chars().take(head).collect();
     let end: String = name.chars().skip(length - tail).collect();
     format!("{start}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use std::time::{Duration, SystemTime};
+    use vitald_core::collector::Descriptor;
+    use vitald_core::families;
+    use vitald_core::snapshot::Part;
+
+    families! {
+        /// Bytes.
+        BYTES: counter = "t_read_bytes_total" [device];
+        /// Load.
+        LOAD: gauge = "t_load";
+    }
+
+    static T: Descriptor = Descriptor {
+        name: "t",
+        summary: "For a test",
+        enabled: true,
+        may_block: false,
+        families: FAMILIES,
+        patterns: &[],
+        sources: &[],
+        capabilities: &[],
+        settings: &[],
+        prepare: |_, _| None,
+    };
+
+    fn snapshot(last: Option<&Snapshot>, bytes: f64) -> Snapshot {
+        let mut batch = Batch::new(FAMILIES);
+        batch.begin(last.and_then(|last| last.parts[0].batch.as_deref()), 0);
+        batch.row(&BYTES, [b"sda\x1b[2J"], bytes);
+        batch.value(&LOAD, 0.25);
+        batch.seal();
+        let part = Part {
+            descriptor: &T,
+            state: State::Running,
+            duration: Duration::ZERO,
+            age: Duration::ZERO,
+            batch: Some(Arc::new(batch)),
+        };
+        Snapshot { taken: SystemTime::UNIX_EPOCH, parts: vec![part] }
+    }
+
+    #[test]
+    fn counters_have_rates_and_controls_are_shown() {
+        let mut table = Table::new();
+        let now = Instant::now();
+        let first = snapshot(None, 1024.0);
+        table.render(&first, &Choice::default(), now);
+        let second = snapshot(Some(&first), 1024.0 * 1024.0 * 4.0);
+        let later = now + Duration::from_secs(2);
+        expect![[r#"
+            t
+              t_read_bytes_total{device="sda\u{1b}[2J"}  4.0 MiB  2.0 MiB/s
+              t_load                                        0.25
+        "#]]
+        .assert_eq(&table.render(&second, &Choice::default(), later));
+        // A counter that went back was reset.
+        let third = snapshot(Some(&second), 10.0);
+        let text = table.render(&third, &Choice::default(), later + Duration::from_secs(2));
+        assert!(text.contains(" 10  5/s"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let choice = Choice { max_lines: Some(2), max_columns: Some(40), ..Choice::default() };
+        let text = Table::new().render(&snapshot(None, 1.0), &choice, Instant::now());
+        expect![[r#"
+            t
+            ... 2 more lines; `collectors` and `metrics` in [outputs.console] choose
+        "#]]
+        .assert_eq(&text);
+        let only = Pattern::new("load").expect("a pattern");
+        let choice = Choice { metrics: Some(only), ..Choice::default() };
+        let text = Table::new().render(&snapshot(None, 1.0), &choice, Instant::now());
+        assert_eq!(text, "t\n  t_load  0.25\n");
+    }
 }

@@ -1,0 +1,93 @@
+//! This machine's own kernel, read by vitald and by somebody else at the same time.
+
+mod harness;
+
+use harness::{Answer, output};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// One collection of these collectors, as Prometheus text.
+fn once(collectors: &[&str]) -> Answer {
+    let mut command = Command::new(harness::binary());
+    let (status, body, err) = output(command.args(["once", "--format", "text"]).args(collectors));
+    assert_eq!(status, 0, "{err}");
+    Answer { status: 200, headers: BTreeMap::new(), bytes: body.clone().into_bytes(), body }
+}
+
+fn near(ours: f64, theirs: f64, tolerance: f64) -> bool {
+    (ours - theirs).abs() <= tolerance * theirs.abs().max(1.0)
+}
+
+fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// sysinfo reads the same kernel in its own way, in the collector `portable`.
+#[test]
+fn portable_and_the_linux_collectors_agree() {
+    let page = once(&["portable", "meminfo", "netdev", "loadavg", "cpu", "filesystem"]);
+    let value =
+        |series: &str| page.value(series).unwrap_or_else(|| panic!("{series} in\n{}", page.body));
+    assert!(near(value("system_memory_limit_bytes"), value("node_memory_MemTotal_bytes"), 1e-9));
+    assert!(near(value("system_cpu_load_average_1m"), value("node_load1"), 0.2));
+    let received = "system_network_io_bytes_total{device=\"lo\",direction=\"receive\"}";
+    assert!(near(value(received), value("node_network_receive_bytes_total{device=\"lo\"}"), 0.05));
+    let cpus = page.body.lines().filter(|line| {
+        line.starts_with("node_cpu_seconds_total") && line.contains("mode=\"idle\"")
+    });
+    assert!(near(value("system_cpu_logical_count"), cpus.count() as f64, 0.0));
+}
+
+#[test]
+fn coreutils_agree() {
+    let page = once(&["uname", "time", "cpu", "stat", "filefd"]);
+    if let Some(release) = said_by("uname", &["-r"]) {
+        assert!(page.body.contains(&format!("release=\"{release}\"")), "{}", page.body);
+    }
+    if let Some(seconds) = said_by("date", &["+%s"]) {
+        let theirs: f64 = seconds.parse().expect("seconds");
+        assert!((page.value("node_time_seconds").expect("the time") - theirs).abs() < 60.0);
+    }
+    let processors = page
+        .body
+        .lines()
+        .filter(|line| line.starts_with("node_cpu_seconds_total") && line.contains("mode=\"user\""))
+        .count();
+    if let Some(count) = said_by("nproc", &["--all"]) {
+        assert_eq!(processors, count.parse::<usize>().expect("a count"));
+    }
+    assert!(page.value("node_boot_time_seconds").expect("boot time") > 1e9);
+    assert!(page.value("node_filefd_allocated").expect("files") > 0.0);
+}
+
+#[test]
+fn df_agrees() {
+    let page = once(&["filesystem"]);
+    let Some(table) = said_by("df", &["-B1", "--output=target,size,itotal"]) else {
+        println!("left out: needs df");
+        return;
+    };
+    let mut compared = 0;
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [mount, size, files] = fields[..] else { continue };
+        let of = |family: &str| {
+            page.body.lines().find_map(|line| {
+                let rest = line.strip_prefix(family)?;
+                rest.contains(&format!("mountpoint=\"{mount}\""))
+                    .then(|| rest.rsplit(' ').next())?
+            })
+        };
+        let Some(ours) = of("node_filesystem_size_bytes{") else { continue };
+        assert!(
+            near(ours.parse().expect("a number"), size.parse().expect("a number"), 1e-6),
+            "{line}"
+        );
+        if let (Some(ours), Ok(theirs)) = (of("node_filesystem_files{"), files.parse()) {
+            assert!(near(ours.parse().expect("a number"), theirs, 0.01), "{line}");
+        }
+        compared += 1;
+    }
+    assert!(compared > 0, "no mount in common with df:\n{table}\n{}", page.body);
+}
