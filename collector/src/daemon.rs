@@ -149,7 +149,7 @@ impl Daemon {
             Err(mistakes) => return placed(mistakes),
         };
         if dry_run {
-            return ReloadOutcome::Applied(ReloadReport {
+            let report = ReloadReport {
                 dry_run,
                 generation: self.applied().generation,
                 hash: staged.plan.hash.clone(),
@@ -158,10 +158,14 @@ impl Daemon {
                 outputs: staged.outputs.changes,
                 degraded: Vec::new(),
                 took: began.elapsed(),
-            });
+            };
+            return ReloadOutcome::Applied(Box::new(report));
         }
         match self.listeners.swap(listeners) {
-            Ok(changes) => ReloadOutcome::Applied(self.swap(staged, changes, began).await),
+            Ok(changes) => {
+                let report = self.swap(staged, changes, began).await;
+                ReloadOutcome::Applied(Box::new(report))
+            }
             Err(mistakes) => placed(mistakes),
         }
     }

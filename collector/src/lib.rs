@@ -3,6 +3,8 @@
 //! A binary with collectors of its own is ten lines: it names the rolls of the crates that have
 //! them and calls [`main`]. See `examples/out-of-tree`.
 #![forbid(unsafe_code)]
+// A closed pipe makes the print macros panic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
 pub mod config;

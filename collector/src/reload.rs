@@ -27,7 +27,7 @@ pub(crate) struct ReloadWish {
 /// How a reload ended.
 pub(crate) enum ReloadOutcome {
     /// Applied, or for a dry run: would be.
-    Applied(ReloadReport),
+    Applied(Box<ReloadReport>),
     /// Refused with every mistake; nothing was touched.
     Refused(Vec<Mistake>),
     /// Another one is in progress.

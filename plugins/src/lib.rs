@@ -4,6 +4,8 @@
 //! promise that the daemon checks against the linked registry when it starts.
 
 #![forbid(unsafe_code)]
+// A closed pipe makes the print macros panic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 /// Declares each collector's module behind the feature of its name, and the roll of all that are
 /// compiled in.

@@ -126,7 +126,7 @@ async fn a_reload_tells_truly_what_came_of_it() {
         let mut seen = seen.lock().expect("no panic");
         seen.push(wish);
         match seen.len() {
-            1 => ReloadOutcome::Applied(report()),
+            1 => ReloadOutcome::Applied(Box::new(report())),
             2 => {
                 let origin = Origin::File { file: "c.toml".into(), line: 3, column: 7 };
                 let (path, message) = ("server.listen".to_owned(), "is wrong".to_owned());
