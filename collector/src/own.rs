@@ -5,7 +5,7 @@ use crate::engine::Counts;
 use crate::http::{HttpCounters, OwnMetrics};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vitald_core::batch::Batch;
+use vitald_core::batch::{Batch, Dropped};
 use vitald_core::families;
 use vitald_core::family::FamilyInfo;
 use vitald_core::host::{Host, KeptFile, Roots};
@@ -93,6 +93,8 @@ pub(crate) struct Own {
     process: Process,
     /// node_exporter's `--web.disable-exporter-metrics`: only how collections went is told.
     collections_only: bool,
+    /// What pages left out because two collectors had it, by collector: duplicates and conflicts.
+    across: Vec<(&'static str, u64, u64)>,
 }
 
 impl Own {
@@ -102,7 +104,7 @@ impl Own {
         http: Arc<HttpCounters>,
         collections_only: bool,
     ) -> Self {
-        Own { daemon, http, process: Process::new(), collections_only }
+        Own { daemon, http, process: Process::new(), collections_only, across: Vec::new() }
     }
 
     fn write_collections(snapshot: &Snapshot, batch: &mut Batch) {
@@ -129,9 +131,11 @@ impl Own {
             if let (Some(_), Some(age)) = (status.interval, status.age) {
                 batch.push(&AGE, collector, age.as_secs_f64());
             }
+            let across = self.across.iter().find(|(known, ..)| *known == status.descriptor.name);
+            let (duplicates, conflicts) = across.map_or((0, 0), |(_, double, odd)| (*double, *odd));
             for (reason, count) in [
-                ("duplicate", status.counts.duplicates),
-                ("type_conflict", status.counts.conflicts),
+                ("duplicate", status.counts.duplicates + duplicates),
+                ("type_conflict", status.counts.conflicts + conflicts),
                 ("max_series", status.counts.over_limit),
             ] {
                 // A hundred series that are zero on every healthy host help nobody.
@@ -194,6 +198,20 @@ impl OwnMetrics for Own {
         self.write_configuration(batch);
         self.write_http(batch);
         self.process.write(batch);
+    }
+
+    fn note_dropped(&mut self, collector: &'static str, dropped: Dropped) {
+        let (duplicates, conflicts) = (u64::from(dropped.duplicates), u64::from(dropped.conflicts));
+        if duplicates + conflicts == 0 {
+            return;
+        }
+        match self.across.iter_mut().find(|(known, ..)| *known == collector) {
+            Some((_, double, odd)) => {
+                *double += duplicates;
+                *odd += conflicts;
+            }
+            None => self.across.push((collector, duplicates, conflicts)),
+        }
     }
 }
 

@@ -141,6 +141,12 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Whether it passes on names that others chose, such as those in text files. Where such a name is
+    /// another collector's, the other collector's samples are shown.
+    pub fn is_foreign(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.name == "*")
+    }
+
     /// The descriptor of a collector type.
     pub const fn of<C: Collector>() -> Self {
         Descriptor {

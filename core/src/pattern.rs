@@ -1,16 +1,53 @@
 //! Regular expressions of settings, in node_exporter's dialect.
 
+mod class;
+#[cfg(test)]
+mod tests;
+mod translate;
+
 use crate::settings::{Node, Setting, Value};
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt;
+use std::str;
+use std::sync::{Mutex, PoisonError};
+use translate::{NEST_LIMIT, Translation, translate, unsupported};
+
+/// What a compiled expression may take, in bytes: enough for `.{1000}` several times over.
+///
+/// Named groups share it, as the memory to search with is the product of both.
+const SIZE_LIMIT: usize = 4 << 20;
 
 /// A regular expression over bytes, unanchored, in the dialect of Go's `regexp` (RE2).
 ///
-/// Two patterns are equal when their sources are. Matching allocates nothing once warm.
-#[derive(Clone)]
+/// What Go takes matches what it matches in Go, and what Go refuses is refused. In particular,
+/// `.` and classes match one code point, each byte that is not UTF-8 counts as one U+FFFD, and
+/// `(?i)` folds beyond ASCII, while `\d`, `\s`, `\w`, `\b` and `[[:alpha:]]` are ASCII alone.
+/// These are the differences:
+///
+/// - Classes of Unicode, such as `\pL` and `\p{Greek}`, are refused except for `\p{Any}`: their
+///   tables are not built in.
+/// - An expression is refused if it nests more than 200 deep (Go: 1000) or is too large once
+///   compiled: 4 MiB, divided by one more than its named groups (Go: 128 MiB).
+/// - `(?<name>...)` is `(?P<name>...)`, as from Go 1.22 on.
+/// - Letters that Unicode has had since Go's tables were made fold too.
+/// - A U+FFFD in the expression matches any byte that is not UTF-8. So it does in Go, but not in the
+///   literal text that the expression starts with.
+/// - A surrogate, `\x{D800}`, matches nothing. In Go, `^\x{D800}` matches U+FFFD.
+///
+/// Two patterns are equal when their sources are.
+///
+/// Matching allocates nothing once warm. The first match allocates what every further one uses; a
+/// clone has its own. Each further thread that matches with the same pattern allocates as much once,
+/// or now and then if many do it at the same moment. Text that is not UTF-8 is copied to a buffer
+/// of the thread, which grows to the largest such text.
 pub struct Pattern {
     source: String,
-    regex: regex::bytes::Regex,
+    regex: regex::Regex,
+    /// Of the groups that are captured, in their order.
+    group_names: Vec<String>,
+    /// Where the groups of the last match were, kept for its memory.
+    places: Mutex<Option<regex::CaptureLocations>>,
 }
 
 impl Pattern {
@@ -20,19 +57,24 @@ impl Pattern {
     ///
     /// A sentence that says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
-        let regex = regex::bytes::RegexBuilder::new(source)
-            .unicode(false)
-            .size_limit(1 << 20)
+        let Translation { expression, group_names } = translate(source)?;
+        let regex = regex::RegexBuilder::new(&expression)
+            .size_limit(SIZE_LIMIT / (1 + group_names.len()))
+            .nest_limit(NEST_LIMIT)
             .build()
-            .map_err(|error| {
-                format!("not a regular expression: {}", last_line(&error.to_string()))
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => unsupported("it is too large once compiled"),
+                other => unsupported(last_line(&other.to_string())),
             })?;
-        Ok(Pattern { source: source.to_owned(), regex })
+        Ok(Pattern { source: source.to_owned(), regex, group_names, places: Mutex::default() })
     }
 
     /// Whether it matches anywhere in the text.
     pub fn matches(&self, text: &[u8]) -> bool {
-        self.regex.is_match(text)
+        match str::from_utf8(text) {
+            Ok(text) => self.regex.is_match(text),
+            Err(_) => with_replacements(text, |text| self.regex.is_match(text)),
+        }
     }
 
     /// The expression as written.
@@ -42,24 +84,84 @@ impl Pattern {
 
     /// The names of its named groups.
     pub fn group_names(&self) -> impl Iterator<Item = &str> {
-        self.regex.capture_names().flatten()
+        self.group_names.iter().map(String::as_str)
     }
 
-    /// Calls `each` with the number and text of every group that took part in the first match.
+    /// Calls `each` with the name and text of every named group that took part in the first match.
     pub fn captures<'t>(&self, text: &'t [u8], mut each: impl FnMut(&str, &'t [u8])) -> bool {
-        let Some(found) = self.regex.captures(text) else { return false };
-        for name in self.regex.capture_names().flatten() {
-            if let Some(group) = found.name(name) {
-                each(name, group.as_bytes());
+        let kept = self.places.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut places = kept.unwrap_or_else(|| self.regex.capture_locations());
+        let valid = str::from_utf8(text);
+        let is_match = match valid {
+            Ok(text) => self.regex.captures_read(&mut places, text).is_some(),
+            Err(_) => with_replacements(text, |text| {
+                self.regex.captures_read(&mut places, text).is_some()
+            }),
+        };
+        if is_match {
+            // Group 0 is the whole match.
+            for (name, group) in self.group_names.iter().zip(1..) {
+                let Some((start, end)) = places.get(group) else { continue };
+                let range = match valid {
+                    Ok(_) => start..end,
+                    Err(_) => place_before_replacing(text, start)..place_before_replacing(text, end),
+                };
+                each(name, text.get(range).unwrap_or_default());
             }
         }
-        true
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
+        is_match
     }
+}
+
+/// Calls `search` with a copy of the text that has U+FFFD for each byte that is not UTF-8.
+fn with_replacements(text: &[u8], search: impl FnOnce(&str) -> bool) -> bool {
+    thread_local! {
+        static COPY: Cell<String> = const { Cell::new(String::new()) };
+    }
+    // A thread that ends may have lost it already.
+    let mut copy = COPY.try_with(Cell::take).unwrap_or_default();
+    copy.clear();
+    for chunk in text.utf8_chunks() {
+        copy.push_str(chunk.valid());
+        copy.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    let found = search(&copy);
+    _ = COPY.try_with(|kept| kept.set(copy));
+    found
+}
+
+/// Where a place in the copy of a text with replacements is in the text.
+fn place_before_replacing(text: &[u8], place: usize) -> usize {
+    let mut left = place;
+    let mut passed = 0;
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().len();
+        if left <= valid {
+            break;
+        }
+        let replaced = chunk.invalid().len() * char::REPLACEMENT_CHARACTER.len_utf8();
+        let invalid = (left - valid).min(replaced);
+        passed += valid + invalid / char::REPLACEMENT_CHARACTER.len_utf8();
+        left -= valid + invalid;
+    }
+    passed + left
 }
 
 /// regex draws the place of an error over several lines; the last one is the sentence.
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ")
+}
+
+impl Clone for Pattern {
+    fn clone(&self) -> Self {
+        Pattern {
+            source: self.source.clone(),
+            regex: self.regex.clone(),
+            group_names: self.group_names.clone(),
+            places: Mutex::default(),
+        }
+    }
 }
 
 impl PartialEq for Pattern {

@@ -19,9 +19,11 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
     Command::new("vitald")
         .version(version)
         .about("A host-metrics daemon: serves what the kernel knows to Prometheus, and is reconfigured while it runs")
+        // clap does not break lines without a terminal's width, which costs a dependency.
         .after_help(
-            "Without a command it runs the daemon. Under the name node_exporter, or as \
-             `vitald node_exporter FLAGS...`, it takes node_exporter's flags and serves what node_exporter would.",
+            "Without a command it runs the daemon. Under the name node_exporter, or as\n\
+             `vitald node_exporter FLAGS...`, it takes node_exporter's flags and serves what\n\
+             node_exporter would.",
         )
         .subcommand_required(false)
         .args_conflicts_with_subcommands(true)
@@ -55,7 +57,8 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
                         .value_name("COLLECTOR")
                         .action(ArgAction::Append)
                         .value_parser(collector_names(&names))
-                        .help("Only these, even those the configuration leaves off"),
+                        .hide_possible_values(true)
+                        .help("Only these, even those the configuration leaves off [see: vitald plugins]"),
                 ),
         )
         .subcommand(

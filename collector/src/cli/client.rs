@@ -110,22 +110,34 @@ fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> 
     };
     if let Some(to) = own.get_one::<String>("to") {
         let to = to.strip_prefix("http://").unwrap_or(to).trim_end_matches('/');
-        let address = crate::config::parse_address(to).or_else(|error| resolve(to).ok_or(error));
+        let address = crate::config::parse_address(to).or_else(|_| resolve(to));
         let address = address.map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))?;
         return Ok(Target { address, token });
     }
     let plan = load(own, registry).map_err(|mistakes| refuse(&mistakes))?;
     let listen = &plan.server.listen;
     let chosen = listen.iter().find(|listen| listen.admin != Admin::Off).or(listen.first());
-    chosen
-        .map(|listen| Target { address: listen.address.clone(), token })
-        .ok_or_else(|| fail(exit::CONFIG, &"the configuration has no listener"))
+    let Some(chosen) = chosen else {
+        return Err(fail(exit::CONFIG, &"the configuration has no listener"));
+    };
+    let token = token.or_else(|| match &chosen.admin {
+        // Who may not read it is told by the daemon that it takes one.
+        Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
+        _ => None,
+    });
+    Ok(Target { address: chosen.address.clone(), token })
 }
 
-/// A host name and port, by the system's resolver.
-fn resolve(to: &str) -> Option<Address> {
-    let socket = std::net::ToSocketAddrs::to_socket_addrs(to).ok()?.next()?;
-    Some(Address::Tcp { socket, dual: false })
+/// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
+/// daemon's default is to listen there.
+fn resolve(to: &str) -> Result<Address, String> {
+    let expected = || "expected HOST:PORT or unix:/PATH".to_owned();
+    if to.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(expected());
+    }
+    let found = std::net::ToSocketAddrs::to_socket_addrs(to).map_err(|error| error.to_string())?;
+    let socket = found.min_by_key(|address| !address.is_ipv4()).ok_or_else(expected)?;
+    Ok(Address::Tcp { socket, dual: false })
 }
 
 fn unreachable(target: &Target, error: &dyn Display) -> ExitCode {

@@ -68,9 +68,9 @@ pub fn main(rolls: &[&[&'static str]]) -> ExitCode {
     match arguments::command(registry).try_get_matches_from(arguments) {
         Ok(matches) => dispatch(&matches, registry),
         Err(error) => {
-            // Help and version are no errors; a closed pipe is nobody's fault.
-            let _ = error.print();
-            if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+            let printed = written(error.print());
+            // Help and version are no errors.
+            if error.use_stderr() { ExitCode::from(exit::USAGE) } else { printed }
         }
     }
 }
@@ -167,12 +167,18 @@ fn refuse(mistakes: &[Mistake]) -> ExitCode {
     }
     let count = mistakes.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };
-    fail(exit::CONFIG, &format!("{count} {noun} in the configuration; nothing was started"))
+    fail(exit::CONFIG, &format!("{count} {noun} in the configuration"))
 }
 
 /// Prints to standard output; a closed pipe ends the program quietly.
 fn print(text: &str) -> ExitCode {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The status of a program whose output was written, or not.
+fn written(result: io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(exit::OS_ERROR, &format!("cannot write: {error}")),

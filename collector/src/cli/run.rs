@@ -20,6 +20,8 @@ use vitald_core::settings::Mistake;
 
 /// How long requests under way may take to end after the signal to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// When to try again to reload while somebody else's reload is in progress.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// What a start is made from.
 struct Start {
@@ -135,21 +137,15 @@ async fn serve(start: Start) -> ExitCode {
     });
     systemd::ready();
     let watchdog = tokio::spawn(systemd::feed_watchdog());
-    loop {
-        tokio::select! {
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            Some(()) = signals.hangup.recv() => {
-                if drop_in {
-                    tracing::info!("SIGHUP: there is no web configuration to read again");
-                } else {
-                    tokio::spawn(reload(Arc::clone(&daemon)));
-                }
-            }
-        }
+    let reloading = (!drop_in).then(|| Arc::clone(&daemon));
+    let hangups = tokio::spawn(answer_hangups(signals.hangup, reloading));
+    tokio::select! {
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
     }
     systemd::stopping();
     watchdog.abort();
+    hangups.abort();
     tracing::info!("stopping");
     let cut = listeners.stop(Instant::now() + FAREWELL).await;
     if cut > 0 {
@@ -185,9 +181,20 @@ fn announce(daemon: &Daemon) {
     }
 }
 
-/// SIGHUP: a reload whose outcome is in the log and told to systemd.
+/// Reloads at each SIGHUP, one after another. A signal that comes during a reload is kept for
+/// another one: nobody is told that it was in vain, and the file may have changed since it was read.
+async fn answer_hangups(mut hangups: Signal, daemon: Option<Arc<Daemon>>) {
+    while hangups.recv().await.is_some() {
+        match &daemon {
+            Some(daemon) => drop(tokio::spawn(reload(Arc::clone(daemon))).await),
+            None => tracing::info!("SIGHUP: there is no web configuration to read again"),
+        }
+    }
+}
+
+/// A reload whose outcome is in the log and told to systemd.
 async fn reload(daemon: Arc<Daemon>) {
-    if let ReloadOutcome::Busy = daemon.reload(ReloadWish::default()).await {
-        tracing::warn!("SIGHUP while another reload is in progress: ignored");
+    while let ReloadOutcome::Busy = Arc::clone(&daemon).reload(ReloadWish::default()).await {
+        tokio::time::sleep(BUSY).await;
     }
 }

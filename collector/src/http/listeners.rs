@@ -33,6 +33,9 @@ const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 const TROUBLE_IS_OVER: Duration = Duration::from_secs(10);
 /// How often those who wait for room look whether a connection has become idle.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
+/// How long a connection must have been idle to be closed for another one: whoever has just come may
+/// have sent a request that nobody has looked at yet.
+const JUST_CAME: Duration = Duration::from_millis(20);
 
 /// The listeners of the daemon and the connections they accepted.
 pub(crate) struct Listeners {
@@ -459,16 +462,20 @@ impl House {
             if (lock(&self.seats).len() as u64) < self.max_connections.load(Ordering::Relaxed) {
                 return;
             }
-            self.evict();
-            let _ = tokio::time::timeout(LOOK_FOR_ROOM, left).await;
+            let wait = if self.evict() { LOOK_FOR_ROOM } else { JUST_CAME };
+            let _ = tokio::time::timeout(wait, left).await;
         }
     }
 
     /// Answers whether there was one to be closed.
     fn evict(&self) -> bool {
+        let latest = milliseconds(self.epoch.elapsed().saturating_sub(JUST_CAME));
         let seats = lock(&self.seats);
         let idle = seats.values().filter_map(|seat| Some((seat.idle_since()?, seat)));
-        let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        let Some((since, seat)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        if since > latest {
+            return false;
+        }
         self.counters.count_evicted();
         seat.cut();
         true

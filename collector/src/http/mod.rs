@@ -35,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use vitald_core::batch::Batch;
+use vitald_core::batch::{Batch, Dropped};
 use vitald_core::family::FamilyInfo;
 use vitald_core::snapshot::Snapshot;
 
@@ -46,6 +46,9 @@ pub(crate) trait OwnMetrics: Send + 'static {
 
     /// Pushes the samples that go with a collection.
     fn write(&mut self, snapshot: &Snapshot, batch: &mut Batch);
+
+    /// Takes note of what a page left out of a collector's samples because of another's.
+    fn note_dropped(&mut self, collector: &'static str, dropped: Dropped);
 }
 
 /// What the routes ask of the daemon.

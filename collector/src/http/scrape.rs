@@ -95,8 +95,17 @@ impl Desk {
             Format::OpenMetrics => &mut self.openmetrics,
         };
         let mut page = pages.page();
-        let parts = self.snapshot.parts.iter().filter_map(|part| part.batch.as_deref());
-        encoder.encode(parts.chain([&own.last]), &mut page.bytes);
+        let parts = |foreign: bool| {
+            let parts = self.snapshot.parts.iter();
+            let parts = parts.filter(move |part| part.descriptor.is_foreign() == foreign);
+            parts.filter_map(|part| Some((part.descriptor.name, part.batch.as_deref()?)))
+        };
+        // Where two have a series in common the first is shown: what others wrote comes last.
+        let all = || parts(false).chain([("", &own.last)]).chain(parts(true));
+        encoder.encode(all().map(|(_, batch)| batch), &mut page.bytes);
+        for ((collector, _), dropped) in all().zip(encoder.dropped()) {
+            self.own.note_dropped(collector, *dropped);
+        }
         // The engine writes into a batch again only when nobody else holds it.
         self.snapshot.parts.clear();
         if wanted.gzip {

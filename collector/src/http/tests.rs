@@ -121,6 +121,8 @@ impl OwnMetrics for NoMetrics {
     }
 
     fn write(&mut self, _: &Snapshot, _: &mut Batch) {}
+
+    fn note_dropped(&mut self, _collector: &'static str, _dropped: vitald_core::batch::Dropped) {}
 }
 
 /// What a test may choose.
