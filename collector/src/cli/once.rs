@@ -2,7 +2,7 @@
 
 use super::{Registry, load, print, refuse};
 use crate::encode::{Encoder, Format};
-use crate::engine::{Engine, Limits, Request, Selection};
+use crate::engine::{CollectorStatus, Engine, Limits, Request, Selection};
 use crate::outputs::table::{Choice, Table};
 use crate::plan::Plan;
 use clap::ArgMatches;
@@ -27,10 +27,26 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             collector.enabled = names.iter().any(|name| *name == collector.descriptor.name);
         }
     }
-    let snapshot = match collect(&plan) {
-        Ok(snapshot) => snapshot,
+    let (snapshot, status) = match collect(&plan) {
+        Ok(collected) => collected,
         Err(error) => return super::fail(super::exit::CONFIG, &error),
     };
+    let printed = show(own, &snapshot);
+    // What was asked for by name and gave nothing is worth more than a word in a table.
+    let faults = status.iter().filter(|status| status.state != State::Running).filter(|status| {
+        status.state != State::Absent || own.contains_id("collectors")
+    });
+    let mut told = false;
+    for fault in faults {
+        let (name, state) = (fault.descriptor.name, fault.state.word());
+        let why = fault.error.as_deref().unwrap_or_default();
+        super::complain(&format_args!("vitald: {name}: {state}: {why}"));
+        told = true;
+    }
+    if told { ExitCode::FAILURE } else { printed }
+}
+
+fn show(own: &ArgMatches, snapshot: &Snapshot) -> ExitCode {
     match own.get_one::<String>("format").map_or("table", String::as_str) {
         "text" => {
             let batches: Vec<&Batch> =
@@ -39,8 +55,8 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             Encoder::new(Format::Text).encode(batches, &mut page);
             print(&String::from_utf8_lossy(&page))
         }
-        "json" => print(&format!("{:#}\n", as_json(&snapshot))),
-        _ => print(&Table::new().render(&snapshot, &Choice::default(), Instant::now())),
+        "json" => print(&format!("{:#}\n", as_json(snapshot))),
+        _ => print(&Table::new().render(snapshot, &Choice::default(), Instant::now())),
     }
 }
 
@@ -50,8 +66,8 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
-    let snapshot = match collect(&plan) {
-        Ok(snapshot) => snapshot,
+    let (snapshot, _) = match collect(&plan) {
+        Ok(collected) => collected,
         Err(error) => return super::fail(super::exit::CONFIG, &error),
     };
     let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
@@ -78,7 +94,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 }
 
 /// Runs what a plan asks for: twice, since the first run opens what later ones keep open.
-fn collect(plan: &Plan) -> Result<Snapshot, String> {
+fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), String> {
     let host = Host::new(plan.roots.clone());
     let engine = Engine::new(host.clone());
     let limits = Limits { max_age: std::time::Duration::ZERO };
@@ -94,7 +110,8 @@ fn collect(plan: &Plan) -> Result<Snapshot, String> {
         engine.collect_blocking(Request { arrived, deadline, selection: Selection::All })
     };
     run();
-    Ok(run())
+    let snapshot = run();
+    Ok((snapshot, engine.status()))
 }
 
 fn as_json(snapshot: &Snapshot) -> Value {

@@ -586,7 +586,8 @@ impl ProcessGroups {
         if is_partial {
             batch.degraded("permissions");
         }
-        let seen: u64 = self.processes.iter().map(|process| process.stat.threads).sum();
+        let threads = self.processes.iter().map(|process| process.stat.threads);
+        let seen = threads.fold(0_u64, u64::saturating_add);
         let total = self.load.parse(parse::thread_total).unwrap_or(0);
         if seen.saturating_add(total / HIDDEN_PART + HIDDEN_SLACK) < total {
             batch.degraded("hidepid");

@@ -1,0 +1,380 @@
+//! The hosts of `tests/fixtures/hosts`, loaded into memory.
+//!
+//! A host is a folder. Its folders `proc`, `sys`, `udev` and `rootfs` are the roots of those
+//! names, and `file` holds what a collector names by a path of the user's (`file:/etc/localtime`
+//! is `file/etc/localtime`). What a folder in git cannot hold stands in `links.txt`, a line each:
+//!
+//! ```text
+//! link PATH TARGET         a symbolic link
+//! name FILE PATH           names/FILE is the file PATH, whose name not every file system takes
+//! directory PATH           a directory that may be empty
+//! fails PATH ERRNO         reading the file, or listing the directory, fails
+//! space-fails MOUNT ERRNO  statfs(2) on the mount point fails
+//! space-hangs MOUNT        statfs(2) on the mount point does not return
+//! ```
+//!
+//! What is no file is made from what is one, so that the two agree: network interfaces and their
+//! addresses from `proc/net/dev`, the space of file systems from `proc/1/mountinfo`, the kernel's
+//! release from `proc/sys/kernel/osrelease`.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use vitald_core::host::{Address, Link, LinkStatistics, Listing, Space, StatfsError, Uname};
+use vitald_core::testing::MemoryHost;
+use vitald_core::text;
+
+/// A host as it is in its folder.
+#[derive(Clone)]
+pub struct FixtureHost {
+    /// The folder's name.
+    pub name: String,
+    /// By logical path.
+    pub files: BTreeMap<String, Vec<u8>>,
+    links: BTreeMap<String, String>,
+    directories: Vec<String>,
+    failures: Vec<(String, i32)>,
+    spaces: Vec<(String, Result<Space, StatfsError>)>,
+    interfaces: Vec<Link<'static>>,
+    uname: Uname,
+}
+
+/// Where the hosts are.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/hosts")
+}
+
+/// Every host, by name.
+pub fn hosts() -> Vec<FixtureHost> {
+    let entries = fs::read_dir(folder()).expect("the folder of the hosts is there");
+    let folders = entries.map(|entry| entry.expect("the folder can be listed").path());
+    let mut hosts: Vec<FixtureHost> =
+        folders.filter(|path| path.is_dir()).map(|path| FixtureHost::load(&path)).collect();
+    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!hosts.is_empty(), "there are no hosts");
+    hosts
+}
+
+/// The host of that name.
+pub fn host(name: &str) -> FixtureHost {
+    FixtureHost::load(&folder().join(name))
+}
+
+impl FixtureHost {
+    fn load(folder: &Path) -> Self {
+        let mut host = FixtureHost {
+            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            directories: Vec::new(),
+            failures: Vec::new(),
+            spaces: Vec::new(),
+            interfaces: Vec::new(),
+            uname: Uname::default(),
+        };
+        for root in ["proc", "sys", "udev", "rootfs", "file"] {
+            host.load_files(&folder.join(root), root);
+        }
+        let mut space_failures = BTreeMap::new();
+        for line in fs::read_to_string(folder.join("links.txt")).unwrap_or_default().lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["link", path, target] => {
+                    host.links.insert(path.to_owned(), target.to_owned());
+                }
+                ["name", file, path] => {
+                    host.files.insert(path.to_owned(), read(&folder.join("names").join(file)));
+                }
+                ["directory", path] => host.directories.push(path.to_owned()),
+                ["fails", path, errno] => host.failures.push((path.to_owned(), number(errno))),
+                ["space-fails", mount, errno] => {
+                    space_failures.insert(mount.to_owned(), StatfsError::Failed(number(errno)));
+                }
+                ["space-hangs", mount] => {
+                    space_failures.insert(mount.to_owned(), StatfsError::Stuck);
+                }
+                _ => panic!("{}/links.txt: {line}", host.name),
+            }
+        }
+        for (position, mount) in host.mount_points().into_iter().enumerate() {
+            let space = match space_failures.remove(&mount) {
+                Some(error) => Err(error),
+                None => Ok(space(position as u64)),
+            };
+            host.spaces.push((mount, space));
+        }
+        assert!(space_failures.is_empty(), "{}: {space_failures:?} are no mounts", host.name);
+        host.interfaces = host.interfaces_of_files();
+        let release = host.files.get("proc/sys/kernel/osrelease").map(Vec::as_slice);
+        host.uname = Uname {
+            sysname: "Linux".into(),
+            nodename: host.name.replace('_', "-"),
+            release: String::from_utf8_lossy(release.unwrap_or_default()).trim().into(),
+            version: "#1 SMP".into(),
+            machine: "x86_64".into(),
+            domainname: "(none)".into(),
+        };
+        host
+    }
+
+    fn load_files(&mut self, folder: &Path, logical: &str) {
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries {
+            let path = entry.expect("a fixture can be listed").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let separator = if logical == "file" { ":/" } else { "/" };
+            let logical = format!("{logical}{separator}{name}");
+            if path.is_dir() {
+                self.load_files(&path, &logical);
+            } else {
+                self.files.insert(logical, read(&path));
+            }
+        }
+    }
+
+    /// The host in memory, with all that is no file.
+    pub fn memory(&self) -> MemoryHost {
+        let memory = self.only_files();
+        memory.set_links(self.interfaces.clone());
+        memory.set_addresses(addresses(&self.interfaces));
+        for (mount, space) in &self.spaces {
+            memory.set_space(mount, *space);
+        }
+        memory.set_uname(self.uname.clone());
+        memory
+    }
+
+    /// The host in memory, where netlink is absent and no file system tells its space.
+    pub fn only_files(&self) -> MemoryHost {
+        let memory = MemoryHost::new();
+        for (path, content) in &self.files {
+            memory.write(path, content);
+        }
+        for (path, target) in &self.links {
+            memory.link(path, target);
+        }
+        for path in &self.directories {
+            memory.make_directory(path);
+        }
+        for (path, errno) in &self.failures {
+            memory.fail(path, *errno);
+        }
+        memory
+    }
+
+    /// The host with these files alone.
+    pub fn with_only(&self, paths: &BTreeSet<String>) -> FixtureHost {
+        let mut host = self.clone();
+        host.files.retain(|path, _| paths.contains(path));
+        host.failures.retain(|(path, _)| paths.contains(path));
+        host
+    }
+
+    /// The files that a pattern such as `sys/block/*/queue/rotational` leads to, by the paths that
+    /// they really have, those that fail included.
+    pub fn expand(&self, pattern: &str) -> BTreeSet<String> {
+        let known = |path: &String| {
+            self.files.contains_key(path)
+                || self.failures.iter().any(|(failing, _)| failing == path)
+        };
+        self.walk(pattern).into_iter().filter(known).collect()
+    }
+
+    /// The directories that are listed on the way to where a pattern leads, and those that it leads
+    /// to, such as `proc/*/fd`.
+    pub fn listed(&self, pattern: &str) -> BTreeSet<String> {
+        let host = self.only_files().host();
+        let above = pattern.match_indices('*').filter_map(|(at, _)| pattern[..at].rsplit_once('/'));
+        above
+            .map(|(above, _)| above)
+            .chain([pattern])
+            .flat_map(|pattern| self.walk(pattern))
+            .filter(|path| host.list(path, &mut Listing::new()).is_ok())
+            .collect()
+    }
+
+    /// Where a pattern leads, whether something is there or not.
+    fn walk(&self, pattern: &str) -> BTreeSet<String> {
+        let host = self.only_files().host();
+        let mut found = vec![String::new()];
+        let components: Vec<&str> = match pattern.rsplit_once('/') {
+            // Nobody lists the directories that a path of the user's leads through.
+            Some((directory, name)) if pattern.starts_with("file:") => vec![directory, name],
+            _ => pattern.split('/').collect(),
+        };
+        for component in components {
+            let mut next = Vec::new();
+            for path in found {
+                let join = |name: &str| {
+                    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+                };
+                if !component.contains('*') {
+                    next.push(join(component));
+                    continue;
+                }
+                let mut listing = Listing::new();
+                // What cannot be listed leads to nothing.
+                let _ = host.list(&path, &mut listing);
+                let names = listing.iter().map(|entry| String::from_utf8_lossy(entry.name));
+                next.extend(names.filter(|name| matches(component, name)).map(|name| join(&name)));
+            }
+            found = next;
+        }
+        found.iter().map(|path| self.real_path(path)).collect()
+    }
+
+    /// A path without links in it.
+    pub fn real_path(&self, path: &str) -> String {
+        let mut path = path.to_owned();
+        'links: for _ in 0..40 {
+            for (link, target) in &self.links {
+                let Some(rest) = path.strip_prefix(link.as_str()) else { continue };
+                if !rest.is_empty() && !rest.starts_with('/') {
+                    continue;
+                }
+                let mut components: Vec<&str> = link.split('/').collect();
+                components.pop();
+                for component in target.split('/') {
+                    match component {
+                        ".." => drop(components.pop()),
+                        component => components.push(component),
+                    }
+                }
+                path = components.join("/") + rest;
+                continue 'links;
+            }
+            break;
+        }
+        path
+    }
+
+    fn mount_points(&self) -> BTreeSet<String> {
+        let text = self.files.get("proc/1/mountinfo").map(Vec::as_slice).unwrap_or_default();
+        let mut scratch = Vec::new();
+        text::lines(text)
+            .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+            .map(|point| {
+                String::from_utf8_lossy(text::unescape_octal(point, &mut scratch)).into_owned()
+            })
+            .collect()
+    }
+
+    /// The interfaces of `proc/net/dev` as netlink would tell them.
+    fn interfaces_of_files(&self) -> Vec<Link<'static>> {
+        let text = self
+            .files
+            .get("proc/net/dev")
+            .map(|text| String::from_utf8_lossy(text))
+            .unwrap_or_default();
+        let lines = text.lines().skip(2).enumerate();
+        lines
+            .map(|(position, line)| {
+                let (name, columns) = line.rsplit_once(':').expect("an interface has a colon");
+                let name = name.trim();
+                let columns: Vec<u64> = columns
+                    .split_whitespace()
+                    .map(|column| column.parse().expect("a number"))
+                    .collect();
+                let alias =
+                    self.files.get(&self.real_path(&format!("sys/class/net/{name}/ifalias")));
+                let alias = alias
+                    .map(|alias| alias.trim_ascii().to_vec())
+                    .filter(|alias| !alias.is_empty());
+                Link {
+                    index: position as i32 + 1,
+                    name: leak(name.as_bytes()),
+                    alias: alias.map(|alias| leak(&alias)),
+                    statistics: Some(LinkStatistics {
+                        rx_bytes: columns[0],
+                        rx_packets: columns[1],
+                        rx_errors: columns[2],
+                        rx_dropped: columns[3],
+                        rx_fifo_errors: columns[4],
+                        rx_frame_errors: columns[5],
+                        rx_compressed: columns[6],
+                        multicast: columns[7],
+                        tx_bytes: columns[8],
+                        tx_packets: columns[9],
+                        tx_errors: columns[10],
+                        tx_dropped: columns[11],
+                        tx_fifo_errors: columns[12],
+                        collisions: columns[13],
+                        tx_carrier_errors: columns[14],
+                        tx_compressed: columns[15],
+                        ..LinkStatistics::default()
+                    }),
+                    ..Link::default()
+                }
+            })
+            .collect()
+    }
+}
+
+/// One address of IPv4 and one of IPv6 for each interface.
+fn addresses(links: &[Link<'static>]) -> Vec<Address<'static>> {
+    let address = |link: &Link<'static>, address: IpAddr| Address {
+        index: link.index.unsigned_abs(),
+        family: if address.is_ipv4() { 2 } else { 10 },
+        prefix_length: if address.is_loopback() { 8 } else { 24 },
+        scope: 0,
+        flags: 0,
+        label: None,
+        address,
+    };
+    links
+        .iter()
+        .flat_map(|link| {
+            let last = link.index as u8;
+            let (ipv4, ipv6) = if link.name == b"lo" {
+                (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+            } else {
+                (
+                    Ipv4Addr::new(192, 0, 2, last),
+                    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into()),
+                )
+            };
+            [address(link, ipv4.into()), address(link, ipv6.into())]
+        })
+        .collect()
+}
+
+/// The space of a file system; every one has another.
+fn space(position: u64) -> Space {
+    Space {
+        block_size: 4096,
+        blocks: 25_600_000 + position,
+        blocks_free: 12_800_000 - position,
+        blocks_available: 11_500_000 - position,
+        files: 6_553_600 + position,
+        files_free: 6_100_000 - position,
+        read_only: false,
+    }
+}
+
+/// Whether a name is what a pattern with stars says.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| matches(after, &rest[at..]))
+        }),
+    }
+}
+
+/// The in-memory make keeps interfaces for as long as the test runs.
+fn leak(text: &[u8]) -> &'static [u8] {
+    Box::leak(text.to_vec().into_boxed_slice())
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn number(text: &str) -> i32 {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no errno"))
+}

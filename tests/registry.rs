@@ -1,0 +1,797 @@
+//! The rules that every collector of this build obeys, written once.
+//!
+//! A collector sees the world through `Host` alone, so that each of them can be run on hosts in
+//! memory, which these tests spoil in every way that a kernel, a disk or a user could think of.
+
+mod exposition_reader;
+mod fixture_host;
+
+use fixture_host::FixtureHost;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use toml::de::{DeTable, DeValue};
+use vitald::encode::{Encoder, Format};
+use vitald_core::batch::Batch;
+use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
+use vitald_core::error::Error;
+use vitald_core::host::{Host, Roots};
+use vitald_core::pattern::Pattern;
+use vitald_core::settings::{Mistakes, Node, Origin, Setting, Table, Value};
+use vitald_core::testing::MemoryHost;
+
+/// Collectors that do not read through `Host`, so that no host in memory is theirs.
+const LIVE: &[&str] = &["portable"];
+
+/// Settings of other types than true or false and pattern that give a collector more to do: each
+/// makes runs of its own.
+fn further_settings(collector: &str) -> Vec<(&'static str, Node)> {
+    match collector {
+        "textfile" => vec![
+            ("directory", ["/var/lib/node_exporter"].into()),
+            ("directory", ["/var/lib/*", "/not/there"].into()),
+        ],
+        "process_groups" => {
+            let rule = |name: &str, condition: &str, text: &str| {
+                let entries = [("name", name), (condition, text)]
+                    .map(|(key, text)| (key.to_owned(), Value::new(text, Origin::Default)));
+                Node::Table(Table { path: String::new(), entries: entries.into() })
+            };
+            let rules = [
+                rule("${unit}", "cgroup", r"/(?P<unit>[^/]+)\.service"),
+                rule("${user}: ${comm}", "user", "www-data"),
+                rule("${program}", "command_line", "^(?P<program>[^ ]+)"),
+            ];
+            vec![("rules", rules.into()), ("top_groups", 1.into()), ("top_by", "cpu".into())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn collectors() -> Vec<&'static Descriptor> {
+    roll_call(&[vitald_plugins::ROLL]).expect("the roll and the linked collectors agree")
+}
+
+/// Those that can be run on hosts in memory.
+fn collectors_of_files() -> Vec<&'static Descriptor> {
+    collectors().into_iter().filter(|descriptor| !LIVE.contains(&descriptor.name)).collect()
+}
+
+/// One way to set a collector.
+#[derive(Clone)]
+struct Variation {
+    name: String,
+    settings: Vec<(&'static str, Node)>,
+}
+
+/// As it is by default; with everything that can be switched on or off switched on, and off; and
+/// with one more of its other settings each.
+fn variations(descriptor: &'static Descriptor) -> Vec<Variation> {
+    let switched = |on: bool| -> Vec<(&'static str, Node)> {
+        let switches = descriptor.settings.iter().filter(|setting| setting.kind == bool::KIND);
+        switches.map(|setting| (setting.key, on.into())).collect()
+    };
+    let mut variations = vec![
+        Variation { name: "by default".into(), settings: Vec::new() },
+        Variation { name: "everything on".into(), settings: switched(true) },
+        Variation { name: "everything off".into(), settings: switched(false) },
+    ];
+    let unset_patterns = descriptor
+        .settings
+        .iter()
+        .filter(|setting| setting.kind == Pattern::KIND && (setting.default)() == Node::Unset);
+    let patterns = unset_patterns.map(|setting| (setting.key, Node::from(".*")));
+    for (key, node) in patterns.chain(further_settings(descriptor.name)) {
+        let name = format!("everything on, {key} = {node}");
+        let mut settings = switched(true);
+        settings.push((key, node));
+        variations.push(Variation { name, settings });
+    }
+    // Some settings exclude each other, such as what to show and what to leave out.
+    variations.retain(|variation| {
+        match prepare(descriptor, variation).open(&MemoryHost::new().host()) {
+            Ok(_) => true,
+            Err(Error::Setting { .. }) => false,
+            Err(error) => panic!("{}, {}: {error}", descriptor.name, variation.name),
+        }
+    });
+    assert_eq!(variations[0].name, "by default", "{} does not open by default", descriptor.name);
+    variations
+}
+
+fn prepare(descriptor: &Descriptor, variation: &Variation) -> Box<dyn Prepared> {
+    let mut table = Table::at(format!("collectors.{}", descriptor.name));
+    for (key, node) in &variation.settings {
+        table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
+    }
+    let mut mistakes = Mistakes::new();
+    let prepared = (descriptor.prepare)(&table, &mut mistakes);
+    prepared.unwrap_or_else(|| panic!("{}, {}: {mistakes:?}", descriptor.name, variation.name))
+}
+
+fn open(descriptor: &Descriptor, variation: &Variation, host: &Host) -> Box<dyn Running> {
+    let opened = prepare(descriptor, variation).open(host);
+    opened.unwrap_or_else(|error| panic!("{}, {}: {error}", descriptor.name, variation.name))
+}
+
+/// What came out of one run.
+struct Run {
+    batch: Batch,
+    error: Option<String>,
+}
+
+impl Run {
+    fn of(collector: &mut dyn Running, descriptor: &Descriptor, last: Option<&Batch>) -> Run {
+        let mut batch = Batch::new(descriptor.families);
+        batch.begin(last, 0);
+        let error = collector.collect(&mut batch).err().map(|error| error.to_string());
+        batch.seal();
+        Run { batch, error }
+    }
+
+    fn page(&self) -> Vec<u8> {
+        let mut page = Vec::new();
+        Encoder::new(Format::Text).encode([&self.batch], &mut page);
+        page
+    }
+
+    /// What can be compared with another run.
+    fn outcome(&self) -> (Vec<u8>, Option<String>) {
+        (self.page(), self.error.clone())
+    }
+}
+
+/// Checks that the page is one, and that nothing on it was not declared.
+fn check(descriptor: &Descriptor, run: &Run) -> Result<(), String> {
+    let page = run.page();
+    exposition_reader::read(&page).map_err(|wrong| format!("not a page: {wrong}"))?;
+    for (series, _) in run.batch.samples() {
+        let name = series.family_name();
+        let shown = name.escape_ascii();
+        let Some(declared) =
+            descriptor.families.iter().find(|family| family.name.as_bytes() == name)
+        else {
+            let covering = descriptor.patterns.iter().filter(|pattern| pattern.covers(name));
+            if !covering.flat_map(|pattern| pattern.kinds).any(|kind| *kind == series.kind()) {
+                return Err(format!("{shown}, a {}, is not declared", series.kind().word()));
+            }
+            continue;
+        };
+        if declared.kind != series.kind() {
+            return Err(format!("{shown} is declared as a {}", declared.kind.word()));
+        }
+        // A setting may add labels, but takes none away.
+        let labels: Vec<&[u8]> = series.labels().map(|(label, _)| label).collect();
+        if !declared.labels.iter().all(|label| labels.contains(&label.as_bytes())) {
+            return Err(format!("{shown} lacks a declared label"));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that was pushed on any host, however it was set.
+#[test]
+fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
+    let mut wrong = String::new();
+    let hosts = fixture_host::hosts();
+    for descriptor in collectors_of_files() {
+        let mut pushed = BTreeSet::new();
+        for host in &hosts {
+            for variation in variations(descriptor) {
+                let mut collector = open(descriptor, &variation, &host.memory().host());
+                let run = Run::of(&mut *collector, descriptor, None);
+                if let Err(what) = check(descriptor, &run) {
+                    let _ = writeln!(
+                        wrong,
+                        "{}, {}, {}: {what}",
+                        descriptor.name, host.name, variation.name
+                    );
+                }
+                pushed.extend(run.batch.samples().map(|(series, _)| series.family_name().to_vec()));
+            }
+        }
+        for family in
+            descriptor.families.iter().filter(|family| !pushed.contains(family.name.as_bytes()))
+        {
+            let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, family.name);
+        }
+        for pattern in descriptor.patterns {
+            if !pushed.iter().any(|name| pattern.covers(name)) {
+                let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, pattern.name);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_second_collection_gives_the_same_shape_and_a_third_the_same_page() {
+    let mut wrong = String::new();
+    for host in &fixture_host::hosts() {
+        for descriptor in collectors_of_files() {
+            for variation in variations(descriptor) {
+                let mut collector = open(descriptor, &variation, &host.memory().host());
+                let first = Run::of(&mut *collector, descriptor, None);
+                let second = Run::of(&mut *collector, descriptor, Some(&first.batch));
+                let third = Run::of(&mut *collector, descriptor, Some(&second.batch));
+                let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
+                if first.batch.shape().id() != second.batch.shape().id() {
+                    let _ = writeln!(wrong, "{place}: the second run has another shape");
+                }
+                if second.outcome() != third.outcome() {
+                    let _ = writeln!(wrong, "{place}: the third run has another page");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The sources of a collector that are files, as patterns of logical paths.
+fn file_sources(descriptor: &Descriptor) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for source in descriptor.sources {
+        let root = source.split('/').next().unwrap_or_default();
+        if ["proc", "sys", "udev", "rootfs"].contains(&root) {
+            patterns.push((*source).to_owned());
+        } else if source.starts_with('/') {
+            patterns.push(format!("file:{source}"));
+        }
+    }
+    if descriptor.name == "textfile" {
+        // Its user says where they are.
+        patterns.push("file:/var/lib/node_exporter/*.prom".to_owned());
+    }
+    patterns
+}
+
+/// The files that a collector may read on a host, by where they really are.
+fn files_of(descriptor: &Descriptor, host: &FixtureHost) -> BTreeSet<String> {
+    file_sources(descriptor).iter().flat_map(|pattern| host.expand(pattern)).collect()
+}
+
+#[test]
+fn a_collector_reads_what_its_sources_say_and_no_more() {
+    let mut wrong = String::new();
+    let hosts = fixture_host::hosts();
+    for descriptor in collectors_of_files() {
+        for pattern in file_sources(descriptor) {
+            let leads_somewhere = |host: &FixtureHost| {
+                !host.expand(&pattern).is_empty() || !host.listed(&pattern).is_empty()
+            };
+            if !hosts.iter().any(leads_somewhere) {
+                let _ = writeln!(wrong, "{}: no host has the source {pattern}", descriptor.name);
+            }
+        }
+        for host in &hosts {
+            let bare = host.with_only(&files_of(descriptor, host));
+            for variation in variations(descriptor) {
+                let page = |host: &FixtureHost| {
+                    let mut collector = open(descriptor, &variation, &host.memory().host());
+                    Run::of(&mut *collector, descriptor, None).outcome()
+                };
+                if page(host) != page(&bare) {
+                    let (name, host, set) = (descriptor.name, &host.name, &variation.name);
+                    let _ = writeln!(wrong, "{name}, {host}, {set}: reads more than its sources");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// What can happen to a file.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Removed,
+    /// Every read fails with this errno.
+    Fails(i32),
+    Empty,
+    /// Only so many bytes are left.
+    Cut(usize),
+    /// Bytes of any value in place of all bytes.
+    Noise(u64),
+    /// Some bytes replaced by those that texts of numbers are made of.
+    Odd(u64),
+    /// Every number replaced by the same text.
+    Number(&'static str),
+    /// The lines in another order, some of them twice.
+    Shuffled(u64),
+}
+
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const EINVAL: i32 = 22;
+
+/// Numbers that no counter should have.
+const ODD_NUMBERS: [&str; 9] = [
+    "18446744073709551615",
+    "18446744073709551616",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-1",
+    "1e999",
+    "NaN",
+    "0x10",
+    "4294967296",
+];
+
+impl Fault {
+    /// All that is tried on a file of that size.
+    fn all(size: usize) -> Vec<Fault> {
+        let mut faults = vec![Fault::Removed, Fault::Empty];
+        faults.extend([EIO, EACCES, EINVAL].map(Fault::Fails));
+        faults.extend(
+            (1..10).flat_map(|seed| [Fault::Noise(seed), Fault::Odd(seed), Fault::Shuffled(seed)]),
+        );
+        faults.extend(ODD_NUMBERS.map(Fault::Number));
+        // Every place in the first part, and often enough beyond to meet every column.
+        faults.extend((1..size.min(2048)).chain((2048..size).step_by(37)).map(Fault::Cut));
+        faults
+    }
+
+    fn happen(self, memory: &MemoryHost, path: &str, content: &[u8]) {
+        match self {
+            Fault::Removed => memory.remove(path),
+            Fault::Fails(errno) => memory.fail(path, errno),
+            Fault::Empty => memory.write(path, ""),
+            Fault::Cut(length) => memory.write(path, &content[..length]),
+            Fault::Noise(seed) => {
+                let mut noise = Noise(seed);
+                memory.write(path, content.iter().map(|_| noise.next() as u8).collect::<Vec<u8>>());
+            }
+            Fault::Odd(seed) => {
+                let mut noise = Noise(seed);
+                let odd = |byte: &u8| match noise.next() % 8 {
+                    0 => *noise.pick(b"0123456789 \t\n:=-.,\"\\{}#()/\0\xff"),
+                    _ => *byte,
+                };
+                memory.write(path, content.iter().map(odd).collect::<Vec<u8>>());
+            }
+            Fault::Number(number) => memory.write(path, with_numbers(content, number)),
+            Fault::Shuffled(seed) => {
+                let mut noise = Noise(seed);
+                let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+                let shuffled: Vec<&[u8]> = lines.iter().map(|_| *noise.pick(&lines)).collect();
+                memory.write(path, shuffled.concat());
+            }
+        }
+    }
+}
+
+/// Replaces every run of digits that is a field of its own.
+fn with_numbers(content: &[u8], number: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    for field in content.split_inclusive(|byte| byte.is_ascii_whitespace()) {
+        let end = field.iter().position(u8::is_ascii_whitespace).unwrap_or(field.len());
+        let (word, blank) = field.split_at(end);
+        let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+        text.extend_from_slice(if is_number { number.as_bytes() } else { word });
+        text.extend_from_slice(blank);
+    }
+    text
+}
+
+/// Numbers that look random and are the same each time (xorshift).
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        // The first numbers after a small seed are small, too.
+        for _ in 0..3 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+        }
+        self.0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let at = self.next() % from.len().max(1) as u64;
+        &from[at as usize]
+    }
+}
+
+#[test]
+fn no_fault_of_a_file_stops_a_collector_or_spoils_the_page() {
+    let hosts = fixture_host::hosts();
+    let mut jobs = Vec::new();
+    for host in &hosts {
+        for descriptor in collectors_of_files() {
+            jobs.extend(
+                files_of(descriptor, host).into_iter().map(|path| (host, descriptor, path)),
+            );
+        }
+    }
+    let wrong = Mutex::new(BTreeSet::new());
+    on_all_processors(&jobs, |(host, descriptor, path)| {
+        if let Err(what) = spoil_file(host, descriptor, path) {
+            let place = format!("{}, {}, {path}", descriptor.name, host.name);
+            wrong.lock().expect("no job panics").insert(format!("{place}, {what}"));
+        }
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Does every job once, on as many threads as there are processors.
+fn on_all_processors<T: Sync>(jobs: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(job);
+                }
+            });
+        }
+    });
+}
+
+/// Lets everything happen to one file, under a collector that finds it so and under one that has
+/// run before, and looks whether the latter is well again when it is over.
+fn spoil_file(
+    host: &FixtureHost,
+    descriptor: &'static Descriptor,
+    path: &str,
+) -> Result<(), String> {
+    let memory = host.memory();
+    let Some(content) = host.files.get(path).cloned() else { return Ok(()) };
+    // Spoiling what makes no difference by default would be for nothing, so it is done where the
+    // file matters; if it matters nowhere, where most is read.
+    let variations = variations(descriptor);
+    let matters = |variation: &&Variation| {
+        let page = |memory: &MemoryHost| {
+            Run::of(&mut *open(descriptor, variation, &memory.host()), descriptor, None).outcome()
+        };
+        let whole = page(&memory);
+        memory.remove(path);
+        let without = page(&memory);
+        memory.write(path, &content);
+        whole != without
+    };
+    let (by_default, others) = variations.split_first().expect("there is the default");
+    let most = others.first().unwrap_or(by_default);
+    let variation = others.iter().chain([by_default]).find(matters).unwrap_or(most);
+    let prepared = prepare(descriptor, variation);
+    let open = || prepared.open(&memory.host()).expect("it opened before");
+    let mut lasting = open();
+    let before = Run::of(&mut *lasting, descriptor, None).error;
+    let (mut last_fresh, mut last_lasting) =
+        (Batch::new(descriptor.families), Batch::new(descriptor.families));
+    for fault in Fault::all(content.len()) {
+        let place = |what: String| format!("{}: {fault:?}: {what}", variation.name);
+        // sysfs makes a device and its attributes together, so a collector may take an attribute
+        // that has gone from a device that has not as gone for good.
+        let is_for_good = matches!(fault, Fault::Removed) && path.starts_with("sys/");
+        fault.happen(&memory, path, &content);
+        let runs = catch_unwind(AssertUnwindSafe(|| {
+            let first = Run::of(&mut *open(), descriptor, Some(&last_fresh));
+            let again =
+                (!is_for_good).then(|| Run::of(&mut *lasting, descriptor, Some(&last_lasting)));
+            (first, again)
+        }));
+        let (first, again) = runs.map_err(|_| place("it panicked".to_owned()))?;
+        for (run, last) in [(Some(first), &mut last_fresh), (again, &mut last_lasting)] {
+            let Some(run) = run else { continue };
+            // A page is one or not by its series; the values are always numbers.
+            if run.batch.shape().id() != last.shape().id() {
+                check(descriptor, &run).map_err(place)?;
+            }
+            *last = run.batch;
+        }
+        memory.write(path, &content);
+    }
+    let after = Run::of(&mut *lasting, descriptor, Some(&last_lasting)).error;
+    if after != before {
+        return Err(format!("{}: after all faults: {after:?}", variation.name));
+    }
+    Ok(())
+}
+
+#[test]
+fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
+    let mut wrong = String::new();
+    for host in &fixture_host::hosts() {
+        for descriptor in collectors_of_files() {
+            let patterns = file_sources(descriptor);
+            let directories: BTreeSet<String> =
+                patterns.iter().flat_map(|pattern| host.listed(pattern)).collect();
+            for directory in &directories {
+                for variation in variations(descriptor) {
+                    for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
+                        let memory = host.memory();
+                        let mut lasting = open(descriptor, &variation, &memory.host());
+                        let before = Run::of(&mut *lasting, descriptor, None);
+                        match errno {
+                            None => memory.remove(directory),
+                            Some(errno) => memory.fail(directory, errno),
+                        }
+                        let mut fresh = open(descriptor, &variation, &memory.host());
+                        for run in [
+                            Run::of(&mut *lasting, descriptor, Some(&before.batch)),
+                            Run::of(&mut *fresh, descriptor, None),
+                        ] {
+                            if let Err(what) = check(descriptor, &run) {
+                                let (name, host, set) =
+                                    (descriptor.name, &host.name, &variation.name);
+                                let _ = writeln!(
+                                    wrong,
+                                    "{name}, {host}, {set}, {directory} {errno:?}: {what}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// A host without netlink, and one whose file systems say nothing; both happen in sandboxes.
+#[test]
+fn a_host_without_what_is_no_file_stops_no_collector() {
+    for host in &fixture_host::hosts() {
+        for descriptor in collectors_of_files() {
+            for variation in variations(descriptor) {
+                for memory in [host.only_files(), MemoryHost::new()] {
+                    let mut collector = open(descriptor, &variation, &memory.host());
+                    let run = Run::of(&mut *collector, descriptor, None);
+                    if let Err(what) = check(descriptor, &run) {
+                        panic!("{}, {}, {}: {what}", descriptor.name, host.name, variation.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `portable` and its like, on the machine that runs the test.
+#[test]
+fn what_reads_the_machine_itself_pushes_what_it_declares() {
+    for descriptor in collectors().into_iter().filter(|descriptor| LIVE.contains(&descriptor.name))
+    {
+        for variation in variations(descriptor) {
+            let mut collector = open(descriptor, &variation, &Host::new(Roots::default()));
+            let run = Run::of(&mut *collector, descriptor, None);
+            if let Err(what) = check(descriptor, &run) {
+                panic!("{}, {}: {what}", descriptor.name, variation.name);
+            }
+        }
+    }
+}
+
+fn is_snake_case(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !word.contains("__")
+        && !word.ends_with('_')
+}
+
+/// Keys that every collector's table has.
+const COMMON_KEYS: [&str; 3] = ["enabled", "interval", "max_series"];
+
+#[test]
+fn settings_are_declared_well_and_their_defaults_decode() {
+    for descriptor in collectors() {
+        let name = descriptor.name;
+        assert!(is_snake_case(name), "{name} is not snake_case");
+        let mut keys = BTreeSet::new();
+        let mut flags = BTreeSet::new();
+        for setting in descriptor.settings {
+            let key = setting.key;
+            assert!(is_snake_case(key), "{name}: {key} is not snake_case");
+            assert!(keys.insert(key), "{name}: {key} is there twice");
+            assert!(!COMMON_KEYS.contains(&key), "{name}: every collector has {key}");
+            assert!(
+                flags.insert(setting.flag_name()),
+                "{name}: two settings --{}",
+                setting.flag_name()
+            );
+            assert!(setting.doc.ends_with('.'), "{name}: the text of {key} is no sentence");
+        }
+        let mut mistakes = Mistakes::new();
+        let prepared =
+            (descriptor.prepare)(&Table::at(format!("collectors.{name}")), &mut mistakes);
+        assert!(prepared.is_some() && mistakes.is_empty(), "{name}: {mistakes:?}");
+        // A default that is written out means what it means when it is not.
+        let mut written = Table::at(format!("collectors.{name}"));
+        for setting in descriptor.settings {
+            let value = Value::new((setting.default)(), Origin::Default);
+            written.entries.insert(setting.key.to_owned(), value);
+        }
+        let same = (descriptor.prepare)(&written, &mut mistakes);
+        let same = same.unwrap_or_else(|| panic!("{name}: {mistakes:?}"));
+        assert!(prepared.is_some_and(|prepared| prepared.same(&*same)), "{name}: other defaults");
+    }
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_the_one_that_was_meant() {
+    let refusal = |descriptor: &Descriptor, key: &str| {
+        let mut table = Table::at(format!("collectors.{}", descriptor.name));
+        table.entries.insert(key.to_owned(), Value::new(true, Origin::Default));
+        let mut mistakes = Mistakes::new();
+        let prepared = (descriptor.prepare)(&table, &mut mistakes);
+        assert!(prepared.is_none() || !mistakes.is_empty(), "{} takes {key}", descriptor.name);
+        let told: Vec<String> = mistakes.into_sorted().iter().map(ToString::to_string).collect();
+        told.join("; ")
+    };
+    for descriptor in collectors() {
+        let path = format!("collectors.{}.qqqqqqqqqqqqqqqq", descriptor.name);
+        let told = refusal(descriptor, "qqqqqqqqqqqqqqqq");
+        assert!(told.contains(&path) && told.contains("no such setting"), "{told}");
+        for setting in descriptor.settings {
+            let mistyped = format!("{}x", setting.key);
+            let told = refusal(descriptor, &mistyped);
+            assert!(told.contains(&format!("did you mean {}?", setting.key)), "{told}");
+        }
+    }
+}
+
+#[test]
+fn descriptors_say_what_people_need_to_know() {
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut summaries = BTreeSet::new();
+    for descriptor in collectors() {
+        let name = descriptor.name;
+        let summary = descriptor.summary;
+        assert!(
+            !summary.is_empty() && !summary.ends_with('.'),
+            "{name}: {summary:?} ends with a full stop"
+        );
+        assert!(
+            summary.starts_with(|c: char| c.is_uppercase()),
+            "{name}: {summary:?} begins small"
+        );
+        assert!(!summary.contains('\n'), "{name}: a summary is one line");
+        assert!(summaries.insert(summary), "{name}: another collector has the summary {summary:?}");
+        assert!(!descriptor.sources.is_empty(), "{name} does not say what it reads");
+        assert!(
+            !descriptor.families.is_empty() || !descriptor.patterns.is_empty(),
+            "{name} declares no family"
+        );
+        for capability in descriptor.capabilities {
+            assert!(capability.starts_with("CAP_"), "{name}: {capability} is no capability");
+        }
+        let mut helps = BTreeSet::new();
+        for family in descriptor.families {
+            if let Some(owner) = owners.insert(family.name, name) {
+                panic!("{} is declared by {owner} and {name}", family.name);
+            }
+            assert!(
+                helps.insert(family.help),
+                "{name}: two families with the help {:?}",
+                family.help
+            );
+            assert!(
+                !family.name.to_ascii_lowercase().contains(&family.help.to_ascii_lowercase()),
+                "{name}: the help of {} says no more than its name",
+                family.name
+            );
+        }
+        for pattern in descriptor.patterns {
+            assert!(!pattern.help.is_empty() && !pattern.kinds.is_empty(), "{name}: {pattern:?}");
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn text_of(path: &str) -> String {
+    let path = workspace().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The features of a manifest and what each turns on.
+fn features(manifest: &str) -> BTreeMap<String, Vec<String>> {
+    let text = text_of(manifest);
+    let document = DeTable::parse(&text).unwrap_or_else(|error| panic!("{manifest}: {error}"));
+    let features =
+        document.get_ref().get("features").and_then(|features| features.get_ref().as_table());
+    let features = features.unwrap_or_else(|| panic!("{manifest} has no features"));
+    let words = |value: &DeValue<'_>| -> Vec<String> {
+        let words = value.as_array().expect("a feature is a list");
+        words.iter().filter_map(|word| word.get_ref().as_str().map(str::to_owned)).collect()
+    };
+    features
+        .iter()
+        .map(|(name, value)| (name.get_ref().to_string(), words(value.get_ref())))
+        .collect()
+}
+
+/// The names on the roll of `plugins/src/lib.rs`, each with its folder and module, whether they are
+/// compiled into this build or not.
+fn roll_in_the_source() -> Vec<(String, String, String)> {
+    let text = text_of("plugins/src/lib.rs");
+    let (_, list) = text.split_once("\ncollectors! {").expect("there is a list of collectors");
+    let mut folder = "";
+    let mut roll = Vec::new();
+    for line in list.lines().take_while(|line| *line != "}").map(str::trim) {
+        if let Some((name, _)) = line.split_once(" if ") {
+            folder = name;
+        } else if let Some((name, module)) = line.split_once(" => ") {
+            let (name, module) = (name.trim_matches('"'), module.trim_end_matches(','));
+            roll.push((name.to_owned(), folder.to_owned(), module.to_owned()));
+        }
+    }
+    roll
+}
+
+/// A collector has one name: of its feature in both manifests, of its module and on the roll.
+#[test]
+fn manifests_and_roll_name_the_same_collectors() {
+    let roll = roll_in_the_source();
+    let names: BTreeSet<&str> = roll.iter().map(|(name, _, _)| name.as_str()).collect();
+    assert_eq!(names.len(), roll.len(), "a name is on the roll twice");
+    for (name, folder, module) in &roll {
+        assert_eq!(name, module, "the module of {name} has another name");
+        let file = format!("plugins/src/{folder}/{name}.rs");
+        let is_there = workspace().join(&file).is_file()
+            || workspace().join(format!("plugins/src/{folder}/{name}/mod.rs")).is_file();
+        assert!(is_there, "{file} is not there");
+    }
+    let plugins = features("plugins/Cargo.toml");
+    let daemon = features("collector/Cargo.toml");
+    // A bundle turns on features of its own manifest, a collector's feature at most dependencies.
+    let is_bundle = |turns_on: &[String]| turns_on.iter().any(|word| !word.contains([':', '/']));
+    for (feature, turns_on) in &plugins {
+        assert!(
+            names.contains(feature.as_str()) != is_bundle(turns_on),
+            "plugins/Cargo.toml: {feature} is neither a collector on the roll nor a bundle"
+        );
+        for word in turns_on.iter().filter(|word| !word.contains([':', '/'])) {
+            assert!(
+                plugins.contains_key(word),
+                "plugins/Cargo.toml: {feature} turns on {word}, which is none"
+            );
+        }
+        let forwards = daemon.get(feature);
+        let forwards =
+            forwards.unwrap_or_else(|| panic!("collector/Cargo.toml lacks the feature {feature}"));
+        if feature == "default" {
+            assert_eq!(forwards, turns_on, "the two manifests have different defaults");
+        } else {
+            assert_eq!(
+                *forwards,
+                [format!("vitald-plugins/{feature}")],
+                "collector/Cargo.toml: {feature}"
+            );
+        }
+    }
+    for feature in names.iter().copied().chain(daemon.keys().map(String::as_str)) {
+        assert!(plugins.contains_key(feature), "plugins/Cargo.toml lacks the feature {feature}");
+    }
+    // Whoever asks for everything gets everything.
+    let mut full = BTreeSet::from(["full"]);
+    let mut unseen = vec!["full"];
+    while let Some(feature) = unseen.pop() {
+        unseen.extend(
+            plugins[feature]
+                .iter()
+                .map(String::as_str)
+                .filter(|word| plugins.contains_key(*word) && full.insert(word)),
+        );
+    }
+    let left_out: Vec<_> = names.iter().filter(|name| !full.contains(*name)).collect();
+    assert!(left_out.is_empty(), "the bundle full lacks {left_out:?}");
+}
+
+/// What the features of this build promise is what the linker found.
+#[test]
+fn every_collector_whose_feature_is_on_is_linked() {
+    let linked: Vec<&str> = collectors().iter().map(|descriptor| descriptor.name).collect();
+    let mut roll = vitald_plugins::ROLL.to_vec();
+    roll.sort_unstable();
+    assert_eq!(linked, roll);
+    let known = roll_in_the_source();
+    assert!(linked.iter().all(|name| known.iter().any(|(known, _, _)| known == name)));
+}
