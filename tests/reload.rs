@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-const CPU_ALONE: &str = "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n[collectors.cpu]\nenabled = true\n";
+const CPU_ALONE: &str =
+    "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n[collectors.cpu]\nenabled = true\n";
 
 fn with(more: &str) -> String {
     format!("{CPU_ALONE}{more}")
@@ -70,8 +71,14 @@ fn a_broken_file_is_refused_with_every_mistake_and_nothing_changes() {
         .collect();
     let file = daemon.config_file().display().to_string();
     assert_eq!(texts.len(), 3, "{texts:?}");
-    assert!(texts[0].starts_with(&format!("{file}:7:11: collectors.diskstats.enabled: ")), "{texts:?}");
-    assert!(texts[1].contains(":8:1: ") && texts[1].contains("did you mean device_exclude?"), "{texts:?}");
+    assert!(
+        texts[0].starts_with(&format!("{file}:7:11: collectors.diskstats.enabled: ")),
+        "{texts:?}"
+    );
+    assert!(
+        texts[1].contains(":8:1: ") && texts[1].contains("did you mean device_exclude?"),
+        "{texts:?}"
+    );
     assert!(texts[2].contains(":9:") && texts[2].contains("did you mean meminfo?"), "{texts:?}");
     assert_eq!(daemon.get("/plugins").json()["hash"], good);
     let page = daemon.metrics();
@@ -118,7 +125,8 @@ fn sighup_and_the_reload_command_do_the_same() {
     assert!(out.contains("collectors stopped: loadavg"), "{out}");
     assert!(!daemon.metrics().has("node_load1"));
     daemon.write_config("nonsense");
-    let (status, _, err) = harness::output(Command::new(harness::binary()).args(["reload", "--to", &to]));
+    let (status, _, err) =
+        harness::output(Command::new(harness::binary()).args(["reload", "--to", &to]));
     assert_eq!(status, 78, "{err}");
     assert!(err.contains("config.toml:1:"), "{err}");
 }
@@ -129,7 +137,8 @@ fn a_listener_is_moved_without_a_refused_connection() {
     let old = daemon.address();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = free.local_addr().expect("an address");
-    let both = |second: &str| format!("[server]\nlisten = [\"127.0.0.1:0\", \"{second}\"]\n{CPU_ALONE}");
+    let both =
+        |second: &str| format!("[server]\nlisten = [\"127.0.0.1:0\", \"{second}\"]\n{CPU_ALONE}");
     daemon.write_config(&both(&taken.to_string()));
     let answer = daemon.reload();
     assert_eq!(answer.status, 422, "the address is taken: {}", answer.body);
@@ -139,7 +148,9 @@ fn a_listener_is_moved_without_a_refused_connection() {
     assert_eq!(harness::ask(old, "GET", "/healthz", &[]).status, 200);
     daemon.write_config(CPU_ALONE);
     assert_eq!(daemon.reload().status, 200);
-    until("the second listener is closed", || harness::try_ask(taken, "GET", "/healthz", &[]).is_err());
+    until("the second listener is closed", || {
+        harness::try_ask(taken, "GET", "/healthz", &[]).is_err()
+    });
 }
 
 #[test]
@@ -163,7 +174,9 @@ fn the_console_shows_both_after_the_reload() {
     until("a later table shows both and a rate", || {
         let text = read();
         let later = text.get(seen..).unwrap_or_default();
-        later.contains("node_load1") && later.contains("node_cpu_seconds_total{cpu=\"0\"") && later.contains("/s\n")
+        later.contains("node_load1")
+            && later.contains("node_cpu_seconds_total{cpu=\"0\"")
+            && later.contains("/s\n")
     });
 }
 
@@ -184,16 +197,23 @@ fn a_storm_of_reloads_loses_nothing() {
     let faults = Arc::new(Mutex::new(Vec::new()));
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, scrapes, faults) = (Arc::clone(&stop), Arc::clone(&scrapes), Arc::clone(&faults));
+            let (stop, scrapes, faults) =
+                (Arc::clone(&stop), Arc::clone(&scrapes), Arc::clone(&faults));
             let always = always.clone();
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let fault = match harness::try_ask(address, "GET", "/metrics", &[]) {
-                        Ok(answer) if answer.status != 200 => format!("{} {}", answer.status, answer.body),
+                        Ok(answer) if answer.status != 200 => {
+                            format!("{} {}", answer.status, answer.body)
+                        }
                         Ok(answer) => {
                             let missing: Vec<String> =
                                 always.difference(&series(&answer.body)).cloned().collect();
-                            if missing.is_empty() { String::new() } else { format!("missing {missing:?}") }
+                            if missing.is_empty() {
+                                String::new()
+                            } else {
+                                format!("missing {missing:?}")
+                            }
                         }
                         Err(error) => error.to_string(),
                     };
@@ -217,8 +237,17 @@ fn a_storm_of_reloads_loses_nothing() {
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().for_each(|client| client.join().expect("it ends"));
     let faults = faults.lock().expect("no panic");
-    assert!(faults.is_empty(), "{} of {:?} scrapes: {:?}", faults.len(), scrapes, &faults[..faults.len().min(5)]);
-    println!("1000 reloads, {:?} scrapes; threads, descriptors, KiB: {before:?} -> {after:?}", scrapes);
+    assert!(
+        faults.is_empty(),
+        "{} of {:?} scrapes: {:?}",
+        faults.len(),
+        scrapes,
+        &faults[..faults.len().min(5)]
+    );
+    println!(
+        "1000 reloads, {:?} scrapes; threads, descriptors, KiB: {before:?} -> {after:?}",
+        scrapes
+    );
     // What comes and goes with the four clients and a reload under way is no growth.
     assert!(after.0 <= before.0 + 3 && after.1 <= before.1 + 12, "{before:?} {after:?}");
     assert!(after.2 <= before.2 + before.2 / 4 + 1024, "{before:?} {after:?}");
@@ -245,14 +274,20 @@ fn it_ends_on_sigterm_and_sigint() {
 fn a_bad_start_says_what_is_wrong() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.toml");
-    std::fs::write(&file, "[server]\nlisten = [\"nowhere\"]\n[collectors.cpu]\nenabled = 1\n").expect("a file");
-    let (status, _, err) = harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
+    std::fs::write(&file, "[server]\nlisten = [\"nowhere\"]\n[collectors.cpu]\nenabled = 1\n")
+        .expect("a file");
+    let (status, _, err) =
+        harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
     assert_eq!(status, 78);
-    assert!(err.contains("config.toml:2:") && err.contains("config.toml:4:11: collectors.cpu.enabled"), "{err}");
+    assert!(
+        err.contains("config.toml:2:") && err.contains("config.toml:4:11: collectors.cpu.enabled"),
+        "{err}"
+    );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let listen = taken.local_addr().expect("an address");
     std::fs::write(&file, format!("[server]\nlisten = [\"{listen}\"]\n")).expect("a file");
-    let (status, _, err) = harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
+    let (status, _, err) =
+        harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
     assert_eq!(status, 71, "{err}");
     assert!(err.contains(&listen.to_string()), "{err}");
     let _ = LONG;

@@ -36,7 +36,6 @@ pub fn system(needs: &str) -> bool {
 pub struct Daemon {
     child: Child,
     pub directory: tempfile::TempDir,
-    addresses: Vec<SocketAddr>,
     log: Arc<Log>,
 }
 
@@ -87,9 +86,9 @@ impl Answer {
 
     /// Whether a family has a sample on the page.
     pub fn has(&self, family: &str) -> bool {
-        self.body.lines().any(|line| {
-            line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']))
-        })
+        self.body
+            .lines()
+            .any(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])))
     }
 }
 
@@ -120,9 +119,8 @@ impl Daemon {
             let log = Arc::clone(&log);
             move || log.follow(stderr)
         });
-        let mut daemon = Daemon { child, directory, addresses: Vec::new(), log };
-        daemon.wait_for_log("msg=listening");
-        daemon.refresh_addresses();
+        let daemon = Daemon { child, directory, log };
+        daemon.wait_for_log("listening");
         daemon
     }
 
@@ -134,18 +132,9 @@ impl Daemon {
     ) -> Daemon {
         let child = command.stdin(Stdio::null()).spawn().expect("the daemon starts");
         let log = Arc::new(Log { text: Mutex::default(), grown: Condvar::new() });
-        let daemon = Daemon { child, directory, addresses: Vec::new(), log };
+        let daemon = Daemon { child, directory, log };
         until("the daemon is up", is_up);
         daemon
-    }
-
-    fn refresh_addresses(&mut self) {
-        let log = self.log();
-        self.addresses = log
-            .lines()
-            .filter(|line| line.contains("msg=listening"))
-            .filter_map(|line| line.split("address=").nth(1)?.split(' ').next()?.parse().ok())
-            .collect();
     }
 
     pub fn pid(&self) -> u32 {
@@ -153,12 +142,22 @@ impl Daemon {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
+        self.addresses(1)[0]
     }
 
-    /// Where it listens, in the order of its configuration; without unix sockets.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where it listens, in the order of its configuration, without unix sockets; at least so many.
+    pub fn addresses(&self, at_least: usize) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        until("it has told where it listens", || {
+            let log = self.log();
+            // As logfmt and as JSON.
+            let lines = log.lines().filter(|line| line.contains("listening"));
+            let address =
+                |line: &str| line.split(['"', '=', ' ']).find_map(|word| word.parse().ok());
+            addresses = lines.filter_map(address).collect();
+            addresses.len() >= at_least
+        });
+        addresses
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -167,6 +166,13 @@ impl Daemon {
 
     pub fn write_config(&self, config: &str) {
         std::fs::write(self.config_file(), listening(config)).expect("the configuration");
+    }
+
+    /// The same in one step, for when the daemon may be reading it.
+    pub fn replace_config(&self, config: &str) {
+        let new = self.directory.path().join("config.toml.new");
+        std::fs::write(&new, listening(config)).expect("the configuration");
+        std::fs::rename(&new, self.config_file()).expect("the configuration");
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -225,7 +231,8 @@ impl Daemon {
 
     /// A figure of `/proc/PID/status`, such as `Threads` or `VmRSS` (KiB).
     pub fn status(&self, key: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process");
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process");
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         let number = line.expect("such a line").trim().trim_end_matches(" kB");
         number.parse().expect("a number")
@@ -233,9 +240,11 @@ impl Daemon {
 
     /// The CPU time it has used.
     pub fn cpu_time(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a process");
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a process");
         let fields = text.rsplit_once(") ").expect("a name in parentheses").1.split(' ');
-        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        let ticks: u64 =
+            fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
@@ -283,7 +292,8 @@ fn listening(config: &str) -> String {
 
 /// One request on a connection of its own.
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    try_ask(address, method, path, headers).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    try_ask(address, method, path, headers)
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
 /// The same, for when it may fail.

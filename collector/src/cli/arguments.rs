@@ -50,7 +50,7 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
                         .value_name("FORMAT")
                         .value_parser(["table", "text", "json"])
                         .default_value("table")
-                        .help("How: an aligned table, Prometheus text, or JSON"),
+                        .help("In which form"),
                 )
                 .arg(
                     Arg::new("collectors")
@@ -126,7 +126,7 @@ fn target() -> [Arg; 2] {
         Arg::new("to")
             .long("to")
             .value_name("ADDRESS")
-            .help("Where the daemon listens: HOST:PORT or unix:/PATH [default: as configured]"),
+            .help("Where it listens: HOST:PORT or unix:/PATH [default: as configured]"),
         file("token-file")
             .long("token-file")
             .value_name("FILE")

@@ -33,9 +33,10 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     };
     let printed = show(own, &snapshot);
     // What was asked for by name and gave nothing is worth more than a word in a table.
-    let faults = status.iter().filter(|status| status.state != State::Running).filter(|status| {
-        status.state != State::Absent || own.contains_id("collectors")
-    });
+    let faults = status
+        .iter()
+        .filter(|status| status.state != State::Running)
+        .filter(|status| status.state != State::Absent || own.contains_id("collectors"));
     let mut told = false;
     for fault in faults {
         let (name, state) = (fault.descriptor.name, fault.state.word());

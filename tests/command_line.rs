@@ -1,0 +1,682 @@
+//! The command line, as people and scripts meet it.
+
+mod exposition_reader;
+mod harness;
+
+use expect_test::{Expect, expect};
+use harness::Daemon;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn vitald(arguments: &[&str]) -> Command {
+    let mut command = Command::new(harness::binary());
+    command.args(arguments);
+    command
+}
+
+/// Status, standard output and standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    harness::output(&mut vitald(arguments))
+}
+
+/// What it prints when all is well: nothing on standard error.
+fn prints(arguments: &[&str]) -> String {
+    let (status, out, err) = run(arguments);
+    assert_eq!((status, &*err), (0, ""), "{arguments:?}: {out}");
+    out
+}
+
+/// What is compiled in, as `--version` says.
+fn names() -> Vec<String> {
+    let version = prints(&["--version"]);
+    let (_, names) = version.trim_end().split_once("collectors: ").expect("the roll");
+    names.trim_end_matches(')').split(' ').map(str::to_owned).collect()
+}
+
+fn file(directory: &Path, text: &str) -> String {
+    let path: PathBuf = directory.join("vitald.toml");
+    std::fs::write(&path, text).expect("a file");
+    path.display().to_string()
+}
+
+fn help(arguments: &[&str], expected: &Expect) {
+    let text = prints(&[arguments, &["--help"]].concat());
+    expected.assert_eq(&text);
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{arguments:?}: {text}");
+    assert_eq!(prints(&[arguments, &["-h"]].concat()), text, "{arguments:?}");
+}
+
+#[test]
+fn every_command_has_a_help_that_reads_well() {
+    help(
+        &[],
+        &expect![[r#"
+        A host-metrics daemon: serves what the kernel knows to Prometheus, and is reconfigured while it runs
+
+        Usage: vitald [OPTIONS]
+               vitald <COMMAND>
+
+        Commands:
+          run          Run the daemon
+          check        Say whether a configuration is valid, and what would run
+          once         Collect once and print
+          plugins      List what is compiled in, with its state and cost on this host
+          metrics      Print the reference of all metrics, as Markdown
+          config       Print the commented default configuration, or the effective one
+          reload       Make the running daemon read its configuration again
+          health       Ask the running daemon whether it is well; for container health checks
+          completions  Print the completions of a shell
+          help         Print this message or the help of the given subcommand(s)
+
+        Options:
+          -c, --config <FILE>  The configuration; without one the built-in defaults hold
+          -h, --help           Print help
+          -V, --version        Print version
+
+        Without a command it runs the daemon. Under the name node_exporter, or as
+        `vitald node_exporter FLAGS...`, it takes node_exporter's flags and serves what
+        node_exporter would.
+    "#]],
+    );
+    help(
+        &["run"],
+        &expect![[r#"
+        Run the daemon
+
+        Usage: vitald run [OPTIONS]
+
+        Options:
+          -c, --config <FILE>  The configuration; without one the built-in defaults hold
+          -h, --help           Print help
+    "#]],
+    );
+    help(
+        &["check"],
+        &expect![[r#"
+        Say whether a configuration is valid, and what would run
+
+        Usage: vitald check [OPTIONS] [FILE]
+
+        Arguments:
+          [FILE]  The configuration to check
+
+        Options:
+          -c, --config <FILE>      The configuration; without one the built-in defaults hold
+              --running            Also ask the running daemon what a reload of its own file would change
+              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --token-file <FILE>  The file with the bearer token of the daemon's listener
+          -h, --help               Print help
+    "#]],
+    );
+    help(
+        &["once"],
+        &expect![[r#"
+        Collect once and print
+
+        Usage: vitald once [OPTIONS] [COLLECTOR]...
+
+        Arguments:
+          [COLLECTOR]...  Only these, even those the configuration leaves off [see: vitald plugins]
+
+        Options:
+          -c, --config <FILE>    The configuration; without one the built-in defaults hold
+              --format <FORMAT>  In which form [default: table] [possible values: table, text, json]
+          -h, --help             Print help
+    "#]],
+    );
+    help(
+        &["plugins"],
+        &expect![[r#"
+        List what is compiled in, with its state and cost on this host
+
+        Usage: vitald plugins [OPTIONS]
+
+        Options:
+          -c, --config <FILE>  The configuration; without one the built-in defaults hold
+          -h, --help           Print help
+    "#]],
+    );
+    help(
+        &["metrics"],
+        &expect![[r#"
+        Print the reference of all metrics, as Markdown
+
+        Usage: vitald metrics
+
+        Options:
+          -h, --help  Print help
+    "#]],
+    );
+    help(
+        &["config"],
+        &expect![[r#"
+        Print the commented default configuration, or the effective one
+
+        Usage: vitald config [OPTIONS]
+
+        Options:
+          -c, --config <FILE>  The configuration; without one the built-in defaults hold
+              --effective      Every value in force, and where it comes from
+          -h, --help           Print help
+    "#]],
+    );
+    help(
+        &["reload"],
+        &expect![[r#"
+        Make the running daemon read its configuration again
+
+        Usage: vitald reload [OPTIONS]
+
+        Options:
+          -c, --config <FILE>      The configuration; without one the built-in defaults hold
+              --dry-run            Only say what would change
+              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --token-file <FILE>  The file with the bearer token of the daemon's listener
+          -h, --help               Print help
+    "#]],
+    );
+    help(
+        &["health"],
+        &expect![[r#"
+        Ask the running daemon whether it is well; for container health checks
+
+        Usage: vitald health [OPTIONS]
+
+        Options:
+          -c, --config <FILE>      The configuration; without one the built-in defaults hold
+              --ready              Ask whether it is ready to be scraped, not only alive
+              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --token-file <FILE>  The file with the bearer token of the daemon's listener
+          -h, --help               Print help
+    "#]],
+    );
+    help(
+        &["completions"],
+        &expect![[r#"
+        Print the completions of a shell
+
+        Usage: vitald completions <SHELL>
+
+        Arguments:
+          <SHELL>  [possible values: bash, elvish, fish, powershell, zsh]
+
+        Options:
+          -h, --help  Print help
+    "#]],
+    );
+}
+
+#[test]
+fn no_command_is_without_a_test_of_its_help() {
+    let text = prints(&["--help"]);
+    let commands = text.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let tested = include_str!("command_line.rs");
+    for command in commands.iter().filter(|command| **command != "help") {
+        assert!(tested.contains(&format!("&[\"{command}\"],")), "{command}");
+    }
+}
+
+#[test]
+fn the_version_lists_the_roll() {
+    let version = prints(&["--version"]);
+    let names = names();
+    let start = format!("vitald {} ({} collectors: ", env!("CARGO_PKG_VERSION"), names.len());
+    assert!(version.starts_with(&start), "{version}");
+    assert!(names.is_sorted() && names.contains(&"cpu".to_owned()) && names.len() >= 18);
+    assert_eq!(prints(&["-V"]), version);
+    let listed: Vec<String> = prints(&["plugins"])
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    assert_eq!(listed, names);
+}
+
+#[test]
+fn what_is_mistyped_is_a_usage_error_with_a_suggestion() {
+    for (arguments, suggestion) in [
+        (&["--confg", "x"][..], "'--config'"),
+        (&["run", "--confi", "x"], "'--config'"),
+        (&["chek"], "'check'"),
+        (&["relaod"], "'reload'"),
+        (&["reload", "--dryrun"], "'--dry-run'"),
+        (&["once", "--format", "jsn"], "'json'"),
+        (&["once", "loadavgg"], "'loadavg'"),
+        (&["completions", "fsh"], "'fish'"),
+        (&["check", "a", "b"], "unexpected argument 'b'"),
+        (&["check", "a", "--config", "b"], "cannot be used with"),
+        (&["--config"], "a value is required"),
+        (&["completions"], "<SHELL>"),
+        (&["reload", "--to", "nonsense"], "expected HOST:PORT or unix:/PATH"),
+        (&["reload", "--to", "localhost:port"], "expected HOST:PORT or unix:/PATH"),
+        (&["health", "--token-file", "/nonexistent"], "/nonexistent: No such file"),
+    ] {
+        let (status, out, err) = run(arguments);
+        assert_eq!((status, &*out), (64, ""), "{arguments:?}: {err}");
+        assert!(err.contains(suggestion), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn check_says_what_would_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let good = file(
+        directory.path(),
+        "[server]\nlisten = [\"[::1]:9101\", \"unix:/run/x.sock\"]\n\
+         [scrape]\ndefault_collectors = false\n[collectors.cpu]\nenabled = true\n\
+         [collectors.loadavg]\nenabled = true\n[outputs.console]\nenabled = true\ninterval = \"90s\"\n",
+    );
+    let off: Vec<String> =
+        names().into_iter().filter(|name| name != "cpu" && name != "loadavg").collect();
+    for arguments in [["check", &good, ""], ["check", "--config", &good]] {
+        let arguments: Vec<&str> = arguments.into_iter().filter(|word| !word.is_empty()).collect();
+        let told = prints(&arguments);
+        let mut lines = told.lines();
+        assert_eq!(lines.next(), Some(&*format!("{good}: valid")));
+        let hash = lines.next().and_then(|line| line.strip_prefix("hash: "));
+        assert!(hash.is_some_and(|hash| hash.len() == 16), "{told}");
+        let rest: Vec<&str> = lines.collect();
+        assert_eq!(
+            rest,
+            [
+                "collectors on: cpu, loadavg",
+                &format!("collectors off: {}", off.join(", ")),
+                "output: console every 1m 30s",
+                "listens on: [::1]:9101",
+                "listens on: unix:/run/x.sock",
+            ]
+        );
+    }
+    assert!(prints(&["check"]).starts_with("the built-in defaults: valid\n"));
+}
+
+#[test]
+fn check_says_every_mistake_with_its_place() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bad = file(
+        directory.path(),
+        "[server]\nlisten = [\"nowhere\"]\nmax_request = 3\n\
+         [scrape]\ntimeout = 5\nopenmetrics = \"yes\"\n\
+         [collectors.loadavgs]\n[collectors.netdev]\nenabled = false\ndevice_exclude = \"(\"\n\
+         [outputs.console]\nmax_lines = -1\n[servr]\n",
+    );
+    let (status, out, err) = run(&["check", &bad]);
+    assert_eq!((status, &*out), (78, ""));
+    let places: Vec<&str> = err
+        .lines()
+        .filter_map(|line| line.strip_prefix(&*bad)?.strip_prefix(':')?.split_once(' '))
+        .map(|(place, _)| place.trim_end_matches(':'))
+        .collect();
+    assert_eq!(places, ["2:11", "3:1", "5:11", "6:15", "7:13", "10:18", "12:13", "13:2"], "{err}");
+    for meant in ["max_requests", "loadavg", "server"] {
+        assert!(err.contains(&format!("did you mean {meant}?")), "{meant}: {err}");
+    }
+    assert_eq!(err.lines().last(), Some("vitald: 8 mistakes in the configuration"));
+    // Every command that reads a configuration says the same.
+    for command in ["run", "once", "plugins", "health", "reload", "config"] {
+        let more: &[&str] = if command == "config" { &["--effective"] } else { &[] };
+        let (status, out, told) = run(&[&[command, "--config", &bad], more].concat());
+        assert_eq!((status, &*out, &*told), (78, "", &*err), "{command}");
+    }
+    let not_toml = file(directory.path(), "[scrape\n");
+    let (status, _, err) = run(&["check", &not_toml]);
+    assert!(status == 78 && err.starts_with(&format!("{not_toml}:1:")), "{err}");
+    for (path, reason) in [("/nonexistent", "No such file"), ("/", "directory")] {
+        let (status, _, err) = run(&["check", path]);
+        assert!(status == 78 && err.contains(reason), "{path}: {err}");
+    }
+    let (status, _, err) = run(&["check", &file(directory.path(), "[collectors.zfs_x]\n")]);
+    assert!(status == 78 && err.contains("zfs_x"), "{err}");
+}
+
+#[test]
+fn check_asks_the_running_daemon() {
+    let config = "[scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n";
+    let daemon = Daemon::start(config);
+    let to = daemon.address().to_string();
+    let own = daemon.config_file().display().to_string();
+    daemon.write_config(&format!("{config}[collectors.stat]\nenabled = true\n"));
+    let told = prints(&["check", &own, "--running", "--to", &to]);
+    assert!(told.starts_with(&format!("{own}: valid\n")), "{told}");
+    assert!(told.contains("collectors started: stat\ncollectors unchanged: loadavg\n"), "{told}");
+    assert!(told.ends_with(" would be applied; generation 1\n"), "{told}");
+    assert!(!daemon.metrics().has("node_boot_time_seconds"));
+    daemon.write_config("[collectors.loadavg]\nenabld = true\n");
+    let (status, out, err) = run(&["check", "--running", "--to", &to]);
+    assert_eq!(status, 78, "{out} {err}");
+    assert!(err.contains("did you mean enabled?") && err.contains(&own), "{err}");
+}
+
+#[test]
+fn once_prints_a_table_text_or_json() {
+    let table = prints(&["once", "loadavg", "stat"]);
+    let sections: Vec<&str> = table.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(sections, ["loadavg", "stat"], "{table}");
+    let values = ["node_load1", "node_load15", "node_boot_time_seconds"];
+    for value in values {
+        let row = table.lines().find(|line| line.trim_start().starts_with(&format!("{value} ")));
+        let number = row.and_then(|row| row.split_whitespace().nth(1)).map(str::parse::<f64>);
+        assert!(matches!(number, Some(Ok(_))), "{value}: {table}");
+    }
+
+    let text = prints(&["once", "--format", "text", "loadavg", "stat", "cpu"]);
+    let page = exposition_reader::read(text.as_bytes()).expect("a valid page");
+    let has = |name: &str| page.samples().any(|sample| sample.name == name);
+    for name in ["node_load1", "node_boot_time_seconds", "node_cpu_seconds_total"] {
+        assert!(has(name), "{name}: {text}");
+    }
+    assert!(!has("node_memory_MemTotal_bytes"));
+
+    let json = prints(&["once", "--format", "json", "loadavg"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let loadavg = &json["collectors"][0];
+    assert_eq!((&loadavg["name"], &loadavg["state"]), (&"loadavg".into(), &"running".into()));
+    assert!(loadavg["duration_seconds"].as_f64() > Some(0.0));
+    let samples = loadavg["samples"].as_array().expect("samples");
+    assert_eq!(samples.len(), 3);
+    for sample in samples {
+        assert!(sample["name"].as_str().is_some_and(|name| name.starts_with("node_load")));
+        assert!(
+            sample["type"] == "gauge"
+                && sample["value"].is_number()
+                && sample["labels"].is_object()
+        );
+    }
+}
+
+#[test]
+fn once_prints_everything_in_every_form() {
+    let text = prints(&["once", "--format", "text"]);
+    let page = exposition_reader::read(text.as_bytes()).expect("a valid page");
+    let json: serde_json::Value =
+        serde_json::from_str(&prints(&["once", "--format", "json"])).expect("JSON");
+    let collectors = json["collectors"].as_array().expect("collectors");
+    let in_json: BTreeSet<&str> = collectors
+        .iter()
+        .filter_map(|collector| collector["samples"].as_array())
+        .flatten()
+        .filter_map(|sample| sample["name"].as_str())
+        .collect();
+    let in_text: BTreeSet<&str> = page.samples().map(|sample| &*sample.name).collect();
+    // What comes and goes between two runs is not the same in both.
+    let common = in_json.intersection(&in_text).count();
+    assert!(common > 100 && common * 10 > in_json.len() * 9, "{common} of {}", in_json.len());
+    assert!(prints(&["once"]).lines().count() > common);
+    // One that is off by default runs when it is named; one that has nothing to say says so.
+    assert!(prints(&["once", "--format", "text", "process_groups"]).contains("namedprocess_"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let empty = directory.path().join("nothing");
+    let paths = format!("[paths]\nprocfs = \"{}\"\nsysfs = \"{0}\"\n", empty.display());
+    let config = file(directory.path(), &paths);
+    let (status, out, err) = run(&["once", "--config", &config, "loadavg"]);
+    assert!(status == 1 && out.starts_with("loadavg (absent)"), "{status} {out}");
+    assert!(err.starts_with("vitald: loadavg: absent: ") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
+fn plugins_and_metrics_list_what_is_there() {
+    let table = prints(&["plugins"]);
+    let heading: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(heading, ["COLLECTOR", "STATE", "SAMPLES", "COST", "SUMMARY"]);
+    let row = |name: &str| {
+        let row = table.lines().find(|line| line.split_whitespace().next() == Some(name));
+        row.unwrap_or_else(|| panic!("{name}: {table}")).split_whitespace().collect::<Vec<_>>()
+    };
+    let loadavg = row("loadavg");
+    assert_eq!((loadavg[1], loadavg[2], loadavg[4]), ("running", "3", "us"), "{loadavg:?}");
+    assert_eq!(row("process_groups")[1], "off");
+    assert!(table.contains("output console (off): "), "{table}");
+
+    let reference = prints(&["metrics"]);
+    assert!(reference.starts_with("# Metrics\n"), "{reference}");
+    for name in names() {
+        assert!(
+            reference.lines().any(|line| line.starts_with('#') && line.contains(&name)),
+            "{name}"
+        );
+    }
+    assert!(reference.contains("node_load1") && reference.contains("node_cpu_seconds_total"));
+}
+
+#[test]
+fn config_prints_the_committed_file() {
+    let committed =
+        std::fs::read_to_string(harness::root().join("config.toml")).expect("config.toml");
+    assert_eq!(prints(&["config"]), committed, "run `cargo xtask docs`");
+}
+
+#[test]
+fn the_shipped_configuration_is_valid_and_starts() {
+    let shipped = harness::root().join("config.toml");
+    let told = prints(&["check", &shipped.display().to_string()]);
+    assert!(told.contains(": valid\n") && told.contains("listens on: 127.0.0.1:9100\n"), "{told}");
+    // The same as no file at all, but for the name.
+    let rest = |text: &str| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(rest(&told), rest(&prints(&["check"])));
+    let text = std::fs::read_to_string(&shipped).expect("config.toml");
+    let daemon = Daemon::start(
+        &text.replace("\n#listen = [\"127.0.0.1:9100\"]", "\nlisten = [\"127.0.0.1:0\"]"),
+    );
+    assert!(daemon.metrics().has("node_load1"));
+    assert_eq!(daemon.reload().status, 200);
+    // Every setting that is shown commented is one: with all of them taken in it is valid, too.
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let told = prints(&["check", &file(directory.path(), &uncommented)]);
+    assert_eq!(rest(&told), rest(&prints(&["check"])), "the defaults are as shown");
+}
+
+#[test]
+fn the_effective_configuration_shows_where_values_come_from() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = file(
+        directory.path(),
+        "[server]\nmax_requests = 7\nmax_connections = 8\n[collectors.stat]\nsoftirq = true\n",
+    );
+    let mut command = vitald(&["config", "--effective", "--config", &config]);
+    command.env("VITALD__SERVER__MAX_CONNECTIONS", "9").env("VITALD__LOG__LEVEL", "debug");
+    let (status, told, err) = harness::output(&mut command);
+    assert_eq!((status, &*err), (0, ""));
+    let line = |start: &str| {
+        let line = told.lines().find(|line| line.starts_with(start));
+        line.unwrap_or_else(|| panic!("{start}: {told}"))
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(line("max_requests"), format!("max_requests = 7 # {config}:2:16"));
+    let from = |name: &str| format!("# environment {name}");
+    assert!(
+        line("max_connections = 9").ends_with(&from("VITALD__SERVER__MAX_CONNECTIONS")),
+        "{told}"
+    );
+    assert!(line("level = \"debug\"").ends_with(&from("VITALD__LOG__LEVEL")), "{told}");
+    assert_eq!(line("softirq"), format!("softirq = true # {config}:5:11"));
+    assert_eq!(line("timeout"), "timeout = \"10s\"");
+    assert_eq!(line("# interval"), "# interval is not set");
+    for name in names() {
+        assert!(
+            told.contains(&format!("[collectors.{name}]\nenabled = "))
+                || told.contains(&format!("[collectors.{name}]\n")),
+            "{name}"
+        );
+    }
+    // It is a configuration itself, and the same one.
+    let again = directory.path().join("again.toml");
+    std::fs::write(&again, &told).expect("a file");
+    let (_, first, _) = harness::output(
+        vitald(&["check", &config])
+            .env("VITALD__SERVER__MAX_CONNECTIONS", "9")
+            .env("VITALD__LOG__LEVEL", "debug"),
+    );
+    let hash = |text: &str| text.lines().find(|line| line.starts_with("hash: ")).map(str::to_owned);
+    let second = prints(&["check", &again.display().to_string()]);
+    assert!(hash(&first).is_some() && hash(&first) == hash(&second), "{first} {second}");
+}
+
+#[test]
+fn reload_and_health_talk_to_the_daemon() {
+    let config = "[scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n";
+    let daemon = Daemon::start_by(config, |command| {
+        command.stdout(Stdio::null());
+    });
+    let to = daemon.address().to_string();
+    assert_eq!(prints(&["health", "--to", &to]), "ok\n");
+    harness::until("it is ready", || run(&["health", "--ready", "--to", &to]).0 == 0);
+    assert_eq!(prints(&["health", "--to", &format!("http://{to}/")]), "ok\n");
+    assert_eq!(
+        prints(&["health", "--to", &format!("localhost:{}", daemon.address().port())]),
+        "ok\n"
+    );
+    daemon.write_config(&format!(
+        "{config}[collectors.stat]\nenabled = true\n[outputs.console]\nenabled = true\ninterval = \"1h\"\n"
+    ));
+    let dry = prints(&["reload", "--dry-run", "--to", &to]);
+    assert!(
+        dry.contains("collectors started: stat\n")
+            && dry.contains("would be applied; generation 1")
+    );
+    let told = prints(&["reload", "--to", &to]);
+    assert!(told.contains("collectors started: stat\ncollectors unchanged: loadavg\n"), "{told}");
+    assert!(told.contains("outputs started: console\n"), "{told}");
+    assert!(told.contains("listeners unchanged: 127.0.0.1:0\n"), "{told}");
+    assert!(told.ends_with(" applied; generation 2\n"), "{told}");
+    // Where it listens may be told by its own configuration.
+    let listen = format!("[server]\nlisten = [\"{to}\"]\n");
+    let directory = tempfile::tempdir().expect("a directory");
+    let own = file(directory.path(), &listen);
+    assert_eq!(prints(&["health", "--config", &own]), "ok\n");
+    assert!(prints(&["reload", "--config", &own]).contains("generation 2"));
+    let (status, out, err) =
+        harness::output(vitald(&["health"]).env("VITALD__SERVER__LISTEN", &to));
+    assert_eq!((status, &*out), (0, "ok\n"), "{err}");
+}
+
+#[test]
+fn the_token_of_the_configuration_is_shown_by_itself() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let token = directory.path().join("token");
+    std::fs::write(&token, "secret\n").expect("a file");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let admin = format!("admin = \"token:{}\"\n", token.display());
+    let daemon = Daemon::start(&format!("[server]\n{admin}"));
+    let listen = format!("[server]\nlisten = [\"{}\"]\n", daemon.address());
+    let (status, _, err) = run(&["reload", "--config", &file(directory.path(), &listen)]);
+    assert!(status == 1 && err.contains("Token required"), "{status} {err}");
+    let told =
+        prints(&["reload", "--config", &file(directory.path(), &format!("{listen}{admin}"))]);
+    assert!(told.contains("applied"), "{told}");
+}
+
+#[test]
+fn where_nobody_listens_the_daemon_is_unavailable() {
+    // Bound and not listening: nobody else gets the port meanwhile.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    drop(taken);
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = format!("unix:{}", directory.path().join("none").display());
+    for to in [&address, &socket] {
+        for command in
+            [&["reload"][..], &["reload", "--dry-run"], &["health"], &["health", "--ready"]]
+        {
+            let (status, out, err) = run(&[command, &["--to", to]].concat());
+            assert_eq!((status, &*out), (69, ""), "{command:?}: {err}");
+            assert!(err.starts_with(&format!("vitald: no answer from {to}: ")), "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+        }
+    }
+}
+
+#[test]
+fn completions_are_scripts_of_the_shells() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = prints(&["completions", shell]);
+        for word in ["vitald", "completions", "effective", "token-file"] {
+            assert!(script.contains(word), "{word} in the completions of {shell}");
+        }
+    }
+    // Where the shell is there it says that it could read it.
+    let directory = tempfile::tempdir().expect("a directory");
+    for (shell, option) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let path = directory.path().join(shell);
+        std::fs::write(&path, prints(&["completions", shell])).expect("a file");
+        match Command::new(shell).arg(option).arg(&path).output() {
+            Ok(read) => assert!(read.status.success(), "{shell}: {read:?}"),
+            Err(_) => println!("not read by {shell}, which is not here"),
+        }
+    }
+}
+
+/// `vitald ... | head -1`: the reader has gone before everything is written.
+#[test]
+fn a_closed_pipe_is_nobodys_fault() {
+    for arguments in [
+        &["metrics"][..],
+        &["config"],
+        &["config", "--effective"],
+        &["once"],
+        &["once", "--format", "text"],
+        &["once", "--format", "json"],
+        &["plugins"],
+        &["check"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["node_exporter", "--help"],
+        &["node_exporter", "--version"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = vitald(arguments).stdout(writer).stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("it starts");
+        let status = child.wait().expect("it ends");
+        let mut err = String::new();
+        let stderr = child.stderr.as_mut().expect("a pipe");
+        stderr.read_to_string(&mut err).expect("text");
+        assert!(status.success() && err.is_empty(), "{arguments:?}: {status} {err}");
+    }
+    // A shell's own pipe, whose reader takes the first line.
+    let line = format!("{} metrics | head -n 1; exit", harness::binary().display());
+    let (status, out, err) = harness::output(Command::new("sh").arg("-c").arg(line));
+    assert_eq!((status, &*out, &*err), (0, "# Metrics\n", ""));
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    for arguments in
+        [&["metrics"][..], &["once"], &["config"], &["plugins"], &["--help"], &["--version"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let output = vitald(arguments).stdout(full).output().expect("it starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(71), "{arguments:?}: {err}");
+        assert_eq!(err, "vitald: cannot write: No space left on device (os error 28)\n");
+    }
+}
+
+#[test]
+fn a_closed_standard_error_changes_nothing() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = vitald(&["check", "/nonexistent"]).stderr(writer).status().expect("it starts");
+    assert_eq!(status.code(), Some(78));
+    let line = format!("{} --nonsense 2>&-", harness::binary().display());
+    let (status, ..) = harness::output(Command::new("sh").arg("-c").arg(line));
+    assert_eq!(status, 64);
+}
