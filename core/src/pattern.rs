@@ -27,13 +27,12 @@ const SIZE_LIMIT: usize = 4 << 20;
 ///
 /// - Classes of Unicode, such as `\pL` and `\p{Greek}`, are refused except for `\p{Any}`: their
 ///   tables are not built in.
-/// - An expression is refused if it nests more than 200 deep (Go: 1000) or is too large once
+/// - An expression is refused if it nests more than 128 deep (Go: 1000) or is too large once
 ///   compiled: 4 MiB, divided by one more than its named groups (Go: 128 MiB).
 /// - `(?<name>...)` is `(?P<name>...)`, as from Go 1.22 on.
+/// - `(?i:s)x|S` matches no `s`: before golang/go#59007 the case of a branch spread to the next.
 /// - Letters that Unicode has had since Go's tables were made fold too.
-/// - A U+FFFD in the expression matches any byte that is not UTF-8. So it does in Go, but not in the
-///   literal text that the expression starts with.
-/// - A surrogate, `\x{D800}`, matches nothing. In Go, `^\x{D800}` matches U+FFFD.
+/// - A surrogate, `\x{D800}`, matches nothing. In Go, `^\x{D800}$` alone matches U+FFFD.
 ///
 /// Two patterns are equal when their sources are.
 ///
@@ -104,7 +103,9 @@ impl Pattern {
                 let Some((start, end)) = places.get(group) else { continue };
                 let range = match valid {
                     Ok(_) => start..end,
-                    Err(_) => place_before_replacing(text, start)..place_before_replacing(text, end),
+                    Err(_) => {
+                        place_before_replacing(text, start)..place_before_replacing(text, end)
+                    }
                 };
                 each(name, text.get(range).unwrap_or_default());
             }

@@ -152,8 +152,7 @@ impl Folds {
     fn add_missing(&self, set: &CodePoints, more: &mut Vec<u32>) {
         for family in self.pairs.chunk_by(|one, next| one.0 == next.0) {
             let folded = family.first().map(|&(folded, _)| u32::from(folded));
-            let members =
-                || family.iter().map(|&(_, letter)| u32::from(letter)).chain(folded);
+            let members = || family.iter().map(|&(_, letter)| u32::from(letter)).chain(folded);
             if members().any(|code| set.contains(code)) {
                 more.extend(members());
             }
@@ -214,13 +213,13 @@ mod tests {
     #[test]
     fn folds_families() {
         assert_eq!(folded(&[('b', 'b')]), "[Bb]");
-        assert_eq!(folded(&[('j', 'k')]), "[J-Kj-kK]");
+        assert_eq!(folded(&[('j', 'k')]), "[J-Kj-k\u{212A}]");
         assert_eq!(folded(&[('ς', 'ς')]), "[Σς-σ]");
         assert_eq!(folded(&[('ı', 'ı')]), "ı");
         assert_eq!(folded(&[('İ', 'İ')]), "İ");
         assert_eq!(folded(&[('ß', 'ß')]), "[ßẞ]");
         assert_eq!(folded(&[('ᾀ', 'ᾀ')]), "[ᾀᾈ]");
-        assert_eq!(folded(&[('à', 'ö'), ('日', '日')]), "[À-Öà-ö日]");
+        assert_eq!(folded(&[('à', 'ö'), ('日', '日')]), "[À-Öà-ö\u{212B}日]");
     }
 
     #[test]

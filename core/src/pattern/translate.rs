@@ -11,7 +11,7 @@ const MOST_COPIES: u32 = 1000;
 
 /// Both this file's idea of depth and, with room to spare, what the stack of a thread can take
 /// while the regex crate walks the expression.
-const DEEPEST: u32 = 200;
+const DEEPEST: u32 = 128;
 
 /// Above what an expression of the deepest kind comes to in the regex crate's count.
 pub(super) const NEST_LIMIT: u32 = 4 * DEEPEST;
@@ -80,7 +80,8 @@ pub(super) fn unsupported(what: &str) -> String {
 
 /// A piece of an expression for a message of one line.
 fn quoted(piece: &str) -> String {
-    let plain = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    let plain =
+        |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
     let mut shown: String = piece.chars().take(SHOWN).map(plain).collect();
     if shown.len() < piece.len() && piece.chars().nth(SHOWN).is_some() {
         shown.push_str("...");
@@ -314,7 +315,8 @@ impl<'s> Translator<'s> {
             let is_word = |name: &str| {
                 !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric())
             };
-            let Some((name, after)) = after.split_once('>').filter(|(name, _)| is_word(name)) else {
+            let Some((name, after)) = after.split_once('>').filter(|(name, _)| is_word(name))
+            else {
                 let shown = from.split_inclusive('>').next().unwrap_or(from);
                 return Err(invalid(&format!("{} gives a group no valid name", quoted(shown))));
             };
@@ -509,7 +511,9 @@ impl<'s> Translator<'s> {
         let positive = name.strip_prefix('^').unwrap_or(name);
         if positive != "Any" {
             let shown = quoted(self.read_since(from));
-            return Err(unsupported(&format!("{shown} needs tables of Unicode, and there are none")));
+            return Err(unsupported(&format!(
+                "{shown} needs tables of Unicode, and there are none"
+            )));
         }
         let mut set = CodePoints::all();
         if is_upper != (name != positive) {
@@ -611,7 +615,8 @@ impl Counts {
     fn copies_of(self, within: u32) -> u32 {
         match self.most {
             Some(0) => 1,
-            most => within * most.unwrap_or(self.least).max(1),
+            // An empty group has no copies within.
+            most => within.max(1) * most.unwrap_or(self.least).max(1),
         }
     }
 }
