@@ -1,8 +1,15 @@
 //! A lane: a parked thread that belongs to one collector that may block.
+//!
+//! It may hang in the kernel, and then outlives SIGKILL; so it has a descriptor table of its own,
+//! and with it no listener and no connection. Its collector lives and dies on it, with a `Host` that
+//! nobody else uses, since descriptors mean nothing in another table. For the same reason it wakes
+//! no request itself, which would take the runtime's descriptors: the collection thread does.
 
 use super::slot::Slot;
 use super::{Shared, lane_returned, lock};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use vitald_core::collector::Running;
+use vitald_core::host::{Host, spawn_apart};
 
 /// The thread is started at the first job and ends when the collector's slot is dropped. While it
 /// is parked it holds no slot, so that a collector that was switched off is closed at once.
@@ -17,6 +24,8 @@ struct LaneState {
     job: Option<Arc<Slot>>,
     alive: bool,
     closing: bool,
+    /// What is to be closed by the thread that opened it.
+    remains: Option<(Option<Box<dyn Running>>, Host)>,
 }
 
 impl Lane {
@@ -34,15 +43,20 @@ impl Lane {
         }
         let (lane, shared) = (Arc::clone(self), Arc::downgrade(shared));
         let name = format!("lane {}", self.name);
-        match std::thread::Builder::new().name(name).spawn(move || lane.work(&shared)) {
-            Ok(_) => state.alive = true,
+        match spawn_apart(name, move || lane.work(&shared)) {
+            Ok(()) => state.alive = true,
             Err(error) => tracing::error!(%error, collector = self.name, "cannot start its thread"),
         }
     }
 
-    /// Lets the thread end.
-    pub(super) fn close(&self) {
-        lock(&self.state).closing = true;
+    /// Lets the thread end, and close what it has opened. A thread that never began has opened
+    /// nothing.
+    pub(super) fn close(&self, collector: Option<Box<dyn Running>>, host: Host) {
+        let mut state = lock(&self.state);
+        state.closing = true;
+        if state.alive {
+            state.remains = Some((collector, host));
+        }
         self.wake.notify_one();
     }
 
@@ -56,11 +70,13 @@ impl Lane {
             drop(state);
             slot.run();
             if let Some(shared) = shared.upgrade() {
-                lock(&shared.state).returned(&slot, &shared);
-                lane_returned(&shared);
+                lane_returned(&slot, &shared);
             }
             drop(slot);
             state = lock(&self.state);
         }
+        let remains = state.remains.take();
+        drop(state);
+        drop(remains);
     }
 }

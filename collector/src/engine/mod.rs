@@ -21,14 +21,14 @@ mod tests;
 pub use slot::{CollectorStatus, Counts};
 
 use crate::plan::CollectorPlan;
-use slot::{Inner, Seat, Slot};
+use slot::{Inner, Predecessor, Seat, Slot};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
 use vitald_core::host::Host;
-use vitald_core::snapshot::Snapshot;
+use vitald_core::snapshot::{Snapshot, State as CollectorState};
 
 /// How long the collection thread waits for one collector before it leaves it behind.
 pub const PATIENCE: Duration = Duration::from_millis(50);
@@ -105,6 +105,8 @@ struct State {
     leader: u64,
     leader_alive: bool,
     waiting: Vec<Waker>,
+    /// Replaced instances that the collection thread is to close.
+    replaced: Vec<Arc<Slot>>,
     closing: bool,
 }
 
@@ -143,6 +145,7 @@ impl Engine {
             leader: 0,
             leader_alive: false,
             waiting: Vec::new(),
+            replaced: Vec::new(),
             closing: false,
         };
         Engine {
@@ -181,6 +184,9 @@ impl Engine {
                 slots.push(Arc::clone(slot));
                 continue;
             }
+            // What runs on a lane shares no descriptor with anybody.
+            let apart = plan.prepared.may_block().then(|| Host::new(host.roots().clone()));
+            let host = apart.as_ref().unwrap_or(host);
             match plan.prepared.open(host) {
                 Ok(collector) => {
                     let list =
@@ -391,6 +397,14 @@ impl State {
         if inner.queued || matches!(inner.seat, Seat::Away { .. }) {
             return;
         }
+        let now = Instant::now();
+        match slot.predecessor(now) {
+            Predecessor::Out => {
+                inner.ended(now, CollectorState::TimedOut);
+                return;
+            }
+            Predecessor::Gone(replaced) => self.replaced.extend(replaced),
+        }
         inner.queued = true;
         match &slot.lane {
             Some(lane) => lane.submit(Arc::clone(slot), shared),
@@ -398,18 +412,20 @@ impl State {
         }
     }
 
-    /// Sees to it that somebody works on the queue: starts or wakes the collection thread, or
-    /// leaves it behind when it has been at one collector for too long.
+    /// Sees to it that there is a collection thread that can work: starts or wakes one, or leaves one
+    /// behind when it has been at one collector for too long. It is needed for an empty queue, too,
+    /// because it wakes those who wait for a lane.
     fn tend(&mut self, shared: &Arc<Shared>, now: Instant) -> Attention {
-        if self.queue.is_empty() || self.closing {
+        if self.closing {
             return Attention { again: None, wakes: false };
         }
+        let idle = self.queue.is_empty();
         match self.busy_since {
             Some(since) if now < since + PATIENCE => {
                 return Attention { again: Some(since + PATIENCE), wakes: false };
             }
             None if self.leader_alive => {
-                return Attention { again: Some(now + PATIENCE), wakes: true };
+                return Attention { again: (!idle).then(|| now + PATIENCE), wakes: !idle };
             }
             _ => {
                 self.leader += 1;
@@ -456,6 +472,12 @@ fn lead(shared: &Arc<Shared>, ticket: u64) {
     while state.leader == ticket && !state.closing {
         let Some(slot) = state.queue.pop_front() else {
             std::mem::swap(&mut wakers, &mut state.waiting);
+            if !state.replaced.is_empty() {
+                let replaced = std::mem::take(&mut state.replaced);
+                drop(state);
+                drop(replaced);
+                state = lock(&shared.state);
+            }
             if wakers.is_empty() {
                 state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
@@ -494,8 +516,8 @@ impl State {
     }
 }
 
-/// What a lane does after a run.
-fn lane_returned(shared: &Shared) {
-    let mut wakers = std::mem::take(&mut lock(&shared.state).waiting);
-    wakers.drain(..).for_each(Waker::wake);
+/// What a lane does after a run: it has the collection thread wake those who wait.
+fn lane_returned(slot: &Arc<Slot>, shared: &Arc<Shared>) {
+    lock(&shared.state).returned(slot, shared);
+    shared.work.notify_one();
 }

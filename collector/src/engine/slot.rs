@@ -4,7 +4,7 @@ use super::lane::Lane;
 use super::lock;
 use crate::plan::CollectorPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vitald_core::batch::Batch;
 use vitald_core::collector::{Descriptor, Running};
@@ -25,7 +25,8 @@ pub(super) struct Slot {
     pub(super) plan: CollectorPlan,
     pub(super) lane: Option<Arc<Lane>>,
     pub(super) inner: Mutex<Inner>,
-    host: Host,
+    /// Gone only while the slot is dropped.
+    host: Option<Host>,
     /// The instance with other settings that this one replaced, while it may still be out.
     predecessor: Mutex<Option<Arc<Slot>>>,
 }
@@ -135,7 +136,7 @@ impl Slot {
             logged: None,
         };
         let predecessor = Mutex::new(predecessor);
-        Arc::new(Slot { plan, lane, inner: Mutex::new(inner), host, predecessor })
+        Arc::new(Slot { plan, lane, inner: Mutex::new(inner), host: Some(host), predecessor })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -145,12 +146,6 @@ impl Slot {
     /// Runs the collector once, on this thread, and keeps what it gave.
     pub(super) fn run(&self) {
         let began = Instant::now();
-        if self.waits_for_predecessor(began) {
-            let mut inner = lock(&self.inner);
-            inner.queued = false;
-            inner.ended(began, State::TimedOut);
-            return;
-        }
         let (seat, last, spare, by) = {
             let mut inner = lock(&self.inner);
             inner.queued = false;
@@ -180,20 +175,16 @@ impl Slot {
         self.keep(began, outcome, batch);
     }
 
-    /// Whether the instance before this one is still out: only one of them may be.
-    fn waits_for_predecessor(&self, now: Instant) -> bool {
+    /// Whether the instance before this one is still out: only one of them may be. Once it is not,
+    /// it is handed out, to be closed.
+    pub(super) fn predecessor(&self, now: Instant) -> Predecessor {
         let mut predecessor = lock(&self.predecessor);
-        let out = predecessor.as_ref().is_some_and(|slot| {
+        let is_out = predecessor.as_ref().is_some_and(|slot| {
             let inner = lock(&slot.inner);
             inner.stuck
                 || matches!(inner.seat, Seat::Away { since } if now > since + super::PATIENCE)
         });
-        if !out {
-            let gone = predecessor.take();
-            drop(predecessor);
-            drop(gone);
-        }
-        out
+        if is_out { Predecessor::Out } else { Predecessor::Gone(predecessor.take()) }
     }
 
     fn collect(
@@ -206,7 +197,10 @@ impl Slot {
         let run = catch_unwind(AssertUnwindSafe(|| {
             let mut collector = match seat {
                 Seat::Here(collector) => collector,
-                _ => self.plan.prepared.open(&self.host)?,
+                _ => {
+                    let host = self.host.as_ref().ok_or_else(|| Error::absent("host"))?;
+                    self.plan.prepared.open(host)?
+                }
             };
             // A collector that panics is dropped by the unwinding, inside this closure.
             let outcome = collector.collect(batch);
@@ -297,10 +291,24 @@ impl Slot {
 /// A run that ended in a panic.
 struct Panicked;
 
+/// The instance that another one replaced.
+pub(super) enum Predecessor {
+    /// It has not come back.
+    Out,
+    /// It is not in the way (any more).
+    Gone(Option<Arc<Slot>>),
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(lane) = &self.lane {
-            lane.close();
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let seat = std::mem::replace(&mut inner.seat, Seat::Empty { retry: Instant::now() });
+        if let (Some(lane), Some(host)) = (&self.lane, self.host.take()) {
+            let collector = match seat {
+                Seat::Here(collector) => Some(collector),
+                _ => None,
+            };
+            lane.close(collector, host);
         }
     }
 }
@@ -371,7 +379,7 @@ impl Inner {
         }
     }
 
-    fn ended(&mut self, began: Instant, state: State) {
+    pub(super) fn ended(&mut self, began: Instant, state: State) {
         self.began = Some(began);
         self.state = state;
         if state == State::TimedOut {

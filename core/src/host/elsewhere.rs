@@ -59,3 +59,12 @@ pub(super) fn page_size() -> usize {
 pub(super) fn descriptor_limit() -> Option<u64> {
     None
 }
+
+/// Starts a thread that may hang; it has no descriptor table of its own here.
+///
+/// # Errors
+///
+/// As [`std::thread::Builder::spawn`].
+pub fn spawn_apart(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name).spawn(work).map(drop)
+}

@@ -8,6 +8,9 @@
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+use std::panic::catch_unwind;
+use std::thread;
+
 use rustix::thread::UnshareFlags;
 
 /// Below are standard input, output and error, which a panic writes to.
@@ -15,6 +18,25 @@ const FIRST: RawFd = 3;
 
 /// What is tried without a list of what is open: a limit can be a thousand million.
 const MOST: u64 = 65_536;
+
+/// Starts a thread that may hang in the kernel: it has no descriptor of the other threads', so that it
+/// keeps no port taken when it outlives the process.
+///
+/// Descriptors are numbers in a table, and this thread has a table of its own. So no value that holds
+/// a descriptor may come to it or leave it: what it opens it has to close itself, and it wakes others by
+/// means that need none. Where a sandbox forbids the separation, the thread works all the same and
+/// shares the table.
+///
+/// # Errors
+///
+/// As [`std::thread::Builder::spawn`].
+pub fn spawn_apart(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let apart = move || {
+        catch_unwind(forsake_descriptors).ok();
+        work();
+    };
+    thread::Builder::new().name(name).spawn(apart).map(drop)
+}
 
 /// Gives the calling thread a descriptor table of its own (unshare(2), CLONE_FILES) and closes
 /// everything in it but standard input, output and error. The other threads keep what they have.
@@ -26,8 +48,9 @@ const MOST: u64 = 65_536;
 ///
 /// What unshare(2) says, such as EPERM in a sandbox; nothing was closed then.
 pub(super) fn forsake_descriptors() -> io::Result<()> {
-    // SAFETY: the thread must never use a descriptor of another table. This one is new, owns none,
-    // and runs nothing but statfs(2) calls on paths.
+    // SAFETY: the thread must never use a descriptor of another table. It is new and owns none,
+    // and what it runs keeps to that: statfs(2) calls on paths, or a collector whose descriptors
+    // are opened, used and closed by it alone.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
     for number in numbers() {
         // SAFETY: nobody else opens or closes anything in this table, and the borrow ends at once.
