@@ -394,13 +394,16 @@ fn without_descriptors_it_serves_whom_it_has_and_rests() {
     let complaints = daemon.log().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "{}", daemon.log());
 
-    // Those who were accepted get all of their pages, and then those who waited.
+    // Those who were accepted get all of their pages, and then those who waited. Without
+    // descriptors the files are not read again, so that later pages are shorter.
+    let mut longest = 0;
     for (number, reader) in readers.iter_mut().enumerate() {
         let page = reader.answer().unwrap_or_else(|error| panic!("reader {number}: {error}"));
-        assert_eq!(page.status, 200);
-        assert!(page.bytes.len() > whole.bytes.len() / 2, "{number}: {}", page.bytes.len());
+        assert!(page.status == 200 && page.has("node_load1"), "{number}: {}", page.status);
+        longest = longest.max(page.bytes.len());
         let _ = reader.stream().shutdown(std::net::Shutdown::Both);
     }
+    assert!(longest > whole.bytes.len() / 2, "{longest}");
     until("it says that it is over", || {
         assert_eq!(daemon.get("/healthz").status, 200);
         daemon.log().contains("accepts connections again")
@@ -1048,8 +1051,8 @@ fn the_scraper_is_answered_before_it_gives_up() {
     let daemon = Daemon::start(&with(&textfile.table()));
     assert!(daemon.metrics().has("node_load1"));
     let line = |number: usize| format!("slow{{a=\"{number}\",b=\"\\n\",c=\"c\"}} {number}.5e1\n");
-    let text: String = (0..300_000).map(line).collect();
-    for file in 0..6 {
+    let text: String = (0..150_000).map(line).collect();
+    for file in 0..3 {
         textfile.write(&format!("{file}.prom"), &text.replace("slow", &format!("slow{file}")));
     }
     let began = Instant::now();
@@ -1074,9 +1077,11 @@ fn the_scraper_is_answered_before_it_gives_up() {
     if page.value(timed_out) == Some(1.0) {
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
+    let began = Instant::now();
     until("it has come back", || {
         daemon.metrics().value("node_scrape_collector_success{collector=\"textfile\"}") == Some(1.0)
     });
+    println!("it has come back after {:?}", began.elapsed());
 }
 
 #[test]

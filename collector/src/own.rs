@@ -91,7 +91,8 @@ pub(crate) struct Own {
     daemon: Arc<Daemon>,
     http: Arc<HttpCounters>,
     process: Process,
-    /// node_exporter's `--web.disable-exporter-metrics`: only how collections went is told.
+    /// node_exporter's `--web.disable-exporter-metrics`: of itself it tells only how collections
+    /// went, and its version.
     collections_only: bool,
     /// What pages left out because two collectors had it, by collector: duplicates and conflicts.
     across: Vec<(&'static str, u64, u64)>,
@@ -113,6 +114,18 @@ impl Own {
             batch.push(&DURATION, collector, part.duration.as_secs_f64());
             batch.push(&SUCCESS, collector, part.state == State::Running);
         }
+    }
+
+    /// node_exporter counts it among the host's metrics: no flag leaves it out.
+    fn write_emulated(batch: &mut Batch) {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let labels: [&[u8]; 7] =
+            [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
+        batch.row(&EMULATED, labels, 1);
     }
 
     fn write_collectors(&self, snapshot: &Snapshot, batch: &mut Batch) {
@@ -182,17 +195,10 @@ impl OwnMetrics for Own {
 
     fn write(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         Self::write_collections(snapshot, batch);
+        Self::write_emulated(batch);
         if self.collections_only {
             return;
         }
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let labels: [&[u8]; 7] =
-            [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
-        batch.row(&EMULATED, labels, 1);
         batch.row(&BUILD, [env!("CARGO_PKG_VERSION").as_bytes()], 1);
         self.write_collectors(snapshot, batch);
         self.write_configuration(batch);

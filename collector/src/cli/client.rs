@@ -1,6 +1,6 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
-use super::{Registry, complain, exit, fail, load, print, refuse};
+use super::{Registry, complain, config_file, exit, fail, load, print, refuse};
 use crate::plan::{Address, Admin};
 use bytes::Bytes;
 use clap::ArgMatches;
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use toml::de::DeTable;
 
 /// The longest a command waits for the daemon: longer than a reload may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -114,7 +115,14 @@ fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> 
         let address = address.map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))?;
         return Ok(Target { address, token });
     }
-    let plan = load(own, registry).map_err(|mistakes| refuse(&mistakes))?;
+    let plan = match load(own, registry) {
+        Ok(plan) => plan,
+        // The daemon is to say what is wrong, and to count the attempt: it only has to be found.
+        Err(mistakes) => match first_listener(own) {
+            Some(address) => return Ok(Target { address, token }),
+            None => return Err(refuse(&mistakes)),
+        },
+    };
     let listen = &plan.server.listen;
     let chosen = listen.iter().find(|listen| listen.admin != Admin::Off).or(listen.first());
     let Some(chosen) = chosen else {
@@ -126,6 +134,19 @@ fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> 
         _ => None,
     });
     Ok(Target { address: chosen.address.clone(), token })
+}
+
+/// The first address that a file names, which may be wrong elsewhere; the built-in one if it names none.
+fn first_listener(own: &ArgMatches) -> Option<Address> {
+    let text = std::fs::read_to_string(config_file(own)?).ok()?;
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let server = table.get_ref().get("server").and_then(|server| server.get_ref().as_table());
+    let listen = server.and_then(|server| server.get("listen"));
+    let address = match listen {
+        None => "127.0.0.1:9100",
+        Some(listen) => listen.get_ref().as_array()?.first()?.get_ref().as_str()?,
+    };
+    crate::config::parse_address(address).ok()
 }
 
 /// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
@@ -159,8 +180,8 @@ fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
     runtime.block_on(async {
         let exchange = async {
             match &target.address {
-                Address::Tcp { socket, .. } => {
-                    let stream = tokio::net::TcpStream::connect(reachable(*socket)).await;
+                Address::Tcp { socket, dual } => {
+                    let stream = tokio::net::TcpStream::connect(reachable(*socket, *dual)).await;
                     exchange(stream.map_err(|e| e.to_string())?, target, method, path).await
                 }
                 Address::Unix(socket) => {
@@ -176,12 +197,13 @@ fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
     })
 }
 
-/// A listener on every address is reached through loopback.
-fn reachable(mut socket: SocketAddr) -> SocketAddr {
+/// A listener on every address is reached through loopback: through IPv4's where it takes both, since IPv6
+/// may be off.
+fn reachable(mut socket: SocketAddr, dual: bool) -> SocketAddr {
     if socket.ip().is_unspecified() {
         socket.set_ip(match socket.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V6(_) if !dual => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
         });
     }
     socket
@@ -197,7 +219,7 @@ async fn exchange(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
     tokio::spawn(connection);
     let host = match &target.address {
-        Address::Tcp { socket, .. } => reachable(*socket).to_string(),
+        Address::Tcp { socket, dual } => reachable(*socket, *dual).to_string(),
         Address::Unix(_) => "localhost".to_owned(),
     };
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);

@@ -1,0 +1,14 @@
+//! What the system tests share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "each test binary uses its own part"
+)]
+
+pub mod client;
+pub mod fuse;
+pub mod namespaces;
+pub mod page;
+pub mod peer;
+pub mod process;

@@ -1,0 +1,110 @@
+//! Other programs that the tests start and end.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A program that runs until the value ends.
+pub struct Peer {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Peer {
+    /// Starts a program that logs where it listens, as Go's exporters and Prometheus do.
+    pub fn start(mut command: Command) -> Peer {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it is installed");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let mut said = String::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("{command:?} ended:\n{said}") };
+            said = said + &line + "\n";
+            let is_told = line.contains("Listening on") || line.contains("Start listening");
+            if let Some((_, address)) = line.split_once("address=").filter(|_| is_told) {
+                let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
+                break address.expect("an address");
+            }
+        };
+        // Whoever reads nothing more would stop it when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Peer { child, address }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// node_exporter, as Debian has it.
+pub const NODE_EXPORTER: &str = "/usr/bin/prometheus-node-exporter";
+
+/// node_exporter's default collectors, as far as vitald has them.
+pub const STANDARD: [&str; 16] = [
+    "cpu",
+    "diskstats",
+    "filefd",
+    "filesystem",
+    "loadavg",
+    "meminfo",
+    "netdev",
+    "netstat",
+    "pressure",
+    "sockstat",
+    "softnet",
+    "stat",
+    "textfile",
+    "time",
+    "uname",
+    "vmstat",
+];
+
+/// Which fields netstat and vmstat show.
+pub type Fields = (&'static str, &'static str);
+
+/// Those that node_exporter 1.12 shows unless told otherwise.
+pub const DEFAULT_FIELDS: Fields = (
+    "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|\
+     TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|\
+     Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
+     Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
+    "^(oom_kill|pgpg|pswp|pg.*fault).*",
+);
+
+/// Many more.
+pub const MANY_FIELDS: Fields =
+    ("^(Tcp|Udp|Ip|Icmp|TcpExt_(Listen|Sync|TCP[A-R])).*$", "^(oom_kill|pg|nr_|workingset).*");
+
+/// Flags that make node_exporter 1.5, of which Debian has changed some defaults, and 1.12 show the
+/// same of the standard collectors.
+pub fn flags(textfile: &Path, fields: &Fields) -> Vec<String> {
+    let mut flags: Vec<String> =
+        STANDARD.iter().map(|collector| format!("--collector.{collector}")).collect();
+    flags.extend(
+        [
+            "--web.listen-address=127.0.0.1:0",
+            "--collector.disable-defaults",
+            "--collector.diskstats.device-exclude=^(z?ram|loop|fd)\\d+$",
+            "--collector.filesystem.mount-points-exclude=^/(dev|proc|sys)($|/)",
+            "--collector.filesystem.fs-types-exclude=^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$",
+            "--collector.netdev.device-exclude=^none$",
+        ]
+        .map(str::to_owned),
+    );
+    flags.push(format!("--collector.netstat.fields={}", fields.0));
+    flags.push(format!("--collector.vmstat.fields={}", fields.1));
+    flags.push(format!("--collector.textfile.directory={}", textfile.display()));
+    flags
+}

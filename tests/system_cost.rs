@@ -1,0 +1,444 @@
+//! What the release binary costs, and beside it what node_exporter costs with the same collectors.
+//!
+//! Gates are on what the machine cannot disturb: system calls, wake-ups, memory. The ratio of CPU
+//! time is printed, and only a collapse fails.
+
+mod harness;
+mod system;
+
+use harness::{Daemon, until};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use system::client::Client;
+use system::namespaces::Namespaces;
+use system::page::Page;
+use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
+use system::process;
+
+/// No result of one scrape answers the next.
+const CONFIG: &str = "[scrape]\nmax_age = \"0s\"\n";
+
+const MOST_CALLS: f64 = 60.0;
+const MOST_RESIDENT_KIB: u64 = 5 * 1024;
+const LEAST_RATIO: f64 = 5.0;
+
+/// The binary to measure, or none where the system tests are left out.
+fn release() -> Option<PathBuf> {
+    let needs = "root, VITALD_RELEASE, strace, util-linux, iproute2 and prometheus-node-exporter";
+    if !harness::system(needs) {
+        return None;
+    }
+    Some(harness::release_binary().expect("VITALD_RELEASE is the path of the release binary"))
+}
+
+/// Mounts and interfaces of which nobody else makes more: `lo` and three.
+fn place() -> Namespaces {
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link add bridge1 type bridge");
+    let links = namespaces.sh("ip -oneline link");
+    assert_eq!(links.lines().count(), 4, "{links}");
+    namespaces
+}
+
+fn start(namespaces: &Namespaces, binary: &Path, config: &str) -> Daemon {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.toml");
+    let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
+    fs::write(&file, format!("{config}{listen}")).expect("the configuration");
+    let mut command = namespaces.command(binary);
+    command.arg("run").arg("--config").arg(file);
+    Daemon::spawn(command, directory)
+}
+
+fn scrape(client: &mut Client, times: usize) {
+    for _ in 0..times {
+        client.try_get("/metrics").expect("a page");
+    }
+}
+
+/// What strace counts while the scrapes are made, by system call.
+fn system_calls(process: u32, scrapes: impl FnOnce()) -> BTreeMap<String, u64> {
+    let table = tempfile::NamedTempFile::new().expect("a file");
+    let mut strace = Command::new("strace")
+        .args(["-c", "-f", "-p", &process.to_string(), "-o"])
+        .arg(table.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace");
+    let mut said = BufReader::new(strace.stderr.take().expect("a pipe")).lines();
+    // Process 12 attached with 3 threads
+    let line = said.next().expect("strace attaches to every thread").expect("text");
+    assert!(line.contains("attached"), "{line}");
+    scrapes();
+    let pid = strace.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    for line in said.map_while(Result::ok) {
+        assert!(!line.contains("attached"), "a thread was started: {line}");
+    }
+    strace.wait().expect("it ends");
+    let text = fs::read_to_string(table.path()).expect("strace's table");
+    println!("{text}");
+    // % time     seconds  usecs/call     calls    errors syscall
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let calls = fields.get(3)?.parse().ok()?;
+        let name = *fields.last()?;
+        (fields.len() >= 5 && name != "total").then(|| (name.to_owned(), calls))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+#[test]
+fn system_calls_of_a_scrape() {
+    const SCRAPES: usize = 100;
+    let Some(binary) = release() else { return };
+    let namespaces = place();
+    namespaces.run(|| {
+        let daemon = start(&namespaces, &binary, CONFIG);
+        let mut client = Client::connect(daemon.address());
+        scrape(&mut client, 20);
+        let collectors =
+            Page::parse(&client.page()).family("node_scrape_collector_success").count();
+        assert_eq!(collectors, STANDARD.len());
+        let calls = system_calls(daemon.pid(), || scrape(&mut client, SCRAPES));
+        let sum = calls.values().sum::<u64>() as f64 / SCRAPES as f64;
+        println!("figure: system calls a scrape: {sum} (at most {MOST_CALLS})");
+        for (name, count) in &calls {
+            println!("figure:   {name}: {}", *count as f64 / SCRAPES as f64);
+        }
+        assert!(sum > 10.0, "strace saw too little");
+        assert!(sum <= MOST_CALLS, "{sum} system calls a scrape");
+    });
+}
+
+#[test]
+fn memory_and_descriptors_after_a_thousand_scrapes() {
+    let Some(binary) = release() else { return };
+    let namespaces = place();
+    namespaces.run(|| {
+        let daemon = start(&namespaces, &binary, CONFIG);
+        let started = daemon.status("VmRSS");
+        let mut client = Client::connect(daemon.address());
+        scrape(&mut client, 20);
+        let (descriptors, warm) = (daemon.descriptors(), daemon.status("VmRSS"));
+        scrape(&mut client, 1000);
+        let resident = daemon.status("VmRSS");
+        println!(
+            "figure: resident: {started} KiB at start, {warm} KiB after 20 scrapes, \
+             {resident} KiB after 1,020 (at most {MOST_RESIDENT_KIB})"
+        );
+        println!(
+            "figure:   anonymous {} KiB, of files {} KiB, threads {}, descriptors {descriptors}",
+            daemon.status("RssAnon"),
+            daemon.status("RssFile"),
+            daemon.status("Threads"),
+        );
+        let pid = daemon.pid();
+        for line in fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps").lines()
+        {
+            if ["Rss", "Pss", "Private", "Shared", "Anonymous"]
+                .iter()
+                .any(|key| line.starts_with(key))
+            {
+                println!("figure:   {line}");
+            }
+        }
+        for (rss, name) in mappings(pid).into_iter().take(8) {
+            println!("figure:   {rss} KiB of {name}");
+        }
+        assert_eq!(daemon.descriptors(), descriptors);
+        assert!(resident <= MOST_RESIDENT_KIB, "{resident} KiB");
+    });
+}
+
+/// Resident KiB by what is mapped, the largest first.
+fn mappings(process: u32) -> Vec<(u64, String)> {
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    let mut name = String::new();
+    for line in fs::read_to_string(format!("/proc/{process}/smaps")).expect("smaps").lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields[0].contains('-') {
+            name = format!("{} {}", fields[1], fields.get(5).unwrap_or(&"anonymous"));
+        } else if fields[0] == "Rss:" {
+            *sums.entry(name.clone()).or_default() += fields[1].parse::<u64>().expect("a number");
+        }
+    }
+    let mut sums: Vec<(u64, String)> = sums.into_iter().map(|(name, rss)| (rss, name)).collect();
+    sums.sort_unstable_by(|a, b| b.cmp(a));
+    sums
+}
+
+#[test]
+fn nothing_wakes_up_while_nobody_asks() {
+    let Some(binary) = release() else { return };
+    let namespaces = place();
+    namespaces.run(|| {
+        let daemon = start(&namespaces, &binary, CONFIG);
+        let switches = || {
+            ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
+                .map(|key| process::sum_over_threads(daemon.pid(), key))
+        };
+        let mut client = Client::connect(daemon.address());
+        scrape(&mut client, 100);
+        drop(client);
+        // The runtime's blocking threads end after ten seconds of idleness, once.
+        let is_blocking = |name: &String| name.starts_with("tokio");
+        until("the blocking threads have ended", || {
+            std::thread::sleep(Duration::from_millis(50));
+            !process::threads(daemon.pid()).values().any(is_blocking)
+        });
+        let (before, cpu) = (switches(), process::thread_times(daemon.pid()));
+        std::thread::sleep(Duration::from_secs(5));
+        let after = switches();
+        println!("figure: wake-ups in 5 s of idleness: {}", after[0] - before[0]);
+        assert_eq!(after, before, "something woke up");
+        assert_eq!(process::thread_times(daemon.pid()), cpu);
+    });
+}
+
+/// A program that is scraped, and what its CPU time was when it was last looked at.
+struct Target {
+    name: &'static str,
+    process: u32,
+    client: Client,
+    times: BTreeMap<u32, u64>,
+    /// Nanoseconds of CPU time, round by round.
+    rounds: Vec<f64>,
+    /// Seconds that each scrape took, as the client saw it.
+    latencies: Vec<f64>,
+}
+
+impl Target {
+    fn new(name: &'static str, process: u32, address: std::net::SocketAddr) -> Target {
+        let client = Client::connect(address);
+        let times = process::thread_times(process);
+        Target { name, process, client, times, rounds: Vec::new(), latencies: Vec::new() }
+    }
+
+    /// CPU time since this was last asked, in nanoseconds.
+    fn spent(&mut self) -> f64 {
+        let now = process::thread_times(self.process);
+        let ended = self.times.keys().filter(|thread| !now.contains_key(thread)).count();
+        if ended > 0 {
+            println!("{}: {ended} threads ended, and their last time is lost", self.name);
+        }
+        let before = |thread| self.times.get(thread).copied().unwrap_or(0);
+        let spent: u64 = now.iter().map(|(thread, time)| time - before(thread)).sum();
+        self.times = now;
+        spent as f64
+    }
+
+    fn scrape(&mut self, times: usize) {
+        for _ in 0..times {
+            let begun = Instant::now();
+            scrape(&mut self.client, 1);
+            self.latencies.push(begun.elapsed().as_secs_f64());
+        }
+    }
+
+    fn print(&mut self, how: &str, scrapes: usize) {
+        let micros = median(&self.rounds) / scrapes as f64 / 1e3;
+        self.latencies.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| self.latencies[(self.latencies.len() as f64 * share) as usize] * 1e6;
+        println!(
+            "figure: {how}: {}: {micros:.1} us of CPU a scrape; latency p50 {:.0} us, p99 {:.0} us",
+            self.name,
+            at(0.5),
+            at(0.99)
+        );
+        self.latencies.clear();
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    } else {
+        sorted[middle]
+    }
+}
+
+/// The median of the ratios of rounds, with the interval that holds it with 95 % probability, by
+/// the bootstrap.
+fn ratio(above: &[f64], below: &[f64]) -> (f64, f64, f64) {
+    let ratios: Vec<f64> = above.iter().zip(below).map(|(above, below)| above / below).collect();
+    let mut seed = 1_u64;
+    let mut below = |limit: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % limit
+    };
+    let mut medians: Vec<f64> = (0..4000)
+        .map(|_| {
+            let again: Vec<f64> = ratios.iter().map(|_| ratios[below(ratios.len())]).collect();
+            median(&again)
+        })
+        .collect();
+    medians.sort_unstable_by(f64::total_cmp);
+    (median(&ratios), medians[100], medians[3899])
+}
+
+/// The files that a process keeps open, read with nothing done to what they say: what the kernel
+/// alone costs. It asks for no space of file systems and for no interfaces.
+struct Bare {
+    files: Vec<(fs::File, Vec<u8>)>,
+}
+
+impl Bare {
+    fn of(process: u32) -> Bare {
+        let kept = fs::read_dir(format!("/proc/{process}/fd")).expect("a process");
+        let open = |entry: std::io::Result<fs::DirEntry>| {
+            let path = entry.ok()?.path();
+            let target = fs::read_link(&path).ok()?;
+            let is_kernels = target.starts_with("/proc") || target.starts_with("/sys");
+            // Opened anew: a description of its own, also where the path means another file here.
+            let mut file = fs::File::open(path).ok().filter(|_| is_kernels)?;
+            let mut text = Vec::new();
+            file.read_to_end(&mut text).ok()?;
+            let buffer = vec![0; text.len() + 512];
+            Some((file, buffer))
+        };
+        Bare { files: kept.filter_map(open).collect() }
+    }
+
+    fn read(&mut self) {
+        for (file, buffer) in &mut self.files {
+            let mut offset = 0;
+            // A file of many records comes a page at a time.
+            while let Ok(length @ 2048..) = file.read_at(buffer, offset) {
+                offset += length as u64;
+            }
+        }
+    }
+
+    /// CPU time of this many rounds, in nanoseconds.
+    fn spent(&mut self, rounds: usize) -> f64 {
+        let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let before = now();
+        (0..rounds).for_each(|_| self.read());
+        let after = now();
+        (after.tv_sec - before.tv_sec) as f64 * 1e9 + (after.tv_nsec - before.tv_nsec) as f64
+    }
+}
+
+/// The configuration that is equal to the flags of node_exporter.
+fn as_flags(textfile: &Path) -> String {
+    format!(
+        "{CONFIG}\
+         [collectors.diskstats]\ndevice_exclude = '^(z?ram|loop|fd)\\d+$'\n\
+         [collectors.filesystem]\nmount_points_exclude = '^/(dev|proc|sys)($|/)'\n\
+         fs_types_exclude = '^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$'\n\
+         [collectors.netdev]\ndevice_exclude = '^none$'\n\
+         [collectors.netstat]\nfields = '{}'\n\
+         [collectors.vmstat]\nfields = '{}'\n\
+         [collectors.textfile]\ndirectory = ['{}']\n",
+        DEFAULT_FIELDS.0,
+        DEFAULT_FIELDS.1,
+        textfile.display()
+    )
+}
+
+#[test]
+fn cpu_beside_node_exporter() {
+    const ROUNDS: usize = 24;
+    const SCRAPES: usize = 50;
+    const SECONDS: usize = 20;
+    let Some(binary) = release() else { return };
+    let namespaces = place();
+    let textfile = tempfile::tempdir().expect("a directory");
+    namespaces.run(|| {
+        let mut command = namespaces.command(NODE_EXPORTER);
+        command.args(flags(textfile.path(), &DEFAULT_FIELDS));
+        let theirs = Peer::start(command);
+        let ours = start(&namespaces, &binary, &as_flags(textfile.path()));
+        // The same again, to see what the measurement itself makes of nothing.
+        let control = start(&namespaces, &binary, &as_flags(textfile.path()));
+        let mut targets = [
+            Target::new("node_exporter 1.5", theirs.pid(), theirs.address()),
+            Target::new("vitald", ours.pid(), ours.address()),
+            Target::new("vitald again", control.pid(), control.address()),
+        ];
+        for target in &mut targets {
+            scrape(&mut target.client, 20);
+            let text = target.client.page();
+            let samples = Page::parse(&text).samples;
+            let own = ["go_", "process_", "promhttp_", "vitald_"];
+            let of_host =
+                samples.keys().filter(|series| !own.iter().any(|own| series.name.starts_with(own)));
+            println!(
+                "figure: {}: {} samples of the host, {} in all, {} bytes",
+                target.name,
+                of_host.count(),
+                samples.len(),
+                text.len()
+            );
+        }
+        let size = fs::metadata(&binary).expect("the binary").len();
+        let load = fs::read_to_string("/proc/loadavg").expect("a kernel");
+        println!("figure: binary {size} bytes; load average before {}", load.trim());
+
+        let mut bare = Bare::of(ours.pid());
+        let mut reads = Vec::new();
+        bare.spent(20);
+        for round in 0..ROUNDS {
+            for place in 0..targets.len() {
+                let target = &mut targets[(place + round) % 3];
+                target.spent();
+                target.scrape(SCRAPES);
+                let spent = target.spent();
+                target.rounds.push(spent);
+            }
+            reads.push(bare.spent(SCRAPES));
+        }
+        let (to_reads, least, most) = ratio(&targets[1].rounds, &reads);
+        println!(
+            "figure: dense: bare reads of the {} files that vitald keeps: {:.1} us; vitald / bare \
+             reads: {to_reads:.2} [{least:.2}..{most:.2}]",
+            bare.files.len(),
+            median(&reads) / SCRAPES as f64 / 1e3
+        );
+        let dense = told("dense", &mut targets, SCRAPES);
+
+        for target in &mut targets {
+            target.spent();
+        }
+        for _ in 0..SECONDS {
+            for target in &mut targets {
+                std::thread::sleep(Duration::from_millis(333));
+                target.scrape(1);
+            }
+            // What it does after the answer belongs to the scrape.
+            std::thread::sleep(Duration::from_millis(1));
+            for target in &mut targets {
+                let spent = target.spent();
+                target.rounds.push(spent);
+            }
+        }
+        told("1 Hz", &mut targets, 1);
+        assert!(dense >= LEAST_RATIO, "node_exporter costs only {dense} times as much");
+    });
+}
+
+/// Prints how the targets compare, forgets their rounds, and answers the ratio to vitald.
+fn told(how: &str, targets: &mut [Target; 3], scrapes: usize) -> f64 {
+    for target in targets.iter_mut() {
+        target.print(how, scrapes);
+    }
+    let (theirs, least, most) = ratio(&targets[0].rounds, &targets[1].rounds);
+    let rounds = targets[0].rounds.len();
+    println!(
+        "figure: {how}: CPU of node_exporter 1.5 / vitald: {theirs:.1} [{least:.1}..{most:.1}], \
+         {rounds} rounds of {scrapes}"
+    );
+    let (control, least, most) = ratio(&targets[2].rounds, &targets[1].rounds);
+    println!("figure: {how}: control, vitald / vitald: {control:.3} [{least:.3}..{most:.3}]");
+    targets.iter_mut().for_each(|target| target.rounds.clear());
+    theirs
+}

@@ -1,0 +1,276 @@
+//! File systems that never answer: a FUSE mount of the test's own takes what the kernel asks and
+//! keeps it.
+
+mod harness;
+mod system;
+
+use harness::{Daemon, until};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use system::fuse::{DEVICE, Fuse, SPACE, operation};
+use system::namespaces::Namespaces;
+use system::page::{Page, Series};
+use system::process;
+
+const NEEDS: &str = "root, /dev/fuse, util-linux and iproute2";
+const CONFIG: &str = "[scrape]\ntimeout = \"2s\"\nmax_age = \"0s\"\n";
+/// How long a port may stay taken after the daemon was told to end or was killed.
+const PORT_FREE: Duration = Duration::from_secs(1);
+
+/// Mounts and interfaces of its own, and the file system in the middle of them.
+struct Place {
+    // Dropped first: it answers all that waits, and nothing can end before.
+    fuse: Fuse,
+    namespaces: Namespaces,
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(namespaces: Namespaces) -> Place {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fuse = Fuse::mount(&namespaces, directory.path());
+        Place { fuse, namespaces, directory }
+    }
+
+    fn point(&self) -> &str {
+        self.directory.path().to_str().expect("text")
+    }
+
+    /// Answers everything when a test ends or fails. To be made after a daemon, whose end would
+    /// otherwise be waited for in vain.
+    fn released_at_the_end(&self) -> impl Drop {
+        struct Release<'a>(&'a Fuse);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                self.0.release();
+            }
+        }
+        Release(&self.fuse)
+    }
+}
+
+fn start_in(namespaces: &Namespaces, config: &str) -> Daemon {
+    Daemon::start_by(config, |command| {
+        let mut inside = namespaces.command(command.get_program());
+        inside.args(command.get_args());
+        *command = inside;
+    })
+}
+
+fn scrape(daemon: &Daemon) -> (Page, Duration) {
+    let begun = Instant::now();
+    let answer = daemon.metrics();
+    (Page::parse(&answer.body), begun.elapsed())
+}
+
+/// What a page says of the host.
+fn of_host(page: &Page) -> Vec<&Series> {
+    let own = ["vitald_", "process_", "promhttp_", "node_scrape_collector_", "node_exporter_"];
+    let is_own = |series: &Series| own.iter().any(|prefix| series.name.starts_with(prefix));
+    page.samples.keys().filter(|series| !is_own(series)).collect()
+}
+
+fn is_stuck(page: &Page, point: &str) -> bool {
+    let labels = [("mountpoint", point), ("device", DEVICE), ("fstype", "fuse")];
+    let stuck = [labels[0], labels[1], labels[2], ("device_error", "mountpoint timeout")];
+    page.value("node_filesystem_device_error", &stuck) == Some(1.0)
+        && page.value("node_filesystem_size_bytes", &labels).is_none()
+}
+
+/// How many threads of each name there are. The runtime's blocking threads end after ten seconds
+/// of idleness, and are not of interest.
+fn threads(daemon: &Daemon) -> BTreeMap<String, usize> {
+    let mut names = BTreeMap::new();
+    for name in process::threads(daemon.pid()).into_values() {
+        if !name.starts_with("tokio") {
+            *names.entry(name).or_default() += 1;
+        }
+    }
+    names
+}
+
+#[test]
+fn a_mount_that_never_answers_costs_only_itself() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let namespaces = Namespaces::of_both();
+    let reference = namespaces.run(|| scrape(&start_in(&namespaces, CONFIG)).0);
+    let place = Place::new(namespaces);
+    place.fuse.hold(&[operation::STATFS]);
+    place.namespaces.run(|| {
+        let daemon = start_in(&place.namespaces, CONFIG);
+        let _released = place.released_at_the_end();
+        let statfs = || place.fuse.asked(operation::STATFS, daemon.pid());
+
+        let (first, took) = scrape(&daemon);
+        println!("first scrape with a mount that hangs: {took:?} of 2 s");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(is_stuck(&first, place.point()), "{first:?}");
+        assert_eq!(statfs(), 1);
+        let (of_mount, others): (Vec<_>, Vec<_>) = of_host(&first)
+            .into_iter()
+            .partition(|series| series.label("mountpoint") == Some(place.point()));
+        assert_eq!(others, of_host(&reference));
+        let names: Vec<&str> = of_mount.iter().map(|series| &*series.name).collect();
+        assert_eq!(names, ["node_filesystem_device_error", "node_filesystem_readonly"]);
+        let succeeded = |page: &Page| {
+            let name = "node_scrape_collector_success";
+            assert!(page.family(name).count() >= 16);
+            page.family(name).all(|(_, value)| value == 1.0)
+        };
+        assert!(succeeded(&first), "{first:?}");
+
+        // A second of the daemon's own time, for what comes with the first reload.
+        let reload = |round: usize| {
+            let timeout = if round.is_multiple_of(2) { "700ms" } else { "900ms" };
+            let exclude = if round.is_multiple_of(4) { "^/(dev|proc|sys)($|/)" } else { "^/none$" };
+            daemon.write_config(&format!(
+                "{CONFIG}[collectors.filesystem]\nmount_timeout = \"{timeout}\"\n\
+                 mount_points_exclude = \"{exclude}\"\n"
+            ));
+            let answer = daemon.reload();
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            assert_eq!(answer.json()["changed"], serde_json::json!(["filesystem"]));
+        };
+        reload(0);
+        scrape(&daemon);
+        let before = threads(&daemon);
+        let mut longest = Duration::ZERO;
+        for round in 1..=50 {
+            let (page, took) = scrape(&daemon);
+            assert!(is_stuck(&page, place.point()) && succeeded(&page), "scrape {round}");
+            longest = longest.max(took);
+            if round <= 20 {
+                reload(round);
+            }
+        }
+        println!("50 more scrapes and 20 reloads: longest scrape {longest:?}; threads {before:?}");
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        assert_eq!(statfs(), 1, "what hangs was asked again");
+        until("no thread is left over", || threads(&daemon) == before);
+
+        place.fuse.release();
+        let labels = [("mountpoint", place.point()), ("device_error", "")];
+        until("the mount is back", || {
+            let (page, _) = scrape(&daemon);
+            page.value("node_filesystem_device_error", &labels) == Some(0.0)
+                && page.value("node_filesystem_size_bytes", &labels)
+                    == Some(SPACE[0] as f64 * 4096.0)
+                && page.value("node_filesystem_avail_bytes", &labels)
+                    == Some(SPACE[2] as f64 * 4096.0)
+                && page.value("node_filesystem_files_free", &labels) == Some(SPACE[4] as f64)
+        });
+        assert!(statfs() > 1);
+        let hung = |threads: &BTreeMap<String, usize>| threads.get("vitald-statfs").copied();
+        until("the thread that hung has ended", || hung(&threads(&daemon)) <= Some(1));
+    });
+}
+
+/// How the daemon's end is brought about, while a thread of it hangs where no signal reaches.
+fn ends(place: &Place, config: &str, hanging: u32, signal: &str) {
+    place.fuse.hold(&[hanging]);
+    let mut daemon = start_in(&place.namespaces, config);
+    let _released = place.released_at_the_end();
+    let (page, _) = scrape(&daemon);
+    assert!(page.value("node_load1", &[]).is_some());
+    until("it hangs", || place.fuse.waiting() > 0);
+    // Another scrape, so that there is a connection that is younger than the thread that hangs.
+    scrape(&daemon);
+    let mut open = TcpStream::connect(daemon.address()).expect("it listens");
+    open.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+
+    let begun = Instant::now();
+    daemon.signal(signal);
+    let took = free_again(daemon.address(), begun);
+    println!("SIG{signal}, thread hung in operation {hanging}: port free after {took:?}");
+    assert!(took < PORT_FREE, "the port is taken for {took:?} after SIG{signal}");
+    assert_eq!(open.read(&mut [0]).unwrap_or(0), 0);
+    assert!(place.fuse.waiting() > 0);
+    until("it has ended but for the thread", || process::state(daemon.pid()) == Some('Z'));
+
+    // The successor serves on the same port while the thread still hangs.
+    let listen = format!("{config}[server]\nlisten = [\"{}\"]\n", daemon.address());
+    let successor = start_in(&place.namespaces, &listen);
+    let _released_before = place.released_at_the_end();
+    assert_eq!(successor.address(), daemon.address());
+    let (page, took) = scrape(&successor);
+    assert!(took < Duration::from_secs(2) && page.value("node_load1", &[]).is_some());
+
+    place.fuse.release();
+    daemon.wait();
+}
+
+/// When the port can be bound, as a successor binds it; or for how long it could not.
+fn free_again(address: SocketAddr, begun: Instant) -> Duration {
+    while TcpListener::bind(address).is_err() && begun.elapsed() < 2 * PORT_FREE {
+        std::thread::yield_now();
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn the_port_is_free_at_once_while_statfs_hangs() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = Place::new(Namespaces::of_both());
+    place.namespaces.run(|| {
+        // Not ABRT: before it dumps core the kernel waits for every thread, this one too, and the
+        // port stays taken meanwhile. The unit has its watchdog send another signal.
+        for signal in ["KILL", "TERM"] {
+            ends(&place, CONFIG, operation::STATFS, signal);
+        }
+    });
+}
+
+fn textfile(directory: &Path) -> String {
+    format!("{CONFIG}[collectors.textfile]\ndirectory = [\"{}\"]\n", directory.display())
+}
+
+#[test]
+fn the_port_is_free_at_once_while_a_lane_hangs() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = Place::new(Namespaces::of_both());
+    let config = textfile(place.directory.path());
+    place.namespaces.run(|| {
+        for signal in ["KILL", "TERM"] {
+            ends(&place, &config, operation::OPENDIR, signal);
+        }
+    });
+}
+
+#[test]
+fn a_lane_that_hangs_costs_only_its_collector() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = Place::new(Namespaces::of_both());
+    let config = textfile(place.directory.path());
+    place.fuse.hold(&[operation::OPENDIR]);
+    place.namespaces.run(|| {
+        let daemon = start_in(&place.namespaces, &config);
+        let _released = place.released_at_the_end();
+        let success = |page: &Page, collector: &str| {
+            page.value("node_scrape_collector_success", &[("collector", collector)])
+        };
+        for round in 0..20 {
+            let (page, took) = scrape(&daemon);
+            let limit = if round == 0 { 2000 } else { 1000 };
+            assert!(took < Duration::from_millis(limit), "scrape {round}: {took:?}");
+            assert_eq!(success(&page, "textfile"), Some(0.0));
+            assert_eq!(success(&page, "filesystem"), Some(1.0));
+            let state = [("collector", "textfile"), ("state", "timed_out")];
+            assert_eq!(page.value("vitald_collector_state", &state), Some(1.0));
+            assert!(page.value("node_load1", &[]).is_some());
+        }
+        assert_eq!(place.fuse.asked(operation::OPENDIR, daemon.pid()), 1);
+        place.fuse.release();
+        until("the collector is back", || success(&scrape(&daemon).0, "textfile") == Some(1.0));
+    });
+}

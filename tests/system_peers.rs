@@ -1,0 +1,495 @@
+//! Beside the programs that vitald works with or replaces: node_exporter, promtool, Prometheus.
+
+mod harness;
+mod system;
+
+use harness::{Daemon, until};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use system::client::Client;
+use system::fuse::{Fuse, operation};
+use system::namespaces::Namespaces;
+use system::page::{Page, Series};
+use system::peer::{MANY_FIELDS, NODE_EXPORTER, Peer, flags};
+
+const NEEDS: &str = "root, util-linux, iproute2, prometheus-node-exporter and prometheus";
+
+/// A family or a beginning of families, and why only one side has it.
+type Exception = (&'static str, &'static str);
+
+/// What node_exporter 1.5 shows and vitald, as 1.12, does not.
+const ONLY_THERE: &[Exception] = &[
+    ("go_", "tells of Go's runtime"),
+    ("node_memory_Balloon_bytes", "1.12 takes from meminfo what it has a name for"),
+    ("node_memory_FileHugePages_bytes", "the same"),
+    ("node_memory_FilePmdMapped_bytes", "the same"),
+    ("node_memory_Hugetlb_bytes", "the same"),
+    ("node_memory_KReclaimable_bytes", "the same"),
+    ("node_memory_SecPageTables_bytes", "the same"),
+    ("process_virtual_memory_max_bytes", "not told by vitald of itself"),
+    ("promhttp_metric_handler_errors_total", "pages are never left half done"),
+];
+
+/// What vitald shows as 1.12 does, or of itself.
+const ONLY_HERE: &[Exception] = &[
+    ("vitald_", "vitald of itself"),
+    ("node_filesystem_mount_info", "since 1.9"),
+    ("node_filesystem_purgeable_bytes", "since 1.10"),
+    ("node_softnet_backlog_len", "since 1.6"),
+    ("node_softnet_cpu_collision_total", "since 1.6"),
+    ("node_softnet_flow_limit_count_total", "since 1.6"),
+    ("node_softnet_received_rps_total", "since 1.6"),
+];
+
+/// Labels that came after 1.5, by the beginning of the family.
+const NEW_LABELS: &[(&str, &str)] = &[
+    ("node_filesystem_", "device_error"),
+    ("node_disk_info", "rotational"),
+    ("node_exporter_build_info", "tags"),
+];
+
+/// Where the values are of the program that shows them, and need not agree.
+const OF_THE_PROGRAM: &[&str] = &[
+    "process_",
+    "promhttp_",
+    "node_exporter_build_info",
+    "node_scrape_collector_duration_seconds",
+];
+
+/// What a reader changes by reading: it has files open and threads that run. By how much they may
+/// differ.
+const READERS_OWN: &[(&str, f64)] = &[("node_filefd_allocated", 16.0), ("node_procs_running", 4.0)];
+
+/// In how many rounds counters are watched at least.
+const LEAST_ROUNDS: usize = 10;
+/// The most rounds until every value has agreed once. Some change from one moment to the next.
+const MOST_ROUNDS: usize = 400;
+
+/// For how long a collection is shared by scrapes that come after it, and a little more.
+const SHARED: Duration = Duration::from_millis(120);
+
+fn begins(name: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// Asserts that what one side has alone is what is listed, and that the list has nothing else.
+fn only(side: &str, page: &Page, other: &Page, listed: &[Exception]) {
+    let alone: Vec<&String> =
+        page.kinds.keys().filter(|name| !other.kinds.contains_key(*name)).collect();
+    let is_listed = |name: &str| listed.iter().any(|(beginning, _)| name.starts_with(beginning));
+    let unlisted: Vec<_> = alone.iter().filter(|name| !is_listed(name)).collect();
+    assert!(unlisted.is_empty(), "only {side} has {unlisted:?}");
+    for (beginning, why) in listed {
+        let is_needed = alone.iter().any(|name| name.starts_with(beginning));
+        assert!(is_needed, "not only {side} has {beginning}: {why}");
+    }
+}
+
+/// The samples of a page of ours that 1.5 could have, without the labels that came later.
+fn as_before(page: &Page) -> BTreeMap<Series, f64> {
+    let mut samples = BTreeMap::new();
+    for (series, value) in &page.samples {
+        if ONLY_HERE.iter().any(|(beginning, _)| series.name.starts_with(beginning)) {
+            continue;
+        }
+        let mut series = series.clone();
+        for (_, label) in NEW_LABELS.iter().filter(|(family, _)| series.name.starts_with(family)) {
+            let had = series.labels.remove(*label);
+            assert!(had.is_some(), "{series:?} has no {label}");
+        }
+        samples.insert(series, *value);
+    }
+    samples
+}
+
+fn drop_in(namespaces: &Namespaces, directory: tempfile::TempDir, flags: &[String]) -> Daemon {
+    let link = directory.path().join("node_exporter");
+    std::os::unix::fs::symlink(harness::binary(), &link).expect("a link");
+    let mut command = namespaces.command(link);
+    command.args(flags);
+    Daemon::spawn(command, directory)
+}
+
+fn write_textfiles(directory: &Path) {
+    let text = "# HELP jobs_done_total Jobs.\n# TYPE jobs_done_total counter\n\
+                jobs_done_total{queue=\"a b\"} 12\njobs_done_total{queue=\"\\\"\\\\\\n\"} 0.25\n\
+                # TYPE job_seconds histogram\njob_seconds_bucket{le=\"0.5\"} 2\n\
+                job_seconds_bucket{le=\"+Inf\"} 3\njob_seconds_sum 4.5\njob_seconds_count 3\n\
+                untyped_value 1e+300\n";
+    fs::write(directory.join("jobs.prom"), text).expect("a file");
+    fs::write(directory.join("ignored.txt"), "ignored 1\n").expect("a file");
+}
+
+#[test]
+fn the_drop_in_says_what_node_exporter_says() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let textfile = tempfile::tempdir().expect("a directory");
+    write_textfiles(textfile.path());
+    let flags = flags(textfile.path(), &MANY_FIELDS);
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link set veth1 up");
+    namespaces.run(|| {
+        let mut theirs = namespaces.command(NODE_EXPORTER);
+        theirs.args(&flags);
+        let theirs = Peer::start(theirs);
+        let ours = drop_in(&namespaces, tempfile::tempdir().expect("a directory"), &flags);
+        let (mut their, mut our) =
+            (Client::connect(theirs.address()), Client::connect(ours.address()));
+
+        let mut undecided: BTreeMap<Series, String> = BTreeMap::new();
+        let (mut rounds, mut compared) = (0, 0);
+        while rounds < LEAST_ROUNDS || !undecided.is_empty() {
+            rounds += 1;
+            // So that no scrape before this one is shared.
+            std::thread::sleep(SHARED);
+            let [before, shown, after] =
+                [their.page(), our.page(), their.page()].map(|text| Page::parse(&text));
+            if rounds == 1 {
+                only("node_exporter", &before, &shown, ONLY_THERE);
+                only("vitald", &shown, &before, ONLY_HERE);
+                for (name, kind) in &before.kinds {
+                    let ours = shown.kinds.get(name);
+                    assert!(ours.is_none_or(|ours| ours == kind), "{name} is {kind}, not {ours:?}");
+                }
+            }
+            let (before, after) = (before.samples, after.samples);
+            let kinds = &shown.kinds;
+            let shown = as_before(&shown);
+            compared = shown.keys().filter(|series| before.contains_key(series)).count();
+            compare(rounds, kinds, &before, &shown, &after, &mut undecided);
+            assert!(rounds < MOST_ROUNDS, "after {rounds} rounds: {undecided:#?}");
+        }
+        println!("{compared} series; every value agreed after {rounds} rounds");
+        assert!(compared > 300);
+    });
+}
+
+/// Compares our page with one of node_exporter before it and one after it.
+///
+/// A counter lies between the two each time. What else there is does so sooner or later: it may
+/// go up and down meanwhile.
+fn compare(
+    round: usize,
+    kinds: &BTreeMap<String, String>,
+    before: &BTreeMap<Series, f64>,
+    shown: &BTreeMap<Series, f64>,
+    after: &BTreeMap<Series, f64>,
+    undecided: &mut BTreeMap<Series, String>,
+) {
+    let listed: Vec<&str> = ONLY_THERE.iter().map(|(beginning, _)| *beginning).collect();
+    for series in before.keys().chain(shown.keys()).chain(after.keys()) {
+        if begins(&series.name, &listed) {
+            continue;
+        }
+        let (Some(least), Some(value), Some(most)) =
+            (before.get(series), shown.get(series), after.get(series))
+        else {
+            // A label such as a state of processes may be there for a moment only.
+            let is_ours = shown.contains_key(series);
+            let is_theirs = before.contains_key(series) && after.contains_key(series);
+            let of_the_program = begins(&series.name, OF_THE_PROGRAM);
+            assert!(of_the_program || !is_theirs, "round {round}: vitald has no {series:?}");
+            let is_new = !before.contains_key(series) && !after.contains_key(series);
+            assert!(of_the_program || !is_ours || !is_new, "only vitald has {series:?}");
+            continue;
+        };
+        if begins(&series.name, OF_THE_PROGRAM) {
+            continue;
+        }
+        let slack = READERS_OWN.iter().find(|(family, _)| series.name == *family);
+        let slack = slack.map_or(0.0, |(_, slack)| *slack);
+        let is_between = least.min(*most) - slack <= *value && *value <= least.max(*most) + slack;
+        let is_counter = kinds.get(&series.name).is_some_and(|kind| kind == "counter");
+        let said = format!("{least} {value} {most}");
+        assert!(!is_counter || is_between, "round {round}: {series:?}: {said}");
+        if round == 1 || undecided.contains_key(series) {
+            if is_between {
+                undecided.remove(series);
+            } else {
+                undecided.insert(series.clone(), said);
+            }
+        }
+    }
+}
+
+/// What promtool complains of, line by line.
+fn complaints(page: &str) -> BTreeSet<String> {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("promtool");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let page = page.to_owned();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, page.as_bytes()));
+    let output = child.wait_with_output().expect("promtool ends");
+    writer.join().expect("no panic").expect("promtool reads everything");
+    // 3: it could read everything and has complaints.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    said.lines().chain(String::from_utf8_lossy(&output.stdout).lines()).map(str::to_owned).collect()
+}
+
+/// What promtool complains of beyond what it complains of in node_exporter 1.5: names that later
+/// releases have.
+const COMPLAINTS: &[&str] = &[];
+
+#[test]
+fn promtool_complains_of_what_it_complains_of_in_node_exporter() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let textfile = tempfile::tempdir().expect("a directory");
+    let flags = flags(textfile.path(), &MANY_FIELDS);
+    let namespaces = Namespaces::of_both();
+    namespaces.run(|| {
+        let mut theirs = namespaces.command(NODE_EXPORTER);
+        theirs.args(&flags);
+        let theirs = Peer::start(theirs);
+        let ours = drop_in(&namespaces, tempfile::tempdir().expect("a directory"), &flags);
+        let native =
+            start_in(&namespaces, &format!("[collectors.netstat]\nfields = '{}'\n", MANY_FIELDS.0));
+        let known = complaints(&Client::connect(theirs.address()).page());
+        for (name, address) in [("drop-in", ours.address()), ("native", native.address())] {
+            let said = complaints(&Client::connect(address).page());
+            let new: Vec<&String> = said
+                .difference(&known)
+                .filter(|line| !COMPLAINTS.contains(&line.as_str()))
+                .collect();
+            println!("{name}: {} complaints, of them not of node_exporter: {new:#?}", said.len());
+            assert!(new.is_empty(), "{name}");
+        }
+    });
+}
+
+fn start_in(namespaces: &Namespaces, config: &str) -> Daemon {
+    Daemon::start_by(config, |command| {
+        let mut inside = namespaces.command(command.get_program());
+        inside.args(command.get_args());
+        *command = inside;
+    })
+}
+
+/// Recording rules and alerts as dashboards for node_exporter come with, with short ranges.
+const RULES: &str = r#"
+groups:
+- name: node
+  interval: 1s
+  rules:
+  - record: instance:node_num_cpu:sum
+    expr: count without (cpu, mode) (node_cpu_seconds_total{mode="idle"})
+  - record: instance:node_cpu_utilisation:rate
+    expr: 1 - avg without (cpu) (sum without (mode) (rate(node_cpu_seconds_total{mode=~"idle|iowait|steal"}[5s])))
+  - record: instance:node_load1_per_cpu:ratio
+    expr: node_load1 / instance:node_num_cpu:sum
+  - record: instance:node_memory_utilisation:ratio
+    expr: 1 - ((node_memory_MemAvailable_bytes or (node_memory_Buffers_bytes + node_memory_Cached_bytes + node_memory_MemFree_bytes + node_memory_Slab_bytes)) / node_memory_MemTotal_bytes)
+  - record: instance:node_vmstat_pgmajfault:rate
+    expr: rate(node_vmstat_pgmajfault[5s])
+  - record: instance_device:node_disk_io_time_seconds:rate
+    expr: rate(node_disk_io_time_seconds_total{device!=""}[5s])
+  - record: instance:node_network_receive_bytes_excluding_lo:rate
+    expr: sum without (device) (rate(node_network_receive_bytes_total{device!="lo"}[5s]))
+  - record: instance:node_network_transmit_drop_excluding_lo:rate
+    expr: sum without (device) (rate(node_network_transmit_drop_total{device!="lo"}[5s]))
+  - record: instance:node_filesystem_used:ratio
+    expr: max without (fstype, mountpoint) (1 - node_filesystem_avail_bytes{fstype!=""} / node_filesystem_size_bytes{fstype!=""})
+  - record: instance:node_uptime:seconds
+    expr: node_time_seconds - node_boot_time_seconds
+  - record: instance:node_pressure_cpu_waiting:rate
+    expr: rate(node_pressure_cpu_waiting_seconds_total[5s])
+- name: alerts
+  interval: 1s
+  rules:
+  - alert: NodeFilesystemAlmostOutOfSpace
+    expr: (node_filesystem_avail_bytes{fstype!=""} / node_filesystem_size_bytes{fstype!=""} * 100 < 0.01 and node_filesystem_readonly{fstype!=""} == 0)
+  - alert: NodeFilesystemAlmostOutOfFiles
+    expr: (node_filesystem_files_free{fstype!=""} / node_filesystem_files{fstype!=""} * 100 < 0.01 and node_filesystem_readonly{fstype!=""} == 0)
+  - alert: NodeFilesystemDeviceError
+    expr: node_filesystem_device_error{fstype="fuse"} == 1
+  - alert: NodeNetworkReceiveErrs
+    expr: rate(node_network_receive_errs_total[5s]) / rate(node_network_receive_packets_total[5s]) > 0.01
+  - alert: NodeTextFileCollectorScrapeError
+    expr: node_textfile_scrape_error == 1
+  - alert: NodeCollectorFailed
+    expr: node_scrape_collector_success{collector="textfile"} == 0
+  - alert: NodeFileDescriptorLimit
+    expr: node_filefd_allocated * 100 / node_filefd_maximum > 90
+  - alert: NodeSystemSaturation
+    expr: node_load1 / count without (cpu, mode) (node_cpu_seconds_total{mode="idle"}) > 1000
+  - alert: NodeMemoryMajorPagesFaults
+    expr: rate(node_vmstat_pgmajfault[5s]) > 1e9
+  - alert: HostOomKill
+    expr: increase(node_vmstat_oom_kill[5s]) > 0
+  - alert: HostKernelVersionDeviations
+    expr: count(sum(label_replace(node_uname_info, "kernel", "$1", "release", "([0-9]+.[0-9]+.[0-9]+).*")) by (kernel)) > 1
+  - alert: HostTcpRetransmits
+    expr: rate(node_netstat_Tcp_RetransSegs[5s]) / rate(node_netstat_Tcp_OutSegs[5s]) > 0.9
+  - alert: HostSockets
+    expr: node_sockstat_TCP_alloc > 1e9 or node_sockstat_sockets_used > 1e9
+  - alert: HostContextSwitching
+    expr: rate(node_context_switches_total[5s]) / (count without(mode,cpu) (node_cpu_seconds_total{mode="idle"})) > 1e9
+  - alert: HostSoftnetDrops
+    expr: rate(node_softnet_dropped_total[5s]) > 1e9
+"#;
+
+/// The names of node_exporter's metrics that the rules use.
+fn names_in(rules: &str) -> BTreeSet<&str> {
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    words.filter(|word| word.starts_with("node_") && !word.contains(':')).collect()
+}
+
+#[test]
+fn prometheus_goes_on_scraping_while_a_collector_hangs() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let hanging = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir().expect("a directory");
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link set veth1 up");
+    let fuse = Fuse::mount(&namespaces, hanging.path());
+    // A lane hangs in one and statfs in the other.
+    let held = [operation::STATFS, operation::OPENDIR];
+    fuse.hold(&held);
+    namespaces.run(|| {
+        let daemon = start_in(
+            &namespaces,
+            &format!("[collectors.textfile]\ndirectory = [\"{}\"]\n", hanging.path().display()),
+        );
+        let _released = Released(&fuse);
+        let file = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).expect("a file");
+            path
+        };
+        let rules = file("rules.yml", RULES.to_owned());
+        let (status, said, complaint) =
+            harness::output(Command::new("promtool").args(["check", "rules"]).arg(&rules));
+        assert_eq!(status, 0, "{said}{complaint}");
+        let targets = format!("static_configs: [{{targets: ['{}']}}]", daemon.address());
+        let config = file(
+            "prometheus.yml",
+            format!(
+                "rule_files: ['{}']\nscrape_configs:\n\
+                 - {{job_name: hurried, scrape_interval: 1s, scrape_timeout: 1s, {targets}}}\n\
+                 - {{job_name: patient, scrape_interval: 2s, scrape_timeout: 2s, {targets}}}\n",
+                rules.display()
+            ),
+        );
+        let mut command = namespaces.command("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
+        command.arg("--web.listen-address=127.0.0.1:9090");
+        let prometheus = Prometheus(Peer::start(command));
+        until("Prometheus is ready", || {
+            let client = Client::try_connect(prometheus.0.address());
+            client.is_ok_and(|mut client| client.try_get("/-/ready").is_ok())
+        });
+
+        // It hangs, is well again, and hangs once more, all under Prometheus's eyes.
+        let count = |job: &str| {
+            prometheus.one(&format!("count_over_time(up{{job=\"{job}\"}}[1m])")).unwrap_or(0.0)
+        };
+        until("four scrapes are made", || count("hurried") >= 4.0);
+        fuse.release();
+        until("the mount is back", || {
+            prometheus.one("node_filesystem_device_error{fstype=\"fuse\",job=\"hurried\"}")
+                == Some(0.0)
+        });
+        fuse.hold(&held);
+        let so_far = count("hurried");
+        let begun = Instant::now();
+        until("six more are made", || count("hurried") >= so_far + 6.0);
+        println!("six scrapes in {:?}", begun.elapsed());
+
+        for job in ["hurried", "patient"] {
+            let up = format!("up{{job=\"{job}\"}}[1m]");
+            let least = prometheus.one(&format!("min_over_time({up})"));
+            let took = format!("max_over_time(scrape_duration_seconds{{job=\"{job}\"}}[1m])");
+            println!("{job}: {} scrapes, the longest {:?} s", count(job), prometheus.one(&took));
+            assert_eq!(least, Some(1.0), "{job}");
+        }
+        for query in [
+            "node_load1{job=\"hurried\"}",
+            "sum(rate(node_cpu_seconds_total{job=\"hurried\"}[10s]))",
+            "node_memory_MemTotal_bytes{job=\"patient\"}",
+            "node_filesystem_size_bytes{job=\"hurried\",mountpoint=\"/\"}",
+        ] {
+            assert!(prometheus.one(query).is_some_and(|value| value >= 0.0), "{query}");
+        }
+        let timed_out =
+            "vitald_collector_state{job=\"hurried\",collector=\"textfile\",state=\"timed_out\"}";
+        assert_eq!(prometheus.one(timed_out), Some(1.0));
+
+        rules_hold(&prometheus);
+    });
+}
+
+/// Asserts that every name in the rules is a series, every rule can be evaluated, every recording
+/// gives something, and the alerts that fire are those of what hangs.
+fn rules_hold(prometheus: &Prometheus) {
+    for name in names_in(RULES) {
+        // While the directory hangs there is nothing to tell of it.
+        let range = if name == "node_textfile_scrape_error" { "[1m]" } else { "[3s]" };
+        let query = format!("count(count_over_time({name}{range}))");
+        assert!(prometheus.one(&query).is_some(), "no {name}");
+    }
+    let rules = prometheus.rules();
+    assert!(rules.len() > 20);
+    let mut firing = BTreeSet::new();
+    for rule in &rules {
+        let name = rule["name"].as_str().expect("a name");
+        assert_eq!(rule["health"], "ok", "{rule}");
+        if rule["type"] == "recording" {
+            let count = prometheus.one(&format!("count({name})"));
+            assert!(count.is_some(), "{name} gives nothing");
+        } else if rule["state"] == "firing" {
+            firing.insert(name);
+        }
+    }
+    assert_eq!(firing, BTreeSet::from(["NodeCollectorFailed", "NodeFilesystemDeviceError"]));
+}
+
+/// Answers everything when a test ends or fails.
+struct Released<'a>(&'a Fuse);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+struct Prometheus(Peer);
+
+impl Prometheus {
+    fn ask(&self, path: &str) -> serde_json::Value {
+        let body = Client::connect(self.0.address()).get(path);
+        let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The value of a query that gives one.
+    fn one(&self, query: &str) -> Option<f64> {
+        // It has something new once a second at most.
+        std::thread::sleep(Duration::from_millis(50));
+        let mut path = "/api/v1/query?query=".to_owned();
+        for byte in query.bytes() {
+            path += &format!("%{byte:02X}");
+        }
+        let data = self.ask(&path);
+        let result = data["result"].as_array().expect("a vector");
+        assert!(result.len() <= 1, "{query}: {data}");
+        result.first()?["value"][1].as_str()?.parse().ok()
+    }
+
+    fn rules(&self) -> Vec<serde_json::Value> {
+        let data = self.ask("/api/v1/rules");
+        let groups = data["groups"].as_array().expect("groups");
+        groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
+    }
+}

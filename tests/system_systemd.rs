@@ -1,0 +1,372 @@
+//! The service under a real systemd: what the unit promises, and that its sandbox changes no figure.
+
+mod harness;
+mod sandboxed;
+mod system;
+
+#[path = "system_systemd/machine.rs"]
+mod machine;
+
+use harness::{ask, try_ask};
+use machine::{Machine, free_address};
+use sandboxed::agreement::{assert_agree, page_of_host};
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const NEEDS: &str = "root, systemd-container and util-linux";
+const SOCKET: &str = "unix:/run/vitald/vitald.sock";
+/// What is worse than this needs a reason in the unit.
+const WORST_EXPOSURE: f64 = 2.0;
+/// How long the port may stay taken after the service was told to stop.
+const PORT_FREE: Duration = Duration::from_secs(1);
+
+/// The configuration that is installed, on an address of the test's.
+fn config(address: SocketAddr, more: &str) -> String {
+    let text = std::fs::read_to_string(harness::root().join("deploy/service.toml"));
+    let text = text.expect("deploy/service.toml");
+    assert!(text.contains("\":9100\"") && text.contains(SOCKET), "{text}");
+    format!("{}\n{more}", text.replace(":9100", &address.to_string()))
+}
+
+fn has(address: SocketAddr, family: &str) -> bool {
+    let answer = ask(address, "GET", "/metrics", &[]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.has(family)
+}
+
+fn answers(address: SocketAddr) -> bool {
+    try_ask(address, "GET", "/healthz", &[]).is_ok_and(|answer| answer.status == 200)
+}
+
+#[test]
+fn the_unit_is_sound_and_tight() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald(&config(address, ""));
+    let verified = machine.sh("systemd-analyze verify /etc/systemd/system/vitald.service");
+    assert_eq!(verified, "");
+    machine.sh("systemctl start vitald");
+    let judged = machine.sh("systemd-analyze security vitald --no-pager");
+    let verdict = judged.lines().last().expect("a verdict");
+    println!("{verdict}");
+    let exposure = verdict.split_whitespace().find_map(|word| word.parse::<f64>().ok());
+    assert!(exposure.is_some_and(|exposure| exposure <= WORST_EXPOSURE), "{judged}");
+
+    let status = machine.sh(&format!("cat /proc/{}/status", machine.main_pid()));
+    let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(of(set), Some("0000000000000000"), "{status}");
+    }
+    assert_eq!((of("NoNewPrivs:"), of("Seccomp:")), (Some("1"), Some("2")), "{status}");
+}
+
+#[test]
+fn a_reload_tells_its_outcome() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let (first, second) = (free_address(), free_address());
+    let machine = Machine::with_vitald(&config(first, ""));
+    let begun = Instant::now();
+    machine.sh("systemctl start vitald");
+    // systemctl has waited for READY=1, and not in vain.
+    assert!(answers(first));
+    println!("start to ready: {:?}", begun.elapsed());
+    let pid = machine.main_pid();
+    assert!(has(first, "node_load1"));
+    machine.sh_refused(
+        "setpriv --reuid=nobody --regid=nogroup --clear-groups cat /etc/vitald/config.toml",
+    );
+
+    // Also the address may change: the socket is what the unit asks through.
+    machine.write_config(&config(second, "[collectors.loadavg]\nenabled = false\n"));
+    let begun = Instant::now();
+    machine.sh("systemctl reload vitald");
+    println!("reload: {:?}", begun.elapsed());
+    assert!(!answers(first) && answers(second) && !has(second, "node_load1"));
+    let status = machine.sh("systemctl status vitald --no-pager");
+    assert!(status.contains("Active: active (running)"), "{status}");
+    assert!(status.contains("collectors stopped: loadavg"), "{status}");
+    assert_eq!(machine.property("ReloadResult"), "success");
+    assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
+
+    let mistakes = "[scrpe]\n[collectors.loadavg]\nenabled = \"no\"\n";
+    machine.write_config(&config(second, mistakes));
+    machine.sh_refused("systemctl reload vitald");
+    let status = machine.sh("systemctl status vitald --no-pager");
+    assert!(status.contains("Active: active (running)"), "{status}");
+    assert!(status.contains("status=78"), "{status}");
+    let journal = machine.journal();
+    for mistake in ["scrpe", "enabled"] {
+        let is_told =
+            |line: &str| line.starts_with("/etc/vitald/config.toml:") && line.contains(mistake);
+        assert!(journal.lines().any(is_told), "{mistake}:\n{journal}");
+    }
+    assert!(answers(second) && !has(second, "node_load1"));
+    let page = ask(second, "GET", "/metrics", &[]);
+    assert_eq!(page.value("vitald_config_last_reload_successful"), Some(0.0));
+    assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
+
+    machine.write_config(&config(second, ""));
+    machine.sh("systemctl log-level debug");
+    machine.sh("systemctl kill --kill-who=main --signal=HUP vitald");
+    machine.until("SIGHUP has taken effect", || has(second, "node_load1"));
+    let heard = || machine.sh("journalctl --sync && journalctl _PID=1 --no-pager --output=cat");
+    let told = format!("Got notification message from PID {pid} (RELOADING=1");
+    machine.until("systemd knows of it", || {
+        let heard = heard();
+        let after = heard.split(&told).nth(1);
+        after.is_some_and(|after| after.contains(&format!("from PID {pid} (READY=1)")))
+    });
+
+    // By hand it works as well: for root and for the daemon's own user, and nobody else.
+    let reload = format!("/usr/bin/vitald reload --to {SOCKET}");
+    assert!(machine.sh(&reload).contains("applied"));
+    machine.sh("/usr/bin/vitald reload --config /etc/vitald/config.toml");
+    assert!(
+        machine
+            .sh(&format!("setpriv --reuid=vitald --regid=vitald --clear-groups {reload}"))
+            .contains("applied")
+    );
+    machine.sh_refused(&format!("setpriv --reuid=nobody --regid=nogroup --clear-groups {reload}"));
+    let put = ask(second, "PUT", "/plugins/reload", &[]);
+    assert_eq!(put.status, 404, "{}", put.body);
+    assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
+}
+
+#[test]
+fn what_dies_or_hangs_comes_back() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald(&config(address, ""));
+    machine.drop_in("soon", "[Service]\nRestartSec=200ms\nWatchdogSec=2s\n");
+    machine.sh("systemctl start vitald");
+    let first = machine.main_pid();
+
+    // More often than systemd lets a service restart by default.
+    for round in 1..=6 {
+        let signal = if round % 2 == 0 { "KILL" } else { "ABRT" };
+        machine.sh(&format!("systemctl kill --kill-who=main --signal={signal} vitald"));
+        let is_back = || machine.restarts() == round && machine.property("ActiveState") == "active";
+        machine.until(&format!("it is back after SIG{signal}"), is_back);
+        assert!(answers(address));
+    }
+    assert_ne!(machine.main_pid(), first);
+
+    // Fed for longer than the watchdog waits, with nobody asking.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(machine.restarts(), 6, "{}", machine.journal());
+    let begun = Instant::now();
+    machine.sh("systemctl kill --kill-who=main --signal=STOP vitald");
+    let is_back = || machine.restarts() == 7 && machine.property("ActiveState") == "active";
+    machine.until("it is back after it hung", is_back);
+    println!("stuck to serving again, with a watchdog of 2 s: {:?}", begun.elapsed());
+    assert!(answers(address));
+    let log = machine.sh("journalctl --sync && journalctl --no-pager --output=cat");
+    assert!(log.contains("Watchdog timeout"), "{log}");
+}
+
+#[test]
+fn a_start_that_cannot_succeed_is_not_repeated() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald(&config(address, "[scrpe]\n"));
+    machine.drop_in("soon", "[Service]\nRestartSec=200ms\n");
+    machine.sh_refused("systemctl start vitald");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(machine.property("ActiveState"), "failed");
+    assert_eq!(machine.property("ExecMainStatus"), "78");
+    assert_eq!(machine.restarts(), 0);
+    assert!(machine.journal().contains("scrpe"), "{}", machine.journal());
+
+    // An address that is taken is another matter: that may pass.
+    machine.write_config(&config(address, ""));
+    let other = TcpListener::bind(address).expect("the port");
+    machine.sh("systemctl start --no-block vitald");
+    machine.until("it has tried in vain", || machine.restarts() >= 6);
+    drop(other);
+    machine.until("it has the address", || machine.property("ActiveState") == "active");
+    assert!(answers(address));
+}
+
+#[test]
+fn the_port_is_free_as_soon_as_it_stops() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald(&config(address, ""));
+    machine.sh("systemctl start vitald");
+    let _idle = TcpStream::connect(address).expect("it listens");
+    assert!(answers(address));
+    let begun = Instant::now();
+    let mut stopping =
+        machine.command("systemctl").args(["stop", "vitald"]).spawn().expect("nsenter");
+    machine.until("the port is free", || TcpListener::bind(address).is_ok());
+    let free = begun.elapsed();
+    assert!(stopping.wait().expect("systemctl").success());
+    println!("stop: port free after {free:?}, stopped after {:?}", begun.elapsed());
+    assert!(free < PORT_FREE, "{free:?}");
+    assert_eq!(machine.property("Result"), "success");
+    assert_eq!(machine.sh("ls /run/vitald 2>&1 || true").lines().count(), 1);
+}
+
+/// Everything that the machine has, in figures that can be compared: no result is shown twice, and
+/// of the processes only those that live, without the two daemons, each of which has a connection
+/// more when it is asked. `portable` is not among them: sysinfo, which it shows,
+/// reads the service's own mounts and nothing else.
+fn everything(address: SocketAddr) -> String {
+    let more = r#"
+        [scrape]
+        max_age = "0s"
+        [collectors.filesystem]
+        fs_types_exclude = "^autofs$"
+        mount_timeout = "300ms"
+        [collectors.netdev]
+        address_info = true
+        label_ifalias = true
+        [collectors.netstat]
+        fields = ""
+        [collectors.process_groups]
+        enabled = true
+        children = false
+        remove_empty_groups = true
+        rules = [{ name = "${user} ${unit}", cgroup = '/(?P<unit>init|other|systemd-journald)[.]' }]
+        [collectors.stat]
+        softirq = true
+        [collectors.textfile]
+        directory = ["/home/metrics", "/tmp/metrics", "/root/metrics"]
+        [collectors.vmstat]
+        fields = ""
+    "#;
+    config(address, more)
+}
+
+#[test]
+fn the_sandbox_changes_no_figure() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let (sandboxed, reference) = (free_address(), free_address());
+    let machine = Machine::with_vitald(&everything(sandboxed));
+    machine.sh("mount -t tmpfs -o size=8m home /home && mount -t tmpfs -o size=9m temporary /tmp
+         mkdir /home/inner /tmp/inner
+         mount -t tmpfs -o size=10m inner-home /home/inner
+         mount -t tmpfs -o size=11m,ro inner-temporary /tmp/inner");
+    for place in ["home", "tmp"] {
+        machine.write(&format!("/{place}/metrics/of.prom"), &format!("from_{place} 1\n"));
+    }
+    machine.sh("systemd-run --quiet --unit=other --uid=daemon sleep infinity");
+    machine.sh("hostname before && systemctl start vitald");
+    // The same user with nothing around it.
+    machine.sh(&format!(
+        "systemd-run --quiet --unit=reference --service-type=notify --property=User=vitald \
+         --setenv=VITALD__SERVER__LISTEN={reference} \
+         /usr/bin/vitald run --config /etc/vitald/config.toml"
+    ));
+    let mounts = |process: &str| machine.sh(&format!("readlink /proc/{process}/ns/mnt"));
+    assert_ne!(mounts(&machine.main_pid().to_string()), mounts("1"));
+    let unconfined = machine.sh("systemctl show reference --property=MainPID --value");
+    assert_eq!(mounts(unconfined.trim()), mounts("1"));
+
+    let page = assert_agree(reference, sandboxed);
+    // Each of these file systems has its own name as a device.
+    let read_only = |device: &str| {
+        page_of_host(sandboxed).value("node_filesystem_readonly", &[("device", device)])
+    };
+    assert_eq!((read_only("overlay"), read_only("home")), (Some(0.0), Some(0.0)));
+    assert_eq!((read_only("temporary"), read_only("inner-home")), (Some(0.0), Some(0.0)));
+    assert_eq!(read_only("inner-temporary"), Some(1.0));
+    let size = page.value("node_filesystem_size_bytes", &[("device", "inner-temporary")]);
+    assert_eq!(size, Some(f64::from(11 << 20)));
+    assert_eq!((page.value("from_home", &[]), page.value("from_tmp", &[])), (Some(1.0), Some(1.0)));
+    let groups = page.values_of("namedprocess_namegroup_num_procs", "groupname");
+    assert!(groups.contains("daemon other") && groups.contains("root init"), "{groups:?}");
+
+    // What changes later must be seen as well, and the sandbox must not hold on to what goes.
+    machine.sh("mkdir /home/late && mount -t tmpfs -o size=12m late /home/late
+         umount /tmp/inner
+         mount -o remount,ro /home
+         hostname after");
+    let page = assert_agree(reference, sandboxed);
+    assert_eq!((read_only("late"), read_only("inner-temporary")), (Some(0.0), None));
+    assert_eq!(read_only("home"), Some(1.0));
+    let name = page.values_of("node_uname_info", "nodename");
+    assert_eq!(name.into_iter().collect::<Vec<_>>(), ["after"]);
+
+    // A host that hides other users' processes: the service sees them all the same.
+    machine.sh("mount -o remount,hidepid=invisible /proc && systemctl restart vitald");
+    machine
+        .sh_refused("setpriv --reuid=vitald --regid=vitald --clear-groups cat /proc/1/mountinfo");
+    let hidden = page_of_host(sandboxed);
+    machine.sh("mount -o remount,hidepid=off /proc && systemctl restart reference");
+    let plugins = ask(sandboxed, "GET", "/plugins/filesystem", &[]);
+    assert!(plugins.json()["degraded"].is_null(), "{}", plugins.body);
+    assert_eq!(hidden.series(), page_of_host(reference).series());
+    assert_agree(reference, sandboxed);
+}
+
+#[test]
+fn nothing_the_daemon_does_is_forbidden() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald(&everything(address));
+    // What would be refused, and perhaps not be noticed, ends the daemon.
+    machine.drop_in("strict", "[Service]\nSystemCallErrorNumber=kill\n");
+    machine.sh("systemctl start vitald");
+    let pid = machine.main_pid();
+    page_of_host(address);
+    // A file system that never answers takes the thread that can be given up.
+    let device = File::options().read(true).write(true).open("/dev/fuse").expect("/dev/fuse");
+    machine.sh("mkdir /srv/hangs");
+    let mounted = machine
+        .command("mount")
+        .args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other"])
+        .args(["hanging", "/srv/hangs"])
+        .stdin(Stdio::from(device.try_clone().expect("a descriptor")))
+        .status();
+    assert!(mounted.expect("mount").success());
+    let page = page_of_host(address);
+    let stuck = [("device", "hanging"), ("device_error", "mountpoint timeout")];
+    assert_eq!(page.value("node_filesystem_device_error", &stuck), Some(1.0));
+    machine.sh("systemctl reload vitald");
+    machine.write_config(&everything(free_address()));
+    machine
+        .sh("systemctl reload vitald && /usr/bin/vitald health --config /etc/vitald/config.toml");
+    assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
+    machine.sh("systemctl stop vitald");
+    assert_eq!(machine.property("Result"), "success", "{}", machine.journal());
+}
+
+#[test]
+fn the_service_can_stand_in_for_node_exporter() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine = Machine::with_vitald("");
+    let drop_in = std::fs::read_to_string(harness::root().join("deploy/node_exporter.conf"));
+    machine.drop_in("node_exporter", &drop_in.expect("deploy/node_exporter.conf"));
+    machine.write(
+        "/etc/default/prometheus-node-exporter",
+        &format!("ARGS=\"--web.listen-address={address} --no-collector.loadavg\"\n"),
+    );
+    let verified = machine.sh("systemd-analyze verify /etc/systemd/system/vitald.service");
+    assert_eq!(verified, "");
+    machine.sh("systemctl start vitald");
+    assert!(has(address, "node_exporter_build_info") && !has(address, "node_load1"));
+    machine.sh("systemctl reload vitald");
+    assert!(has(address, "node_memory_MemTotal_bytes"));
+    machine.sh("systemctl stop vitald");
+    assert_eq!(machine.property("Result"), "success", "{}", machine.journal());
+}
