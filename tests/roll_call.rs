@@ -81,7 +81,7 @@ fn features_decide_what_is_in_a_daemon() {
     // Not where the build is that is being tested, whose daemon other tests are using.
     let target = shared_target().join("tmp/features");
     let Some(plain) = roll_with(&[], &target) else { return };
-    assert_eq!(plain, "1 collectors: cpu");
+    assert_eq!(plain, "1 collector: cpu");
     for (features, expected) in [
         (&["--features", "disk"][..], "3 collectors: cpu diskstats filesystem"),
         (&["--no-default-features", "--features", "disk"], "2 collectors: diskstats filesystem"),

@@ -75,8 +75,8 @@ fn system_calls(process: u32, scrapes: impl FnOnce()) -> BTreeMap<String, u64> {
     let line = said.next().expect("strace attaches to every thread").expect("text");
     assert!(line.contains("attached"), "{line}");
     scrapes();
-    let pid = strace.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    let interrupt = format!("kill -INT {}", strace.id());
+    assert!(Command::new("sh").args(["-c", &interrupt]).status().expect("a shell").success());
     for line in said.map_while(Result::ok) {
         assert!(!line.contains("attached"), "a thread was started: {line}");
     }

@@ -219,8 +219,8 @@ fn the_port_is_free_at_once_while_statfs_hangs() {
     }
     let place = Place::new(Namespaces::of_both());
     place.namespaces.run(|| {
-        // Not ABRT: before it dumps core the kernel waits for every thread, this one too, and the
-        // port stays taken meanwhile. The unit has its watchdog send another signal.
+        // Not ABRT: before the kernel dumps core it waits for every thread, this one too, and the
+        // port stays taken, also when KILL follows. So a watchdog must not send it.
         for signal in ["KILL", "TERM"] {
             ends(&place, CONFIG, operation::STATFS, signal);
         }

@@ -29,8 +29,6 @@ const ONLY_THERE: &[Exception] = &[
     ("node_memory_Hugetlb_bytes", "the same"),
     ("node_memory_KReclaimable_bytes", "the same"),
     ("node_memory_SecPageTables_bytes", "the same"),
-    ("process_virtual_memory_max_bytes", "not told by vitald of itself"),
-    ("promhttp_metric_handler_errors_total", "pages are never left half done"),
 ];
 
 /// What vitald shows as 1.12 does, or of itself.

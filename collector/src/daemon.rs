@@ -267,6 +267,10 @@ impl Daemon {
         match outcome {
             ReloadOutcome::Applied(report) => {
                 status.last_success = now;
+                systemd::status(&format!(
+                    "Generation {}, configuration {}",
+                    report.generation, report.hash
+                ));
                 tracing::info!(
                     generation = report.generation,
                     hash = report.hash,
@@ -277,6 +281,10 @@ impl Daemon {
                 );
             }
             ReloadOutcome::Refused(mistakes) => {
+                let count = mistakes.len();
+                systemd::status(&format!(
+                    "Reload refused ({count} in the log); the earlier configuration runs"
+                ));
                 for mistake in mistakes {
                     tracing::error!(mistake = %mistake, "configuration refused; the running one stays");
                 }

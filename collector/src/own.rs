@@ -3,6 +3,7 @@
 use crate::daemon::Daemon;
 use crate::engine::Counts;
 use crate::http::{HttpCounters, OwnMetrics};
+use rustix::process::Resource;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vitald_core::batch::{Batch, Dropped};
@@ -69,12 +70,16 @@ families! {
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
     SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
+    /// Pages that could not be written, and pages that left out what two collectors had.
+    SCRAPE_ERRORS: counter = "promhttp_metric_handler_errors_total" [cause];
     /// CPU time this daemon has used, in seconds.
     CPU: counter = "process_cpu_seconds_total";
     /// Memory this daemon has resident, in bytes.
     RESIDENT: gauge = "process_resident_memory_bytes";
     /// Address space of this daemon, in bytes.
     VIRTUAL: gauge = "process_virtual_memory_bytes";
+    /// Address space this daemon may have, in bytes.
+    VIRTUAL_MAX: gauge = "process_virtual_memory_max_bytes";
     /// When this daemon started, in seconds since the epoch.
     START: gauge = "process_start_time_seconds";
     /// Descriptors this daemon has open.
@@ -96,6 +101,9 @@ pub(crate) struct Own {
     collections_only: bool,
     /// What pages left out because two collectors had it, by collector: duplicates and conflicts.
     across: Vec<(&'static str, u64, u64)>,
+    /// Pages that left something out, and whether the present one has.
+    torn_pages: u64,
+    is_torn: bool,
 }
 
 impl Own {
@@ -105,7 +113,15 @@ impl Own {
         http: Arc<HttpCounters>,
         collections_only: bool,
     ) -> Self {
-        Own { daemon, http, process: Process::new(), collections_only, across: Vec::new() }
+        Own {
+            daemon,
+            http,
+            process: Process::new(),
+            collections_only,
+            across: Vec::new(),
+            torn_pages: 0,
+            is_torn: false,
+        }
     }
 
     fn write_collections(snapshot: &Snapshot, batch: &mut Batch) {
@@ -183,7 +199,15 @@ impl Own {
         batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
         self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
-        self.http.each_scrape_status(|code, count| batch.row(&SCRAPES, [code.as_bytes()], count));
+        let mut unwritten = 0;
+        self.http.each_scrape_status(|code, count| {
+            batch.row(&SCRAPES, [code.as_bytes()], count);
+            if code == "500" {
+                unwritten = count;
+            }
+        });
+        batch.row(&SCRAPE_ERRORS, [b"encoding"], unwritten);
+        batch.row(&SCRAPE_ERRORS, [b"gathering"], self.torn_pages);
         batch.value(&SCRAPES_IN_FLIGHT, self.http.scrapes_in_flight());
     }
 }
@@ -194,6 +218,7 @@ impl OwnMetrics for Own {
     }
 
     fn write(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        self.is_torn = false;
         Self::write_collections(snapshot, batch);
         Self::write_emulated(batch);
         if self.collections_only {
@@ -210,6 +235,10 @@ impl OwnMetrics for Own {
         let (duplicates, conflicts) = (u64::from(dropped.duplicates), u64::from(dropped.conflicts));
         if duplicates + conflicts == 0 {
             return;
+        }
+        if !self.is_torn {
+            self.torn_pages += 1;
+            self.is_torn = true;
         }
         match self.across.iter_mut().find(|(known, ..)| *known == collector) {
             Some((_, double, odd)) => {
@@ -232,17 +261,21 @@ struct Process {
     host: Host,
     boot_time: Option<f64>,
     max_fds: f64,
+    max_virtual: f64,
 }
 
 impl Process {
     fn new() -> Self {
         let host = Host::new(Roots::default());
-        let max_fds = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = |resource| rustix::process::getrlimit(resource).current;
+        let (max_fds, max_virtual) = (limit(Resource::Nofile), limit(Resource::As));
         Process {
             stat: host.keep_whole("proc/self/stat"),
             host,
             boot_time: None,
             max_fds: max_fds.map_or(f64::INFINITY, |limit| limit as f64),
+            // No limit is the greatest number, as the kernel has it and node_exporter shows it.
+            max_virtual: max_virtual.unwrap_or(u64::MAX) as f64,
         }
     }
 
@@ -263,6 +296,7 @@ impl Process {
         if let Some(open) = open_descriptors() {
             batch.value(&OPEN_FDS, open);
         }
+        batch.value(&VIRTUAL_MAX, self.max_virtual);
         batch.value(&MAX_FDS, self.max_fds);
     }
 }

@@ -10,6 +10,11 @@ pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// What `systemctl status` shows.
+pub(crate) fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
 /// The daemon is about to end.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -52,7 +52,7 @@ mod zone;
 
 pub use children::Children;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::spawn_apart;
+pub use elsewhere::{release_code, spawn_apart};
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
@@ -62,7 +62,7 @@ pub use netlink::{Address, Link, LinkStatistics};
 pub use statfs::{Space, StatfsAnswer, StatfsError, StatfsQueue};
 pub use tree::KeptTree;
 #[cfg(target_os = "linux")]
-pub use unshared::spawn_apart;
+pub use unshared::{release_code, spawn_apart};
 pub use zone::Zone;
 
 /// `EINVAL`, the same number on every Linux architecture.

@@ -11,9 +11,10 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
     let names: Vec<&'static str> =
         registry.collectors.iter().map(|descriptor| descriptor.name).collect();
     let version = format!(
-        "{} ({} collectors: {})",
+        "{} ({} collector{}: {})",
         env!("CARGO_PKG_VERSION"),
         names.len(),
+        if names.len() == 1 { "" } else { "s" },
         if names.is_empty() { "none".to_owned() } else { names.join(" ") }
     );
     Command::new("vitald")

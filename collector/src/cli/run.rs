@@ -132,6 +132,8 @@ async fn serve(start: Start) -> ExitCode {
                 deadline,
                 selection: Selection::All,
             });
+            // A start needs most of the program, and what follows little of it.
+            vitald_core::host::release_code();
             http.set_ready();
         }
     });
