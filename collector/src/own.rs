@@ -1,6 +1,7 @@
 //! The daemon's own families: how collections went, which configuration runs, what it costs.
 
 use crate::daemon::Daemon;
+use crate::dropin::EMULATED_VERSION;
 use crate::engine::Counts;
 use crate::http::{HttpCounters, OwnMetrics};
 use rustix::process::Resource;
@@ -87,9 +88,6 @@ families! {
     /// Descriptors this daemon may have open.
     MAX_FDS: gauge = "process_max_fds";
 }
-
-/// The release of node_exporter whose names, labels and types are served.
-pub(crate) const EMULATED_VERSION: &str = "1.12.1";
 
 /// Writes the daemon's own samples after each collection.
 pub(crate) struct Own {
