@@ -7,10 +7,11 @@ use crate::plan::Plan;
 use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish,
 };
+use crate::sync::lock;
 use crate::{log, systemd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::host::Host;
 use vitald_core::settings::{Mistake, Node, Origin};
@@ -43,10 +44,6 @@ struct Staged {
     plan: Plan,
     collectors: crate::engine::Staged,
     outputs: crate::outputs::StagedOutputs,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Clears the mark of a reload in progress on every way out.

@@ -19,6 +19,7 @@ pub mod outputs;
 mod own;
 pub mod plan;
 mod reload;
+mod sync;
 mod systemd;
 
 pub use cli::main;

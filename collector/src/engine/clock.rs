@@ -2,7 +2,8 @@
 //! thread.
 
 use super::slot::Slot;
-use super::{Set, Shared, lock};
+use super::{Set, Shared};
+use crate::sync::lock;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 

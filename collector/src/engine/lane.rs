@@ -6,7 +6,8 @@
 //! no request itself, which would take the runtime's descriptors: the collection thread does.
 
 use super::slot::Slot;
-use super::{Shared, lane_returned, lock};
+use super::{Shared, lane_returned};
+use crate::sync::lock;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use vitald_core::collector::Running;
 use vitald_core::host::{Host, spawn_apart};

@@ -21,9 +21,10 @@ mod tests;
 pub use slot::{CollectorStatus, Counts};
 
 use crate::plan::CollectorPlan;
+use crate::sync::lock;
 use slot::{Inner, Predecessor, Seat, Slot};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
@@ -126,12 +127,6 @@ pub struct Staged {
     set: Set,
     /// What the swap will do.
     pub changes: Changes,
-}
-
-/// Takes a lock; a panic elsewhere does not make the data unusable, since every change is complete
-/// before anything that could panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {

@@ -1,8 +1,8 @@
 //! A slot: one collector that is on, with what its last run gave.
 
 use super::lane::Lane;
-use super::lock;
 use crate::plan::CollectorPlan;
+use crate::sync::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@ use super::routes::{Reception, Router};
 use super::socket::{BindError, Socket};
 use crate::plan::{Address, Admin, Listen, Server};
 use crate::reload::ListenerChanges;
+use crate::sync::lock;
 use hyper::server::conn::http1;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
@@ -93,10 +94,6 @@ impl fmt::Display for Peer {
             Peer::Unix(None) => f.write_str("a unix socket"),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -2,7 +2,8 @@
 
 use crate::engine::{Changes, Engine, Request, Selection};
 use crate::plan::OutputPlan;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::lock;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vitald_core::output::{OutputError, RunningOutput};
@@ -52,10 +53,6 @@ struct RunnerState {
     stop: bool,
     ended: bool,
     status: OutputStatus,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outputs {
