@@ -8,6 +8,7 @@
 
 mod cli;
 pub mod config;
+mod contained;
 mod daemon;
 pub mod dropin;
 pub mod encode;
