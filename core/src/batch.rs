@@ -384,6 +384,7 @@ pub struct Batch {
     first_malformed: Option<Malformed>,
     degraded: Option<&'static str>,
     deadline: Option<Instant>,
+    fresh_from: Option<Instant>,
 }
 
 impl Batch {
@@ -401,6 +402,7 @@ impl Batch {
             first_malformed: None,
             degraded: None,
             deadline: None,
+            fresh_from: None,
         }
     }
 
@@ -410,6 +412,12 @@ impl Batch {
     /// nobody does. For collectors that ask several things that may not answer.
     pub fn time_left(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// What was read at this instant or later is new enough for this run, so that collectors with
+    /// a common source read it once a collection. Without anybody who waits it is now.
+    pub fn fresh_from(&self) -> Instant {
+        self.fresh_from.unwrap_or_else(Instant::now)
     }
 
     /// Writes the labels of a row: the values, in the order in which the family names them.
@@ -547,6 +555,11 @@ impl Batch {
         self.limit = if limit == 0 { u32::MAX } else { limit };
         (self.over_limit, self.malformed) = (0, 0);
         (self.first_malformed, self.degraded) = (None, None);
+    }
+
+    /// Tells the collector how old what it takes from others may be.
+    pub fn set_fresh_from(&mut self, instant: Option<Instant>) {
+        self.fresh_from = instant;
     }
 
     /// Tells the collector by when its run is of use.

@@ -26,6 +26,15 @@ pub trait Collector: Send + Sized + 'static {
     /// its own.
     const MAY_BLOCK: bool = false;
 
+    /// Whether its thread has a descriptor table of its own, so that no listener's port stays taken
+    /// when the thread hangs in the kernel and outlives SIGKILL. Only for a collector that may
+    /// block, and only if nothing it uses passes descriptors between threads.
+    const OWN_DESCRIPTORS: bool = false;
+
+    /// Whether it reports on the daemon and not on the host: it runs in every collection, whatever
+    /// is selected, and is not among the collectors that users see.
+    const INTERNAL: bool = false;
+
     /// The families it may push.
     const FAMILIES: &'static [FamilyInfo];
 
@@ -126,6 +135,10 @@ pub struct Descriptor {
     pub enabled: bool,
     /// See [`Collector::MAY_BLOCK`].
     pub may_block: bool,
+    /// See [`Collector::OWN_DESCRIPTORS`].
+    pub own_descriptors: bool,
+    /// See [`Collector::INTERNAL`].
+    pub internal: bool,
     /// See [`Collector::FAMILIES`].
     pub families: &'static [FamilyInfo],
     /// See [`Collector::PATTERNS`].
@@ -154,6 +167,8 @@ impl Descriptor {
             summary: C::SUMMARY,
             enabled: C::ENABLED,
             may_block: C::MAY_BLOCK,
+            own_descriptors: C::OWN_DESCRIPTORS,
+            internal: C::INTERNAL,
             families: C::FAMILIES,
             patterns: C::PATTERNS,
             sources: C::SOURCES,

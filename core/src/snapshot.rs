@@ -58,6 +58,11 @@ pub struct Part {
     pub descriptor: &'static Descriptor,
     /// How its last run ended.
     pub state: State,
+    /// The number of the run that gave the samples, counted from 1 for as long as the collector is
+    /// on; 0 before the first. Two parts of one number hold the same samples.
+    pub run: u64,
+    /// When that run began.
+    pub began: SystemTime,
     /// How long its last finished run took.
     pub duration: Duration,
     /// How old the samples are.

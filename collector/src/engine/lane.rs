@@ -16,6 +16,7 @@ use vitald_core::host::{Host, spawn_apart};
 /// is parked it holds no slot, so that a collector that was switched off is closed at once.
 pub(super) struct Lane {
     name: &'static str,
+    own_descriptors: bool,
     state: Mutex<LaneState>,
     wake: Condvar,
 }
@@ -30,8 +31,13 @@ struct LaneState {
 }
 
 impl Lane {
-    pub(super) fn new(name: &'static str) -> Self {
-        Lane { name, state: Mutex::new(LaneState::default()), wake: Condvar::new() }
+    pub(super) fn new(name: &'static str, own_descriptors: bool) -> Self {
+        Lane {
+            name,
+            own_descriptors,
+            state: Mutex::new(LaneState::default()),
+            wake: Condvar::new(),
+        }
     }
 
     /// Gives the lane a run to do. The caller sees to it that none is under way.
@@ -44,7 +50,12 @@ impl Lane {
         }
         let (lane, shared) = (Arc::clone(self), Arc::downgrade(shared));
         let name = format!("lane {}", self.name);
-        match spawn_apart(name, move || lane.work(&shared)) {
+        let work = move || lane.work(&shared);
+        let started = match self.own_descriptors {
+            true => spawn_apart(name, work),
+            false => std::thread::Builder::new().name(name).spawn(work).map(drop),
+        };
+        match started {
             Ok(()) => state.alive = true,
             Err(error) => tracing::error!(%error, collector = self.name, "cannot start its thread"),
         }

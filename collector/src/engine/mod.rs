@@ -65,7 +65,11 @@ pub enum Selection {
 }
 
 impl Selection {
-    fn takes(&self, name: &str) -> bool {
+    fn takes(&self, slot: &Slot) -> bool {
+        let name = slot.name();
+        if slot.plan.descriptor.internal {
+            return true;
+        }
         match self {
             Selection::All => true,
             Selection::Only(names) => names.iter().any(|wanted| wanted == name),
@@ -93,6 +97,13 @@ struct Set {
     slots: Vec<Arc<Slot>>,
     host: Host,
     limits: Limits,
+}
+
+impl Set {
+    /// Those that users see.
+    fn shown(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| !slot.plan.descriptor.internal)
+    }
 }
 
 struct State {
@@ -248,19 +259,19 @@ impl Engine {
 
     /// Names of the collectors that are on.
     pub fn names(&self) -> Vec<&'static str> {
-        lock(&self.shared.state).set.slots.iter().map(|slot| slot.name()).collect()
+        lock(&self.shared.state).set.shown().map(|slot| slot.name()).collect()
     }
 
     /// How each collector that is on is doing.
     pub fn status(&self) -> Vec<CollectorStatus> {
         let set = Arc::clone(&lock(&self.shared.state).set);
-        set.slots.iter().map(|slot| slot.status()).collect()
+        set.shown().map(|slot| slot.status()).collect()
     }
 
     /// Calls `each` with the status of every collector that is on, without making a list.
     pub fn each_status(&self, mut each: impl FnMut(&CollectorStatus)) {
         let set = Arc::clone(&lock(&self.shared.state).set);
-        for slot in &set.slots {
+        for slot in set.shown() {
             each(&slot.status());
         }
     }
@@ -271,7 +282,7 @@ impl Engine {
         // Those that may block go first: they run beside everything else.
         for lanes in [true, false] {
             for slot in set.slots.iter().filter(|slot| slot.lane.is_some() == lanes) {
-                if request.selection.takes(slot.name()) {
+                if request.selection.takes(slot) {
                     state.demand(slot, need, &request, &self.shared);
                 }
             }
@@ -368,7 +379,7 @@ impl Collecting {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.set.slots.iter().filter(|slot| self.request.selection.takes(slot.name()))
+        self.set.slots.iter().filter(|slot| self.request.selection.takes(slot))
     }
 }
 

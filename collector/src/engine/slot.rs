@@ -5,7 +5,7 @@ use crate::plan::CollectorPlan;
 use crate::sync::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use vitald_core::batch::Batch;
 use vitald_core::collector::{Descriptor, Running};
 use vitald_core::error::{Error, Result};
@@ -51,6 +51,8 @@ pub(super) struct Inner {
     pub(super) queued: bool,
     /// When the last finished run began.
     began: Option<Instant>,
+    /// The same by the wall clock.
+    began_at: SystemTime,
     state: State,
     duration: Duration,
     /// The last run's samples; what a panic or an overrun left is not kept.
@@ -118,13 +120,17 @@ impl Slot {
         collector: Box<dyn Running>,
         predecessor: Option<Arc<Slot>>,
     ) -> Arc<Self> {
-        let lane = plan.prepared.may_block().then(|| Arc::new(Lane::new(plan.descriptor.name)));
+        let lane = plan
+            .prepared
+            .may_block()
+            .then(|| Arc::new(Lane::new(plan.descriptor.name, plan.descriptor.own_descriptors)));
         let inner = Inner {
             seat: Seat::Here(collector),
             need: None,
             by: None,
             queued: false,
             began: None,
+            began_at: SystemTime::UNIX_EPOCH,
             state: State::Waiting,
             duration: Duration::ZERO,
             last: None,
@@ -145,8 +151,8 @@ impl Slot {
 
     /// Runs the collector once, on this thread, and keeps what it gave.
     pub(super) fn run(&self) {
-        let began = Instant::now();
-        let (seat, last, spare, by) = {
+        let (began, began_at) = (Instant::now(), SystemTime::now());
+        let (seat, last, spare, by, need) = {
             let mut inner = lock(&self.inner);
             inner.queued = false;
             match &inner.seat {
@@ -158,7 +164,7 @@ impl Slot {
                 _ => {}
             }
             let seat = std::mem::replace(&mut inner.seat, Seat::Away { since: began });
-            (seat, inner.last.clone(), inner.spare.take(), inner.by.take())
+            (seat, inner.last.clone(), inner.spare.take(), inner.by.take(), inner.need)
         };
         let mut batch = spare
             .filter(|batch| Arc::strong_count(batch) == 1)
@@ -166,13 +172,14 @@ impl Slot {
         let outcome = match Arc::get_mut(&mut batch) {
             Some(batch) => {
                 batch.set_deadline(by);
+                batch.set_fresh_from(need);
                 self.collect(seat, batch, last.as_deref())
             }
             // Nobody else holds it, as was just seen.
             None => Err(Panicked),
         };
         drop(last);
-        self.keep(began, outcome, batch);
+        self.keep(began, began_at, outcome, batch);
     }
 
     /// Whether the instance before this one is still out: only one of them may be. Once it is not,
@@ -222,6 +229,7 @@ impl Slot {
     fn keep(
         &self,
         began: Instant,
+        began_at: SystemTime,
         outcome: std::result::Result<(Box<dyn Running>, Result<()>), Panicked>,
         batch: Arc<Batch>,
     ) {
@@ -230,6 +238,7 @@ impl Slot {
         inner.duration = now.duration_since(began);
         inner.stuck = false;
         inner.counts.runs += 1;
+        inner.began_at = began_at;
         let (state, error) = match outcome {
             Ok((collector, outcome)) => {
                 inner.seat = Seat::Here(collector);
@@ -373,6 +382,8 @@ impl Inner {
         Part {
             descriptor: slot.plan.descriptor,
             state: if fresh { self.state } else { State::TimedOut },
+            run: self.counts.runs,
+            began: self.began_at,
             duration: self.duration,
             age,
             batch: if fresh { self.last.clone() } else { None },

@@ -74,6 +74,8 @@ const fn descriptor(name: &'static str) -> Descriptor {
         summary: "For a test",
         enabled: true,
         may_block: false,
+        own_descriptors: false,
+        internal: false,
         families: TABLE,
         patterns: &[],
         sources: &[],

@@ -218,6 +218,8 @@ mod tests {
         summary: "For a test",
         enabled: true,
         may_block: false,
+        own_descriptors: false,
+        internal: false,
         families: FAMILIES,
         patterns: &[],
         sources: &[],
@@ -235,6 +237,8 @@ mod tests {
         let part = Part {
             descriptor: &T,
             state: State::Running,
+            run: 1,
+            began: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
             age: Duration::ZERO,
             batch: Some(Arc::new(batch)),

@@ -214,6 +214,7 @@ impl Collector for ProcessGroups {
     const ENABLED: bool = false;
     // Reading a command line waits for a lock that a process stuck in the kernel may hold.
     const MAY_BLOCK: bool = true;
+    const OWN_DESCRIPTORS: bool = true;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] = &[
         "proc/*/stat",

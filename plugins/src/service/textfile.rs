@@ -78,6 +78,7 @@ impl Collector for Textfile {
     const SUMMARY: &'static str = "Metrics from files that others write";
     // A directory may be on any file system; without one nothing is read.
     const MAY_BLOCK: bool = true;
+    const OWN_DESCRIPTORS: bool = true;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
         name: "*",

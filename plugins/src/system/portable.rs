@@ -87,6 +87,7 @@ impl Collector for Portable {
     const ENABLED: bool = cfg!(not(target_os = "linux"));
     // statvfs(2) on a file system whose server has gone.
     const MAY_BLOCK: bool = true;
+    const OWN_DESCRIPTORS: bool = true;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] = &["sysinfo"];
     type Settings = Settings;
