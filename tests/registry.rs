@@ -11,17 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
-use vitald_core::batch::Batch;
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
 use vitald_core::error::Error;
 use vitald_core::host::{Host, Roots};
 use vitald_core::pattern::Pattern;
+use vitald_core::run::Run;
 use vitald_core::settings::{Mistakes, Node, Origin, Setting, Table, Value};
-use vitald_core::testing::MemoryHost;
+use vitald_core::testing::{MemoryHost, snapshot};
 
 /// Collectors that do not read through `Host`, so that no host in memory is theirs.
 const LIVE: &[&str] = &["portable"];
@@ -118,23 +118,23 @@ fn open(descriptor: &Descriptor, variation: &Variation, host: &Host) -> Box<dyn 
 }
 
 /// What came out of one run.
-struct Run {
-    batch: Batch,
+struct Outcome {
+    batch: Arc<Run>,
     error: Option<String>,
 }
 
-impl Run {
-    fn of(collector: &mut dyn Running, descriptor: &Descriptor, last: Option<&Batch>) -> Run {
-        let mut batch = Batch::new(descriptor.families);
-        batch.begin(last, 0);
-        let error = collector.collect(&mut batch).err().map(|error| error.to_string());
-        batch.seal();
-        Run { batch, error }
+impl Outcome {
+    fn of(collector: &mut dyn Running, descriptor: &Descriptor, last: Option<&Run>) -> Outcome {
+        let mut run = Run::new(descriptor.families);
+        run.begin(last, 0);
+        let error = collector.collect(run.batch()).err().map(|error| error.to_string());
+        run.seal();
+        Outcome { batch: Arc::new(run), error }
     }
 
     fn page(&self) -> Vec<u8> {
         let mut page = Vec::new();
-        Encoder::new(Format::Text).encode([&self.batch], &mut page);
+        Encoder::new(Format::Text).encode(&snapshot([&self.batch]), &mut page);
         page
     }
 
@@ -145,7 +145,7 @@ impl Run {
 }
 
 /// Checks that the page is one, and that nothing on it was not declared.
-fn check(descriptor: &Descriptor, run: &Run) -> Result<(), String> {
+fn check(descriptor: &Descriptor, run: &Outcome) -> Result<(), String> {
     let page = run.page();
     exposition_reader::read(&page).map_err(|wrong| format!("not a page: {wrong}"))?;
     for (series, _) in run.batch.samples() {
@@ -182,7 +182,7 @@ fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
         for host in &hosts {
             for variation in variations(descriptor) {
                 let mut collector = open(descriptor, &variation, &host.memory().host());
-                let run = Run::of(&mut *collector, descriptor, None);
+                let run = Outcome::of(&mut *collector, descriptor, None);
                 if let Err(what) = check(descriptor, &run) {
                     let _ = writeln!(
                         wrong,
@@ -214,9 +214,9 @@ fn a_second_collection_gives_the_same_shape_and_a_third_the_same_page() {
         for descriptor in collectors_of_files() {
             for variation in variations(descriptor) {
                 let mut collector = open(descriptor, &variation, &host.memory().host());
-                let first = Run::of(&mut *collector, descriptor, None);
-                let second = Run::of(&mut *collector, descriptor, Some(&first.batch));
-                let third = Run::of(&mut *collector, descriptor, Some(&second.batch));
+                let first = Outcome::of(&mut *collector, descriptor, None);
+                let second = Outcome::of(&mut *collector, descriptor, Some(&first.batch));
+                let third = Outcome::of(&mut *collector, descriptor, Some(&second.batch));
                 let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
                 if first.batch.shape().id() != second.batch.shape().id() {
                     let _ = writeln!(wrong, "{place}: the second run has another shape");
@@ -271,7 +271,7 @@ fn a_collector_reads_what_its_sources_say_and_no_more() {
             for variation in variations(descriptor) {
                 let page = |host: &FixtureHost| {
                     let mut collector = open(descriptor, &variation, &host.memory().host());
-                    Run::of(&mut *collector, descriptor, None).outcome()
+                    Outcome::of(&mut *collector, descriptor, None).outcome()
                 };
                 if page(host) != page(&bare) {
                     let (name, host, set) = (descriptor.name, &host.name, &variation.name);
@@ -446,7 +446,8 @@ fn spoil_file(
     let variations = variations(descriptor);
     let matters = |variation: &&Variation| {
         let page = |memory: &MemoryHost| {
-            Run::of(&mut *open(descriptor, variation, &memory.host()), descriptor, None).outcome()
+            Outcome::of(&mut *open(descriptor, variation, &memory.host()), descriptor, None)
+                .outcome()
         };
         let whole = page(&memory);
         memory.remove(path);
@@ -460,9 +461,9 @@ fn spoil_file(
     let prepared = prepare(descriptor, variation);
     let open = || prepared.open(&memory.host()).expect("it opened before");
     let mut lasting = open();
-    let before = Run::of(&mut *lasting, descriptor, None).error;
+    let before = Outcome::of(&mut *lasting, descriptor, None).error;
     let (mut last_fresh, mut last_lasting) =
-        (Batch::new(descriptor.families), Batch::new(descriptor.families));
+        (Arc::new(Run::new(descriptor.families)), Arc::new(Run::new(descriptor.families)));
     for fault in Fault::all(content.len()) {
         let place = |what: String| format!("{}: {fault:?}: {what}", variation.name);
         // sysfs makes a device and its attributes together, so a collector may take an attribute
@@ -470,9 +471,9 @@ fn spoil_file(
         let is_for_good = matches!(fault, Fault::Removed) && path.starts_with("sys/");
         fault.happen(&memory, path, &content);
         let runs = catch_unwind(AssertUnwindSafe(|| {
-            let first = Run::of(&mut *open(), descriptor, Some(&last_fresh));
+            let first = Outcome::of(&mut *open(), descriptor, Some(&last_fresh));
             let again =
-                (!is_for_good).then(|| Run::of(&mut *lasting, descriptor, Some(&last_lasting)));
+                (!is_for_good).then(|| Outcome::of(&mut *lasting, descriptor, Some(&last_lasting)));
             (first, again)
         }));
         let (first, again) = runs.map_err(|_| place("it panicked".to_owned()))?;
@@ -486,7 +487,7 @@ fn spoil_file(
         }
         memory.write(path, &content);
     }
-    let after = Run::of(&mut *lasting, descriptor, Some(&last_lasting)).error;
+    let after = Outcome::of(&mut *lasting, descriptor, Some(&last_lasting)).error;
     if after != before {
         return Err(format!("{}: after all faults: {after:?}", variation.name));
     }
@@ -506,15 +507,15 @@ fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
                     for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
                         let memory = host.memory();
                         let mut lasting = open(descriptor, &variation, &memory.host());
-                        let before = Run::of(&mut *lasting, descriptor, None);
+                        let before = Outcome::of(&mut *lasting, descriptor, None);
                         match errno {
                             None => memory.remove(directory),
                             Some(errno) => memory.fail(directory, errno),
                         }
                         let mut fresh = open(descriptor, &variation, &memory.host());
                         for run in [
-                            Run::of(&mut *lasting, descriptor, Some(&before.batch)),
-                            Run::of(&mut *fresh, descriptor, None),
+                            Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                            Outcome::of(&mut *fresh, descriptor, None),
                         ] {
                             if let Err(what) = check(descriptor, &run) {
                                 let (name, host, set) =
@@ -541,7 +542,7 @@ fn a_host_without_what_is_no_file_stops_no_collector() {
             for variation in variations(descriptor) {
                 for memory in [host.only_files(), MemoryHost::new()] {
                     let mut collector = open(descriptor, &variation, &memory.host());
-                    let run = Run::of(&mut *collector, descriptor, None);
+                    let run = Outcome::of(&mut *collector, descriptor, None);
                     if let Err(what) = check(descriptor, &run) {
                         panic!("{}, {}, {}: {what}", descriptor.name, host.name, variation.name);
                     }
@@ -558,7 +559,7 @@ fn what_reads_the_machine_itself_pushes_what_it_declares() {
     {
         for variation in variations(descriptor) {
             let mut collector = open(descriptor, &variation, &Host::new(Roots::default()));
-            let run = Run::of(&mut *collector, descriptor, None);
+            let run = Outcome::of(&mut *collector, descriptor, None);
             if let Err(what) = check(descriptor, &run) {
                 panic!("{}, {}: {what}", descriptor.name, variation.name);
             }

@@ -1,8 +1,9 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
 use crate::engine::{Changes, Engine, Limits, Request, Selection};
-use crate::http::{Listeners, Served};
+use crate::http::{HttpCounters, Listeners, Served};
 use crate::outputs::{OutputStatus, Outputs};
+use crate::own::{Configuration, ConfigurationStatus, Own, process};
 use crate::plan::Plan;
 use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish,
@@ -11,7 +12,7 @@ use crate::sync::lock;
 use crate::{log, systemd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::host::Host;
 use vitald_core::settings::{Mistake, Node, Origin};
@@ -31,6 +32,8 @@ pub(crate) struct Daemon {
     pub(crate) engine: Arc<Engine>,
     /// The outputs.
     pub(crate) outputs: Outputs,
+    /// The daemon's own families.
+    pub(crate) own: Arc<Own>,
     /// The listeners.
     pub(crate) listeners: Arc<Listeners>,
     source: Arc<Source>,
@@ -65,23 +68,29 @@ impl Daemon {
         plan: Plan,
         listeners: Arc<Listeners>,
         source: Arc<Source>,
+        counters: Arc<HttpCounters>,
+        collections_only: bool,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
         let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
-        let outputs = Outputs::new(Arc::clone(&engine));
         let now = SystemTime::now();
         let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
-        let daemon = Arc::new(Daemon {
-            engine,
-            outputs,
-            listeners,
-            source,
-            applied: Mutex::new(applied),
-            status: Mutex::new(ReloadStatus {
-                last_attempt: None,
-                last_success: now,
-                last_succeeded: true,
-            }),
-            busy: AtomicBool::new(false),
+        let daemon = Arc::new_cyclic(|daemon: &Weak<Daemon>| {
+            let daemon: Weak<Daemon> = Weak::clone(daemon);
+            let own = Arc::new(Own::new(Arc::clone(&engine), daemon, counters, collections_only));
+            Daemon {
+                outputs: Outputs::new(Arc::clone(&engine), own.clone()),
+                engine,
+                own,
+                listeners,
+                source,
+                applied: Mutex::new(applied),
+                status: Mutex::new(ReloadStatus {
+                    last_attempt: None,
+                    last_success: now,
+                    last_succeeded: true,
+                }),
+                busy: AtomicBool::new(false),
+            }
         });
         let staged = daemon.stage(plan)?;
         daemon.engine.warm(&staged.collectors, Instant::now() + FIRST_RUN);
@@ -171,10 +180,18 @@ impl Daemon {
     fn stage(&self, plan: Plan) -> Result<Staged, Vec<Mistake>> {
         let host = Host::new(plan.roots.clone());
         let limits = Limits { max_age: plan.scrape.max_age };
-        let collectors = self.engine.stage(&plan.collectors, &host, limits);
+        let mut plans = plan.collectors.clone();
+        if !self.own.is_of_collections_only() {
+            plans.push(process::plan());
+        }
+        let collectors = self.engine.stage(&plans, &host, limits);
         let outputs = self.outputs.stage(&plan.outputs);
         match (collectors, outputs) {
-            (Ok(collectors), Ok(outputs)) => Ok(Staged { plan, collectors, outputs }),
+            (Ok(mut collectors), Ok(outputs)) => {
+                // What no configuration asks for is no news of a configuration.
+                collectors.changes.forget(process::PROCESS.name);
+                Ok(Staged { plan, collectors, outputs })
+            }
             (collectors, outputs) => {
                 let collectors = collectors.err().into_iter().flatten();
                 let outputs = outputs.err().into_iter().flatten();
@@ -315,6 +332,19 @@ impl Served for Daemon {
         wish: ReloadWish,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
         Box::pin(async move { Daemon::reload(&self, wish).await })
+    }
+}
+
+impl Configuration for Daemon {
+    fn describe(&self, take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {
+        let (applied, status) = (Daemon::applied(self), self.reload_status());
+        take(&ConfigurationStatus {
+            generation: applied.generation,
+            hash: &applied.plan.hash,
+            last_succeeded: status.last_succeeded,
+            last_success: status.last_success,
+            last_attempt: status.last_attempt.unwrap_or(status.last_success),
+        });
     }
 }
 

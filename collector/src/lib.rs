@@ -17,12 +17,13 @@ mod http;
 mod log;
 pub mod manual;
 pub mod outputs;
-mod own;
+pub mod own;
 pub mod plan;
 mod reload;
 mod sync;
 mod systemd;
 
 pub use cli::main;
+pub use http::HttpCounters;
 pub use vitald_core::collector::roll_call as collectors;
 pub use vitald_core::output::outputs as registered_outputs;

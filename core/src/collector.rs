@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::family::{FamilyInfo, FamilyPattern};
+use crate::family::{FamilyInfo, FamilyPattern, Since};
 use crate::host::Host;
 use crate::settings::{Mistakes, SettingInfo, Settings, Table};
 use std::any::Any;
@@ -40,6 +40,10 @@ pub trait Collector: Send + Sized + 'static {
 
     /// The families it may name at run time.
     const PATTERNS: &'static [FamilyPattern] = &[];
+
+    /// Since when its counters count, those that it names at run time included; a family's
+    /// declaration may say otherwise.
+    const SINCE: Since = Since::Unknown;
 
     /// What it reads, for the manual: `proc/diskstats`, `sys/class/net/*/mtu`, `netlink route`.
     const SOURCES: &'static [&'static str] = &[];
@@ -143,6 +147,8 @@ pub struct Descriptor {
     pub families: &'static [FamilyInfo],
     /// See [`Collector::PATTERNS`].
     pub patterns: &'static [FamilyPattern],
+    /// See [`Collector::SINCE`].
+    pub since: Since,
     /// See [`Collector::SOURCES`].
     pub sources: &'static [&'static str],
     /// See [`Collector::CAPABILITIES`].
@@ -171,6 +177,7 @@ impl Descriptor {
             internal: C::INTERNAL,
             families: C::FAMILIES,
             patterns: C::PATTERNS,
+            since: C::SINCE,
             sources: C::SOURCES,
             capabilities: C::CAPABILITIES,
             settings: <C::Settings as Settings>::FIELDS,

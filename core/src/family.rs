@@ -47,6 +47,133 @@ pub struct FamilyInfo {
     pub labels: &'static [&'static str],
     /// The name breaks a naming rule and is kept because dashboards know it.
     pub legacy: bool,
+    /// The unit of its values: what the name says, unless the declaration says otherwise.
+    pub unit: Unit,
+    /// Since when it counts, where that differs from the rest of its collector's counters.
+    pub since: Option<Since>,
+}
+
+/// The unit of a family's values, always without a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unit {
+    /// A count, a truth value, or something without a unit that is known.
+    #[default]
+    None,
+    /// Seconds; of a name in `_timestamp_seconds`, since the epoch.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Degrees Celsius.
+    Celsius,
+    /// A part of a whole, from 0 to 1.
+    Ratio,
+    /// Volts.
+    Volts,
+    /// Amperes.
+    Amperes,
+    /// Joules.
+    Joules,
+    /// Hertz.
+    Hertz,
+    /// Watts.
+    Watts,
+    /// Meters.
+    Meters,
+    /// Revolutions a minute.
+    RevolutionsPerMinute,
+}
+
+impl Unit {
+    /// How it is written at the end of a name; empty for none.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Unit::None => "",
+            Unit::Seconds => "seconds",
+            Unit::Bytes => "bytes",
+            Unit::Celsius => "celsius",
+            Unit::Ratio => "ratio",
+            Unit::Volts => "volts",
+            Unit::Amperes => "amperes",
+            Unit::Joules => "joules",
+            Unit::Hertz => "hertz",
+            Unit::Watts => "watts",
+            Unit::Meters => "meters",
+            Unit::RevolutionsPerMinute => "rpm",
+        }
+    }
+
+    /// The unit that a metric's name ends in, `_total` aside.
+    pub const fn of_name(name: &[u8]) -> Unit {
+        let mut end = name.len();
+        if bytes_end_with(name, end, b"_total") {
+            end -= b"_total".len();
+        }
+        const UNITS: [Unit; 11] = [
+            Unit::Seconds,
+            Unit::Bytes,
+            Unit::Celsius,
+            Unit::Ratio,
+            Unit::Volts,
+            Unit::Amperes,
+            Unit::Joules,
+            Unit::Hertz,
+            Unit::Watts,
+            Unit::Meters,
+            Unit::RevolutionsPerMinute,
+        ];
+        let mut i = 0;
+        while i < UNITS.len() {
+            let word = UNITS[i].word().as_bytes();
+            if !word.is_empty()
+                && bytes_end_with(name, end, word)
+                && end > word.len()
+                && name[end - word.len() - 1] == b'_'
+            {
+                return UNITS[i];
+            }
+            i += 1;
+        }
+        // node_exporter's names for currents, as in node_hwmon_curr_amps.
+        if bytes_end_with(name, end, b"_amps") {
+            return Unit::Amperes;
+        }
+        Unit::None
+    }
+}
+
+/// Since when a counter counts: from there it counted from zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Since {
+    /// Since this system booted.
+    Boot,
+    /// Since its source began: the device was attached, the process was started.
+    Source,
+    /// That is not known.
+    #[default]
+    Unknown,
+}
+
+impl Since {
+    /// The word users see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Since::Boot => "boot",
+            Since::Source => "source",
+            Since::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a declaration may say after the name and the labels.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub enum Mark {
+    /// `legacy`
+    Legacy,
+    /// `unit(Seconds)`
+    Unit(Unit),
+    /// `since(Boot)`
+    Since(Since),
 }
 
 /// A shape of names that are made at run time, for the manual and the registry's tests.
@@ -110,8 +237,18 @@ impl FamilyInfo {
         doc: &'static str,
         kind: Kind,
         labels: &'static [&'static str],
-        legacy: bool,
+        marks: &[Mark],
     ) -> Self {
+        let (mut legacy, mut unit, mut since) = (false, Unit::of_name(name.as_bytes()), None);
+        let mut i = 0;
+        while i < marks.len() {
+            match marks[i] {
+                Mark::Legacy => legacy = true,
+                Mark::Unit(said) => unit = said,
+                Mark::Since(said) => since = Some(said),
+            }
+            i += 1;
+        }
         let help = doc.trim_ascii();
         assert!(is_metric_name(name.as_bytes()), "a metric name is [a-zA-Z_:][a-zA-Z0-9_:]*");
         assert!(!help.is_empty(), "a family needs a doc comment: it is the HELP line");
@@ -144,7 +281,7 @@ impl FamilyInfo {
             }
             i += 1;
         }
-        FamilyInfo { name, help, kind, labels, legacy }
+        FamilyInfo { name, help, kind, labels, legacy, unit, since }
     }
 }
 
@@ -177,13 +314,17 @@ pub const fn is_label_name(name: &[u8]) -> bool {
 }
 
 const fn ends_with(text: &str, end: &str) -> bool {
-    let (text, end) = (text.as_bytes(), end.as_bytes());
-    if text.len() < end.len() {
+    bytes_end_with(text.as_bytes(), text.len(), end.as_bytes())
+}
+
+/// Whether the first `length` bytes of a text end in `end`.
+const fn bytes_end_with(text: &[u8], length: usize, end: &[u8]) -> bool {
+    if length < end.len() {
         return false;
     }
     let mut i = 0;
     while i < end.len() {
-        if text[text.len() - end.len() + i] != end[i] {
+        if text[length - end.len() + i] != end[i] {
             return false;
         }
         i += 1;
@@ -209,13 +350,16 @@ const fn equal(a: &str, b: &str) -> bool {
 /// assert_eq!(FAMILIES[1].help, "Interrupts serviced.");
 /// ```
 ///
-/// It makes one constant each and the table `FAMILIES` of all. `legacy` after the name lets a name
-/// kept for compatibility break the naming rules, in sight of the reader.
+/// It makes one constant each and the table `FAMILIES` of all. Behind the name may stand:
+///
+/// * `legacy`: a name kept for compatibility may break the naming rules, in sight of the reader;
+/// * `unit(Seconds)`: the [`Unit`] of the values, where the name does not end in it;
+/// * `since(Source)`: [`Since`] when it counts, where that differs from the collector's `SINCE`.
 #[macro_export]
 macro_rules! families {
     ($(
         $(#[doc = $doc:literal])*
-        $family:ident : $kind:ident = $name:literal $([$($label:ident),+ $(,)?])? $($legacy:ident)? ;
+        $family:ident : $kind:ident = $name:literal $([$($label:ident),+ $(,)?])? $($mark:ident $(($value:ident))?)* ;
     )*) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
         #[repr(u16)]
@@ -235,7 +379,7 @@ macro_rules! families {
                 concat!($($doc),*),
                 $crate::family_kind!($kind),
                 &[$($(stringify!($label)),+)?],
-                $crate::family_legacy!($($legacy)?),
+                &[$($crate::family_mark!($mark $($value)?)),*],
             )
         ),*];
     };
@@ -256,15 +400,18 @@ macro_rules! family_kind {
     };
 }
 
-/// The mark of a declaration to a boolean.
+/// A mark of a declaration.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! family_legacy {
-    () => {
-        false
-    };
+macro_rules! family_mark {
     (legacy) => {
-        true
+        $crate::family::Mark::Legacy
+    };
+    (unit $unit:ident) => {
+        $crate::family::Mark::Unit($crate::family::Unit::$unit)
+    };
+    (since $since:ident) => {
+        $crate::family::Mark::Since($crate::family::Since::$since)
     };
 }
 
@@ -287,5 +434,36 @@ mod tests {
     fn names_follow_the_text_format() {
         assert!(is_metric_name(b"node:x_1") && !is_metric_name(b"1x") && !is_metric_name(b""));
         assert!(is_label_name(b"device") && !is_label_name(b"__name__") && !is_label_name(b"a:b"));
+    }
+
+    #[test]
+    fn names_end_in_units() {
+        for (name, unit) in [
+            ("node_cpu_seconds_total", Unit::Seconds),
+            ("node_memory_MemTotal_bytes", Unit::Bytes),
+            ("node_boot_time_seconds", Unit::Seconds),
+            ("node_hwmon_curr_amps", Unit::Amperes),
+            ("node_hwmon_fan_rpm", Unit::RevolutionsPerMinute),
+            ("node_load1", Unit::None),
+            ("seconds", Unit::None),
+            ("node_kilobytes", Unit::None),
+            ("_total", Unit::None),
+        ] {
+            assert_eq!(Unit::of_name(name.as_bytes()), unit, "{name}");
+        }
+    }
+
+    crate::families! {
+        /// Read.
+        _READ: counter = "t_read_total" [device] unit(Bytes) since(Source);
+        /// Old.
+        _OLD: counter = "t_old" legacy;
+    }
+
+    #[test]
+    fn declarations_say_more_than_names() {
+        let said = |family: &FamilyInfo| (family.legacy, family.unit, family.since);
+        assert_eq!(said(&FAMILIES[0]), (false, Unit::Bytes, Some(Since::Source)));
+        assert_eq!(said(&FAMILIES[1]), (true, Unit::None, None));
     }
 }

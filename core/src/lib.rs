@@ -2,9 +2,11 @@
 //!
 //! * [`collector`], [`output`]: the two traits and their registries;
 //! * [`family`], [`settings`], [`pattern`]: what they declare;
-//! * [`host`]: the only way to the world, with an in-memory make for tests;
+//! * [`host`]: the only way to the world, with an in-memory fake for tests;
 //! * [`text`], [`number`]: parsing and printing, pure functions of bytes;
-//! * [`batch`], [`snapshot`]: what a run produced;
+//! * [`batch`]: what a collector pushes into; [`run`]: the same for who calls the collector;
+//! * [`shape`], [`identity`]: which series there are, and what names each for ever;
+//! * [`snapshot`], [`sealer`]: a collection, sealed and merged: what every reader sees;
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
 
@@ -13,10 +15,15 @@ pub mod collector;
 pub mod error;
 pub mod family;
 pub mod host;
+pub mod identity;
+mod merge;
 pub mod number;
 pub mod output;
 pub mod pattern;
+pub mod run;
+pub mod sealer;
 pub mod settings;
+pub mod shape;
 pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -27,13 +34,14 @@ pub use {inventory, linkme};
 
 /// What a collector's file imports.
 pub mod prelude {
-    pub use crate::batch::{Batch, LabelPairs, Labels, NamedFamily, Suffix};
+    pub use crate::batch::{Batch, LabelPairs, Labels, NamedFamily};
     pub use crate::collector::Collector;
     pub use crate::error::{Error, Malformed, Result};
-    pub use crate::family::{FamilyInfo, FamilyPattern, Kind};
+    pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};
     pub use crate::host::{Host, KeptFile, KeptTree};
     pub use crate::pattern::{Filter, Pattern};
     pub use crate::settings::{Mistakes, Table, UNSET};
+    pub use crate::shape::Suffix;
     pub use crate::text::{self, Fields, lines};
     pub use crate::{families, register_collector, settings};
     pub use std::time::Duration;

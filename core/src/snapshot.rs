@@ -1,7 +1,15 @@
-//! The snapshot: the batches of one collection, with each collector's outcome, age and duration.
+//! The snapshot: one collection, sealed and merged, as every reader sees it.
+//!
+//! The engine gives a [`Collection`]; a [`Sealer`](crate::sealer::Sealer) adds the daemon's own
+//! samples, settles what several parts have in common, and gives a [`Snapshot`]. Pages, the
+//! console, outputs and the history see snapshots alone.
 
-use crate::batch::Batch;
 use crate::collector::Descriptor;
+use crate::family::{Kind, Since, Unit};
+use crate::identity::{Difference, SeriesId};
+use crate::merge::Merge;
+use crate::run::Run;
+use crate::shape::{Dropped, SeriesRef};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -68,14 +76,150 @@ pub struct Part {
     /// How old the samples are.
     pub age: Duration,
     /// The samples; none if the run gave none that may be shown.
-    pub batch: Option<Arc<Batch>>,
+    pub batch: Option<Arc<Run>>,
 }
 
-/// The batches of one collection.
+/// What the collectors gave in one collection, not merged yet.
 #[derive(Clone)]
-pub struct Snapshot {
-    /// When the collection ended.
+pub struct Collection {
+    /// When it was asked for.
+    pub began: SystemTime,
+    /// When it ended.
     pub taken: SystemTime,
     /// By collector name.
     pub parts: Vec<Part>,
+}
+
+impl Collection {
+    /// Without any part, to be filled.
+    pub fn new() -> Self {
+        let epoch = SystemTime::UNIX_EPOCH;
+        Collection { began: epoch, taken: epoch, parts: Vec::new() }
+    }
+
+    /// How many samples there are, before the merge.
+    pub fn samples(&self) -> usize {
+        self.parts.iter().filter_map(|part| part.batch.as_ref()).map(|run| run.len()).sum()
+    }
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Collection::new()
+    }
+}
+
+/// One collection, sealed: the samples of the collectors and the daemon's own, merged.
+///
+/// A clone is cheap: it shares the samples. A reader may keep one for as long as it likes.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// When the collection was asked for.
+    pub began: SystemTime,
+    /// When it ended.
+    pub taken: SystemTime,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) merge: Arc<Merge>,
+}
+
+impl Snapshot {
+    /// The collectors that took part, in the order of the merge: first those that made their
+    /// families themselves, by name, then the daemon, then those that pass on what others wrote.
+    /// Internal ones are among them.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The samples that are shown, part after part, in the order in which they were pushed.
+    pub fn samples(&self) -> impl Iterator<Item = Sample<'_>> {
+        (0..self.parts.len()).flat_map(|part| self.samples_of(part))
+    }
+
+    /// The samples of the part at this place in [`Snapshot::parts`] that are shown.
+    pub fn samples_of(&self, part: usize) -> impl Iterator<Item = Sample<'_>> {
+        let mut hidden = self.hidden(part).iter().copied().peekable();
+        let (part, run) = (&self.parts[part], self.parts[part].batch.as_deref());
+        run.into_iter().flat_map(|run| run.shape().series().zip(std::iter::repeat(run))).filter_map(
+            move |((position, series), run)| {
+                if hidden.next_if_eq(&(position as u32)).is_some() {
+                    return None;
+                }
+                let value = *run.values().get(position)?;
+                Some(Sample { part, series, position, value })
+            },
+        )
+    }
+
+    /// The series at a position in the column of a part, shown or not.
+    pub fn series(&self, part: usize, position: usize) -> Option<SeriesRef<'_>> {
+        self.parts.get(part)?.batch.as_deref()?.shape().get(position)
+    }
+
+    /// Positions in the column of a part that are not shown because of other parts, ascending.
+    pub fn hidden(&self, part: usize) -> &[u32] {
+        &self.merge.hidden[part]
+    }
+
+    /// What is not shown of each part because of the others; what a run left out itself is not
+    /// among it.
+    pub fn dropped(&self) -> &[Dropped] {
+        &self.merge.dropped
+    }
+
+    /// Whether parts had something in common that could not be shown twice.
+    pub fn has_conflicts(&self) -> bool {
+        self.dropped().iter().any(|dropped| !dropped.is_none())
+    }
+
+    /// A number that snapshots share only if they have the same series in the same order.
+    pub fn order(&self) -> u64 {
+        self.merge.id()
+    }
+
+    /// Which samples of this snapshot a later one lacks, and which it has beyond them; positions
+    /// are those in the order of [`Snapshot::samples`].
+    pub fn diff(&self, later: &Snapshot) -> Difference {
+        if self.order() == later.order() {
+            return Difference::default();
+        }
+        let ids = |snapshot: &Snapshot| -> Vec<(usize, SeriesId)> {
+            snapshot.samples().map(|sample| sample.series.id()).enumerate().collect()
+        };
+        Difference::between(ids(self).into_iter(), ids(later).into_iter())
+    }
+}
+
+/// One sample of a snapshot, with what is known of it.
+#[derive(Clone, Copy)]
+pub struct Sample<'a> {
+    /// Which collector's run it is of.
+    pub part: &'a Part,
+    /// Its family and labels.
+    pub series: SeriesRef<'a>,
+    /// Its place in the column of the part: the same for as long as the part's shape is.
+    pub position: usize,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Sample<'_> {
+    /// What names the series in every snapshot, over reloads and restarts.
+    pub fn id(&self) -> SeriesId {
+        self.series.id()
+    }
+
+    /// The unit of its value.
+    pub fn unit(&self) -> Unit {
+        self.series.unit()
+    }
+
+    /// Since when a counter, histogram or summary counts; of another family, unknown.
+    pub fn since(&self) -> Since {
+        match self.series.kind() {
+            Kind::Counter | Kind::Histogram | Kind::Summary => {
+                self.series.since().unwrap_or(self.part.descriptor.since)
+            }
+            Kind::Gauge | Kind::Untyped => Since::Unknown,
+        }
+    }
 }

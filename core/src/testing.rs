@@ -3,13 +3,19 @@
 pub use crate::host::MemoryHost;
 pub use expect_test::{Expect, expect};
 
-use crate::batch::{Batch, SeriesRef};
-use crate::collector::Collector;
+use crate::collector::{Collector, Descriptor};
 use crate::error::{Malformed, Result};
+use crate::family::{FamilyInfo, FamilyPattern, Since};
 use crate::host::Host;
 use crate::number::write_number;
+use crate::run::Run;
+use crate::sealer::Sealer;
 use crate::settings::{Mistakes, Node, Origin, Settings, Table, Value};
+use crate::shape::SeriesRef;
+use crate::snapshot::{Collection, Part, Snapshot, State};
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Opens a collector with the given settings; the others have their defaults.
 ///
@@ -30,12 +36,57 @@ pub fn open<C: Collector>(host: &Host, settings: &[(&str, Node)]) -> C {
 }
 
 /// Runs a collector once more and renders what it pushed.
-pub fn run<C: Collector>(collector: &mut C, last: Option<&Batch>) -> (Batch, Result<()>) {
-    let mut batch = Batch::new(C::FAMILIES);
-    batch.begin(last, 0);
-    let outcome = collector.collect(&mut batch);
-    batch.seal();
-    (batch, outcome)
+pub fn run<C: Collector>(collector: &mut C, last: Option<&Run>) -> (Run, Result<()>) {
+    let mut run = Run::new(C::FAMILIES);
+    run.begin(last, 0);
+    let outcome = collector.collect(run.batch());
+    run.seal();
+    (run, outcome)
+}
+
+/// The descriptor of a collector that is only a name with families, for tests of snapshots; a
+/// foreign one passes on names that others chose.
+pub const fn descriptor(
+    name: &'static str,
+    families: &'static [FamilyInfo],
+    foreign: bool,
+) -> Descriptor {
+    const ANY: &[FamilyPattern] = &[FamilyPattern { name: "*", kinds: &[], help: "" }];
+    Descriptor {
+        name,
+        summary: "For a test",
+        enabled: true,
+        may_block: false,
+        own_descriptors: false,
+        internal: false,
+        families,
+        patterns: if foreign { ANY } else { &[] },
+        since: Since::Unknown,
+        sources: &[],
+        capabilities: &[],
+        settings: &[],
+        prepare: |_, _| None,
+    }
+}
+
+/// A part of a collection with these samples.
+pub fn part(descriptor: &'static Descriptor, run: &Arc<Run>) -> Part {
+    Part {
+        descriptor,
+        state: State::Running,
+        run: 1,
+        began: SystemTime::UNIX_EPOCH,
+        duration: Duration::ZERO,
+        age: Duration::ZERO,
+        batch: Some(Arc::clone(run)),
+    }
+}
+
+/// The snapshot of these runs alone, merged in this order.
+pub fn snapshot<'r>(runs: impl IntoIterator<Item = &'r Arc<Run>>) -> Snapshot {
+    static ANY: Descriptor = descriptor("test", &[], false);
+    let parts = runs.into_iter().map(|run| part(&ANY, run)).collect();
+    Sealer::new(None).seal(&mut Collection { parts, ..Collection::new() }).clone()
 }
 
 /// Checks the page of a collector on a host, twice: the second run must print the same with the
@@ -92,7 +143,7 @@ pub fn rejects<'t, T: Debug>(
 /// # Panics
 ///
 /// When one is not.
-pub fn refuse_undeclared<C: Collector>(batch: &Batch) {
+pub fn refuse_undeclared<C: Collector>(batch: &Run) {
     for (series, _) in batch.samples() {
         let name = series.family_name();
         let declared = C::FAMILIES.iter().any(|family| family.name.as_bytes() == name)
@@ -106,7 +157,7 @@ pub fn refuse_undeclared<C: Collector>(batch: &Batch) {
 /// The samples as plain lines, families by name with their types, rows in the order of the pushes.
 ///
 /// Written without regard to speed, so that it can stand against the encoders.
-pub fn render(batch: &Batch) -> String {
+pub fn render(batch: &Run) -> String {
     let mut samples: Vec<(SeriesRef<'_>, f64)> = batch.samples().collect();
     samples.sort_by_key(|(series, _)| series.family_name());
     let mut page = String::new();

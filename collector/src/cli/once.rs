@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
-use vitald_core::batch::{Batch, SeriesRef};
 use vitald_core::host::Host;
 use vitald_core::number::write_number;
-use vitald_core::snapshot::{Snapshot, State};
+use vitald_core::sealer::Sealer;
+use vitald_core::shape::SeriesRef;
+use vitald_core::snapshot::{Part, Snapshot, State};
 
 /// Collects once and prints.
 pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
@@ -50,10 +51,8 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 fn show(own: &ArgMatches, snapshot: &Snapshot) -> ExitCode {
     match own.get_one::<String>("format").map_or("table", String::as_str) {
         "text" => {
-            let batches: Vec<&Batch> =
-                snapshot.parts.iter().filter_map(|part| part.batch.as_deref()).collect();
             let mut page = Vec::new();
-            Encoder::new(Format::Text).encode(batches, &mut page);
+            Encoder::new(Format::Text).encode(snapshot, &mut page);
             print(&String::from_utf8_lossy(&page))
         }
         "json" => print(&format!("{:#}\n", as_json(snapshot))),
@@ -77,7 +76,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         "COLLECTOR", "STATE", "SAMPLES", "COST"
     );
     for descriptor in registry.collectors {
-        let part = snapshot.parts.iter().find(|part| part.descriptor.name == descriptor.name);
+        let part = snapshot.parts().iter().find(|part| part.descriptor.name == descriptor.name);
         let state = part.map_or(State::Off, |part| part.state).word();
         let (samples, cost) = part.map_or_else(Default::default, |part| {
             let samples = part.batch.as_ref().map_or(0, |batch| batch.len());
@@ -111,18 +110,16 @@ fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), String> {
         engine.collect_blocking(Request { arrived, deadline, selection: Selection::All })
     };
     run();
-    let snapshot = run();
+    let snapshot = Sealer::new(None).seal(&mut run()).clone();
     Ok((snapshot, engine.status()))
 }
 
 fn as_json(snapshot: &Snapshot) -> Value {
-    let collectors = snapshot.parts.iter().map(|part| {
-        let samples: Vec<Value> = part
-            .batch
-            .iter()
-            .flat_map(|batch| batch.samples())
-            .map(|(series, value)| sample(&series, value))
-            .collect();
+    let mut parts: Vec<(usize, &Part)> = snapshot.parts().iter().enumerate().collect();
+    parts.sort_by_key(|(_, part)| part.descriptor.name);
+    let collectors = parts.into_iter().map(|(at, part)| {
+        let samples = snapshot.samples_of(at);
+        let samples: Vec<Value> = samples.map(|found| sample(&found.series, found.value)).collect();
         json!({
             "name": part.descriptor.name,
             "state": part.state.word(),

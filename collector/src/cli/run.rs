@@ -5,7 +5,6 @@ use crate::daemon::{Daemon, Source};
 use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Face, Http, HttpCounters, Listeners, Served};
-use crate::own::Own;
 use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::reload::{ReloadOutcome, ReloadWish};
 use crate::{log, systemd};
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vitald_core::host::Host;
+use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::Mistake;
 
 /// How long requests under way may take to end after the signal to stop.
@@ -106,16 +106,23 @@ async fn serve(start: Start) -> ExitCode {
         Ok(staged) => staged,
         Err(mistakes) => return cannot_start(&mistakes, drop_in),
     };
-    let daemon = match Daemon::start(plan, Arc::clone(&listeners), Arc::clone(&start.source)) {
+    let collections_only = start.web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
+    let started = Daemon::start(
+        plan,
+        Arc::clone(&listeners),
+        Arc::clone(&start.source),
+        Arc::clone(&counters),
+        collections_only,
+    );
+    let daemon = match started {
         Ok(daemon) => daemon,
         Err(mistakes) => return cannot_start(&mistakes, drop_in),
     };
-    let collections_only = start.web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
-    let own = Own::new(Arc::clone(&daemon), Arc::clone(&counters), collections_only);
+    let own: Arc<dyn OwnFamilies> = daemon.own.clone();
     let face =
         start.web.map_or(Face::Native, |web| Face::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
-    let http = Http::new(served, face, env!("CARGO_PKG_VERSION"), Box::new(own), counters);
+    let http = Http::new(served, face, env!("CARGO_PKG_VERSION"), Some(own), counters);
     if let Err(mistakes) = listeners.swap(staged) {
         return cannot_start(&mistakes, drop_in);
     }

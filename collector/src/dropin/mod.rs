@@ -23,6 +23,11 @@ use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Table, Value};
 /// The version of node_exporter that the drop-in stands for.
 pub const EMULATED_VERSION: &str = "1.12.1";
 
+/// Whether the node_exporter that the drop-in stands for has a collector of this name.
+pub fn is_collector(name: &str) -> bool {
+    flags::COLLECTORS.iter().any(|(known, _)| *known == name)
+}
+
 /// What a command line asks for.
 pub enum Command {
     /// Run as node_exporter would.

@@ -2,13 +2,12 @@
 
 use libdeflater::{CompressionLvl, Compressor};
 
-/// A compressor and its output, both kept from page to page.
+/// A compressor, kept from page to page.
 ///
 /// It takes the lowest level that compresses: pages of metrics shrink to a tenth even so, and the
 /// higher levels cost more than the collection itself.
 pub struct Gzip {
     compressor: Compressor,
-    output: Vec<u8>,
 }
 
 /// libdeflate counts from 0, which only stores.
@@ -18,22 +17,29 @@ const LEVEL: CompressionLvl = match CompressionLvl::new(1) {
 };
 
 impl Gzip {
-    /// A compressor that has no output buffer yet.
+    /// A compressor.
     pub fn new() -> Self {
-        Gzip { compressor: Compressor::new(LEVEL), output: Vec::new() }
+        Gzip { compressor: Compressor::new(LEVEL) }
     }
 
-    /// The page as one gzip member; allocates only for a page longer than any before.
-    pub fn compress(&mut self, page: &[u8]) -> &[u8] {
+    /// Writes the page as one gzip member to the beginning of `output`, and answers how long it is;
+    /// what is behind it has no meaning.
+    ///
+    /// `output` grows as needed, and is not cleared, so that a buffer which is used again is not
+    /// filled with zeros each time. It allocates only for a page longer than any before.
+    pub fn compress(&mut self, page: &[u8], output: &mut Vec<u8>) -> usize {
         let bound = self.compressor.gzip_compress_bound(page.len());
-        if self.output.len() < bound {
-            // Room to spare, so that a page that grows by a digit does not need another buffer.
-            // Memory asked for as zeros becomes resident only where it is written to.
-            self.output = Vec::new();
-            self.output = vec![0; bound + bound / 4];
+        if output.len() < bound {
+            if output.capacity() < bound {
+                // Room to spare, so that a page that grows by a digit does not need another
+                // buffer. Memory asked for as zeros becomes resident only where it is written to.
+                *output = vec![0; bound + bound / 4];
+            } else {
+                output.resize(output.capacity(), 0);
+            }
         }
-        let length = self.compressor.gzip_compress(page, &mut self.output);
-        &self.output[..length.expect("the bound is enough for any input")]
+        let length = self.compressor.gzip_compress(page, output);
+        length.expect("the bound is enough for any input")
     }
 }
 
@@ -67,20 +73,22 @@ mod tests {
         .take(100_000)
         .collect();
         for text in [&page[..], b"", &noise, b"x", &page] {
-            let packed = gzip.compress(text).to_vec();
+            let mut packed = b"left over".to_vec();
+            let length = gzip.compress(text, &mut packed);
             assert_eq!(packed[..3], [0x1f, 0x8b, 8]);
-            assert_eq!(inflate(&packed, text.len()), text);
+            assert_eq!(inflate(&packed[..length], text.len()), text);
         }
-        let packed = gzip.compress(&page).len();
+        let packed = gzip.compress(&page, &mut Vec::new());
         assert!(packed < page.len() / 20, "{packed}");
     }
 
     #[test]
     fn a_page_that_grows_a_little_finds_room() {
         let mut gzip = Gzip::new();
-        gzip.compress(&b"node_load1 0.5\n".repeat(1000));
-        let before = gzip.output.as_ptr();
-        gzip.compress(&b"node_load1 0.25\n".repeat(1000));
-        assert_eq!(gzip.output.as_ptr(), before);
+        let mut output = Vec::new();
+        gzip.compress(&b"node_load1 0.5\n".repeat(1000), &mut output);
+        let before = output.as_ptr();
+        gzip.compress(&b"node_load1 0.25\n".repeat(1000), &mut output);
+        assert_eq!(output.as_ptr(), before);
     }
 }

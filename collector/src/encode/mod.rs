@@ -1,8 +1,9 @@
-//! Encoders: from the batches of a collection to the bytes of an answer.
+//! Encoders: from a snapshot to the bytes of an answer.
 //!
 //! * [`text`]: the page, in Prometheus' text format or in OpenMetrics;
 //! * [`negotiate`]: which format and coding a request asks for;
-//! * [`gzip`]: the page compressed.
+//! * [`gzip`]: the page compressed;
+//! * [`page_writer`]: the whole way, from a collection to its page.
 //!
 //! An encoder keeps what it derives from a shape, so that a page whose series are those of the
 //! last one costs little more than its numbers.
@@ -10,6 +11,7 @@
 pub mod gzip;
 mod layout;
 pub mod negotiate;
+pub mod page_writer;
 mod rendering;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ pub mod text;
 
 pub use gzip::Gzip;
 pub use negotiate::{Escaping, Negotiated};
+pub use page_writer::{PageWriter, Written};
 pub use text::Encoder;
 
 /// An exposition format.

@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
-use vitald_core::batch::{SeriesRef, Shape, Suffix};
 use vitald_core::family::Kind;
+use vitald_core::identity::SeriesId;
 use vitald_core::number::{parse_f64, write_openmetrics_number};
+use vitald_core::shape::{SeriesRef, Shape, Suffix};
 
 /// A family of a shape.
 #[derive(Clone, Debug)]
@@ -51,8 +52,6 @@ pub(super) struct Rendering {
     pub(super) size: usize,
     /// Whether headers and prefixes are kept.
     pub(super) kept: bool,
-    /// Samples left out because this format writes them like an earlier one.
-    pub(super) doubles: u32,
 }
 
 impl Rendering {
@@ -75,7 +74,6 @@ impl Rendering {
             bytes: Vec::new(),
             size,
             kept: size <= room,
-            doubles: 0,
         };
         if rendering.kept {
             rendering.bytes.reserve_exact(size - rows.len() * size_of::<Entry>());
@@ -87,7 +85,6 @@ impl Rendering {
                 Kind::Histogram | Kind::Summary => sort_metrics(members, &rows, format),
                 _ => members.len(),
             };
-            rendering.doubles += (members.len() - shown) as u32;
             let samples = members[..shown].iter().map(|row| rows[*row as usize]);
             rendering.add(first, samples, format);
         }
@@ -137,9 +134,21 @@ impl Rendering {
         self.id
     }
 
-    /// Whether nobody holds the shape any more, so that no batch can come with it again.
+    /// Whether nothing holds the shape any more, so that no run can come with it again.
     pub(super) fn is_out_of_use(&self) -> bool {
         self.shape.strong_count() == 0
+    }
+
+    /// How many samples of a family are shown when these positions are not, and whether that is
+    /// less than all.
+    pub(super) fn shown(&self, family: &Family, hidden: &[u32]) -> (usize, bool) {
+        let entries = &self.entries[family.entries.start as usize..family.entries.end as usize];
+        if hidden.is_empty() {
+            return (entries.len(), false);
+        }
+        let is_shown = |entry: &&Entry| hidden.binary_search(&entry.position).is_err();
+        let shown = entries.iter().filter(is_shown).count();
+        (shown, shown < entries.len())
     }
 
     /// A family's name.
@@ -150,10 +159,10 @@ impl Rendering {
 
 /// The rows in order of their families' names, and which of them are each family's, with its first.
 fn by_family<'a>(rows: &[(u32, SeriesRef<'a>)]) -> (Vec<u32>, Vec<(Range<usize>, SeriesRef<'a>)>) {
-    // A counting sort: ids are dense, and the turned bit that tells named from declared families
-    // interleaves the two.
+    // A counting sort: ids are dense, and turning the bit that tells families named at run time
+    // from declared ones interleaves the two.
     const NONE: u32 = u32::MAX;
-    let slot = |series: &SeriesRef<'_>| usize::from(series.family_id().rotate_left(1));
+    let slot = |series: &SeriesRef<'_>| series.family_id().rotate_left(1) as usize;
     let mut ordinals: Vec<u32> = Vec::new();
     let mut seen: Vec<(SeriesRef<'a>, usize)> = Vec::new();
     for (_, series) in rows {
@@ -196,26 +205,21 @@ fn by_family<'a>(rows: &[(u32, SeriesRef<'a>)]) -> (Vec<u32>, Vec<(Range<usize>,
 }
 
 /// Puts the samples of each histogram or summary of a family together, its buckets or quantiles
-/// ascending, then sum and count, and returns how many remain when doubles are gone.
+/// ascending, then sum and count, and returns how many remain without duplicates.
 ///
 /// OpenMetrics asks for this order and Prometheus' own encoders write it. Only OpenMetrics writes
 /// the bounds anew, so only there two of them can turn out to be the same.
 fn sort_metrics(members: &mut [u32], rows: &[(u32, SeriesRef<'_>)], format: Format) -> usize {
-    let mut metrics: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut metrics: HashMap<SeriesId, u32> = HashMap::new();
     let mut keyed: Vec<(u32, Suffix, Bound<'_>, u32)> = Vec::with_capacity(members.len());
     for &row in members.iter() {
         let series = rows[row as usize].1;
-        let mut key = Vec::new();
-        let mut bound = Bound::None;
-        write_label_key(&mut key, series, |label, value| {
-            let bounds = bounds(&series, label);
-            if bounds {
-                bound = parse_f64(value).map_or(Bound::Text(value), Bound::Number);
-            }
-            !bounds
+        let bound = series.labels().find(|(label, _)| series.is_bound(label));
+        let bound = bound.map_or(Bound::None, |(_, value)| {
+            parse_f64(value).map_or(Bound::Text(value), Bound::Number)
         });
         let next = metrics.len() as u32;
-        let metric = *metrics.entry(key).or_insert(next);
+        let metric = *metrics.entry(series.metric_id()).or_insert(next);
         keyed.push((metric, series.suffix(), bound, row));
     }
     keyed.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.compare(&b.2)));
@@ -258,48 +262,7 @@ impl Bound<'_> {
     }
 }
 
-/// Whether a label of this sample is the bound of a bucket or quantile.
-fn bounds(series: &SeriesRef<'_>, label: &[u8]) -> bool {
-    match series.kind() {
-        Kind::Histogram => label == b"le" && series.suffix() == Suffix::Bucket,
-        Kind::Summary => label == b"quantile" && series.suffix() == Suffix::None,
-        _ => false,
-    }
-}
-
-/// Bytes that are equal for two samples of a family when only one of their batches can have them.
-///
-/// They name a histogram or summary as a whole, for half of one and half of another make none. For
-/// the rest they name the sample.
-pub(super) fn write_metric_key(out: &mut Vec<u8>, series: SeriesRef<'_>) {
-    let whole = matches!(series.kind(), Kind::Histogram | Kind::Summary);
-    if !whole {
-        out.extend_from_slice(series.suffix().text().as_bytes());
-    }
-    write_label_key(out, series, |label, _| !bounds(&series, label));
-}
-
-/// Writes labels so that their order does not count; an empty value means the same as no such
-/// label.
-fn write_label_key<'a>(
-    out: &mut Vec<u8>,
-    series: SeriesRef<'a>,
-    mut wanted: impl FnMut(&'a [u8], &'a [u8]) -> bool,
-) {
-    let mut labels: Vec<(&[u8], &[u8])> = series.labels().collect();
-    labels.sort_unstable();
-    for (label, value) in labels {
-        if !value.is_empty() && wanted(label, value) {
-            // No escaped text has this byte.
-            out.push(0xff);
-            out.extend_from_slice(label);
-            out.push(0xff);
-            write_escaped(out, value, true);
-        }
-    }
-}
-
-/// Writes `# HELP` and `# TYPE` as a family without a rival has them.
+/// Writes `# HELP` and `# TYPE` as a family has them whose names no other family could claim.
 pub(super) fn write_usual_header(out: &mut Vec<u8>, series: SeriesRef<'_>, format: Format) {
     let name = series.family_name();
     let (name, kind) = match (format, series.kind()) {
@@ -347,7 +310,7 @@ pub(super) fn write_prefix(out: &mut Vec<u8>, series: SeriesRef<'_>, format: For
         out.extend_from_slice(label);
         out.extend_from_slice(b"=\"");
         let number = match format {
-            Format::OpenMetrics if bounds(&series, label) => parse_f64(value),
+            Format::OpenMetrics if series.is_bound(label) => parse_f64(value),
             _ => None,
         };
         match number {
@@ -365,7 +328,7 @@ fn prefix_size(series: &SeriesRef<'_>) -> usize {
     name + 4 + series.labels().map(|(label, value)| label.len() + value.len() + 4).sum::<usize>()
 }
 
-/// Writes text with `\`, line ends and, if so told, `"` escaped, and U+FFFD for what is not UTF-8.
+/// Writes text with `\`, line ends and, if asked for, `"` escaped, and U+FFFD for what is not UTF-8.
 fn write_escaped(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
     for chunk in text.utf8_chunks() {
         let mut rest = chunk.valid().as_bytes();

@@ -4,9 +4,14 @@ use super::{Encoder, Format};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use vitald_core::batch::Dropped;
+use std::sync::Arc;
 use vitald_core::number::{parse_f64, write_number, write_openmetrics_number};
 use vitald_core::prelude::*;
+use vitald_core::run::Run;
+use vitald_core::sealer::Sealer;
+use vitald_core::shape::Dropped;
+use vitald_core::snapshot::{Collection, Snapshot};
+use vitald_core::testing::{descriptor, part, snapshot};
 
 families! {
     /// Bytes read.
@@ -19,15 +24,19 @@ families! {
 
 const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
-fn batch(fill: impl FnOnce(&mut Batch)) -> Batch {
-    let mut batch = Batch::new(FAMILIES);
-    batch.begin(None, 0);
-    fill(&mut batch);
-    batch.seal();
-    batch
+fn batch(fill: impl FnOnce(&mut Batch)) -> Arc<Run> {
+    run_after(None, fill)
 }
 
-fn named(rows: &[(&str, Kind, f64)]) -> Batch {
+fn run_after(last: Option<&Run>, fill: impl FnOnce(&mut Batch)) -> Arc<Run> {
+    let mut run = Run::new(FAMILIES);
+    run.begin(last, 0);
+    fill(run.batch());
+    run.seal();
+    Arc::new(run)
+}
+
+fn named(rows: &[(&str, Kind, f64)]) -> Arc<Run> {
     batch(|batch| {
         for (name, kind, value) in rows {
             batch.named_value(&[name.as_bytes()], *kind, &[b"Help."], *value);
@@ -35,9 +44,9 @@ fn named(rows: &[(&str, Kind, f64)]) -> Batch {
     })
 }
 
-fn page(format: Format, batches: &[&Batch]) -> String {
+fn page(format: Format, batches: &[&Arc<Run>]) -> String {
     let mut page = Vec::new();
-    Encoder::new(format).encode(batches.iter().copied(), &mut page);
+    Encoder::new(format).encode(&snapshot(batches.iter().copied()), &mut page);
     let page = String::from_utf8(page).expect("the page is UTF-8");
     check(format, &page);
     page
@@ -82,7 +91,7 @@ fn identity(kind: Kind, sample: &NaiveSample) -> Labels {
     labels
 }
 
-fn naive(format: Format, batches: &[&Batch]) -> (String, Vec<Dropped>) {
+fn naive(format: Format, batches: &[&Arc<Run>]) -> (String, Vec<Dropped>) {
     let open = format == Format::OpenMetrics;
     let mut dropped = vec![Dropped::default(); batches.len()];
     let mut families: BTreeMap<String, NaiveFamily> = BTreeMap::new();
@@ -138,11 +147,9 @@ fn naive(format: Format, batches: &[&Batch]) -> (String, Vec<Dropped>) {
                     samples.sort_by(|a, b| {
                         (a.suffix.cmp(&b.suffix)).then(bound(a).partial_cmp(&bound(b)).unwrap())
                     });
-                    let all = samples.len();
                     if open {
                         samples.dedup_by(|b, a| a.suffix == b.suffix && bound(a) == bound(b));
                     }
-                    dropped[part].duplicates += (all - samples.len()) as u32;
                 }
                 family.samples.extend(samples);
             }
@@ -326,8 +333,8 @@ fn check(format: Format, page: &str) -> BTreeMap<(String, Labels), f64> {
             }
             let value = parse_f64(value.as_bytes()).expect("a number");
             labels.retain(|(_, value)| !value.is_empty());
-            let double = samples.insert((name, labels), value);
-            assert!(double.is_none(), "twice: {line}\n{page}");
+            let duplicate = samples.insert((name, labels), value);
+            assert!(duplicate.is_none(), "twice: {line}\n{page}");
         }
     }
     assert_eq!(ended, open);
@@ -497,28 +504,25 @@ fn a_family_of_several_batches_is_one() {
             batch.push_named(family, Suffix::None, labels, 4);
         }
     });
-    let at_odds = rows(b"Third.", Kind::Counter, &["f", "g"]);
-    let mut encoder = Encoder::new(Format::Text);
-    let mut page = Vec::new();
-    encoder.encode([&first, &reordered, &at_odds], &mut page);
+    let another_type = rows(b"Third.", Kind::Counter, &["f", "g"]);
+    let sealed = snapshot([&first, &reordered, &another_type]);
     assert_eq!(
-        String::from_utf8(page).unwrap(),
+        page(Format::Text, &[&first, &reordered, &another_type]),
         "# HELP t_x First.\n# TYPE t_x gauge\nt_x{a=\"1\",b=\"a\"} 2\nt_x{a=\"1\",b=\"b\"} 2\n\
          t_x{b=\"c\",c=\"\",a=\"1\"} 4\nt_x{b=\"d\",c=\"\",a=\"1\"} 4\nt_x{b=\"e\",c=\"\",a=\"1\"} 4\n"
     );
     assert_eq!(
-        encoder.dropped(),
+        sealed.dropped(),
         [
             Dropped::default(),
             Dropped { duplicates: 1, ..Dropped::default() },
             Dropped { conflicts: 2, ..Dropped::default() }
         ]
     );
-    encoder.encode([&first], &mut Vec::new());
-    assert_eq!(encoder.dropped(), [Dropped::default()]);
+    assert_eq!(snapshot([&first]).dropped(), [Dropped::default()]);
 }
 
-fn histogram(name: &str, kind: Kind, bounds: &[(&str, &[&str])]) -> Batch {
+fn histogram(name: &str, kind: Kind, bounds: &[(&str, &[&str])]) -> Arc<Run> {
     batch(|batch| {
         let family = batch.family(&[name.as_bytes()], kind, &[b"Help."]);
         let (label, suffix): (&[u8], _) = match kind {
@@ -539,7 +543,7 @@ fn histogram(name: &str, kind: Kind, bounds: &[(&str, &[&str])]) -> Batch {
 }
 
 #[test]
-fn histograms_and_summaries_stand_together() {
+fn the_samples_of_a_histogram_or_summary_are_together() {
     let h = histogram("t_h", Kind::Histogram, &[("a", &["+Inf", "1", "0.50"]), ("b", &["+Inf"])]);
     let s = histogram("t_s", Kind::Summary, &[("a", &["0.9", "0.5"])]);
     assert_eq!(
@@ -569,12 +573,9 @@ t_s_count{zone=\"a\"} 2
 }
 
 #[test]
-fn bounds_that_openmetrics_writes_alike_are_doubles_there() {
+fn bounds_that_openmetrics_writes_alike_are_duplicates_there() {
     let h = histogram("t_h", Kind::Histogram, &[("a", &["1", "1.0", "+Inf"])]);
     assert_eq!(page(Format::Text, &[&h]).matches("t_h_bucket").count(), 3);
-    let mut encoder = Encoder::new(Format::OpenMetrics);
-    encoder.encode([&h], &mut Vec::new());
-    assert_eq!(encoder.dropped()[0].duplicates, 1);
     assert_eq!(page(Format::OpenMetrics, &[&h]).matches("t_h_bucket").count(), 2);
 }
 
@@ -585,9 +586,8 @@ fn names_that_histograms_need_go_to_the_earlier_batch() {
     for format in FORMATS {
         assert!(!page(format, &[&h, &sum]).contains("# TYPE t_h_sum"));
         assert!(!page(format, &[&sum, &h]).contains("# TYPE t_h "));
-        let mut encoder = Encoder::new(format);
-        encoder.encode([&sum, &h], &mut Vec::new());
-        assert_eq!(encoder.dropped().iter().map(|it| it.conflicts).collect::<Vec<_>>(), [0, 3]);
+        let sealed = snapshot([&sum, &h]);
+        assert_eq!(sealed.dropped().iter().map(|it| it.conflicts).collect::<Vec<_>>(), [0, 3]);
     }
 }
 
@@ -623,113 +623,128 @@ fn openmetrics_has_no_name_twice() {
 
 // What is kept.
 
-fn device_batch(last: Option<&Batch>, devices: usize) -> Batch {
-    let mut batch = Batch::new(FAMILIES);
-    batch.begin(last, 0);
-    batch.value(&LOAD, devices);
-    for device in 0..devices {
-        batch.row(&READ, [format!("sd{device}").as_bytes(), b"r"], device);
-    }
-    batch.seal();
-    batch
+fn device_batch(last: Option<&Run>, devices: usize) -> Arc<Run> {
+    run_after(last, |batch| {
+        batch.value(&LOAD, 3);
+        for device in 0..devices {
+            batch.row(&READ, [format!("sd{device}").as_bytes(), b"r"], device);
+        }
+    })
 }
 
-fn assert_page(encoder: &mut Encoder, batches: &[&Batch]) {
-    let mut page = Vec::new();
-    encoder.encode(batches.iter().copied(), &mut page);
-    let (expected, dropped) = naive(encoder.format(), batches);
-    assert_eq!(String::from_utf8(page).unwrap(), expected);
-    // A sample may be left out for two reasons; which of them counts is for the other tests.
-    let count = |dropped: &[Dropped]| -> Vec<u32> {
-        dropped.iter().map(|it| it.duplicates + it.conflicts).collect()
-    };
-    assert_eq!(count(encoder.dropped()), count(&dropped));
+/// Seals runs one after another as the daemon does, so that equal shapes share an order.
+struct Pages {
+    sealer: Sealer,
+    encoder: Encoder,
+}
+
+impl Pages {
+    fn new(encoder: Encoder) -> Self {
+        Pages { sealer: Sealer::new(None), encoder }
+    }
+
+    fn seal(&mut self, batches: &[&Arc<Run>]) -> Snapshot {
+        static ANY: vitald_core::collector::Descriptor = descriptor("any", FAMILIES, false);
+        let parts = batches.iter().map(|run| part(&ANY, run)).collect();
+        self.sealer.seal(&mut Collection { parts, ..Collection::new() }).clone()
+    }
+
+    fn assert_page(&mut self, batches: &[&Arc<Run>]) {
+        let snapshot = self.seal(batches);
+        let mut page = Vec::new();
+        self.encoder.encode(&snapshot, &mut page);
+        let (expected, dropped) = naive(self.encoder.format(), batches);
+        assert_eq!(String::from_utf8(page).unwrap(), expected);
+        // A sample may be left out for two reasons; which of them counts is for the other tests.
+        let count = |dropped: &[Dropped]| -> Vec<u32> {
+            dropped.iter().map(|it| it.duplicates + it.conflicts).collect()
+        };
+        assert_eq!(count(snapshot.dropped()), count(&dropped));
+        drop(snapshot);
+        self.sealer.release();
+    }
 }
 
 #[test]
 fn a_rendering_lasts_as_long_as_its_shape() {
-    let mut encoder = Encoder::new(Format::Text);
+    let mut pages = Pages::new(Encoder::new(Format::Text));
     let own = named(&[("vitald_x", Kind::Gauge, 1.0)]);
     let first = device_batch(None, 100);
-    assert_page(&mut encoder, &[&first, &own]);
-    let kept = encoder.kept_bytes();
+    pages.assert_page(&[&first, &own]);
+    let kept = pages.encoder.kept_bytes();
     let second = device_batch(Some(&first), 100);
-    assert_page(&mut encoder, &[&second, &own]);
-    assert_eq!((encoder.renderings.len(), encoder.layouts.len()), (2, 1));
+    pages.assert_page(&[&second, &own]);
+    assert_eq!((pages.encoder.renderings.len(), pages.encoder.layouts.len()), (2, 1));
     let third = device_batch(Some(&first), 10);
-    assert_page(&mut encoder, &[&third, &own]);
-    assert_eq!((encoder.renderings.len(), encoder.layouts.len()), (3, 2));
+    pages.assert_page(&[&third, &own]);
+    assert_eq!((pages.encoder.renderings.len(), pages.encoder.layouts.len()), (3, 2));
     drop((first, second));
-    assert_page(&mut encoder, &[&third, &own]);
-    assert_eq!((encoder.renderings.len(), encoder.layouts.len()), (2, 1));
-    assert!(encoder.kept_bytes() < kept / 2);
+    pages.assert_page(&[&third, &own]);
+    assert_eq!((pages.encoder.renderings.len(), pages.encoder.layouts.len()), (2, 1));
+    assert!(pages.encoder.kept_bytes() < kept / 2);
 }
 
 #[test]
 fn filters_do_not_drive_each_other_out() {
-    let batches: Vec<Batch> = (0..12).map(|i| device_batch(None, i)).collect();
-    let mut encoder = Encoder::new(Format::Text);
+    let batches: Vec<Arc<Run>> = (0..12).map(|i| device_batch(None, i)).collect();
+    let mut pages = Pages::new(Encoder::new(Format::Text));
     for round in 0..3 {
         for batch in &batches {
-            assert_page(&mut encoder, &[batch]);
+            pages.assert_page(&[batch]);
         }
-        assert_eq!((encoder.renderings.len(), encoder.layouts.len()), (12, 8), "{round}");
+        assert_eq!(
+            (pages.encoder.renderings.len(), pages.encoder.layouts.len()),
+            (12, 8),
+            "{round}"
+        );
     }
     // A layout that is in use again and again stays.
-    let everything: Vec<&Batch> = batches.iter().collect();
-    assert_page(&mut encoder, &everything);
-    let steps = encoder.layouts[0].steps.as_ptr();
+    let everything: Vec<&Arc<Run>> = batches.iter().collect();
+    pages.assert_page(&everything);
+    let steps = pages.encoder.layouts[0].steps.as_ptr();
     for batch in &batches[..7] {
-        assert_page(&mut encoder, &[batch]);
+        pages.assert_page(&[batch]);
     }
-    assert_page(&mut encoder, &everything);
-    assert_eq!(encoder.layouts[0].steps.as_ptr(), steps);
+    pages.assert_page(&everything);
+    assert_eq!(pages.encoder.layouts[0].steps.as_ptr(), steps);
 }
 
 #[test]
 fn what_is_kept_is_bounded() {
     let (small, large) = (device_batch(None, 3), device_batch(None, 1000));
     let size = {
-        let mut encoder = Encoder::new(Format::Text);
-        assert_page(&mut encoder, &[&small]);
-        encoder.kept_bytes()
+        let mut pages = Pages::new(Encoder::new(Format::Text));
+        pages.assert_page(&[&small]);
+        pages.encoder.kept_bytes()
     };
-    let mut encoder = Encoder::with_limit(Format::Text, 5 * size);
+    let mut pages = Pages::new(Encoder::with_limit(Format::Text, 5 * size));
     for _ in 0..2 {
-        assert_page(&mut encoder, &[&small, &large]);
-        assert!(encoder.kept_bytes() <= 5 * size && encoder.kept_bytes() > 0);
+        pages.assert_page(&[&small, &large]);
+        assert!(pages.encoder.kept_bytes() <= 5 * size && pages.encoder.kept_bytes() > 0);
     }
     // What had no room gets it when another shape has gone.
     let middle = device_batch(None, 12);
-    assert_page(&mut encoder, &[&middle]);
-    let before = encoder.kept_bytes();
+    pages.assert_page(&[&middle]);
+    let before = pages.encoder.kept_bytes();
     drop(small);
     let other = device_batch(None, 5);
-    assert_page(&mut encoder, &[&other]);
-    assert_page(&mut encoder, &[&middle]);
-    assert!(encoder.kept_bytes() > before, "{} {before}", encoder.kept_bytes());
-    assert!(encoder.kept_bytes() <= 5 * size);
+    pages.assert_page(&[&other]);
+    pages.assert_page(&[&middle]);
+    assert!(pages.encoder.kept_bytes() > before, "{} {before}", pages.encoder.kept_bytes());
+    assert!(pages.encoder.kept_bytes() <= 5 * size);
 }
 
 #[test]
-fn the_list_of_batches_keeps_its_memory() {
-    let batch = device_batch(None, 2);
-    let mut encoder = Encoder::new(Format::Text);
-    assert_page(&mut encoder, &[&batch, &batch]);
-    let before = (encoder.batches.as_ptr(), encoder.batches.capacity());
-    assert_page(&mut encoder, &[&batch, &batch]);
-    assert_eq!((encoder.batches.as_ptr(), encoder.batches.capacity()), before);
-}
-
-#[test]
-fn a_batch_that_was_not_sealed_does_no_harm() {
+fn a_run_that_was_discarded_does_no_harm() {
     let first = device_batch(None, 3);
-    let mut open = Batch::new(FAMILIES);
-    open.begin(Some(&named(&[("t_x", Kind::Gauge, 1.0), ("t_y", Kind::Gauge, 2.0)])), 0);
-    open.named_value(&[b"t_x"], Kind::Gauge, &[b"Help."], 7);
+    let mut discarded = Run::new(FAMILIES);
+    discarded.begin(Some(&named(&[("t_x", Kind::Gauge, 1.0), ("t_y", Kind::Gauge, 2.0)])), 0);
+    discarded.batch().named_value(&[b"t_x"], Kind::Gauge, &[b"Help."], 7);
+    discarded.discard();
+    let discarded = Arc::new(discarded);
     for format in FORMATS {
-        assert_eq!(page(format, &[&open]), page(format, &[]));
-        assert!(page(format, &[&open, &first]).contains("t_load 3"));
+        assert_eq!(page(format, &[&discarded]), page(format, &[]));
+        assert!(page(format, &[&discarded, &first]).contains("t_load 3"));
     }
 }
 
@@ -801,9 +816,10 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec(row, 0..24)
 }
 
-fn push_rows(last: Option<&Batch>, rows: &[Row]) -> Batch {
-    let mut batch = Batch::new(FAMILIES);
-    batch.begin(last, 0);
+fn push_rows(last: Option<&Run>, rows: &[Row]) -> Arc<Run> {
+    let mut run = Run::new(FAMILIES);
+    run.begin(last, 0);
+    let batch = run.batch();
     for row in rows {
         let declared = match row.name {
             "t_load" => Some(&LOAD),
@@ -830,8 +846,8 @@ fn push_rows(last: Option<&Batch>, rows: &[Row]) -> Batch {
         let labels = batch.label_pairs(&labels);
         batch.push_named(family, suffix, labels, row.value);
     }
-    batch.seal();
-    batch
+    run.seal();
+    Arc::new(run)
 }
 
 proptest! {
@@ -844,18 +860,19 @@ proptest! {
     ) {
         for format in FORMATS {
             for limit in [0, 900, usize::MAX] {
-                let mut encoder = Encoder::with_limit(format, limit);
-                let mut last: Option<[Batch; 3]> = None;
+                let mut pages = Pages::new(Encoder::with_limit(format, limit));
+                let mut last: Option<[Arc<Run>; 3]> = None;
                 for (a, b, c) in &runs {
                     let c = if repeat { &runs[0].2 } else { c };
-                    let before = |at: usize| last.as_ref().map(|last| &last[at]);
+                    let before = |at: usize| last.as_ref().map(|last| &*last[at]);
                     let batches =
                         [push_rows(before(0), a), push_rows(before(1), b), push_rows(before(2), c)];
                     let [a, b, c] = &batches;
                     for list in [&[a, b, c][..], &[c, a], &[b], &[a, b, c]] {
-                        assert_page(&mut encoder, list);
+                        pages.assert_page(list);
+                        let snapshot = pages.seal(list);
                         let mut page = Vec::new();
-                        encoder.encode(list.iter().copied(), &mut page);
+                        pages.encoder.encode(&snapshot, &mut page);
                         check(format, std::str::from_utf8(&page).unwrap());
                     }
                     last = Some(batches);

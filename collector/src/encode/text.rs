@@ -2,18 +2,20 @@
 //!
 //! What makes a page is kept in two layers. A rendering belongs to one shape: its families by
 //! name, their HELP and TYPE lines, and every sample's line up to the value. A layout belongs to
-//! one list of shapes: where each family stands among those of the other batches. When a collector
+//! one order of snapshots: where each family is among those of the other parts. When a collector
 //! produces a new shape, only its rendering and the layout are made anew; a page of known shapes
 //! is copied together and allocates nothing.
 
 use super::Format;
-use super::layout::{Header, Layout, Rows};
+use super::layout::{Header, Layout};
 use super::rendering::{Rendering, write_prefix, write_usual_header};
 use std::sync::Arc;
-use vitald_core::batch::{Batch, Dropped};
 use vitald_core::number::{write_number, write_openmetrics_number};
+use vitald_core::run::Run;
+use vitald_core::shape::Shape;
+use vitald_core::snapshot::Snapshot;
 
-/// How many bytes of renderings an encoder keeps unless told otherwise.
+/// How many bytes of renderings an encoder keeps unless it is made with another limit.
 pub const DEFAULT_KEPT_BYTES: usize = 32 << 20;
 
 /// Beyond this, places in a rendering might not fit their 32 bits once everything is escaped.
@@ -25,21 +27,24 @@ const MAX_LAYOUTS: usize = 8;
 /// Writes pages in one format, and keeps what they have in common.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use vitald::encode::{Encoder, Format};
 /// use vitald_core::prelude::*;
+/// use vitald_core::run::Run;
 ///
 /// families! {
 ///     /// Bytes read.
 ///     READ: counter = "node_disk_read_bytes_total" [device];
 /// }
 ///
-/// let mut batch = Batch::new(FAMILIES);
-/// batch.begin(None, 0);
-/// batch.row(&READ, [b"sda"], 512);
-/// batch.seal();
+/// let mut run = Run::new(FAMILIES);
+/// run.begin(None, 0);
+/// run.batch().row(&READ, [b"sda"], 512);
+/// run.seal();
+/// let snapshot = vitald_core::testing::snapshot([&Arc::new(run)]);
 ///
 /// let mut page = Vec::new();
-/// Encoder::new(Format::OpenMetrics).encode([&batch], &mut page);
+/// Encoder::new(Format::OpenMetrics).encode(&snapshot, &mut page);
 /// let lines: Vec<&str> = std::str::from_utf8(&page).unwrap().lines().collect();
 /// assert_eq!(
 ///     lines,
@@ -57,8 +62,6 @@ pub struct Encoder {
     pub(super) renderings: Vec<Arc<Rendering>>,
     /// The one used last comes first.
     pub(super) layouts: Vec<Layout>,
-    /// Memory for the list of a page's batches; always empty between pages.
-    pub(super) batches: Vec<&'static Batch>,
 }
 
 impl Encoder {
@@ -76,7 +79,6 @@ impl Encoder {
             limit: limit.min(MAX_KEPT_BYTES),
             renderings: Vec::new(),
             layouts: Vec::new(),
-            batches: Vec::new(),
         }
     }
 
@@ -85,35 +87,23 @@ impl Encoder {
         self.format
     }
 
-    /// Appends the page of these sealed batches to `page`.
+    /// Appends the page of a snapshot to `page`.
     ///
-    /// A family that several batches have is one family of the page, with the help and type of the
-    /// earliest batch. Samples of a later batch are left out when their family has another type
-    /// there, when an earlier batch has a sample of the same name and labels (or a histogram or
-    /// summary of the same labels), and when their family's name is that of an earlier histogram's
-    /// or summary's samples.
-    pub fn encode<'a>(&mut self, batches: impl IntoIterator<Item = &'a Batch>, page: &mut Vec<u8>) {
-        let mut list = with_new_lifetime(std::mem::take(&mut self.batches));
-        list.extend(batches);
+    /// A family that several parts have is one family of the page, with the help of the earliest
+    /// part.
+    pub fn encode(&mut self, snapshot: &Snapshot, page: &mut Vec<u8>) {
         self.forget_unused();
-        self.find_layout(&list);
+        self.find_layout(snapshot);
         if let Some(layout) = self.layouts.first() {
             page.reserve(layout.page_size);
             match self.format {
-                Format::Text => write_page(layout, &list, self.format, write_number, page),
+                Format::Text => write_page(layout, snapshot, self.format, write_number, page),
                 Format::OpenMetrics => {
-                    write_page(layout, &list, self.format, write_openmetrics_number, page);
+                    write_page(layout, snapshot, self.format, write_openmetrics_number, page);
                     page.extend_from_slice(b"# EOF\n");
                 }
             }
         }
-        self.batches = with_new_lifetime(list);
-    }
-
-    /// What was left out of each batch of the last page because of the others, in the order in
-    /// which they were given; what a batch left out itself is not in it.
-    pub fn dropped(&self) -> &[Dropped] {
-        self.layouts.first().map_or(&[], |layout| &layout.dropped)
     }
 
     /// How many bytes of headers, prefixes and orders are kept.
@@ -121,7 +111,7 @@ impl Encoder {
         self.renderings.iter().filter(|rendering| rendering.kept).map(|r| r.size).sum()
     }
 
-    /// Drops what belongs to shapes that no batch has any more.
+    /// Drops what belongs to shapes that no run has any more.
     fn forget_unused(&mut self) {
         if !self.renderings.iter().any(|rendering| rendering.is_out_of_use()) {
             return;
@@ -132,24 +122,25 @@ impl Encoder {
         self.renderings.retain(|rendering| rendering.kept || rendering.size > room);
         let renderings = &self.renderings;
         self.layouts.retain(|layout| {
-            layout.parts.iter().all(|part| renderings.iter().any(|known| Arc::ptr_eq(known, part)))
+            let is_known = |part| renderings.iter().any(|known| Arc::ptr_eq(known, part));
+            layout.parts.iter().flatten().all(is_known)
         });
     }
 
-    /// Makes the layout of these batches the first, finding or making it.
-    fn find_layout(&mut self, batches: &[&Batch]) {
-        let known = self.layouts.iter().position(|layout| layout.is_of(batches));
+    /// Makes the layout of this snapshot the first, finding or making it.
+    fn find_layout(&mut self, snapshot: &Snapshot) {
+        let known = self.layouts.iter().position(|layout| layout.is_of(snapshot));
         if let Some(at) = known {
             return self.layouts[..=at].rotate_right(1);
         }
-        let parts = batches.iter().map(|batch| self.rendering(batch)).collect();
-        let layout = Layout::new(parts, batches, self.format);
+        let shapes = snapshot.parts().iter().map(|part| part.batch.as_deref().map(Run::shape));
+        let parts = shapes.map(|shape| shape.map(|shape| self.rendering(shape))).collect();
+        let layout = Layout::new(snapshot, parts, self.format);
         self.layouts.truncate(MAX_LAYOUTS - 1);
         self.layouts.insert(0, layout);
     }
 
-    fn rendering(&mut self, batch: &Batch) -> Arc<Rendering> {
-        let shape = batch.shape();
+    fn rendering(&mut self, shape: &Arc<Shape>) -> Arc<Rendering> {
         let known = self.renderings.iter().find(|rendering| rendering.id() == shape.id());
         if let Some(known) = known {
             return Arc::clone(known);
@@ -161,27 +152,21 @@ impl Encoder {
     }
 }
 
-/// Empties a list and keeps its memory for batches of another lifetime.
-///
-/// The standard library collects a vector's own elements in place, so nothing is allocated.
-fn with_new_lifetime<'b>(mut list: Vec<&Batch>) -> Vec<&'b Batch> {
-    list.clear();
-    list.into_iter().map(|_| -> &'b Batch { unreachable!("the list is empty") }).collect()
-}
-
 fn write_page(
     layout: &Layout,
-    batches: &[&Batch],
+    snapshot: &Snapshot,
     format: Format,
     write_value: impl Fn(&mut Vec<u8>, f64),
     page: &mut Vec<u8>,
 ) {
-    let mut rows = Rows::new(batches);
     for step in &layout.steps {
-        let rendering = &*layout.parts[step.part as usize];
-        let values = batches[step.part as usize].values();
+        let part = step.part as usize;
+        let run = snapshot.parts().get(part).and_then(|part| part.batch.as_deref());
+        let rendering = layout.parts.get(part).and_then(Option::as_deref);
+        let (Some(run), Some(rendering)) = (run, rendering) else { continue };
+        let (shape, values) = (run.shape(), run.values());
         if values.len() < rendering.values {
-            // A batch that was not sealed must not cost the page.
+            // A run that was not sealed must not cost the page.
             continue;
         }
         match &step.header {
@@ -190,7 +175,9 @@ fn write_page(
                 page.extend_from_slice(&layout.bytes[at.start as usize..at.end as usize]);
             }
             Header::Fresh(position) => {
-                write_usual_header(page, rows.at(step.part, *position), format);
+                if let Some(series) = shape.get(*position as usize) {
+                    write_usual_header(page, series, format);
+                }
             }
         }
         let entries = &rendering.entries[step.entries.start as usize..step.entries.end as usize];
@@ -204,7 +191,8 @@ fn write_page(
             page.push(b'\n');
         } else {
             for entry in entries {
-                write_prefix(page, rows.at(step.part, entry.position), format);
+                let Some(series) = shape.get(entry.position as usize) else { continue };
+                write_prefix(page, series, format);
                 write_value(page, values[entry.position as usize]);
                 page.push(b'\n');
             }

@@ -29,7 +29,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
 use vitald_core::host::Host;
-use vitald_core::snapshot::{Snapshot, State as CollectorState};
+use vitald_core::snapshot::{Collection, State as CollectorState};
 
 /// How long the collection thread waits for one collector before it leaves it behind.
 pub const PATIENCE: Duration = Duration::from_millis(50);
@@ -89,6 +89,15 @@ pub struct Changes {
     pub changed: Vec<&'static str>,
     /// On before and after, not touched.
     pub unchanged: Vec<&'static str>,
+}
+
+impl Changes {
+    /// Takes a name out of the lists.
+    pub(crate) fn forget(&mut self, name: &str) {
+        for list in [&mut self.started, &mut self.stopped, &mut self.changed, &mut self.unchanged] {
+            list.retain(|known| *known != name);
+        }
+    }
 }
 
 /// The collectors that are on; replaced whole by a reload.
@@ -253,7 +262,7 @@ impl Engine {
     }
 
     /// Asks for a collection and waits for it on this thread.
-    pub fn collect_blocking(&self, request: Request) -> Snapshot {
+    pub fn collect_blocking(&self, request: Request) -> Collection {
         self.block_on(self.collect(request))
     }
 
@@ -293,7 +302,7 @@ impl Engine {
         Collecting { shared: Arc::clone(&self.shared), set, request, need }
     }
 
-    fn block_on(&self, mut collecting: Collecting) -> Snapshot {
+    fn block_on(&self, mut collecting: Collecting) -> Collection {
         struct Unpark(std::thread::Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
@@ -304,9 +313,9 @@ impl Engine {
         loop {
             match collecting.poll_at(&waker, Instant::now()) {
                 Ok(()) => {
-                    let mut snapshot = Snapshot { taken: SystemTime::now(), parts: Vec::new() };
-                    collecting.finish(&mut snapshot);
-                    return snapshot;
+                    let mut collection = Collection::new();
+                    collecting.finish(&mut collection);
+                    return collection;
                 }
                 Err(again) => {
                     std::thread::park_timeout(again.saturating_duration_since(Instant::now()));
@@ -359,17 +368,19 @@ impl Collecting {
     }
 
     /// Takes what there is. A collector that is still out is not waited for again until it returns.
-    pub fn finish(self, snapshot: &mut Snapshot) {
+    pub fn finish(self, collection: &mut Collection) {
         let now = Instant::now();
-        snapshot.taken = SystemTime::now();
-        snapshot.parts.clear();
+        collection.taken = SystemTime::now();
+        let took = now.saturating_duration_since(self.request.arrived);
+        collection.began = collection.taken.checked_sub(took).unwrap_or(collection.taken);
+        collection.parts.clear();
         for slot in self.slots() {
             let mut inner = lock(&slot.inner);
             let answers = inner.answers(slot, self.need, now);
             if !answers || inner.is_stuck() {
                 inner.left_behind(slot);
             }
-            snapshot.parts.push(inner.part(slot, self.need, now));
+            collection.parts.push(inner.part(slot, self.need, now));
         }
     }
 

@@ -6,10 +6,10 @@ use crate::sync::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use vitald_core::batch::Batch;
 use vitald_core::collector::{Descriptor, Running};
 use vitald_core::error::{Error, Result};
 use vitald_core::host::Host;
+use vitald_core::run::{Run, Spares};
 use vitald_core::snapshot::{Part, State};
 
 /// The first wait after a panic; it doubles with each further one.
@@ -56,9 +56,9 @@ pub(super) struct Inner {
     state: State,
     duration: Duration,
     /// The last run's samples; what a panic or an overrun left is not kept.
-    last: Option<Arc<Batch>>,
-    /// The batch before, to be written next.
-    spare: Option<Arc<Batch>>,
+    last: Option<Arc<Run>>,
+    /// Those before, to be written next.
+    spares: Spares,
     /// A request has given up on the run that is out.
     stuck: bool,
     panics_in_a_row: u32,
@@ -134,7 +134,7 @@ impl Slot {
             state: State::Waiting,
             duration: Duration::ZERO,
             last: None,
-            spare: None,
+            spares: Spares::new(plan.descriptor.families),
             stuck: false,
             panics_in_a_row: 0,
             counts: Counts::default(),
@@ -152,7 +152,7 @@ impl Slot {
     /// Runs the collector once, on this thread, and keeps what it gave.
     pub(super) fn run(&self) {
         let (began, began_at) = (Instant::now(), SystemTime::now());
-        let (seat, last, spare, by, need) = {
+        let (seat, last, mut batch, by, need) = {
             let mut inner = lock(&self.inner);
             inner.queued = false;
             match &inner.seat {
@@ -164,11 +164,8 @@ impl Slot {
                 _ => {}
             }
             let seat = std::mem::replace(&mut inner.seat, Seat::Away { since: began });
-            (seat, inner.last.clone(), inner.spare.take(), inner.by.take(), inner.need)
+            (seat, inner.last.clone(), inner.spares.take(), inner.by.take(), inner.need)
         };
-        let mut batch = spare
-            .filter(|batch| Arc::strong_count(batch) == 1)
-            .unwrap_or_else(|| Arc::new(Batch::new(self.plan.descriptor.families)));
         let outcome = match Arc::get_mut(&mut batch) {
             Some(batch) => {
                 batch.set_deadline(by);
@@ -197,8 +194,8 @@ impl Slot {
     fn collect(
         &self,
         seat: Seat,
-        batch: &mut Batch,
-        last: Option<&Batch>,
+        batch: &mut Run,
+        last: Option<&Run>,
     ) -> std::result::Result<(Box<dyn Running>, Result<()>), Panicked> {
         batch.begin(last, self.plan.max_series);
         let run = catch_unwind(AssertUnwindSafe(|| {
@@ -210,7 +207,7 @@ impl Slot {
                 }
             };
             // A collector that panics is dropped by the unwinding, inside this closure.
-            let outcome = collector.collect(batch);
+            let outcome = collector.collect(batch.batch());
             Ok((collector, outcome))
         }));
         match run {
@@ -231,7 +228,7 @@ impl Slot {
         began: Instant,
         began_at: SystemTime,
         outcome: std::result::Result<(Box<dyn Running>, Result<()>), Panicked>,
-        batch: Arc<Batch>,
+        batch: Arc<Run>,
     ) {
         let now = Instant::now();
         let mut inner = lock(&self.inner);
@@ -245,7 +242,9 @@ impl Slot {
                 inner.panics_in_a_row = 0;
                 inner.count(&batch);
                 let refused = batch.malformed().filter(|_| batch.is_empty());
-                inner.spare = inner.last.replace(batch);
+                if let Some(before) = inner.last.replace(batch) {
+                    inner.spares.keep(before);
+                }
                 match outcome {
                     // Odd lines are tolerated; a source of nothing else is a fault.
                     Ok(()) if refused.is_some() => {
@@ -268,7 +267,7 @@ impl Slot {
                 inner.panics_in_a_row += 1;
                 inner.seat = Seat::Empty { retry: now + wait };
                 inner.last = None;
-                inner.spare = Some(batch);
+                inner.spares.keep(batch);
                 (State::Panicked, None)
             }
         };
@@ -398,7 +397,7 @@ impl Inner {
         }
     }
 
-    fn count(&mut self, batch: &Batch) {
+    fn count(&mut self, batch: &Run) {
         let dropped = batch.dropped();
         self.counts.duplicates += u64::from(dropped.duplicates);
         self.counts.conflicts += u64::from(dropped.conflicts);

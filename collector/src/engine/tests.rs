@@ -78,6 +78,7 @@ const fn descriptor(name: &'static str) -> Descriptor {
         internal: false,
         families: TABLE,
         patterns: &[],
+        since: vitald_core::family::Since::Unknown,
         sources: &[],
         capabilities: &[],
         settings: &[],

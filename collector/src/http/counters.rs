@@ -45,7 +45,7 @@ impl Answers {
 
 /// What the HTTP side counts since the start; shared by listeners, routes and the metrics.
 #[derive(Default)]
-pub(crate) struct HttpCounters {
+pub struct HttpCounters {
     requests: Answers,
     scrapes: Answers,
     in_flight: AtomicU64,
@@ -57,6 +57,7 @@ pub(crate) struct HttpCounters {
     timed_out: AtomicU64,
     refused_requests: AtomicU64,
     refused_pages: AtomicU64,
+    pages_with_conflicts: AtomicU64,
     sent_bytes: AtomicU64,
 }
 
@@ -79,7 +80,7 @@ macro_rules! adders {
 
 impl HttpCounters {
     /// All at zero.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         HttpCounters::default()
     }
 
@@ -102,6 +103,8 @@ impl HttpCounters {
         refused_requests;
         /// Requests answered 503 because slow readers held `max_page_bytes`.
         refused_pages;
+        /// Pages without samples that two collectors had.
+        pages_with_conflicts;
         /// Bytes sent, heads included.
         sent_bytes;
     }
@@ -124,6 +127,7 @@ impl HttpCounters {
         count_timed_out => timed_out;
         count_refused_request => refused_requests;
         count_refused_page => refused_pages;
+        count_page_with_conflicts => pages_with_conflicts;
     }
 
     pub(super) fn count_answer(&self, status: u16) {

@@ -24,7 +24,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use counters::HttpCounters;
+pub use counters::HttpCounters;
 pub(crate) use listeners::Listeners;
 
 use crate::engine::Engine;
@@ -35,21 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use vitald_core::batch::{Batch, Dropped};
-use vitald_core::family::FamilyInfo;
-use vitald_core::snapshot::Snapshot;
-
-/// The daemon's own samples, added to each page.
-pub(crate) trait OwnMetrics: Send + 'static {
-    /// The families it may push.
-    fn families(&self) -> &'static [FamilyInfo];
-
-    /// Pushes the samples that go with a collection.
-    fn write(&mut self, snapshot: &Snapshot, batch: &mut Batch);
-
-    /// Takes note of what a page left out of a collector's samples because of another's.
-    fn note_dropped(&mut self, collector: &'static str, dropped: Dropped);
-}
+use vitald_core::sealer::OwnFamilies;
 
 /// What the routes ask of the daemon.
 pub(crate) trait Served: Send + Sync + 'static {
@@ -99,7 +85,7 @@ impl Http {
         served: Arc<dyn Served>,
         face: Face,
         version: &'static str,
-        own: Box<dyn OwnMetrics>,
+        own: Option<Arc<dyn OwnFamilies>>,
         counters: Arc<HttpCounters>,
     ) -> Arc<Self> {
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();

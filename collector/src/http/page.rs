@@ -18,7 +18,11 @@ pub(super) struct Pages {
 
 /// A page that goes back to its pool when it is dropped.
 pub(super) struct Page {
+    /// Behind its length they have no meaning, and are kept: a buffer that is used again need not
+    /// be filled with zeros.
     pub(super) bytes: Vec<u8>,
+    /// How many bytes of it are the page.
+    pub(super) length: usize,
     pool: Arc<Pages>,
     /// What the pool has counted for it.
     counted: u64,
@@ -29,10 +33,10 @@ impl Pages {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty page.
+    /// A page of no length yet, in a buffer that may hold what an earlier one left.
     pub(super) fn page(self: &Arc<Self>) -> Page {
         let bytes = self.free().pop().unwrap_or_default();
-        Page { bytes, pool: Arc::clone(self), counted: 0 }
+        Page { bytes, length: 0, pool: Arc::clone(self), counted: 0 }
     }
 
     /// Whether those who are being sent pages leave room for another one. One page is always
@@ -56,17 +60,16 @@ impl Page {
 
 impl AsRef<[u8]> for Page {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
         self.pool.lent.fetch_sub(self.counted, Ordering::Relaxed);
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let bytes = std::mem::take(&mut self.bytes);
         let mut free = self.pool.free();
         if free.len() < KEPT {
-            bytes.clear();
             free.push(bytes);
         }
     }
@@ -80,7 +83,8 @@ mod tests {
     fn pages_come_back() {
         let pages = Arc::new(Pages::default());
         let mut page = pages.page();
-        page.bytes.extend_from_slice(&[b'x'; 1000]);
+        page.bytes.extend_from_slice(&[b'x'; 1200]);
+        page.length = 1000;
         let buffer = page.bytes.as_ptr();
         let body = page.lend();
         let copy = body.clone();
@@ -91,6 +95,6 @@ mod tests {
         drop(copy);
         assert!(pages.has_room(1000, 1500) && pages.has_room(10_000, 0));
         let again = pages.page();
-        assert_eq!((again.bytes.as_ptr(), again.bytes.len()), (buffer, 0));
+        assert_eq!((again.bytes.as_ptr(), again.length), (buffer, 0));
     }
 }

@@ -1,19 +1,21 @@
 //! `/metrics`: from a request to a page.
 
+use super::counters::HttpCounters;
 use super::page::{Page, Pages};
 use super::problem::{Problem, plain};
 use super::routes::Ask;
-use super::{Face, Http, OwnMetrics, query};
-use crate::encode::{Encoder, Format, Gzip, Negotiated, negotiate};
+use super::{Face, Http, query};
+use crate::dropin;
+use crate::encode::{Format, Negotiated, PageWriter, negotiate};
 use crate::engine::{Collecting, Request, Selection};
+use crate::sync::lock;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Mutex;
-use vitald_core::batch::Batch;
+use std::time::{Duration, Instant};
+use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::nearest;
-use vitald_core::snapshot::Snapshot;
+use vitald_core::snapshot::Collection;
 use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
@@ -26,31 +28,21 @@ const LEAST_MARGIN: Duration = Duration::from_millis(250);
 const LONG_PAGE_BYTES: usize = 256 << 10;
 /// About what a sample takes on a page.
 const SAMPLE_BYTES: usize = 80;
-/// Selections whose own samples are remembered, as many as the encoder remembers layouts.
-const KEPT_SELECTIONS: usize = 8;
 
 /// What all scrapes share.
 pub(super) struct Scrapes {
     pages: Arc<Pages>,
-    desk: Arc<Mutex<Desk>>,
+    /// Writes short pages, on the thread that serves.
+    short: Mutex<Writer>,
+    /// Writes long pages, on threads of their own and one after another, so that they hold up no
+    /// short one.
+    long: Arc<Mutex<Writer>>,
 }
 
-/// What one scrape at a time uses, once its collection is done.
-struct Desk {
-    text: Encoder,
-    openmetrics: Encoder,
-    gzip: Gzip,
-    snapshot: Snapshot,
-    own: Box<dyn OwnMetrics>,
-    /// The one used last comes first.
-    own_batches: Vec<OwnBatches>,
-}
-
-/// The daemon's own samples to one selection of collectors.
-struct OwnBatches {
-    selection: Vec<&'static str>,
-    last: Batch,
-    next: Batch,
+/// What one page at a time uses, once its collection is done.
+struct Writer {
+    pages: PageWriter,
+    collection: Collection,
 }
 
 /// What the scraper wants to get.
@@ -61,76 +53,32 @@ struct Wanted {
 }
 
 impl Scrapes {
-    pub(super) fn new(own: Box<dyn OwnMetrics>) -> Self {
-        let desk = Desk {
-            text: Encoder::new(Format::Text),
-            openmetrics: Encoder::new(Format::OpenMetrics),
-            gzip: Gzip::new(),
-            snapshot: Snapshot { taken: SystemTime::UNIX_EPOCH, parts: Vec::new() },
-            own,
-            own_batches: Vec::new(),
+    pub(super) fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
+        let writer = || {
+            let pages = PageWriter::new(own.clone());
+            Mutex::new(Writer { pages, collection: Collection::new() })
         };
-        Scrapes { pages: Arc::default(), desk: Arc::new(Mutex::new(desk)) }
+        Scrapes { pages: Arc::default(), short: writer(), long: Arc::new(writer()) }
     }
 }
 
-impl Desk {
-    /// Takes what the collection has brought, and answers about how long its page will be.
-    fn take(&mut self, collecting: Collecting) -> usize {
-        collecting.finish(&mut self.snapshot);
-        let batches = self.snapshot.parts.iter().filter_map(|part| part.batch.as_deref());
-        batches.map(Batch::len).sum::<usize>() * SAMPLE_BYTES
-    }
-
-    /// Writes the page of what was taken.
-    fn write(&mut self, wanted: Wanted, pages: &Arc<Pages>) -> Page {
-        let own = OwnBatches::of(&mut self.own_batches, &self.snapshot, &*self.own);
-        own.next.begin(Some(&own.last), 0);
-        self.own.write(&self.snapshot, &mut own.next);
-        own.next.seal();
-        std::mem::swap(&mut own.last, &mut own.next);
-
-        let encoder = match wanted.negotiated.format {
-            Format::Text => &mut self.text,
-            Format::OpenMetrics => &mut self.openmetrics,
-        };
-        let mut page = pages.page();
-        let parts = |foreign: bool| {
-            let parts = self.snapshot.parts.iter();
-            let parts = parts.filter(move |part| part.descriptor.is_foreign() == foreign);
-            parts.filter_map(|part| Some((part.descriptor.name, part.batch.as_deref()?)))
-        };
-        // Where two have a series in common the first is shown: what others wrote comes last.
-        let all = || parts(false).chain([("", &own.last)]).chain(parts(true));
-        encoder.encode(all().map(|(_, batch)| batch), &mut page.bytes);
-        for ((collector, _), dropped) in all().zip(encoder.dropped()) {
-            self.own.note_dropped(collector, *dropped);
-        }
-        // The engine writes into a batch again only when nobody else holds it.
-        self.snapshot.parts.clear();
-        if wanted.gzip {
-            let mut compressed = pages.page();
-            compressed.bytes.extend_from_slice(self.gzip.compress(&page.bytes));
-            return compressed;
+impl Writer {
+    fn write(
+        &mut self,
+        collecting: Collecting,
+        wanted: Wanted,
+        pool: &Arc<Pages>,
+        counters: &HttpCounters,
+    ) -> Page {
+        collecting.finish(&mut self.collection);
+        let mut page = pool.page();
+        let format = wanted.negotiated.format;
+        let written = self.pages.write(&mut self.collection, format, wanted.gzip, &mut page.bytes);
+        page.length = written.length;
+        if written.has_conflicts {
+            counters.count_page_with_conflicts();
         }
         page
-    }
-}
-
-impl OwnBatches {
-    /// Those of the selection that a snapshot was made of, now first in the list.
-    fn of<'a>(list: &'a mut Vec<Self>, snapshot: &Snapshot, own: &dyn OwnMetrics) -> &'a mut Self {
-        let names = || snapshot.parts.iter().map(|part| part.descriptor.name);
-        match list.iter().position(|known| known.selection.iter().copied().eq(names())) {
-            Some(at) => list[..=at].rotate_right(1),
-            None => {
-                list.truncate(KEPT_SELECTIONS - 1);
-                let batch = || Batch::new(own.families());
-                let selection = names().collect();
-                list.insert(0, OwnBatches { selection, last: batch(), next: batch() });
-            }
-        }
-        &mut list[0]
     }
 }
 
@@ -157,13 +105,15 @@ async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
     let mut collecting = http.served.engine().collect(request);
     collected(&mut collecting, deadline).await;
 
-    let mut desk = Arc::clone(&http.scrapes.desk).lock_owned().await;
-    let page = if desk.take(collecting) < LONG_PAGE_BYTES {
-        desk.write(wanted, pages)
+    let page = if collecting.samples() * SAMPLE_BYTES < LONG_PAGE_BYTES {
+        lock(&http.scrapes.short).write(collecting, wanted, pages, &http.counters)
     } else {
-        let pool = Arc::clone(pages);
-        let writing = tokio::task::spawn_blocking(move || desk.write(wanted, &pool)).await;
-        writing.map_err(|_| {
+        let (pool, counters) = (Arc::clone(pages), Arc::clone(&http.counters));
+        let writer = Arc::clone(&http.scrapes.long);
+        let writing = tokio::task::spawn_blocking(move || {
+            lock(&writer).write(collecting, wanted, &pool, &counters)
+        });
+        writing.await.map_err(|_| {
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
         })?
     };
@@ -185,8 +135,8 @@ fn sent(page: Page, wanted: Wanted) -> Response {
     response
 }
 
-/// Waits until everything is there or the time is up. There is no thread for it: whoever waits
-/// also looks after collectors that do not come back.
+/// Waits until everything is there or the time is up. There is no thread for it: the request that
+/// waits also looks after collectors that do not come back.
 async fn collected(collecting: &mut Collecting, deadline: Instant) {
     let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
     std::future::poll_fn(|cx| {
@@ -251,17 +201,30 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
         return Err(Box::new(refused(http, theirs, ours, &[])));
     }
     let on = http.served.engine().names();
+    let is_drop_in = http.face != Face::Native;
+    let applied = http.served.applied();
+    let is_built =
+        |name: &str| applied.plan.collectors.iter().any(|plan| plan.descriptor.name == name);
+    let mut collect = collect;
+    // node_exporter would have answered: a job that names one of its collectors which this build
+    // lacks must not lose the others.
+    let asked = collect.len();
+    if is_drop_in {
+        collect.retain(|name| is_built(name) || !dropin::is_collector(name));
+    }
+    if collect.is_empty() && asked > 0 {
+        return Ok(Selection::Only(collect));
+    }
     let Some(unknown) = collect.iter().find(|name| !on.contains(&name.as_str())) else {
         if !collect.is_empty() {
             return Ok(Selection::Only(collect));
         }
         let all = on.iter().all(|name| exclude.iter().any(|excluded| excluded == name));
         // node_exporter takes the empty list that is left for no filter at all.
-        let nothing_left = all && http.face != Face::Native;
+        let nothing_left = all && is_drop_in;
         return Ok(if nothing_left { Selection::All } else { Selection::Except(exclude) });
     };
-    let applied = http.served.applied();
-    let known = applied.plan.collectors.iter().any(|plan| plan.descriptor.name == *unknown);
+    let known = is_built(unknown);
     let word = if known { "disabled" } else { "missing" };
     let ours = match nearest(unknown, on.iter().copied()) {
         _ if known => format!("collector {unknown} is switched off"),

@@ -5,7 +5,7 @@ mod answers;
 mod changes;
 mod clients;
 
-use super::{Face, Http, HttpCounters, Listeners, OwnMetrics, Served};
+use super::{Face, Http, HttpCounters, Listeners, Served};
 use crate::engine::{Changes, Engine, Limits};
 use crate::outputs::OutputStatus;
 use crate::plan::{
@@ -24,7 +24,6 @@ use vitald_core::collector::Descriptor;
 use vitald_core::host::{MemoryHost, Roots};
 use vitald_core::prelude::*;
 use vitald_core::settings::{Mistake, Origin};
-use vitald_core::snapshot::Snapshot;
 
 families! {
     /// What a test collector gives.
@@ -111,18 +110,6 @@ impl Served for Stub {
             (self.reload)(wish)
         })
     }
-}
-
-struct NoMetrics;
-
-impl OwnMetrics for NoMetrics {
-    fn families(&self) -> &'static [FamilyInfo] {
-        FAMILIES
-    }
-
-    fn write(&mut self, _: &Snapshot, _: &mut Batch) {}
-
-    fn note_dropped(&mut self, _collector: &'static str, _dropped: vitald_core::batch::Dropped) {}
 }
 
 /// What a test may choose.
@@ -220,8 +207,7 @@ impl Setup {
         let counters = Arc::new(HttpCounters::new());
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
-        let own = Box::new(NoMetrics);
-        let http = Http::new(served, self.face, "9.9.9", own, Arc::clone(&counters));
+        let http = Http::new(served, self.face, "9.9.9", None, Arc::clone(&counters));
         let staged = listeners.stage(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));

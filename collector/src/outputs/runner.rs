@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vitald_core::output::{OutputError, RunningOutput};
+use vitald_core::sealer::{OwnFamilies, Sealer};
 
 /// How long a stopped output may take to end what it is sending before it is left to itself.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -14,6 +15,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The outputs that are on.
 pub struct Outputs {
     engine: Arc<Engine>,
+    own: Arc<dyn OwnFamilies>,
     running: Mutex<Vec<Runner>>,
 }
 
@@ -57,8 +59,8 @@ struct RunnerState {
 
 impl Outputs {
     /// No output yet.
-    pub fn new(engine: Arc<Engine>) -> Self {
-        Outputs { engine, running: Mutex::new(Vec::new()) }
+    pub fn new(engine: Arc<Engine>, own: Arc<dyn OwnFamilies>) -> Self {
+        Outputs { engine, own, running: Mutex::new(Vec::new()) }
     }
 
     /// What a change to these plans would do, with nothing opened.
@@ -124,7 +126,12 @@ impl Outputs {
                 old.stop();
             }
             match open.map_or_else(|| plan.prepared.open(), Ok) {
-                Ok(output) => running.extend(Runner::start(plan, output, Arc::clone(&self.engine))),
+                Ok(output) => running.extend(Runner::start(
+                    plan,
+                    output,
+                    Arc::clone(&self.engine),
+                    Sealer::new(Some(Arc::clone(&self.own))),
+                )),
                 Err(error) => tracing::error!(output = name, %error, "does not open"),
             }
         }
@@ -150,6 +157,7 @@ impl Runner {
         plan: OutputPlan,
         output: Box<dyn RunningOutput>,
         engine: Arc<Engine>,
+        sealer: Sealer,
     ) -> Option<Runner> {
         let name = plan.descriptor.name;
         let status = OutputStatus { name, ..OutputStatus::default() };
@@ -158,7 +166,7 @@ impl Runner {
         let thread = std::thread::Builder::new().name(format!("output {name}")).spawn({
             let (shared, plan) = (Arc::clone(&shared), plan.clone());
             move || {
-                shared.work(&plan, output, &engine);
+                shared.work(&plan, output, &engine, sealer);
                 lock(&shared.state).ended = true;
                 shared.wake.notify_all();
             }
@@ -196,7 +204,13 @@ impl Runner {
 }
 
 impl RunnerShared {
-    fn work(&self, plan: &OutputPlan, mut output: Box<dyn RunningOutput>, engine: &Engine) {
+    fn work(
+        &self,
+        plan: &OutputPlan,
+        mut output: Box<dyn RunningOutput>,
+        engine: &Engine,
+        mut sealer: Sealer,
+    ) {
         let name = plan.descriptor.name;
         let mut next = Instant::now();
         loop {
@@ -210,9 +224,11 @@ impl RunnerShared {
                 Selection::Only(plan.collectors.iter().map(|name| (*name).to_owned()).collect())
             };
             let deadline = arrived + plan.interval;
-            let snapshot = engine.collect_blocking(Request { arrived, deadline, selection });
+            let mut collection = engine.collect_blocking(Request { arrived, deadline, selection });
+            let snapshot = sealer.seal(&mut collection);
             let sent =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| output.send(&snapshot)));
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| output.send(snapshot)));
+            sealer.release();
             let mut state = lock(&self.state);
             match sent {
                 Ok(Ok(())) => {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
-use vitald_core::batch::{Batch, SeriesRef};
 use vitald_core::family::Kind;
 use vitald_core::number::write_number;
 use vitald_core::pattern::Pattern;
-use vitald_core::snapshot::{Snapshot, State};
+use vitald_core::run::Run;
+use vitald_core::shape::SeriesRef;
+use vitald_core::snapshot::{Part, Sample, Snapshot, State};
 
 /// Which rows and how many.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +29,7 @@ pub struct Table {
 }
 
 struct Previous {
-    batch: Arc<Batch>,
+    batch: Arc<Run>,
     at: Instant,
 }
 
@@ -47,7 +48,10 @@ impl Table {
     /// Renders a snapshot that was taken at `now`.
     pub fn render(&mut self, snapshot: &Snapshot, choice: &Choice, now: Instant) -> String {
         let mut sections: Vec<(String, Vec<Row>)> = Vec::new();
-        for part in &snapshot.parts {
+        let mut shown: Vec<(usize, &Part)> = snapshot.parts().iter().enumerate().collect();
+        shown.retain(|(_, part)| !part.descriptor.internal);
+        shown.sort_by_key(|(_, part)| part.descriptor.name);
+        for (at, part) in shown {
             let name = part.descriptor.name;
             let heading = match part.state {
                 State::Running => name.to_owned(),
@@ -55,7 +59,7 @@ impl Table {
             };
             let rows = part.batch.as_ref().map_or_else(Vec::new, |batch| {
                 let previous = self.previous.get(name);
-                rows(batch, previous, now, choice)
+                rows(batch, snapshot.samples_of(at), previous, now, choice)
             });
             sections.push((heading, rows));
             match &part.batch {
@@ -71,7 +75,13 @@ impl Table {
     }
 }
 
-fn rows(batch: &Batch, previous: Option<&Previous>, now: Instant, choice: &Choice) -> Vec<Row> {
+fn rows<'a>(
+    batch: &Run,
+    samples: impl Iterator<Item = Sample<'a>>,
+    previous: Option<&Previous>,
+    now: Instant,
+    choice: &Choice,
+) -> Vec<Row> {
     // Runs of one shape have their series at the same positions; across a change of shape there is
     // no rate for one interval.
     let before = previous
@@ -81,12 +91,9 @@ fn rows(batch: &Batch, previous: Option<&Previous>, now: Instant, choice: &Choic
     let taken = |series: &SeriesRef<'_>| {
         choice.metrics.as_ref().is_none_or(|pattern| pattern.matches(series.family_name()))
     };
-    batch
-        .shape()
-        .series()
-        .filter(|(_, series)| taken(series))
-        .map(|(position, series)| {
-            let value = batch.values()[position];
+    samples
+        .filter(|sample| taken(&sample.series))
+        .map(|Sample { series, position, value, .. }| {
             let rate = match (series.kind(), before) {
                 (Kind::Counter, Some((values, seconds))) => {
                     // A counter that went back was reset; what it counted since is all there is.
@@ -201,10 +208,12 @@ fn shortened(name: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use expect_test::expect;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
     use vitald_core::collector::Descriptor;
     use vitald_core::families;
-    use vitald_core::snapshot::Part;
+    use vitald_core::sealer::Sealer;
+    use vitald_core::snapshot::Collection;
+    use vitald_core::testing::{descriptor, part};
 
     families! {
         /// Bytes.
@@ -213,37 +222,16 @@ mod tests {
         LOAD: gauge = "t_load";
     }
 
-    static T: Descriptor = Descriptor {
-        name: "t",
-        summary: "For a test",
-        enabled: true,
-        may_block: false,
-        own_descriptors: false,
-        internal: false,
-        families: FAMILIES,
-        patterns: &[],
-        sources: &[],
-        capabilities: &[],
-        settings: &[],
-        prepare: |_, _| None,
-    };
+    static T: Descriptor = descriptor("t", FAMILIES, false);
 
     fn snapshot(last: Option<&Snapshot>, bytes: f64) -> Snapshot {
-        let mut batch = Batch::new(FAMILIES);
-        batch.begin(last.and_then(|last| last.parts[0].batch.as_deref()), 0);
-        batch.row(&BYTES, [b"sda\x1b[2J"], bytes);
-        batch.value(&LOAD, 0.25);
-        batch.seal();
-        let part = Part {
-            descriptor: &T,
-            state: State::Running,
-            run: 1,
-            began: SystemTime::UNIX_EPOCH,
-            duration: Duration::ZERO,
-            age: Duration::ZERO,
-            batch: Some(Arc::new(batch)),
-        };
-        Snapshot { taken: SystemTime::UNIX_EPOCH, parts: vec![part] }
+        let mut run = Run::new(FAMILIES);
+        run.begin(last.and_then(|last| last.parts()[0].batch.as_deref()), 0);
+        run.batch().row(&BYTES, [b"sda\x1b[2J"], bytes);
+        run.batch().value(&LOAD, 0.25);
+        run.seal();
+        let parts = vec![part(&T, &Arc::new(run))];
+        Sealer::new(None).seal(&mut Collection { parts, ..Collection::new() }).clone()
     }
 
     #[test]

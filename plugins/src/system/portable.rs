@@ -432,7 +432,7 @@ mod tests {
             let (warm, _) = run(&mut collector, None);
             let (again, _) = run(&mut collector, Some(&warm));
             // An interface may come between the two; that is seen in its name.
-            let names = |batch: &Batch| -> Vec<String> {
+            let names = |batch: &vitald_core::run::Run| -> Vec<String> {
                 let page = render(batch);
                 let series = page.lines().filter_map(|line| line.rsplit_once(' '));
                 series.map(|(name, _)| name.to_owned()).collect()

@@ -555,6 +555,7 @@ fn split_bound(kind: Kind, mut labels: Labels) -> Result<(Labels, Option<f64>), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitald_core::run::Run;
     use vitald_core::testing::*;
 
     /// The families in the order of the file, each with its help and type, and its samples.
@@ -562,15 +563,15 @@ mod tests {
         let parsed = parse(text.as_bytes()).unwrap();
         let mut page = String::new();
         for family in parsed.families() {
-            let mut batch = Batch::new(&[]);
-            batch.begin(None, 0);
-            let named = batch.family(&[parsed.name(family)], family.kind, &[b"x"]);
-            parsed.push(family, named, &mut batch);
-            batch.seal();
+            let mut run = Run::new(&[]);
+            run.begin(None, 0);
+            let named = run.batch().family(&[parsed.name(family)], family.kind, &[b"x"]);
+            parsed.push(family, named, run.batch());
+            run.seal();
             if let Some(help) = parsed.help(family) {
                 page += &format!("# HELP {}\n", String::from_utf8_lossy(help));
             }
-            page += &render(&batch);
+            page += &render(&run);
         }
         page
     }

@@ -1,0 +1,64 @@
+//! The way from a collection to a page: sealed, encoded, and compressed if that is asked for.
+
+use super::{Encoder, Format, Gzip};
+use std::sync::Arc;
+use vitald_core::sealer::{OwnFamilies, Sealer};
+use vitald_core::snapshot::Collection;
+
+/// Writes pages one after another, and keeps what they have in common.
+pub struct PageWriter {
+    sealer: Sealer,
+    text: Encoder,
+    openmetrics: Encoder,
+    gzip: Gzip,
+    /// The page before it is compressed.
+    plain: Vec<u8>,
+}
+
+/// A page that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How long it is.
+    pub length: usize,
+    /// Whether collectors had something in common that could not be shown twice.
+    pub has_conflicts: bool,
+}
+
+impl PageWriter {
+    /// A writer whose pages have the daemon's own samples.
+    pub fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
+        PageWriter {
+            sealer: Sealer::new(own),
+            text: Encoder::new(Format::Text),
+            openmetrics: Encoder::new(Format::OpenMetrics),
+            gzip: Gzip::new(),
+            plain: Vec::new(),
+        }
+    }
+
+    /// Writes the page of a collection to the beginning of `page`; what is behind its length has
+    /// no meaning. The collection is empty afterwards.
+    ///
+    /// In the steady state it allocates nothing.
+    pub fn write(
+        &mut self,
+        collection: &mut Collection,
+        format: Format,
+        compressed: bool,
+        page: &mut Vec<u8>,
+    ) -> Written {
+        let snapshot = self.sealer.seal(collection);
+        let encoder = match format {
+            Format::Text => &mut self.text,
+            Format::OpenMetrics => &mut self.openmetrics,
+        };
+        let plain = if compressed { &mut self.plain } else { &mut *page };
+        plain.clear();
+        encoder.encode(snapshot, plain);
+        let has_conflicts = snapshot.has_conflicts();
+        // The engine writes into a run again only when nothing else holds it.
+        self.sealer.release();
+        let length = if compressed { self.gzip.compress(&self.plain, page) } else { page.len() };
+        Written { length, has_conflicts }
+    }
+}

@@ -1,0 +1,297 @@
+//! The daemon's own families: how collections went, which configuration runs, what HTTP did.
+//!
+//! They are written while a collection is sealed, so every reader of a snapshot sees them. What the
+//! kernel says of the daemon's process is a collector of its own, [`process`].
+
+pub mod process;
+
+use crate::dropin::EMULATED_VERSION;
+use crate::engine::{Counts, Engine};
+use crate::http::HttpCounters;
+use crate::sync::lock;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vitald_core::batch::Batch;
+use vitald_core::collector::Descriptor;
+use vitald_core::families;
+use vitald_core::family::Since;
+use vitald_core::sealer::OwnFamilies;
+use vitald_core::snapshot::{Collection, Part, Snapshot, State};
+
+families! {
+    /// Seconds a collector took for its last run.
+    DURATION: gauge = "node_scrape_collector_duration_seconds" [collector];
+    /// Whether a collector's last run succeeded.
+    SUCCESS: gauge = "node_scrape_collector_success" [collector];
+    /// The node_exporter whose metrics these are, for dashboards that select by it.
+    EMULATED: gauge = "node_exporter_build_info" [branch, goarch, goos, goversion, revision, tags, version];
+    /// The vitald that serves these metrics.
+    BUILD: gauge = "vitald_build_info" [version];
+    /// The state of a collector: the series of its present state is there.
+    STATE: gauge = "vitald_collector_state" [collector, state];
+    /// Seconds since the samples of a collector with an interval were read.
+    AGE: gauge = "vitald_collector_age_seconds" [collector];
+    /// What went wrong in a collector: failed, panicked and late runs, refused lines, and samples left out.
+    INCIDENTS: counter = "vitald_collector_incidents_total" [collector];
+    /// The incidents of a collector by kind; a kind is there when it has happened.
+    INCIDENT_KINDS: counter = "vitald_collector_incident_kinds_total" [collector, kind];
+    /// Configurations applied since the start.
+    GENERATION: gauge = "vitald_config_generation";
+    /// The running configuration, by the hash of what it means.
+    CONFIG: gauge = "vitald_config_info" [hash];
+    /// Whether the last attempt to apply a configuration succeeded.
+    RELOAD_SUCCESS: gauge = "vitald_config_last_reload_successful";
+    /// When a configuration was last applied, in seconds since the epoch.
+    RELOAD_SUCCESS_TIME: gauge = "vitald_config_last_reload_success_timestamp_seconds";
+    /// When a configuration was last tried, in seconds since the epoch.
+    RELOAD_ATTEMPT_TIME: gauge = "vitald_config_last_reload_attempt_timestamp_seconds";
+    /// Requests served at this moment.
+    IN_FLIGHT: gauge = "vitald_http_requests_in_flight";
+    /// Requests answered, by status.
+    HTTP_REQUESTS: counter = "vitald_http_requests_total" [code];
+    /// Connections open at this moment.
+    CONNECTIONS: gauge = "vitald_http_connections";
+    /// Connections accepted.
+    ACCEPTED: counter = "vitald_http_connections_accepted_total";
+    /// Idle connections closed to make room for new ones.
+    EVICTED: counter = "vitald_http_connections_evicted_total";
+    /// Connections cut because their peer sent or took nothing for too long.
+    CUT: counter = "vitald_http_connections_timed_out_total";
+    /// Requests refused because too many were being served.
+    REFUSED: counter = "vitald_http_requests_refused_total";
+    /// Pages refused because slow readers held too many bytes.
+    REFUSED_PAGES: counter = "vitald_http_pages_refused_total";
+    /// Bytes of answers sent.
+    SENT: counter = "vitald_http_sent_bytes_total";
+    /// Connections that could not be accepted.
+    ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
+    /// Requests for metrics answered, by status.
+    SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
+    /// Requests for metrics served at this moment.
+    SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
+    /// Pages that could not be written (encoding), and pages without samples that two collectors had (gathering).
+    SCRAPE_ERRORS: counter = "promhttp_metric_handler_errors_total" [cause];
+}
+
+/// The daemon, as if it were a collector. No collector can have its name: only those in the
+/// registry can be named in a configuration.
+static VITALD: Descriptor = Descriptor {
+    name: "vitald",
+    summary: "The daemon's own families",
+    enabled: true,
+    may_block: false,
+    own_descriptors: false,
+    internal: true,
+    families: FAMILIES,
+    patterns: &[],
+    since: Since::Source,
+    sources: &[],
+    capabilities: &[],
+    settings: &[],
+    prepare: |_, _| None,
+};
+
+/// What the metrics say of the running configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigurationStatus<'a> {
+    /// How often a configuration was applied.
+    pub generation: u64,
+    /// The hash of what it means.
+    pub hash: &'a str,
+    /// Whether the last attempt to apply one succeeded.
+    pub last_succeeded: bool,
+    /// When one was last applied.
+    pub last_success: SystemTime,
+    /// When that was last tried.
+    pub last_attempt: SystemTime,
+}
+
+/// Who knows the running configuration.
+pub trait Configuration: Send + Sync {
+    /// Hands over how the configuration is now.
+    fn describe(&self, take: &mut dyn FnMut(&ConfigurationStatus<'_>));
+}
+
+/// Writes the daemon's own samples into each snapshot.
+pub struct Own {
+    engine: Arc<Engine>,
+    /// The daemon owns this, so it is not owned from here.
+    configuration: Weak<dyn Configuration>,
+    http: Arc<HttpCounters>,
+    /// node_exporter's `--web.disable-exporter-metrics`: of itself it reports only how collections
+    /// went, and its version.
+    collections_only: bool,
+    /// What snapshots left out of collectors because of other collectors.
+    left_out: Mutex<Vec<LeftOut>>,
+}
+
+/// What snapshots left out of one collector because of the others.
+#[derive(Clone, Copy, Default)]
+struct LeftOut {
+    collector: &'static str,
+    /// When the last run began that is counted: a run is in many snapshots and counts once.
+    counted: Option<SystemTime>,
+    duplicates: u64,
+    conflicts: u64,
+}
+
+impl Own {
+    /// For a daemon's engine, configuration and HTTP side.
+    pub fn new(
+        engine: Arc<Engine>,
+        configuration: Weak<dyn Configuration>,
+        http: Arc<HttpCounters>,
+        collections_only: bool,
+    ) -> Self {
+        let left_out = Mutex::default();
+        Own { engine, configuration, http, collections_only, left_out }
+    }
+
+    /// Whether it reports only how collections went.
+    pub fn is_of_collections_only(&self) -> bool {
+        self.collections_only
+    }
+
+    fn write_collections(collection: &Collection, batch: &mut Batch) {
+        for part in shown(&collection.parts) {
+            let collector = batch.labels([part.descriptor.name.as_bytes()]);
+            batch.push(&DURATION, collector, part.duration.as_secs_f64());
+            batch.push(&SUCCESS, collector, part.state == State::Running);
+        }
+    }
+
+    /// node_exporter counts it among the host's metrics: no flag leaves it out.
+    fn write_emulated(batch: &mut Batch) {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let labels: [&[u8]; 7] =
+            [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
+        batch.row(&EMULATED, labels, 1);
+    }
+
+    fn write_collectors(&self, collection: &Collection, batch: &mut Batch) {
+        for part in shown(&collection.parts) {
+            let state = part.state.word().as_bytes();
+            batch.row(&STATE, [part.descriptor.name.as_bytes(), state], 1);
+        }
+        self.engine.each_status(|status| {
+            let name = status.descriptor.name.as_bytes();
+            if let (Some(_), Some(age)) = (status.interval, status.age) {
+                batch.row(&AGE, [name], age.as_secs_f64());
+            }
+            let left_out = self.left_out(status.descriptor.name);
+            let kinds = incident_kinds(&status.counts, left_out);
+            batch.row(&INCIDENTS, [name], kinds.iter().map(|(_, count)| count).sum::<u64>());
+            // Hundreds of series that are zero on every healthy host help nobody.
+            for (kind, count) in kinds.iter().filter(|(_, count)| *count > 0) {
+                batch.row(&INCIDENT_KINDS, [name, kind.as_bytes()], *count);
+            }
+        });
+    }
+
+    fn left_out(&self, collector: &str) -> LeftOut {
+        let left_out = lock(&self.left_out);
+        left_out.iter().find(|known| known.collector == collector).copied().unwrap_or_default()
+    }
+
+    fn write_configuration(&self, batch: &mut Batch) {
+        let Some(configuration) = self.configuration.upgrade() else { return };
+        configuration.describe(&mut |status| {
+            batch.value(&GENERATION, status.generation);
+            batch.row(&CONFIG, [status.hash.as_bytes()], 1);
+            batch.value(&RELOAD_SUCCESS, status.last_succeeded);
+            batch.value(&RELOAD_SUCCESS_TIME, since_epoch(status.last_success));
+            batch.value(&RELOAD_ATTEMPT_TIME, since_epoch(status.last_attempt));
+        });
+    }
+
+    fn write_http(&self, batch: &mut Batch) {
+        batch.value(&IN_FLIGHT, self.http.in_flight());
+        batch.value(&CONNECTIONS, self.http.connections());
+        batch.value(&ACCEPTED, self.http.accepted());
+        batch.value(&EVICTED, self.http.evicted());
+        batch.value(&CUT, self.http.timed_out());
+        batch.value(&REFUSED, self.http.refused_requests());
+        batch.value(&REFUSED_PAGES, self.http.refused_pages());
+        batch.value(&SENT, self.http.sent_bytes());
+        batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
+        self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
+        let mut unwritten = 0;
+        self.http.each_scrape_status(|code, count| {
+            batch.row(&SCRAPES, [code.as_bytes()], count);
+            if code == "500" {
+                unwritten = count;
+            }
+        });
+        batch.row(&SCRAPE_ERRORS, [b"encoding"], unwritten);
+        batch.row(&SCRAPE_ERRORS, [b"gathering"], self.http.pages_with_conflicts());
+        batch.value(&SCRAPES_IN_FLIGHT, self.http.scrapes_in_flight());
+    }
+}
+
+impl OwnFamilies for Own {
+    fn descriptor(&self) -> &'static Descriptor {
+        &VITALD
+    }
+
+    fn write(&self, collection: &Collection, batch: &mut Batch) {
+        Self::write_collections(collection, batch);
+        Self::write_emulated(batch);
+        if self.collections_only {
+            return;
+        }
+        batch.row(&BUILD, [env!("CARGO_PKG_VERSION").as_bytes()], 1);
+        self.write_collectors(collection, batch);
+        self.write_configuration(batch);
+        self.write_http(batch);
+    }
+
+    fn sealed(&self, snapshot: &Snapshot) {
+        if !snapshot.has_conflicts() {
+            return;
+        }
+        let mut left_out = lock(&self.left_out);
+        for (part, dropped) in snapshot.parts().iter().zip(snapshot.dropped()) {
+            if dropped.is_none() {
+                continue;
+            }
+            let name = part.descriptor.name;
+            let known = left_out.iter().position(|known| known.collector == name);
+            let at = known.unwrap_or_else(|| {
+                left_out.push(LeftOut { collector: name, ..LeftOut::default() });
+                left_out.len() - 1
+            });
+            let known = &mut left_out[at];
+            if known.counted.is_none_or(|counted| part.began > counted) {
+                known.counted = Some(part.began);
+                known.duplicates += u64::from(dropped.duplicates);
+                known.conflicts += u64::from(dropped.conflicts);
+            }
+        }
+    }
+}
+
+/// The parts of collectors that users see.
+fn shown(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    parts.iter().filter(|part| !part.descriptor.internal)
+}
+
+/// How often each kind of incident has happened to a collector.
+fn incident_kinds(counts: &Counts, left_out: LeftOut) -> [(&'static str, u64); 7] {
+    [
+        ("failure", counts.failures),
+        ("panic", counts.panics),
+        ("timeout", counts.timeouts),
+        ("malformed_line", counts.malformed_lines),
+        ("duplicate", counts.duplicates + left_out.duplicates),
+        ("type_conflict", counts.conflicts + left_out.conflicts),
+        ("max_series", counts.over_limit),
+    ]
+}
+
+fn since_epoch(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
