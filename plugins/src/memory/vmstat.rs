@@ -25,6 +25,7 @@ struct Field {
 impl Collector for Vmstat {
     const NAME: &'static str = "vmstat";
     const SUMMARY: &'static str = "Events and states of the virtual memory";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = &[];
     const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
         name: "node_vmstat_*",

@@ -126,6 +126,7 @@ struct Netdev {
 impl Collector for Netdev {
     const NAME: &'static str = "netdev";
     const SUMMARY: &'static str = "Traffic of network interfaces, and their addresses";
+    const SINCE: Since = Since::Source;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] =
         &["netlink route", "proc/net/dev", "sys/class/net/*/ifalias"];

@@ -30,6 +30,7 @@ struct Netstat {
 impl Collector for Netstat {
     const NAME: &'static str = "netstat";
     const SUMMARY: &'static str = "Statistics of IP, ICMP, TCP and UDP";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = &[];
     const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
         name: "node_netstat_*_*",

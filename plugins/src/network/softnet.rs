@@ -30,6 +30,7 @@ struct Softnet {
 impl Collector for Softnet {
     const NAME: &'static str = "softnet";
     const SUMMARY: &'static str = "Packets processed and dropped by each CPU";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] = &["proc/net/softnet_stat"];
     type Settings = ();

@@ -64,6 +64,7 @@ struct Cpu {
 impl Collector for Cpu {
     const NAME: &'static str = "cpu";
     const SUMMARY: &'static str = "CPU time by mode, and what each CPU is";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] = &[
         "proc/stat",

@@ -39,6 +39,7 @@ impl Collector for Pressure {
     const NAME: &'static str = "pressure";
     const SUMMARY: &'static str =
         "Time that tasks lose waiting for CPU, memory, I/O and interrupts";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] =
         &["proc/pressure/cpu", "proc/pressure/io", "proc/pressure/memory", "proc/pressure/irq"];

@@ -35,6 +35,7 @@ struct Stat {
 impl Collector for Stat {
     const NAME: &'static str = "stat";
     const SUMMARY: &'static str = "Interrupts, context switches, forks and boot time";
+    const SINCE: Since = Since::Boot;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] = &["proc/stat"];
     type Settings = Settings;

@@ -78,6 +78,7 @@ struct Diskstats {
 impl Collector for Diskstats {
     const NAME: &'static str = "diskstats";
     const SUMMARY: &'static str = "Disk I/O, and what udev knows of each disk";
+    const SINCE: Since = Since::Source;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
     const SOURCES: &'static [&'static str] =
         &["proc/diskstats", "sys/block/*/queue/rotational", "udev/b*:*"];
