@@ -1070,7 +1070,7 @@ fn the_scraper_is_answered_before_it_gives_up() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let timed_out = "vitald_collector_state{collector=\"textfile\",state=\"timed_out\"}";
     assert_eq!(page.value(timed_out), Some(1.0));
-    assert!(page.value("vitald_collector_timeouts_total{collector=\"textfile\"}") >= Some(1.0));
+    assert!(page.value("vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"timeout\"}") >= Some(1.0));
     // Nobody waits for it again while it is out.
     let began = Instant::now();
     let page = daemon.metrics();
@@ -1265,7 +1265,7 @@ fn an_interval_shows_the_age() {
 fn a_collector_has_a_limit_of_series() {
     let textfile = Textfile::new(100, 60);
     let daemon = Daemon::start(&with(&format!("{}max_series = 10\n", textfile.table())));
-    let dropped = "vitald_samples_dropped_total{collector=\"textfile\",reason=\"max_series\"}";
+    let dropped = "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"max_series\"}";
     let page = daemon.metrics();
     let shown = |page: &Answer| page.body.matches("big_page{").count();
     assert!((8..=10).contains(&shown(&page)), "{}", shown(&page));
