@@ -1070,7 +1070,11 @@ fn the_scraper_is_answered_before_it_gives_up() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let timed_out = "vitald_collector_state{collector=\"textfile\",state=\"timed_out\"}";
     assert_eq!(page.value(timed_out), Some(1.0));
-    assert!(page.value("vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"timeout\"}") >= Some(1.0));
+    assert!(
+        page.value(
+            "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"timeout\"}"
+        ) >= Some(1.0)
+    );
     // Nobody waits for it again while it is out.
     let began = Instant::now();
     let page = daemon.metrics();
@@ -1262,16 +1266,35 @@ fn an_interval_shows_the_age() {
 }
 
 #[test]
+fn forty_thousand_families_of_a_text_file_keep_their_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let families =
+        (0..40_000).fold(String::new(), |text, i| text + &format!("m{i}{{i=\"{i}\"}} {i}\n"));
+    std::fs::write(directory.path().join("many.prom"), families).expect("it is written");
+    let table = format!("[collectors.textfile]\nenabled = true\ndirectory = [{:?}]\n", directory.path());
+    let page = Daemon::start(&with(&table)).metrics();
+    let shown = page.body.lines().filter(|line| line.starts_with('m'));
+    for line in shown.clone() {
+        let (name, value) = line.rsplit_once(' ').expect("a sample");
+        assert_eq!(name, format!("m{value}{{i=\"{value}\"}}"));
+    }
+    assert_eq!(shown.count(), 40_000);
+}
+
+#[test]
 fn a_collector_has_a_limit_of_series() {
     let textfile = Textfile::new(100, 60);
     let daemon = Daemon::start(&with(&format!("{}max_series = 10\n", textfile.table())));
-    let dropped = "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"max_series\"}";
+    let dropped =
+        "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"max_series\"}";
     let page = daemon.metrics();
     let shown = |page: &Answer| page.body.matches("big_page{").count();
     assert!((8..=10).contains(&shown(&page)), "{}", shown(&page));
     assert!(page.value(dropped) >= Some(90.0), "{:?}", page.value(dropped));
     assert!(page.has("node_load1"));
-    assert_eq!(daemon.get("/plugins/textfile").json()["max_series"], 10);
+    let status = daemon.get("/plugins/textfile").json();
+    assert_eq!(status["max_series"], 10);
+    assert_eq!(status["degraded"], "max_series");
     // The limit of all, and one that is less strict.
     daemon.write_config(&format!(
         "[scrape]\nmax_series = 20\ndefault_collectors = false\n{}",

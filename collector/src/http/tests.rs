@@ -23,6 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use vitald_core::collector::Descriptor;
 use vitald_core::host::{MemoryHost, Roots};
 use vitald_core::prelude::*;
+use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::{Mistake, Origin};
 
 families! {
@@ -120,6 +121,7 @@ struct Setup {
     face: Face,
     reload: Box<dyn Fn(ReloadWish) -> ReloadOutcome + Send + Sync>,
     reload_takes: Duration,
+    own: Option<Arc<dyn OwnFamilies>>,
 }
 
 impl Default for Setup {
@@ -131,6 +133,7 @@ impl Default for Setup {
             face: Face::Native,
             reload: Box::new(|_| ReloadOutcome::Busy),
             reload_takes: Duration::ZERO,
+            own: None,
         }
     }
 }
@@ -207,7 +210,7 @@ impl Setup {
         let counters = Arc::new(HttpCounters::new());
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
-        let http = Http::new(served, self.face, "9.9.9", None, Arc::clone(&counters));
+        let http = Http::new(served, self.face, "9.9.9", self.own, Arc::clone(&counters));
         let staged = listeners.stage(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));

@@ -40,12 +40,13 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
         }
         page.push_str(&format!("\n{}\n", facts.join(" ")));
         if !descriptor.families.is_empty() {
-            page.push_str("\n| metric | type | labels | help |\n|---|---|---|---|\n");
+            page.push_str("\n| metric | type | unit | labels | help |\n|---|---|---|---|---|\n");
             for family in descriptor.families {
                 page.push_str(&format!(
-                    "| `{}` | {} | {} | {} |\n",
+                    "| `{}` | {} | {} | {} | {} |\n",
                     family.name,
                     family.kind.word(),
+                    family.unit.word(),
                     codes(family.labels),
                     cell(&sentence(family.help)),
                 ));

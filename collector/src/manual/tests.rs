@@ -240,10 +240,10 @@ fn pages() {
 
         Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`. A read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
 
-        | metric | type | labels | help |
-        |---|---|---|---|
-        | `node_samples_total` | counter | `device`, `mode` | Samples of the test, by device. |
-        | `node_sample_state` | gauge |  | How it is. |
+        | metric | type | unit | labels | help |
+        |---|---|---|---|---|
+        | `node_samples_total` | counter |  | `device`, `mode` | Samples of the test, by device. |
+        | `node_sample_state` | gauge |  |  | How it is. |
 
         | names made at run time | type | what |
         |---|---|---|

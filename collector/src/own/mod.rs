@@ -185,7 +185,7 @@ impl Own {
             let left_out = self.left_out(status.descriptor.name);
             let kinds = incident_kinds(&status.counts, left_out);
             batch.row(&INCIDENTS, [name], kinds.iter().map(|(_, count)| count).sum::<u64>());
-            // Hundreds of series that are zero on every healthy host help nobody.
+            // Hundreds of series that are zero on every healthy host are of no use.
             for (kind, count) in kinds.iter().filter(|(_, count)| *count > 0) {
                 batch.row(&INCIDENT_KINDS, [name, kind.as_bytes()], *count);
             }

@@ -49,6 +49,8 @@ struct Process {
     processes: Children,
     host: Host,
     boot_time: f64,
+    max_fds: f64,
+    max_virtual: f64,
 }
 
 impl Collector for Process {
@@ -67,11 +69,8 @@ impl Collector for Process {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let limit = |resource| rustix::process::getrlimit(resource).current;
-        let (max_fds, max_virtual) = (limit(Resource::Nofile), limit(Resource::As));
-        batch.value(&MAX_FDS, max_fds.map_or(f64::INFINITY, |limit| limit as f64));
-        // No limit is the greatest number, as the kernel has it and node_exporter shows it.
-        batch.value(&VIRTUAL_MAX, max_virtual.unwrap_or(u64::MAX));
+        batch.value(&MAX_FDS, self.max_fds);
+        batch.value(&VIRTUAL_MAX, self.max_virtual);
         if let Ok(open) = self.open_descriptors() {
             batch.value(&OPEN_FDS, open);
         }
@@ -89,7 +88,12 @@ impl Collector for Process {
 
 impl Process {
     fn on(host: Host) -> Self {
+        let limit = |resource| rustix::process::getrlimit(resource).current;
+        let (max_fds, max_virtual) = (limit(Resource::Nofile), limit(Resource::As));
         Process {
+            max_fds: max_fds.map_or(f64::INFINITY, |limit| limit as f64),
+            // No limit is the greatest number, as the kernel has it and node_exporter shows it.
+            max_virtual: max_virtual.unwrap_or(u64::MAX) as f64,
             stat: host.keep_whole("proc/self/stat"),
             processes: host.children("proc"),
             boot_time: boot_time(),
@@ -98,7 +102,7 @@ impl Process {
     }
 
     /// Since Linux 6.2 the size of `/proc/self/fd` is the number of descriptors; before, the
-    /// directory is listed.
+    /// directory is listed, and what lists it is among them, as in node_exporter.
     fn open_descriptors(&mut self) -> std::io::Result<u64> {
         self.processes.descriptors(b"self")
     }

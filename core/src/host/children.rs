@@ -131,6 +131,11 @@ impl Children {
     ///
     /// What stat(2), open(2) and getdents(2) say.
     pub fn descriptors(&mut self, child: &[u8]) -> io::Result<u64> {
+        // Without a listing before, nothing is kept yet, and each call would open the directory.
+        if self.directory.is_none() && is_keepable(&self.path) {
+            let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
+            self.directory = Kept::seat(&self.host, handle).ok();
+        }
         if let Some(Kept { handle, .. }) = &self.directory {
             join(&mut self.joined, &[child, b"fd"]);
             match self.host.size_in(handle, &self.joined)? {

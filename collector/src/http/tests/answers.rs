@@ -1,6 +1,8 @@
 //! What each route answers.
 
 use super::*;
+use std::sync::mpsc;
+use vitald_core::snapshot::{Collection, Snapshot};
 
 #[tokio::test]
 async fn every_route_answers() {
@@ -91,6 +93,13 @@ async fn the_drop_in_has_two_pages() {
         let answer = site.get(&format!("/a/b?{query}")).await;
         assert_eq!((answer.status, answer.text().as_str()), (400, text));
     }
+    // A collector of node_exporter's that this build lacks does not cost the others.
+    for query in ["collect[]=steady&collect[]=hwmon", "collect[]=bonding&collect[]=steady"] {
+        let answer = site.get(&format!("/a/b?{query}")).await;
+        assert_eq!((answer.status, answer.text().contains("test_value")), (200, true), "{query}");
+    }
+    let alone = site.get("/a/b?collect[]=hwmon").await;
+    assert_eq!((alone.status, alone.text().contains("test_value")), (200, false));
     let all_excluded = site.get("/a/b?exclude[]=steady").await;
     assert!(all_excluded.text().contains("test_value"));
 }
@@ -113,6 +122,45 @@ async fn formats_and_codings_are_negotiated() {
     let length = libdeflater::Decompressor::new().gzip_decompress(&packed.body, &mut unpacked);
     assert_eq!(length, Ok(plain.body.len()));
     assert!(unpacked == plain.body);
+}
+
+/// Own families whose writing waits, on a page that has the long collector.
+struct Gate {
+    entered: Mutex<mpsc::Sender<()>>,
+    opened: Mutex<mpsc::Receiver<()>>,
+}
+
+impl OwnFamilies for Gate {
+    fn descriptor(&self) -> &'static Descriptor {
+        &DESCRIPTORS[0]
+    }
+
+    fn write(&self, collection: &Collection, _batch: &mut Batch) {
+        if collection.parts.iter().any(|part| part.descriptor.name == "long") {
+            self.entered.lock().expect("a lock").send(()).expect("the test waits");
+            self.opened.lock().expect("a lock").recv().expect("the test opens");
+        }
+    }
+
+    fn sealed(&self, _snapshot: &Snapshot) {}
+}
+
+#[tokio::test]
+async fn a_long_page_holds_up_no_short_one() {
+    let (entered, waiting) = mpsc::channel();
+    let (open, opened) = mpsc::channel();
+    let gate = Gate { entered: Mutex::new(entered), opened: Mutex::new(opened) };
+    let own: Option<Arc<dyn OwnFamilies>> = Some(Arc::new(gate));
+    let site = Setup { on: &["long", "steady"], own, ..Setup::default() }.start();
+    let short = async {
+        tokio::task::spawn_blocking(move || waiting.recv()).await.expect("runs").expect("enters");
+        let answer = tokio::time::timeout(LONG, site.get("/metrics?collect[]=steady")).await;
+        open.send(()).expect("the long page waits");
+        answer.expect("the short page waits for the long one")
+    };
+    let (long, short) = tokio::join!(site.get("/metrics"), short);
+    assert!(short.status == 200 && short.text().contains("test_value"));
+    assert!(long.status == 200 && long.body.len() > 3_000_000);
 }
 
 #[tokio::test]
