@@ -1266,12 +1266,38 @@ fn an_interval_shows_the_age() {
 }
 
 #[test]
+fn what_two_collectors_have_is_shown_once_and_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(
+        directory.path().join("load.prom"),
+        "# TYPE node_load1 gauge\nnode_load1 4711\nother 1\n",
+    )
+    .expect("a file");
+    let path = directory.path();
+    let config = format!("[collectors.textfile]\nenabled = true\ndirectory = [{path:?}]\n");
+    let daemon = Daemon::start(&with(&config));
+    let first = daemon.metrics();
+    assert!(first.value("node_load1") != Some(4711.0) && first.has("other"));
+    let second = daemon.metrics();
+    let gathering = "promhttp_metric_handler_errors_total{cause=\"gathering\"}";
+    assert_eq!((first.value(gathering), second.value(gathering)), (Some(0.0), Some(1.0)));
+    let duplicates =
+        "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"duplicate\"}";
+    let all = "vitald_collector_incidents_total{collector=\"textfile\"}";
+    assert!(second.value(duplicates) >= Some(1.0));
+    assert_eq!(second.value(all), second.value(duplicates));
+    let filtered = daemon.get("/metrics?collect[]=textfile");
+    assert_eq!(filtered.value("node_load1"), Some(4711.0));
+}
+
+#[test]
 fn forty_thousand_families_of_a_text_file_keep_their_names() {
     let directory = tempfile::tempdir().expect("a directory");
     let families =
         (0..40_000).fold(String::new(), |text, i| text + &format!("m{i}{{i=\"{i}\"}} {i}\n"));
     std::fs::write(directory.path().join("many.prom"), families).expect("it is written");
-    let table = format!("[collectors.textfile]\nenabled = true\ndirectory = [{:?}]\n", directory.path());
+    let table =
+        format!("[collectors.textfile]\nenabled = true\ndirectory = [{:?}]\n", directory.path());
     let page = Daemon::start(&with(&table)).metrics();
     let shown = page.body.lines().filter(|line| line.starts_with('m'));
     for line in shown.clone() {

@@ -144,7 +144,7 @@ fn a_reader_follows_series_over_runs_reloads_and_restarts() {
     assert!(first.began <= first.taken && first.parts()[0].began >= first.began);
 
     // A disk goes: each of its series is stale, and nothing else is.
-    memory.write("proc/diskstats", &disk(0, "sda", 8));
+    memory.write("proc/diskstats", disk(0, "sda", 8));
     let second = collect(&engine, &mut sealer);
     let lines = journal.send(&second);
     let of_disk = |snapshot: &Snapshot, name: &[u8]| {

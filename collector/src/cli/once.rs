@@ -38,14 +38,14 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         .iter()
         .filter(|status| status.state != State::Running)
         .filter(|status| status.state != State::Absent || own.contains_id("collectors"));
-    let mut told = false;
+    let mut reported = false;
     for fault in faults {
         let (name, state) = (fault.descriptor.name, fault.state.word());
         let why = fault.error.as_deref().unwrap_or_default();
         super::complain(&format_args!("vitald: {name}: {state}: {why}"));
-        told = true;
+        reported = true;
     }
-    if told { ExitCode::FAILURE } else { printed }
+    if reported { ExitCode::FAILURE } else { printed }
 }
 
 fn show(own: &ArgMatches, snapshot: &Snapshot) -> ExitCode {
