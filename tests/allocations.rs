@@ -21,7 +21,9 @@ use vitald::engine::{Engine, Limits, Request, Selection};
 use vitald::own::{Configuration, ConfigurationStatus, Own, process};
 use vitald::plan::CollectorPlan;
 use vitald_core::collector::{Descriptor, roll_call};
+use vitald_core::families;
 use vitald_core::host::{Host, Roots};
+use vitald_core::run::Run;
 use vitald_core::settings::{Mistakes, Node, Origin, Setting, Table, Value};
 use vitald_core::snapshot::{Collection, State};
 
@@ -238,12 +240,50 @@ fn steady_allocations(plans: Vec<CollectorPlan>) -> Option<String> {
     found
 }
 
+families! {
+    /// What a pod has.
+    BYTES: counter = "t_bytes_total" [pod];
+    /// What else a pod has.
+    LIMIT: gauge = "t_limit" [pod];
+}
+
+/// Allocations of a run of 10,000 rows in which one row has come in the middle: some for the new
+/// shape, none for a row.
+fn allocations_of_a_changed_shape() -> usize {
+    let names: Vec<String> = (0..10_000).map(|number| format!("pod-{number:08}")).collect();
+    let push = |run: &mut Run, last: Option<&Run>, new: bool| {
+        run.begin(last, 0);
+        for (number, name) in names.iter().enumerate() {
+            if new && number == names.len() / 2 {
+                let labels = run.batch().labels([b"new"]);
+                run.batch().push(&BYTES, labels, 1);
+            }
+            let labels = run.batch().labels([name.as_bytes()]);
+            run.batch().push(&BYTES, labels, number);
+            run.batch().push(&LIMIT, labels, number);
+        }
+        run.seal();
+    };
+    let (mut last, mut next) = (Run::new(FAMILIES), Run::new(FAMILIES));
+    push(&mut last, None, false);
+    push(&mut next, Some(&last), false);
+    COUNTS.store(true, Ordering::SeqCst);
+    push(&mut next, Some(&last), true);
+    COUNTS.store(false, Ordering::SeqCst);
+    let count = ALLOCATIONS.swap(0, Ordering::SeqCst);
+    assert_eq!((next.len(), last.shape().diff(next.shape()).come.len()), (20_001, 1));
+    count
+}
+
 #[test]
 fn a_steady_scrape_allocates_nothing() {
     // The counter itself: a test that counts nothing would always pass.
     COUNTS.store(true, Ordering::SeqCst);
     std::hint::black_box(Box::new(1_u8));
     assert!(stop_counting().is_some(), "the counter does not count");
+
+    let changed = allocations_of_a_changed_shape();
+    assert!(changed < 100, "{changed} allocations for one row more");
 
     let linked = roll_call(&[vitald_plugins::ROLL]).expect("the roll is complete");
     let mut offenders = String::new();
