@@ -39,9 +39,9 @@ struct Group<'a> {
     conflicts: bool,
 }
 
-/// What becomes of a family of a shape.
+/// Whether a family of a shape is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Decision {
     /// Nothing else has it.
     Shown,
     /// It goes, whole.
@@ -87,45 +87,45 @@ impl Merge {
             groups.push(Group { name, kind, members, conflicts: false });
         }
         mark_conflicts(&mut groups, &members);
-        let mut fates: Vec<Vec<Fate>> = vec![Vec::new(); shapes.len()];
+        let mut decisions: Vec<Vec<Decision>> = vec![Vec::new(); shapes.len()];
         for group in &groups {
             let of_group = &members[group.members.clone()];
             let shared = of_group.iter().any(|member| member.part != of_group[0].part);
             for member in of_group {
-                let fate = if group.conflicts || member.kind != group.kind {
+                let decision = if group.conflicts || member.kind != group.kind {
                     merge.dropped[member.part].conflicts += member.samples;
-                    Fate::Conflict
+                    Decision::Conflict
                 } else if shared {
-                    Fate::Shared
+                    Decision::Shared
                 } else {
                     continue;
                 };
                 let Some(shape) = shapes[member.part] else { continue };
                 let ordinal = shape.ordinal(member.family);
-                let fates = &mut fates[member.part];
-                if fates.len() <= ordinal {
-                    fates.resize(ordinal + 1, Fate::Shown);
+                let decisions = &mut decisions[member.part];
+                if decisions.len() <= ordinal {
+                    decisions.resize(ordinal + 1, Decision::Shown);
                 }
-                fates[ordinal] = fate;
+                decisions[ordinal] = decision;
             }
         }
-        merge.hide(shapes, &fates);
+        merge.hide(shapes, &decisions);
         merge
     }
 
-    fn hide(&mut self, shapes: &[Option<&Arc<Shape>>], fates: &[Vec<Fate>]) {
+    fn hide(&mut self, shapes: &[Option<&Arc<Shape>>], decisions: &[Vec<Decision>]) {
         let mut owners: HashMap<SeriesId, usize, SeriesIdHasher> = HashMap::default();
-        for (part, (shape, fates)) in shapes.iter().zip(fates).enumerate() {
+        for (part, (shape, decisions)) in shapes.iter().zip(decisions).enumerate() {
             let Some(shape) = shape else { continue };
-            if fates.is_empty() {
+            if decisions.is_empty() {
                 continue;
             }
             for (position, series) in shape.series() {
-                let fate = fates.get(shape.ordinal(series.family_id())).copied();
-                let hidden = match fate.unwrap_or(Fate::Shown) {
-                    Fate::Shown => false,
-                    Fate::Conflict => true,
-                    Fate::Shared => {
+                let decision = decisions.get(shape.ordinal(series.family_id())).copied();
+                let hidden = match decision.unwrap_or(Decision::Shown) {
+                    Decision::Shown => false,
+                    Decision::Conflict => true,
+                    Decision::Shared => {
                         let another = *owners.entry(series.metric_id()).or_insert(part) != part;
                         self.dropped[part].duplicates += u32::from(another);
                         another
@@ -165,10 +165,10 @@ fn mark_conflicts(groups: &mut [Group<'_>], members: &[Member<'_>]) {
             let found = groups.binary_search_by(|group| {
                 compare_joined(group.name, name, suffix.text().as_bytes())
             });
-            let Some(rival) = found.ok().filter(|rival| !groups[*rival].conflicts) else {
+            let Some(other) = found.ok().filter(|other| !groups[*other].conflicts) else {
                 continue;
             };
-            let later = if part(&groups[rival]) < part(&groups[at]) { at } else { rival };
+            let later = if part(&groups[other]) < part(&groups[at]) { at } else { other };
             groups[later].conflicts = true;
         }
     }

@@ -351,8 +351,8 @@ impl Shape {
                 let found = groups.binary_search_by(|other| {
                     compare_joined(self.family_name(other[0]), name, suffix.text().as_bytes())
                 });
-                if let Ok(rival) = found {
-                    for family in groups[rival] {
+                if let Ok(other) = found {
+                    for family in groups[other] {
                         conflicting[self.ordinal(*family)] = true;
                     }
                 }
