@@ -5,11 +5,11 @@ mod answers;
 mod changes;
 mod clients;
 
-use super::{Face, Http, HttpCounters, Listeners, OwnMetrics, Served};
+use super::{Http, HttpCounters, Listeners, Mode, OwnMetrics, Served};
 use crate::engine::{Changes, Engine, Limits};
 use crate::outputs::OutputStatus;
 use crate::plan::{
-    Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Server,
+    Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
 };
 use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ struct Setup {
     on: &'static [&'static str],
     server: Server,
     timeout: Duration,
-    face: Face,
+    mode: Mode,
     reload: Box<dyn Fn(ReloadWish) -> ReloadOutcome + Send + Sync>,
     reload_takes: Duration,
 }
@@ -141,7 +141,7 @@ impl Default for Setup {
             on: &["steady"],
             server: server(&[tcp("127.0.0.1:0", Admin::Local)]),
             timeout: Duration::from_secs(10),
-            face: Face::Native,
+            mode: Mode::Native,
             reload: Box::new(|_| ReloadOutcome::Busy),
             reload_takes: Duration::ZERO,
         }
@@ -166,11 +166,14 @@ fn server(listen: &[Listen]) -> Server {
 }
 
 fn tcp(text: &str, admin: Admin) -> Listen {
-    Listen { address: crate::config::parse_address(text).expect("an address"), admin }
+    Listen {
+        address: crate::config::parse_address(text).expect("an address"),
+        serve: Serve { admin },
+    }
 }
 
 fn unix(path: &Path, admin: Admin) -> Listen {
-    Listen { address: Address::Unix(path.to_owned()), admin }
+    Listen { address: Address::Unix(path.to_owned()), serve: Serve { admin } }
 }
 
 impl Setup {
@@ -221,7 +224,7 @@ impl Setup {
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
         let own = Box::new(NoMetrics);
-        let http = Http::new(served, self.face, "9.9.9", own, Arc::clone(&counters));
+        let http = Http::new(served, self.mode, "9.9.9", own, Arc::clone(&counters));
         let staged = listeners.stage(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));

@@ -1,11 +1,13 @@
 //! `/metrics`: from a request to a page.
 
-use super::page::{Page, Pages};
-use super::problem::{Problem, plain};
-use super::routes::Ask;
-use super::{Face, Http, OwnMetrics, query};
 use crate::encode::{Encoder, Format, Gzip, Negotiated, negotiate};
-use crate::engine::{Collecting, Request, Selection};
+use crate::engine::{self, Collecting, Selection};
+use crate::http::pool::{Page, Pages};
+use crate::http::query;
+use crate::http::reply::{Problem, plain};
+use crate::http::request::Request;
+use crate::http::served::OwnMetrics;
+use crate::http::site::{Mode, Site};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -30,7 +32,7 @@ const SAMPLE_BYTES: usize = 80;
 const KEPT_SELECTIONS: usize = 8;
 
 /// What all scrapes share.
-pub(super) struct Scrapes {
+pub(in crate::http) struct Scrapes {
     pages: Arc<Pages>,
     desk: Arc<Mutex<Desk>>,
 }
@@ -61,7 +63,7 @@ struct Wanted {
 }
 
 impl Scrapes {
-    pub(super) fn new(own: Box<dyn OwnMetrics>) -> Self {
+    pub(in crate::http) fn new(own: Box<dyn OwnMetrics>) -> Self {
         let desk = Desk {
             text: Encoder::new(Format::Text),
             openmetrics: Encoder::new(Format::OpenMetrics),
@@ -135,29 +137,29 @@ impl OwnBatches {
 }
 
 /// Answers a request for metrics.
-pub(super) async fn scrape(http: Arc<Http>, ask: Ask) -> Response {
-    let _in_flight = http.counters.begin_scrape();
-    let response = answer(&http, &ask).await.unwrap_or_else(|refusal| refusal);
-    http.counters.count_scrape(response.status().as_u16());
+pub(in crate::http) async fn scrape(site: &Site, scrapes: &Scrapes, request: &Request) -> Response {
+    let _in_flight = site.counters.begin_scrape();
+    let response = answer(site, scrapes, request).await.unwrap_or_else(|refusal| refusal);
+    site.counters.count_scrape(response.status().as_u16());
     response
 }
 
-async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
-    let applied = http.served.applied();
+async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Response, Response> {
+    let applied = site.served.applied();
     let plan = &applied.plan;
-    let wanted = wanted(ask, http.face == Face::Native && plan.scrape.openmetrics);
-    let selection = selection(http, &ask.query).map_err(|refusal| *refusal)?;
-    let pages = &http.scrapes.pages;
+    let wanted = wanted(request, site.mode == Mode::Native && plan.scrape.openmetrics);
+    let selection = selection(site, request.query()).map_err(|refusal| *refusal)?;
+    let pages = &scrapes.pages;
     let most = plan.server.max_page_bytes;
     if !pages.has_room(0, most) {
-        return Err(too_many_pages(http));
+        return Err(too_many_pages(site));
     }
-    let deadline = deadline(plan.scrape.timeout, ask.header(SCRAPE_TIMEOUT), ask.arrival.at);
-    let request = Request { arrived: ask.arrival.at, deadline, selection };
-    let mut collecting = http.served.engine().collect(request);
+    let deadline = deadline(plan.scrape.timeout, request.header(SCRAPE_TIMEOUT), request.arrived);
+    let collection = engine::Request { arrived: request.arrived, deadline, selection };
+    let mut collecting = site.served.engine().collect(collection);
     collected(&mut collecting, deadline).await;
 
-    let mut desk = Arc::clone(&http.scrapes.desk).lock_owned().await;
+    let mut desk = Arc::clone(&scrapes.desk).lock_owned().await;
     let page = if desk.take(collecting) < LONG_PAGE_BYTES {
         desk.write(wanted, pages)
     } else {
@@ -168,7 +170,7 @@ async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
         })?
     };
     if !pages.has_room(page.bytes.capacity(), most) {
-        return Err(too_many_pages(http));
+        return Err(too_many_pages(site));
     }
     Ok(sent(page, wanted))
 }
@@ -203,8 +205,8 @@ async fn collected(collecting: &mut Collecting, deadline: Instant) {
     .await;
 }
 
-fn wanted(ask: &Ask, openmetrics: bool) -> Wanted {
-    let value = |name| joined(ask, name);
+fn wanted(request: &Request, openmetrics: bool) -> Wanted {
+    let value = |name| joined(request, name);
     // No `Accept` keeps metrics from being served: like node_exporter, it is text then.
     let negotiated = negotiate::format(value(header::ACCEPT).as_deref(), openmetrics)
         .unwrap_or(Negotiated { format: Format::Text, escaping: None });
@@ -212,8 +214,8 @@ fn wanted(ask: &Ask, openmetrics: bool) -> Wanted {
 }
 
 /// The values of a header that may come more than once, as the one list they are.
-fn joined(ask: &Ask, name: HeaderName) -> Option<std::borrow::Cow<'_, [u8]>> {
-    let mut values = ask.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+fn joined(request: &Request, name: HeaderName) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let first = values.next()?;
     let rest: Vec<&[u8]> = values.collect();
     if rest.is_empty() {
@@ -236,7 +238,7 @@ fn deadline(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Insta
 }
 
 /// Which collectors `collect[]` and `exclude[]` choose, with node_exporter's answers.
-fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
+fn selection(site: &Site, text: &str) -> Result<Selection, Box<Response>> {
     if text.is_empty() {
         return Ok(Selection::All);
     }
@@ -248,19 +250,19 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
     if !collect.is_empty() && !exclude.is_empty() {
         let theirs = "Combined collect and exclude queries are not allowed.";
         let ours = "collect[] and exclude[] cannot be combined";
-        return Err(Box::new(refused(http, theirs, ours, &[])));
+        return Err(Box::new(refused(site, theirs, ours, &[])));
     }
-    let on = http.served.engine().names();
+    let on = site.served.engine().names();
     let Some(unknown) = collect.iter().find(|name| !on.contains(&name.as_str())) else {
         if !collect.is_empty() {
             return Ok(Selection::Only(collect));
         }
         let all = on.iter().all(|name| exclude.iter().any(|excluded| excluded == name));
         // node_exporter takes the empty list that is left for no filter at all.
-        let nothing_left = all && http.face != Face::Native;
+        let nothing_left = all && site.mode != Mode::Native;
         return Ok(if nothing_left { Selection::All } else { Selection::Except(exclude) });
     };
-    let applied = http.served.applied();
+    let applied = site.served.applied();
     let known = applied.plan.collectors.iter().any(|plan| plan.descriptor.name == *unknown);
     let word = if known { "disabled" } else { "missing" };
     let ours = match nearest(unknown, on.iter().copied()) {
@@ -272,13 +274,13 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
         "Couldn't create filtered metrics handler: couldn't create collector: \
          {word} collector: {unknown}"
     );
-    Err(Box::new(refused(http, &theirs, &ours, &on)))
+    Err(Box::new(refused(site, &theirs, &ours, &on)))
 }
 
-fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Response {
-    match http.face {
-        Face::DropIn { .. } => plain(StatusCode::BAD_REQUEST, theirs.to_owned()),
-        Face::Native => {
+fn refused(site: &Site, theirs: &str, ours: &str, on: &[&'static str]) -> Response {
+    match site.mode {
+        Mode::DropIn { .. } => plain(StatusCode::BAD_REQUEST, theirs.to_owned()),
+        Mode::Native => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-selection", "Bad selection")
                 .detail(ours);
             if on.is_empty() { problem } else { problem.member("collectors", on.to_vec()) }.reply()
@@ -286,12 +288,12 @@ fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Respon
     }
 }
 
-fn too_many_pages(http: &Http) -> Response {
-    http.counters.count_refused_page();
+fn too_many_pages(site: &Site) -> Response {
+    site.counters.count_refused_page();
     let detail = "slow readers hold too many pages (server.max_page_bytes); try again later";
-    match http.face {
-        Face::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
-        Face::Native => {
+    match site.mode {
+        Mode::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
+        Mode::Native => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow-readers", "Too many pages")
                 .detail(detail)
                 .retry_after(1)

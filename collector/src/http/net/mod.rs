@@ -1,0 +1,13 @@
+//! Sockets, connections and listeners. What answers is known as [`Answer`] only.
+
+mod connection;
+mod connections;
+mod limits;
+mod listener;
+pub(super) mod listeners;
+mod service;
+mod socket;
+mod socket_file;
+mod stream;
+
+pub(super) use service::{Answer, Answering};
