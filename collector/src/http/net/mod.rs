@@ -9,5 +9,7 @@ mod service;
 mod socket;
 mod socket_file;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(super) use service::{Answer, Answering};
