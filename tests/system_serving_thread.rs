@@ -75,9 +75,10 @@ fn is_file_access(line: &str) -> bool {
         "bind" | "connect" => arguments.contains("sun_path=\""),
         _ => {
             let by_path = ["\"", "AT_FDCWD"].iter().any(|start| arguments.starts_with(start));
-            // `17</proc/stat>` but `17<TCP:[127.0.0.1:1->127.0.0.1:2]>`, `3<anon_inode:[eventpoll]>`.
-            let by_descriptor = arguments.contains("</");
-            by_path || by_descriptor
+            // `17</proc/stat>` but `17<TCP:[127.0.0.1:1->127.0.0.1:2]>`, `3<anon_inode:[eventpoll]>`;
+            // what is read and written may hold anything.
+            let without_data = arguments.split('"').step_by(2);
+            by_path || without_data.into_iter().any(|part| part.contains("</"))
         }
     }
 }
@@ -98,6 +99,8 @@ fn file_accesses_are_recognised() {
         ("read(5<anon_inode:[eventfd]>, 0x1, 8) = -1 EAGAIN", false),
         ("epoll_wait(3<anon_inode:[eventpoll]>, [], 1024, 5) = 0", false),
         ("write(2<pipe:[77]>, \"time= /x\", 8) = 8", false),
+        ("writev(7<TCP:[1]>, [{iov_base=\"<b>\\r\\n</b>\", iov_len=9}], 1) = 9", false),
+        ("mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 5</lib/x>, 0) = 0x7f", true),
         ("accept4(9<TCP:[127.0.0.1:1]>, NULL, NULL, SOCK_CLOEXEC) = 10<TCP:[1]>", false),
     ] {
         assert_eq!(is_file_access(line), expected, "{line}");
