@@ -2,14 +2,18 @@
 //! file system may hang. strace(1) watches its system calls.
 
 mod harness;
+mod system;
 
 use harness::{Connection, Daemon, until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use system::fuse::{Fuse, operation};
+use system::namespaces::Namespaces;
 
 const NEEDS: &str = "root and strace";
+const NEEDS_FUSE: &str = "root, /dev/fuse and util-linux";
 /// Everything that takes a path or a descriptor; sockets show that the right thread is watched.
 const CALLS: &str = "trace=%file,%desc,bind,connect,accept4";
 
@@ -197,7 +201,10 @@ fn reloads(daemon: &Daemon, watch: &mut Watch, place: &Path, token: &Path) {
     until("the socket is removed", || !socket.exists());
     reload("a reload that adds it once more", &with_socket);
     for round in 0..20 {
-        reload("reloads that systemd is not told", if round % 2 == 0 { "" } else { &with_socket });
+        reload(
+            "reloads that systemd does not hear of",
+            if round % 2 == 0 { "" } else { &with_socket },
+        );
     }
 }
 
@@ -211,4 +218,54 @@ fn the_end(mut daemon: Daemon, watch: &mut Watch) {
     assert!(daemon.wait().success());
     let _ = watch.strace.wait();
     watch.look("SIGTERM");
+}
+
+/// Lets the file system answer when a test ends or fails: the daemon could not end before.
+struct Release<'a>(&'a Fuse);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+#[test]
+fn a_unix_listener_on_a_hung_mount_costs_one_thread() {
+    if !harness::system(NEEDS_FUSE) {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let namespaces = Namespaces::of_mounts();
+    let fuse = Fuse::mount(&namespaces, place.path());
+    let cpu = "[scrape]\ndefault_collectors = false\n[collectors.cpu]\nenabled = true\n";
+    let mut daemon = Daemon::start_by(cpu, |command| {
+        let mut inside = namespaces.command(command.get_program());
+        inside.args(command.get_args());
+        *command = inside;
+    });
+    daemon.metrics();
+    fuse.hold(&[operation::LOOKUP, operation::GETATTR]);
+    let _release = Release(&fuse);
+    let socket = place.path().join("v.sock");
+    let listen = format!("listen = [\"127.0.0.1:0\", \"unix:{}\"]\n", socket.display());
+    daemon.write_config(&format!("[server]\n{listen}{cpu}"));
+    let threads = daemon.status("Threads");
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| daemon.reload());
+        until("the reload hangs", || fuse.waiting() > 0);
+        assert_eq!(daemon.get("/healthz").status, 200);
+        assert!(daemon.metrics().has("node_cpu_seconds_total"));
+        let answer = reload.join().expect("an answer");
+        assert!(matches!(answer.status, 422 | 503), "{}: {}", answer.status, answer.body);
+    });
+    for _ in 0..5 {
+        let answer = daemon.reload();
+        assert!(matches!(answer.status, 409 | 422 | 503), "{}: {}", answer.status, answer.body);
+    }
+    assert!(daemon.status("Threads") <= threads + 1, "{threads} threads before");
+    assert!(daemon.metrics().has("node_cpu_seconds_total"));
+    daemon.signal("TERM");
+    until("the port is closed", || std::net::TcpStream::connect(daemon.address()).is_err());
+    fuse.release();
+    daemon.wait();
 }

@@ -33,7 +33,7 @@ enum Route {
 }
 
 /// The filter that answers every request. It takes them as extensions, since warp would copy their
-/// heads; and it rejects none.
+/// heads.
 pub(super) fn routes(pages: &Arc<Pages>) -> BoxedFilter<(Response,)> {
     match &pages.site.mode {
         Mode::Native => native(pages),

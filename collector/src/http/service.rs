@@ -48,7 +48,7 @@ impl Http {
         self.pages.site.set_ready();
     }
 
-    /// The answer to a request with a fault; none if the request is to be answered even so.
+    /// The answer to a request with a fault; `None` if a page answers it even so.
     fn refusal(&self, request: &Request, fault: Fault) -> Option<Response> {
         let site = &self.pages.site;
         let native = site.mode == Mode::Native;

@@ -286,7 +286,7 @@ pub(super) fn builder() -> http1::Builder {
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .keep_alive(true)
-        // A client may end its side as soon as it has asked (curl does not, but `nc -N` does).
+        // A client may end its side as soon as it has asked, as `nc -N` does.
         .half_close(true);
     builder
 }

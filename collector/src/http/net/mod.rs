@@ -1,4 +1,4 @@
-//! Sockets, connections and listeners. What answers is known as [`Answer`] only.
+//! Sockets, connections and listeners. What answers the requests is behind one trait: [`Answer`].
 
 mod connection;
 mod connections;

@@ -202,8 +202,8 @@ impl Socket {
         }
     }
 
-    /// Stops listening. Unlike closing the descriptor this works at once, whoever has a copy of it: a
-    /// thread with a descriptor table of its own that hangs in the kernel may have one.
+    /// Stops listening. Unlike closing the descriptor this works at once, though there may be a copy of
+    /// it: a thread with a descriptor table of its own that hangs in the kernel may have one.
     pub(super) fn stop(&self) {
         let _ = rustix::net::shutdown(self, Shutdown::Both);
     }

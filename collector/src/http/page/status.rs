@@ -63,7 +63,7 @@ pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
     with_policy(page.into(), &policy)
 }
 
-/// A number nobody can guess: what the standard library's hash function, whose key is random,
+/// A number that cannot be guessed: what the standard library's hash function, whose key is random,
 /// makes of nothing, twice.
 fn nonce() -> String {
     let random = || RandomState::new().hash_one(0_u8);

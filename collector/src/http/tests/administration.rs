@@ -145,11 +145,11 @@ async fn a_reload_reports_truly_what_came_of_it() {
     };
     let applied = reload("", "If-Match: W/\"xyz\", \"abc\"\r\n").await;
     assert_eq!((applied.status, applied.has("etag: \"def\"")), (200, true));
-    let told = applied.json();
-    assert_eq!(told["generation"], 4);
-    assert_eq!(told["started"], serde_json::json!(["steady"]));
-    assert_eq!(told["degraded"][0]["reason"], "absent: nothing there");
-    assert_eq!(told["took_seconds"], 0.005);
+    let report = applied.json();
+    assert_eq!(report["generation"], 4);
+    assert_eq!(report["started"], serde_json::json!(["steady"]));
+    assert_eq!(report["degraded"][0]["reason"], "absent: nothing there");
+    assert_eq!(report["took_seconds"], 0.005);
     let refused = reload("?dry_run=true", "If-Match: *\r\n").await;
     assert_eq!(refused.status, 422);
     let mistake = &refused.json()["mistakes"][0];
