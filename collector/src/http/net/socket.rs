@@ -8,6 +8,7 @@ use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
 use crate::http::request::Peer;
 use crate::plan::Address;
+use crate::sync::lock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -36,7 +37,7 @@ pub(super) struct BoundSocket {
 #[derive(Debug)]
 pub(super) struct Socket {
     listener: Listener,
-    file: Option<SocketFile>,
+    file: Mutex<Option<SocketFile>>,
 }
 
 #[derive(Debug)]
@@ -171,7 +172,7 @@ impl BoundSocket {
             None => Listener::Tcp(TcpListener::from_std(self.descriptor.into())?),
             Some(_) => Listener::Unix(UnixListener::from_std(self.descriptor.into())?),
         };
-        Ok(Socket { listener, file: self.file })
+        Ok(Socket { listener, file: Mutex::new(self.file) })
     }
 }
 
@@ -202,10 +203,12 @@ impl Socket {
         }
     }
 
-    /// Stops listening. Unlike closing the descriptor this works at once, though there may be a copy of
+    /// Stops listening, and has the file of a unix socket removed. Unlike closing the descriptor this works at once, though there may be a copy of
     /// it: a thread with a descriptor table of its own that hangs in the kernel may have one.
     pub(super) fn stop(&self) {
         let _ = rustix::net::shutdown(self, Shutdown::Both);
+        // Removed from now on, though the task that accepts may hold the socket a little longer.
+        drop(lock(&self.file).take());
     }
 
     /// Whether another socket of this user that does the same may be bound beside it.
@@ -220,7 +223,9 @@ impl Socket {
 
     /// Whether clients can still find it: the file of a unix socket may have been removed.
     pub(super) fn can_be_found(&self) -> bool {
-        self.file.as_ref().is_none_or(SocketFile::is_there)
+        let file = lock(&self.file).as_ref().map(SocketFile::file);
+        // What cannot be seen may still be there.
+        file.is_none_or(|file| file.is_there().unwrap_or(true))
     }
 }
 

@@ -19,14 +19,15 @@ pub(super) struct SocketFile {
 
 /// Which file it is.
 #[derive(Clone, Debug)]
-struct File {
+pub(super) struct File {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
 impl File {
-    fn is_there(&self) -> Result<bool, Errno> {
+    /// Whether it is still where it was bound. Asks the file system, so under no lock.
+    pub(super) fn is_there(&self) -> Result<bool, Errno> {
         match rustix::fs::lstat(&self.path) {
             Ok(stat) => Ok(stat.st_dev == self.device && stat.st_ino == self.inode),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
@@ -43,10 +44,8 @@ impl SocketFile {
         Ok(SocketFile { file, remover: Arc::clone(remover) })
     }
 
-    /// Whether it is still where it was bound. Asks the file system.
-    pub(super) fn is_there(&self) -> bool {
-        // What cannot be seen may still be there.
-        self.file.is_there().unwrap_or(true)
+    pub(super) fn file(&self) -> File {
+        self.file.clone()
     }
 }
 
@@ -150,11 +149,12 @@ mod tests {
         let _listeners = [UnixListener::bind(&own), UnixListener::bind(&taken)]
             .map(|bound| bound.expect("bound"));
         let files = [&own, &taken].map(|path| SocketFile::at(path, &remover).expect("a file"));
-        assert!(files.iter().all(SocketFile::is_there));
+        let is_there = |file: &SocketFile| file.file().is_there().expect("a file system");
+        assert!(files.iter().all(is_there));
         std::fs::remove_file(&taken).expect("a file");
-        assert!(!files[1].is_there());
+        assert!(!is_there(&files[1]));
         let _other = UnixListener::bind(&taken).expect("bound");
-        assert!(!files[1].is_there());
+        assert!(!is_there(&files[1]));
         drop(files);
         assert!(remover.wait_for(&own, LONG) && remover.wait_for(&taken, LONG));
         assert!(!own.exists() && taken.exists());
