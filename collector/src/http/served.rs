@@ -35,6 +35,6 @@ pub(crate) trait Served: Send + Sync + 'static {
     /// Reads the configuration again and applies it.
     fn reload(
         self: Arc<Self>,
-        wish: ReloadWish,
+        wanted: ReloadWish,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
 }

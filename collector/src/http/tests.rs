@@ -103,12 +103,12 @@ impl Served for Stub {
 
     fn reload(
         self: Arc<Self>,
-        wish: ReloadWish,
+        wanted: ReloadWish,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
         Box::pin(async move {
             tokio::time::sleep(self.reload_takes).await;
             self.reloads.fetch_add(1, Ordering::Relaxed);
-            (self.reload)(wish)
+            (self.reload)(wanted)
         })
     }
 }

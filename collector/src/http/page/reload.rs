@@ -24,17 +24,17 @@ pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response 
         return not_allowed("PUT");
     }
     let running = site.served.applied().plan.hash.clone();
-    let wish = match read_request(request, &running) {
-        Ok(wish) => wish,
+    let wanted = match read_request(request, &running) {
+        Ok(wanted) => wanted,
         Err(reason) => {
             return Problem::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request")
                 .detail(reason)
                 .reply();
         }
     };
-    tracing::info!(peer = %request.client.peer, dry_run = wish.dry_run, "a client asks for a reload");
+    tracing::info!(peer = %request.client.peer, dry_run = wanted.dry_run, "a client asks for a reload");
     // On a task of its own: a client that goes away must not leave a reload half done.
-    match tokio::spawn(Arc::clone(&site.served).reload(wish)).await {
+    match tokio::spawn(Arc::clone(&site.served).reload(wanted)).await {
         Ok(outcome) => answer(outcome),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The reload failed")
             .detail("the daemon's log says more")
@@ -43,7 +43,7 @@ pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response 
 }
 
 fn read_request(request: &Request, running: &str) -> Result<ReloadWish, String> {
-    let mut wish = ReloadWish::default();
+    let mut wanted = ReloadWish::default();
     let mut has_dry_run = false;
     for (key, value) in query::pairs(request.query()) {
         // A mistyped `dry_run` must not become a reload.
@@ -53,7 +53,7 @@ fn read_request(request: &Request, running: &str) -> Result<ReloadWish, String> 
         if std::mem::replace(&mut has_dry_run, true) {
             return Err("dry_run is given more than once".to_owned());
         }
-        wish.dry_run = match value.as_str() {
+        wanted.dry_run = match value.as_str() {
             "true" | "1" | "" => true,
             "false" | "0" => false,
             _ => return Err("dry_run is true or false".to_owned()),
@@ -66,9 +66,9 @@ fn read_request(request: &Request, running: &str) -> Result<ReloadWish, String> 
     }
     if !hashes.contains(&"*") {
         let matching = hashes.iter().find(|hash| **hash == running);
-        wish.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
+        wanted.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
     }
-    Ok(wish)
+    Ok(wanted)
 }
 
 /// `"hash"`, `W/"hash"` or the bare hash.

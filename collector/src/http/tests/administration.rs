@@ -120,11 +120,11 @@ fn report() -> ReloadReport {
 
 #[tokio::test]
 async fn a_reload_reports_truly_what_came_of_it() {
-    let wishes: Arc<Mutex<Vec<ReloadWish>>> = Arc::default();
-    let seen = Arc::clone(&wishes);
-    let reload = move |wish: ReloadWish| {
+    let requests: Arc<Mutex<Vec<ReloadWish>>> = Arc::default();
+    let seen = Arc::clone(&requests);
+    let reload = move |wanted: ReloadWish| {
         let mut seen = seen.lock().expect("no panic");
-        seen.push(wish);
+        seen.push(wanted);
         match seen.len() {
             1 => ReloadOutcome::Applied(Box::new(report())),
             2 => {
@@ -163,11 +163,11 @@ async fn a_reload_reports_truly_what_came_of_it() {
     assert_eq!(reload("?dry_run=maybe", "").await.status, 400);
     assert_eq!(reload("?dryrun=true", "").await.status, 400);
     assert_eq!(reload("?dry_run=true&dry_run=false", "").await.status, 400);
-    let wishes = wishes.lock().expect("no panic");
-    let wished: Vec<_> =
-        wishes.iter().map(|wish| (wish.dry_run, wish.if_match.as_deref())).collect();
+    let requests = requests.lock().expect("no panic");
+    let requested: Vec<_> =
+        requests.iter().map(|wanted| (wanted.dry_run, wanted.if_match.as_deref())).collect();
     assert_eq!(
-        wished,
+        requested,
         [(false, Some("abc")), (true, None), (false, Some("xyz")), (false, None), (false, None)]
     );
 }
