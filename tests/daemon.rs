@@ -602,7 +602,7 @@ fn requests_under_way_are_answered_before_the_end() {
 fn proxies_and_web_pages_may_not_administer() {
     let daemon = Daemon::start(LOADAVG);
     let own = daemon.address().to_string();
-    let refused: [(&[(&str, &str)], &str); 16] = [
+    let refused: [(&[(&str, &str)], &str); 15] = [
         (&[("Forwarded", "for=192.0.2.1")], "proxy"),
         (&[("X-Forwarded-For", "127.0.0.1")], "proxy"),
         (&[("x-forwarded-host", "localhost")], "proxy"),
@@ -617,7 +617,6 @@ fn proxies_and_web_pages_may_not_administer() {
         (&[("Host", "localhost@evil.example")], "Host"),
         (&[("Host", "192.0.2.1:9100")], "Host"),
         (&[("Host", "")], "Host"),
-        (&[("Host", "localhost"), ("Host", "evil.example")], "Host"),
         (&[("Host", &own), ("Origin", "https://evil.example")], "origin"),
     ];
     for (headers, reason) in refused {
@@ -625,8 +624,14 @@ fn proxies_and_web_pages_may_not_administer() {
             let answer = daemon.ask("PUT", path, headers);
             assert!(detail(&answer, 403).contains(reason), "{headers:?}: {}", answer.body);
         }
-        // Nobody minds them elsewhere.
+        // Other pages take them.
         assert_eq!(daemon.ask("GET", "/metrics", headers).status, 200, "{headers:?}");
+    }
+    // A proxy may have believed the other one of two hosts, so no page takes both.
+    let two_hosts = [("Host", "localhost"), ("Host", "evil.example")];
+    for (method, path) in [("PUT", "/plugins/reload"), ("GET", "/metrics")] {
+        let answer = daemon.ask(method, path, &two_hosts);
+        assert!(detail(&answer, 400).contains("too many Host headers"), "{}", answer.body);
     }
     let mut connection = Connection::open(daemon.address());
     connection.send("PUT http://evil.example/plugins/reload HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -710,7 +715,8 @@ fn a_reload_changes_the_admin_rule_of_a_listener_that_stays() {
     daemon.signal("HUP");
     until("the token is asked for", || kept.ask("PUT", "/plugins/reload", &[]).status == 401);
     let bearer = [("Authorization", "Bearer secret")];
-    assert_eq!(kept.ask("PUT", "/plugins/reload", &bearer).status, 200);
+    // The rule is in force a little before the reload that brought it has ended.
+    until("the token is taken", || kept.ask("PUT", "/plugins/reload", &bearer).status == 200);
     daemon.write_config(&rule("local"));
     assert_eq!(kept.ask("PUT", "/plugins/reload", &bearer).status, 200);
     assert_eq!(kept.ask("PUT", "/plugins/reload", &[]).status, 200);
@@ -776,7 +782,7 @@ fn a_token_opens_the_admin_routes() {
     let answer = reload("Bearer correct horse");
     assert_eq!(answer.status, 500, "{}", answer.body);
     assert!(!answer.body.contains(&token.path().display().to_string()), "{}", answer.body);
-    daemon.wait_for_log("everybody can read it; chmod o-r it");
+    daemon.wait_for_log("every user can read or write the file; run chmod o-rw on it");
     token.set_mode(0o600);
     assert_eq!(reload("Bearer correct horse").status, 200);
     std::fs::write(token.path(), "another\n").expect("a file");

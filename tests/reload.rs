@@ -4,6 +4,7 @@ mod harness;
 
 use harness::{Daemon, LONG, until};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,6 +152,54 @@ fn a_listener_is_moved_without_a_refused_connection() {
     until("the second listener is closed", || {
         harness::try_ask(taken, "GET", "/healthz", &[]).is_err()
     });
+}
+
+/// So many addresses of the loopback, one port each that is free at this moment.
+fn free_addresses(count: u8) -> Vec<String> {
+    let bind = |last| {
+        std::net::TcpListener::bind(SocketAddr::from(([127, 9, 0, last], 0))).expect("a port")
+    };
+    let bound: Vec<_> = (1..=count).map(bind).collect();
+    bound.iter().map(|bound| bound.local_addr().expect("an address").to_string()).collect()
+}
+
+#[test]
+fn a_listener_that_is_reported_as_started_accepts() {
+    let daemon = Daemon::start_by(CPU_ALONE, |command| {
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg("ulimit -n 128; exec \"$0\" \"$@\"").arg(command.get_program());
+        limited.args(command.get_args());
+        *command = limited;
+    });
+    let reload = |addresses: &[String]| {
+        let own = "127.0.0.1:0".to_owned();
+        let listen: Vec<&String> = std::iter::once(&own).chain(addresses).collect();
+        daemon.write_config(&format!("[server]\nlisten = {listen:?}\n{CPU_ALONE}"));
+        daemon.reload()
+    };
+    let addresses = free_addresses(60);
+    let answer = reload(&addresses);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["listeners"]["started"].as_array().map(Vec::len), Some(60));
+    for address in &addresses {
+        let address = address.parse().expect("an address");
+        assert_eq!(harness::ask(address, "GET", "/healthz", &[]).status, 200, "{address}");
+    }
+    // These leave no room for connections; and more than the limit cannot even be opened.
+    for count in [115, 200] {
+        let answer = reload(&free_addresses(count));
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        let mistakes = &answer.json()["mistakes"];
+        assert_eq!(mistakes.as_array().map(Vec::len), Some(1), "{mistakes}");
+        assert_eq!(
+            (&mistakes[0]["line"], &mistakes[0]["key"]),
+            (&2.into(), &"server.listen".into())
+        );
+        let text = mistakes[0]["text"].as_str().expect("text");
+        assert!(text.contains("128") && text.contains("LimitNOFILE"), "{text}");
+    }
+    let address = addresses[59].parse().expect("an address");
+    assert_eq!(harness::ask(address, "GET", "/healthz", &[]).status, 200);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct Scrape {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where to listen; in order, without doubles.
+    /// Where to listen; in order, without duplicates.
     pub listen: Vec<Listen>,
     /// Requests served at one time; more are answered 503. 0: no limit.
     pub max_requests: u32,
@@ -59,11 +59,19 @@ pub struct Server {
     pub max_page_bytes: u64,
 }
 
-/// One address and who may administer through it.
+/// A listener: an address and what is served there. The address alone is its identity: a listener
+/// that is to serve something else stays open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Listen {
     /// The address.
     pub address: Address,
+    /// What it serves.
+    pub serve: Serve,
+}
+
+/// What a listener serves, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serve {
     /// Who may use the admin routes.
     pub admin: Admin,
 }
@@ -86,11 +94,11 @@ pub enum Address {
 /// Who may use a listener's admin routes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Admin {
-    /// Nobody: the routes do not exist.
+    /// The routes do not exist.
     Off,
     /// A peer on this machine: from a loopback address, or on a unix socket with root's or the daemon's own uid.
     Local,
-    /// Who shows the token that this file holds.
+    /// A client that shows the token that this file holds.
     Token(PathBuf),
 }
 

@@ -124,11 +124,11 @@ fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> 
         },
     };
     let listen = &plan.server.listen;
-    let chosen = listen.iter().find(|listen| listen.admin != Admin::Off).or(listen.first());
+    let chosen = listen.iter().find(|listen| listen.serve.admin != Admin::Off).or(listen.first());
     let Some(chosen) = chosen else {
         return Err(fail(exit::CONFIG, &"the configuration has no listener"));
     };
-    let token = token.or_else(|| match &chosen.admin {
+    let token = token.or_else(|| match &chosen.serve.admin {
         // Who may not read it is told by the daemon that it takes one.
         Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
         _ => None,

@@ -4,7 +4,7 @@ use super::{Registry, complain, config_file, exit, fail, load_from, print, refus
 use crate::daemon::{Daemon, Source};
 use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
-use crate::http::{Face, Http, HttpCounters, Listeners, Served};
+use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::reload::{ReloadOutcome, ReloadWish};
 use crate::{log, systemd};
@@ -119,10 +119,10 @@ async fn serve(start: Start) -> ExitCode {
         Err(mistakes) => return cannot_start(&mistakes, drop_in),
     };
     let own: Arc<dyn OwnFamilies> = daemon.own.clone();
-    let face =
-        start.web.map_or(Face::Native, |web| Face::DropIn { telemetry_path: web.telemetry_path });
+    let mode =
+        start.web.map_or(Mode::Native, |web| Mode::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
-    let http = Http::new(served, face, env!("CARGO_PKG_VERSION"), Some(own), counters);
+    let http = Http::new(served, mode, env!("CARGO_PKG_VERSION"), Some(own), counters);
     if let Err(mistakes) = listeners.swap(staged) {
         return cannot_start(&mistakes, drop_in);
     }

@@ -1,7 +1,7 @@
 //! `[server]`: where the daemon listens, and its limits.
 
 use super::address;
-use crate::plan::{Address, Admin, Listen, Server};
+use crate::plan::{Address, Admin, Listen, Serve, Server};
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Setting, SettingInfo, Settings as _, Value};
 
@@ -10,9 +10,9 @@ settings! {
     /// host, `"unix:/run/vitald/metrics.sock"`, or a table such as
     /// `{ address = ":9100", admin = "off" }`.
     listen: Vec<Entry> = ["127.0.0.1:9100"];
-    /// Who may use the admin routes of a listener that does not say: `"off"` for nobody, `"local"`
-    /// for processes on this machine (loopback addresses, and root or the daemon's own user on a
-    /// unix socket), `"token:/path"` for whoever shows the token that this file holds.
+    /// Who may use the admin routes of a listener that has no `admin` of its own: `"off"` for no
+    /// client, `"local"` for processes on this machine (loopback addresses, and root or the daemon's
+    /// own user on a unix socket), `"token:/path"` for clients that show the token in this file.
     admin: Admin = "local";
     /// Requests served at one time; more are answered 503. 0 is no limit.
     max_requests: u32 = 40;
@@ -108,7 +108,7 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
             );
         }
         let admin = entry.admin.as_ref().unwrap_or(&settings.admin).clone();
-        listen.push(Listen { address: entry.address.clone(), admin });
+        listen.push(Listen { address: entry.address.clone(), serve: Serve { admin } });
     }
     Some(Server {
         listen,

@@ -1,7 +1,7 @@
 //! What users see of a configuration: every message, every layer, every place.
 
 use super::*;
-use crate::plan::{Address, Admin, Listen, LogFormat, LogLevel};
+use crate::plan::{Address, Admin, Listen, LogFormat, LogLevel, Serve};
 use expect_test::{Expect, expect};
 use std::time::Duration;
 
@@ -572,7 +572,8 @@ listen = ['x']
 fn an_empty_file_gives_the_defaults() {
     let plan = plan("", &[]);
     let socket = "127.0.0.1:9100".parse().unwrap();
-    let first = Listen { address: Address::Tcp { socket, dual: false }, admin: Admin::Local };
+    let serve = Serve { admin: Admin::Local };
+    let first = Listen { address: Address::Tcp { socket, dual: false }, serve };
     assert_eq!(plan.server.listen, [first]);
     assert_eq!(plan.server.max_requests, 40);
     assert_eq!(plan.server.max_connections, 512);
@@ -613,7 +614,7 @@ fn listeners_take_the_tables_rule_unless_they_have_one() {
         &[],
     );
     let written: Vec<_> =
-        plan.server.listen.iter().map(|l| format!("{} {}", l.address, l.admin)).collect();
+        plan.server.listen.iter().map(|l| format!("{} {}", l.address, l.serve.admin)).collect();
     let token = "token:/etc/vitald/token";
     assert_eq!(
         written,

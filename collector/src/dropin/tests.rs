@@ -193,7 +193,7 @@ fn without_flags_it_is_as_there() {
     let drop_in = runs(&[]);
     let server = &drop_in.plan.server;
     let listen: Vec<_> =
-        server.listen.iter().map(|l| format!("{} {}", l.address, l.admin)).collect();
+        server.listen.iter().map(|l| format!("{} {}", l.address, l.serve.admin)).collect();
     assert_eq!(listen, [":9100 off"]);
     assert_eq!(server.max_requests, 40);
     assert!(!drop_in.plan.scrape.openmetrics);

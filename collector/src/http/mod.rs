@@ -1,109 +1,36 @@
 //! HTTP: listeners, routes, and what is answered.
 //!
 //! ```text
-//! Listeners (socket, listeners, connection) --> Reception --> routes (warp filters) --> scrape, status,
-//!    limits, deadlines, graceful stop            counts         one module              plugins, reload
+//! service      Http: all of it together; refuses what no page is asked about
+//! routes       which page a request is for (warp)
+//! page/*       one file a page: scrape, plugins, status, reload, health
+//! admin        who may administer
+//! site         what the pages share: the daemon behind them, its counters
+//! request, reply, query, pool          what goes in and out
+//! net/*        sockets, limits, connections, listeners, over one trait: `Answer`
 //! ```
 //!
-//! warp's filters do the routing; connections are accepted and served by our own loop over hyper,
-//! because warp's server knows no limits, no timeouts and no unix socket's peer.
+//! Each layer knows those below it only; `net` knows nothing but requests and replies, so it is tested
+//! without routes and without a daemon. Connections are accepted and served by our own loop over
+//! hyper, because warp's server has no limits, no timeouts and no unix socket's peer.
 
 mod admin;
-mod connection;
 mod counters;
-mod listeners;
+mod net;
 mod page;
-mod plugins;
-mod problem;
+mod pool;
 mod query;
-mod reload;
+mod reply;
+mod request;
 mod routes;
-mod scrape;
-mod socket;
-mod status;
+mod served;
+mod service;
+mod site;
 #[cfg(test)]
 mod tests;
 
 pub use counters::HttpCounters;
-pub(crate) use listeners::Listeners;
-
-use crate::engine::Engine;
-use crate::outputs::OutputStatus;
-use crate::reload::{Applied, ReloadOutcome, ReloadWish};
-use scrape::Scrapes;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-use vitald_core::sealer::OwnFamilies;
-
-/// What the routes ask of the daemon.
-pub(crate) trait Served: Send + Sync + 'static {
-    /// The collectors.
-    fn engine(&self) -> &Engine;
-
-    /// The plan that is running.
-    fn applied(&self) -> Arc<Applied>;
-
-    /// How the outputs that run are doing.
-    fn outputs(&self) -> Vec<OutputStatus>;
-
-    /// Reads the configuration again and applies it.
-    fn reload(
-        self: Arc<Self>,
-        wish: ReloadWish,
-    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
-}
-
-/// Which routes there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Face {
-    /// vitald's own.
-    Native,
-    /// node_exporter's: a landing page and the metrics, nothing else.
-    DropIn {
-        /// Where the metrics are, such as `/metrics`.
-        telemetry_path: String,
-    },
-}
-
-/// What answers requests.
-pub(crate) struct Http {
-    served: Arc<dyn Served>,
-    face: Face,
-    version: &'static str,
-    hostname: String,
-    counters: Arc<HttpCounters>,
-    scrapes: Scrapes,
-    ready: AtomicBool,
-    started: Instant,
-}
-
-impl Http {
-    /// Makes the answering side; [`Listeners::open`] brings it requests.
-    pub(crate) fn new(
-        served: Arc<dyn Served>,
-        face: Face,
-        version: &'static str,
-        own: Option<Arc<dyn OwnFamilies>>,
-        counters: Arc<HttpCounters>,
-    ) -> Arc<Self> {
-        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Arc::new(Http {
-            served,
-            face,
-            version,
-            hostname,
-            counters,
-            scrapes: Scrapes::new(own),
-            ready: AtomicBool::new(false),
-            started: Instant::now(),
-        })
-    }
-
-    /// Says that the first collection has ended, or its time has passed, and that the
-    /// configuration is applied: from now on `/readyz` answers 200. There is no way back.
-    pub(crate) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
-    }
-}
+pub(crate) use net::listeners::Listeners;
+pub(crate) use served::Served;
+pub(crate) use service::Http;
+pub(crate) use site::Mode;

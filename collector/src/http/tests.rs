@@ -5,11 +5,11 @@ mod answers;
 mod changes;
 mod clients;
 
-use super::{Face, Http, HttpCounters, Listeners, Served};
+use super::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::engine::{Changes, Engine, Limits};
 use crate::outputs::OutputStatus;
 use crate::plan::{
-    Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Server,
+    Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
 };
 use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use std::net::SocketAddr;
@@ -103,12 +103,12 @@ impl Served for Stub {
 
     fn reload(
         self: Arc<Self>,
-        wish: ReloadWish,
+        wanted: ReloadWish,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
         Box::pin(async move {
             tokio::time::sleep(self.reload_takes).await;
             self.reloads.fetch_add(1, Ordering::Relaxed);
-            (self.reload)(wish)
+            (self.reload)(wanted)
         })
     }
 }
@@ -118,7 +118,7 @@ struct Setup {
     on: &'static [&'static str],
     server: Server,
     timeout: Duration,
-    face: Face,
+    mode: Mode,
     reload: Box<dyn Fn(ReloadWish) -> ReloadOutcome + Send + Sync>,
     reload_takes: Duration,
     own: Option<Arc<dyn OwnFamilies>>,
@@ -130,7 +130,7 @@ impl Default for Setup {
             on: &["steady"],
             server: server(&[tcp("127.0.0.1:0", Admin::Local)]),
             timeout: Duration::from_secs(10),
-            face: Face::Native,
+            mode: Mode::Native,
             reload: Box::new(|_| ReloadOutcome::Busy),
             reload_takes: Duration::ZERO,
             own: None,
@@ -156,11 +156,14 @@ fn server(listen: &[Listen]) -> Server {
 }
 
 fn tcp(text: &str, admin: Admin) -> Listen {
-    Listen { address: crate::config::parse_address(text).expect("an address"), admin }
+    Listen {
+        address: crate::config::parse_address(text).expect("an address"),
+        serve: Serve { admin },
+    }
 }
 
 fn unix(path: &Path, admin: Admin) -> Listen {
-    Listen { address: Address::Unix(path.to_owned()), admin }
+    Listen { address: Address::Unix(path.to_owned()), serve: Serve { admin } }
 }
 
 impl Setup {
@@ -210,7 +213,7 @@ impl Setup {
         let counters = Arc::new(HttpCounters::new());
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
-        let http = Http::new(served, self.face, "9.9.9", self.own, Arc::clone(&counters));
+        let http = Http::new(served, self.mode, "9.9.9", self.own, Arc::clone(&counters));
         let staged = listeners.stage(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));

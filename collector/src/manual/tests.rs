@@ -108,9 +108,9 @@ fn the_reference_shows_every_setting() {
         # Where to listen: "127.0.0.1:9100", "[::]:9100", ":9100" for every address of this host,
         # "unix:/run/vitald/metrics.sock", or a table such as { address = ":9100", admin = "off" }.
         #listen = ["127.0.0.1:9100"]
-        # Who may use the admin routes of a listener that does not say: "off" for nobody, "local" for
-        # processes on this machine (loopback addresses, and root or the daemon's own user on a unix
-        # socket), "token:/path" for whoever shows the token that this file holds.
+        # Who may use the admin routes of a listener that has no admin of its own: "off" for no client,
+        # "local" for processes on this machine (loopback addresses, and root or the daemon's own user on a
+        # unix socket), "token:/path" for clients that show the token in this file.
         #admin = "local"
         # Requests served at one time; more are answered 503. 0 is no limit.
         #max_requests = 40

@@ -66,8 +66,8 @@ async fn filters_answer_as_node_exporter_does() {
 
 #[tokio::test]
 async fn the_drop_in_has_two_pages() {
-    let face = Face::DropIn { telemetry_path: "/a/b".to_owned() };
-    let site = Setup { face, ..Setup::default() }.start();
+    let mode = Mode::DropIn { telemetry_path: "/a/b".to_owned() };
+    let site = Setup { mode, ..Setup::default() }.start();
     for method in ["GET", "POST", "PUT", "DELETE"] {
         let answer = site.ask(method, "/a/b", "Accept: application/openmetrics-text\r\n").await;
         assert_eq!(answer.status, 200, "{method}");
@@ -164,7 +164,7 @@ async fn a_long_page_holds_up_no_short_one() {
 }
 
 #[tokio::test]
-async fn the_scrapers_patience_is_the_deadline() {
+async fn the_scrapers_timeout_is_the_deadline() {
     let site = Setup { on: &["slow", "steady"], ..Setup::default() }.start();
     let began = Instant::now();
     let answer = site.ask("GET", "/metrics", "X-Prometheus-Scrape-Timeout-Seconds: 0.6\r\n").await;
@@ -198,7 +198,7 @@ async fn the_status_page_escapes_and_forbids() {
 }
 
 #[tokio::test]
-async fn counters_tell_what_happened() {
+async fn counters_show_what_happened() {
     let site = Setup::default().start();
     let mut stream = site.connect().await;
     ask(&mut stream, "GET", "/metrics", "").await;

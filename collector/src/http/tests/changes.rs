@@ -55,7 +55,7 @@ async fn a_swap_leaves_unchanged_listeners_and_their_connections_alone() {
     assert_eq!(ask(&mut by_path, "GET", "/healthz", "").await.status, 200);
 
     // The same address with another rule: the connection stays, the rule holds at once.
-    let closed = Listen { admin: Admin::Off, ..first.clone() };
+    let closed = Listen { serve: Serve { admin: Admin::Off }, ..first.clone() };
     assert_eq!(site.swap(&[closed.clone(), socket]).await.started.len(), 0);
     assert_eq!(ask(&mut kept, "PUT", "/plugins/reload", "").await.status, 404);
 
@@ -88,11 +88,10 @@ async fn an_address_is_handed_over() {
     site.swap(std::slice::from_ref(&narrow)).await;
     assert_eq!(site.get("/healthz").await.status, 200);
 
-    // Somebody else has a part of the wide address: the narrow one must go on.
+    // Another process has a part of the wide address: that is known before anything is changed.
     let other = std::net::TcpListener::bind(("127.0.0.2", port)).expect("another address");
     let wide = server(&[tcp(&format!("0.0.0.0:{port}"), Admin::Local)]);
-    let staged = site.listeners.stage(&wide).expect("it looks like our own");
-    let mistakes = site.listeners.swap(staged).expect_err("it is not");
+    let Err(mistakes) = site.listeners.stage(&wide) else { panic!("it is in use") };
     assert!(mistakes[0].message.contains("listens there already"), "{}", mistakes[0]);
     assert_eq!(site.get("/healthz").await.status, 200);
     assert_eq!(site.listeners.changes(&[narrow]).unchanged.len(), 1);
@@ -100,7 +99,7 @@ async fn an_address_is_handed_over() {
 }
 
 #[tokio::test]
-async fn addresses_in_use_are_all_told() {
+async fn addresses_in_use_are_all_reported() {
     let site = Setup::default().start();
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("an address").to_string();
@@ -131,7 +130,7 @@ async fn swaps_under_load_lose_nothing() {
     let swaps = async {
         for round in 0..200 {
             let admin = if round % 2 == 0 { Admin::Off } else { Admin::Local };
-            site.swap(&[Listen { admin, ..first.clone() }]).await;
+            site.swap(&[Listen { serve: Serve { admin }, ..first.clone() }]).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

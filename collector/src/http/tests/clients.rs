@@ -3,11 +3,11 @@
 use super::*;
 
 #[tokio::test]
-async fn silent_and_half_said_connections_are_closed() {
+async fn silent_connections_and_half_heads_are_closed() {
     let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
     server.idle_timeout = Duration::from_millis(900);
     let site = Setup { server, ..Setup::default() }.start();
-    site.listeners.set_patience(MOMENT, LONG);
+    site.listeners.set_timeouts(MOMENT, LONG);
     let (mut silent, mut half, mut idle) =
         (site.connect().await, site.connect().await, site.connect().await);
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost: lo").await.expect("sends");
@@ -110,7 +110,7 @@ async fn slow_readers_are_cut_and_their_pages_freed() {
     let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
     server.max_page_bytes = 6 << 20;
     let site = Setup { on: &["long", "steady"], server, ..Setup::default() }.start();
-    site.listeners.set_patience(LONG, 3 * MOMENT);
+    site.listeners.set_timeouts(LONG, 3 * MOMENT);
     let mut slow = site.connect().await;
     // A page of more than what the sockets' buffers hold.
     for _ in 0..2 {
@@ -129,7 +129,7 @@ async fn slow_readers_are_cut_and_their_pages_freed() {
 #[tokio::test]
 async fn a_reader_that_gets_on_is_not_cut() {
     let site = Setup { on: &["long"], ..Setup::default() }.start();
-    site.listeners.set_patience(LONG, MOMENT);
+    site.listeners.set_timeouts(LONG, MOMENT);
     let mut reader = site.connect().await;
     reader.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sends");
     let (mut total, mut buffer) = (0, vec![0; 600_000]);
@@ -144,7 +144,7 @@ async fn a_reader_that_gets_on_is_not_cut() {
 }
 
 #[tokio::test]
-async fn idle_crowds_do_not_lock_anybody_out() {
+async fn idle_crowds_lock_no_client_out() {
     let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
     server.max_connections = 50;
     let site = Setup { server, ..Setup::default() }.start();

@@ -1,9 +1,11 @@
 //! `/`: a page for people. It needs nothing but itself, and is whole without its script.
 
 use super::plugins::{Collector, Overview};
-use super::problem::response;
-use super::routes::Ask;
-use super::{Http, admin, query};
+use crate::http::admin::is_admin;
+use crate::http::query;
+use crate::http::reply::response;
+use crate::http::request::Request;
+use crate::http::site::Site;
 use crate::plan::Admin;
 use bytes::Bytes;
 use std::fmt::{self, Display, Write as _};
@@ -15,7 +17,7 @@ const STYLE: &str = include_str!("status.css");
 const SCRIPT: &str = include_str!("status.js");
 
 /// The landing page of the drop-in: a plain one, made once.
-pub(super) fn landing(telemetry_path: &str, version: &str) -> Bytes {
+pub(in crate::http) fn landing(telemetry_path: &str, version: &str) -> Bytes {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Node Exporter</title></head>\n\
          <body>\n<h1>Node Exporter</h1>\n<p>Metrics of this host for Prometheus, by vitald {}.</p>\n\
@@ -27,7 +29,7 @@ pub(super) fn landing(telemetry_path: &str, version: &str) -> Bytes {
 }
 
 /// A page of HTML that may load nothing.
-pub(super) fn html(page: Bytes) -> Response {
+pub(in crate::http) fn html(page: Bytes) -> Response {
     with_policy(
         page,
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -46,14 +48,14 @@ fn with_policy(page: Bytes, policy: &str) -> Response {
 }
 
 /// The status page.
-pub(super) async fn page(http: &Http, ask: &Ask) -> Response {
-    let overview = Overview::of(http, admin::is_admin(ask).await);
-    let host = ask.header(header::HOST).unwrap_or("localhost:9100");
+pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
+    let overview = Overview::of(site, is_admin(&site.tokens, request).await);
+    let host = request.header(header::HOST).unwrap_or("localhost:9100");
     let mut page = String::with_capacity(16 << 10);
     let nonce = nonce();
-    let rule = ask.arrival.client.admin();
+    let serve = request.client.serve.now();
     // Writing into a String cannot fail.
-    let _ = write_page(&mut page, &overview, host, &rule, &nonce);
+    let _ = write_page(&mut page, &overview, host, &serve.admin, &nonce);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -61,7 +63,7 @@ pub(super) async fn page(http: &Http, ask: &Ask) -> Response {
     with_policy(page.into(), &policy)
 }
 
-/// A number nobody can guess: what the standard library's hash function, whose key is random,
+/// A number that cannot be guessed: what the standard library's hash function, whose key is random,
 /// makes of nothing, twice.
 fn nonce() -> String {
     let random = || RandomState::new().hash_one(0_u8);

@@ -1,4 +1,4 @@
-//! Answers without metrics: errors as `application/problem+json` (RFC 9457), JSON and plain text.
+//! How answers are made: errors as `application/problem+json` (RFC 9457), JSON and plain text.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// Of a kind that programs tell by its `type`, `urn:vitald:problem:KIND`.
+    /// Of a kind that programs know by its `type`, `urn:vitald:problem:KIND`.
     pub(super) fn new(status: StatusCode, kind: &str, title: &str) -> Self {
         let mut body = Map::new();
         body.insert("type".to_owned(), format!("urn:vitald:problem:{kind}").into());
@@ -54,7 +54,7 @@ pub(super) fn json(body: &impl Serialize) -> Response {
     response(StatusCode::OK, "application/json", line(body))
 }
 
-/// Indented, since people read it too, and ended like a line, so that a terminal's prompt stands
+/// Indented, since people read it too, and ended like a line, so that a terminal's prompt is
 /// below it.
 fn line(body: &impl Serialize) -> Bytes {
     let mut text = serde_json::to_vec_pretty(body).unwrap_or_default();
@@ -80,4 +80,25 @@ pub(super) fn response(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// The answer to a method that a route does not know.
+pub(super) fn not_allowed(allowed: &'static str) -> Response {
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed");
+    let mut response = problem.detail(format!("this route takes {allowed}")).reply();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The answer to a path that is no route, with the routes that exist. The admin route is shown
+/// only where the listener has it.
+pub(super) fn no_such_route(has_admin: bool) -> Response {
+    let mut routes = vec!["/", "/metrics", "/plugins", "/plugins/NAME", "/healthz", "/readyz"];
+    if has_admin {
+        routes.push("/plugins/reload");
+    }
+    Problem::new(StatusCode::NOT_FOUND, "no-such-route", "Not found")
+        .detail("there is nothing at this path")
+        .member("routes", routes)
+        .reply()
 }

@@ -1,9 +1,11 @@
-//! `PUT /plugins/reload`: reads the configuration again and tells truly what came of it.
+//! `PUT /plugins/reload`: reads the configuration again and reports what came of it.
 
-use super::problem::{Problem, json};
-use super::routes::{Ask, not_allowed};
-use super::{Http, admin, query};
 use crate::engine::Changes;
+use crate::http::admin::admit;
+use crate::http::query;
+use crate::http::reply::{Problem, json, not_allowed};
+use crate::http::request::Request;
+use crate::http::site::Site;
 use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,27 +14,27 @@ use vitald_core::settings::{Mistake, Origin};
 use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-/// Answers a wish to reload.
-pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
+/// Answers a request to reload.
+pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response {
     // Who may not use the route must not learn its methods either.
-    if let Err(refusal) = admin::admit(&ask).await {
+    if let Err(refusal) = admit(&site.tokens, request).await {
         return refusal;
     }
-    if ask.method != Method::PUT {
+    if request.method != Method::PUT {
         return not_allowed("PUT");
     }
-    let running = http.served.applied().plan.hash.clone();
-    let wish = match wish(&ask, &running) {
-        Ok(wish) => wish,
+    let running = site.served.applied().plan.hash.clone();
+    let wanted = match read_request(request, &running) {
+        Ok(wanted) => wanted,
         Err(reason) => {
             return Problem::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request")
                 .detail(reason)
                 .reply();
         }
     };
-    tracing::info!(peer = %ask.arrival.client.peer, dry_run = wish.dry_run, "reload asked for");
+    tracing::info!(peer = %request.client.peer, dry_run = wanted.dry_run, "a client asks for a reload");
     // On a task of its own: a client that goes away must not leave a reload half done.
-    match tokio::spawn(Arc::clone(&http.served).reload(wish)).await {
+    match tokio::spawn(Arc::clone(&site.served).reload(wanted)).await {
         Ok(outcome) => answer(outcome),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The reload failed")
             .detail("the daemon's log says more")
@@ -40,29 +42,33 @@ pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
     }
 }
 
-fn wish(ask: &Ask, running: &str) -> Result<ReloadWish, String> {
-    let mut wish = ReloadWish::default();
-    for (key, value) in query::pairs(&ask.query) {
+fn read_request(request: &Request, running: &str) -> Result<ReloadWish, String> {
+    let mut wanted = ReloadWish::default();
+    let mut has_dry_run = false;
+    for (key, value) in query::pairs(request.query()) {
         // A mistyped `dry_run` must not become a reload.
         if key != "dry_run" {
             return Err(format!("there is no parameter {key}; there is: dry_run"));
         }
-        wish.dry_run = match value.as_str() {
+        if std::mem::replace(&mut has_dry_run, true) {
+            return Err("dry_run is given more than once".to_owned());
+        }
+        wanted.dry_run = match value.as_str() {
             "true" | "1" | "" => true,
             "false" | "0" => false,
             _ => return Err("dry_run is true or false".to_owned()),
         };
     }
     let mut hashes: Vec<&str> = Vec::new();
-    for value in ask.headers.get_all(header::IF_MATCH) {
+    for value in request.headers.get_all(header::IF_MATCH) {
         let value = value.to_str().map_err(|_| "If-Match is not text".to_owned())?;
         hashes.extend(value.split(',').map(entity_tag).filter(|hash| !hash.is_empty()));
     }
     if !hashes.contains(&"*") {
         let matching = hashes.iter().find(|hash| **hash == running);
-        wish.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
+        wanted.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
     }
-    Ok(wish)
+    Ok(wanted)
 }
 
 /// `"hash"`, `W/"hash"` or the bare hash.
@@ -123,12 +129,12 @@ fn refused(mistakes: &[Mistake]) -> Response {
 }
 
 fn mistake(mistake: &Mistake) -> Value {
-    let mut told = json!({
+    let mut shown = json!({
         "key": mistake.path,
         "message": mistake.message,
         "text": mistake.to_string(),
     });
-    let mut add = |key: &str, value: Value| told[key] = value;
+    let mut add = |key: &str, value: Value| shown[key] = value;
     match &mistake.origin {
         Origin::Default => {}
         Origin::File { file, line, column } => {
@@ -139,7 +145,7 @@ fn mistake(mistake: &Mistake) -> Value {
         Origin::Environment(name) => add("environment", (**name).into()),
         Origin::Flag(name) => add("flag", (**name).into()),
     }
-    told
+    shown
 }
 
 #[derive(Serialize)]

@@ -1,9 +1,11 @@
 //! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
 
-use super::problem::{Problem, json};
-use super::routes::Ask;
-use super::{Http, admin, query};
 use crate::engine::CollectorStatus;
+use crate::http::admin::is_admin;
+use crate::http::query;
+use crate::http::reply::{Problem, json};
+use crate::http::request::Request;
+use crate::http::site::Site;
 use crate::outputs::OutputStatus;
 use crate::plan::{CollectorPlan, OutputPlan, Plan};
 use serde::Serialize;
@@ -17,21 +19,21 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 /// Everything that is compiled in.
-pub(super) async fn list(http: &Http, ask: &Ask) -> Response {
-    json(&Overview::of(http, admin::is_admin(ask).await))
+pub(in crate::http) async fn list(site: &Site, request: &Request) -> Response {
+    json(&Overview::of(site, is_admin(&site.tokens, request).await))
 }
 
 /// One collector or output, with what it promises.
-pub(super) async fn show(http: &Http, ask: &Ask, name: &str) -> Response {
-    let to_admin = admin::is_admin(ask).await;
-    let applied = http.served.applied();
+pub(in crate::http) async fn show(site: &Site, request: &Request, name: &str) -> Response {
+    let to_admin = is_admin(&site.tokens, request).await;
+    let applied = site.served.applied();
     let plan = &applied.plan;
     if let Some(own) = plan.collectors.iter().find(|plan| plan.descriptor.name == name) {
-        let statuses = http.served.engine().status();
+        let statuses = site.served.engine().status();
         return json(&CollectorDetail::of(own, plan, &statuses, to_admin));
     }
     if let Some(own) = plan.outputs.iter().find(|plan| plan.descriptor.name == name) {
-        let statuses = http.served.outputs();
+        let statuses = site.served.outputs();
         return json(&OutputDetail::of(own, plan, &statuses, to_admin));
     }
     let collectors = plan.collectors.iter().map(|plan| plan.descriptor.name);
@@ -118,17 +120,17 @@ pub(super) struct Output {
 }
 
 impl Overview {
-    pub(super) fn of(http: &Http, to_admin: bool) -> Self {
-        let applied = http.served.applied();
+    pub(super) fn of(site: &Site, to_admin: bool) -> Self {
+        let applied = site.served.applied();
         let plan = &applied.plan;
-        let statuses = http.served.engine().status();
-        let outputs = http.served.outputs();
+        let statuses = site.served.engine().status();
+        let outputs = site.served.outputs();
         Overview {
             name: "vitald",
-            version: http.version,
-            hostname: http.hostname.clone(),
-            uptime_seconds: http.started.elapsed().as_secs_f64(),
-            ready: http.ready.load(std::sync::atomic::Ordering::Relaxed),
+            version: site.version,
+            hostname: site.hostname.clone(),
+            uptime_seconds: site.uptime().as_secs_f64(),
+            ready: site.is_ready(),
             generation: applied.generation,
             hash: plan.hash.clone(),
             applied_timestamp_seconds: applied

@@ -4,19 +4,24 @@
 //! is answered at once touches no timer at all. hyper's own timeout would be started and stopped for each
 //! request, and cannot tell an idle connection from half a head.
 
-use super::counters::HttpCounters;
-use super::listeners::{House, Listener};
-use super::routes::Reception;
+use super::limits::{Limits, Timeouts};
+use super::stream::Stream;
+use crate::http::counters::HttpCounters;
+use crate::sync::lock;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use warp::reply::Response;
 
 /// The most that a request's head may have, and what is buffered of one connection.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -50,63 +55,49 @@ impl Phase {
         [Phase::Fresh, Phase::Head, Phase::Serving, Phase::Sending, Phase::Idle];
 }
 
-/// What a connection has been told to do.
+/// When a connection is to end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
-enum Order {
-    Stay,
-    /// To end after the request it is at.
-    Leave,
-    /// To end now.
-    Cut,
-}
-
-/// How long a connection may take for what it is at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Between requests.
-    pub(super) idle: Duration,
-    /// From the first byte of a head to its last, and from the start to the first byte.
-    pub(super) head: Duration,
-    /// Without taking a byte of an answer.
-    pub(super) stall: Duration,
+enum End {
+    /// When its peer or a timeout ends it.
+    Open,
+    /// After the request it is at.
+    AfterRequest,
+    Now,
 }
 
 /// What others know of a connection, and how they end it.
-pub(super) struct Seat {
+pub(super) struct ConnectionState {
     phase: AtomicU8,
-    /// When the phase began or last got on, in milliseconds since the epoch of the house.
+    /// When the phase began or last got on, in milliseconds since the epoch.
     since: AtomicU64,
-    order: AtomicU8,
-    /// When the order was given, likewise.
-    ordered: AtomicU64,
+    end: AtomicU8,
+    /// When the end was asked for, likewise.
+    end_asked: AtomicU64,
     /// Bytes were taken since the sending last stalled.
     progressed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     epoch: Instant,
-    pub(super) listener: Arc<Listener>,
+    /// The number of the listener that accepted it.
+    pub(super) listener: u64,
     counters: Arc<HttpCounters>,
 }
 
-impl Seat {
-    pub(super) fn new(
-        epoch: Instant,
-        listener: Arc<Listener>,
-        counters: Arc<HttpCounters>,
-    ) -> Self {
-        let seat = Seat {
+impl ConnectionState {
+    pub(super) fn new(epoch: Instant, listener: u64, counters: Arc<HttpCounters>) -> Self {
+        let state = ConnectionState {
             phase: AtomicU8::new(Phase::Fresh as u8),
             since: AtomicU64::new(0),
-            order: AtomicU8::new(Order::Stay as u8),
-            ordered: AtomicU64::new(0),
+            end: AtomicU8::new(End::Open as u8),
+            end_asked: AtomicU64::new(0),
             progressed: AtomicBool::new(false),
             waker: Mutex::new(None),
             epoch,
             listener,
             counters,
         };
-        seat.enter(Phase::Fresh, Instant::now());
-        seat
+        state.enter(Phase::Fresh, Instant::now());
+        state
     }
 
     fn phase(&self) -> Phase {
@@ -115,9 +106,8 @@ impl Seat {
 
     /// Since when it has been waiting for a request; `None` while it is at one.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        let ordered = self.order.load(Ordering::Relaxed) != Order::Stay as u8;
         match self.phase() {
-            Phase::Fresh | Phase::Head | Phase::Idle if !ordered => {
+            Phase::Fresh | Phase::Head | Phase::Idle if !self.is_to_end(End::AfterRequest) => {
                 Some(self.since.load(Ordering::Relaxed))
             }
             _ => None,
@@ -134,35 +124,32 @@ impl Seat {
     }
 
     /// To end after the request it is at.
-    pub(super) fn leave(&self) {
-        self.order(Order::Leave);
+    pub(super) fn end_after_request(&self) {
+        self.ask_to_end(End::AfterRequest);
     }
 
     /// To end now.
-    pub(super) fn cut(&self) {
-        self.order(Order::Cut);
+    pub(super) fn end_now(&self) {
+        self.ask_to_end(End::Now);
     }
 
-    fn order(&self, order: Order) {
-        self.ordered.store(self.milliseconds(Instant::now()), Ordering::Relaxed);
-        self.order.fetch_max(order as u8, Ordering::Release);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn ask_to_end(&self, end: End) {
+        self.end_asked.store(self.milliseconds(Instant::now()), Ordering::Relaxed);
+        self.end.fetch_max(end as u8, Ordering::Release);
+        let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Remembers whom to wake. A task has one waker for its whole life, so once is enough unless an
-    /// order has used it.
+    /// Remembers the connection's task. A task has one waker for its whole life, so once is enough
+    /// unless the waker has been used.
     fn wake_with(&self, waker: &Waker) {
-        self.waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| waker.clone());
+        lock(&self.waker).get_or_insert_with(|| waker.clone());
     }
 
-    fn ordered(&self, order: Order) -> bool {
-        self.order.load(Ordering::Acquire) >= order as u8
+    fn is_to_end(&self, end: End) -> bool {
+        self.end.load(Ordering::Acquire) >= end as u8
     }
 
     fn received(&self) {
@@ -190,20 +177,20 @@ impl Seat {
         }
     }
 
-    /// When its time is up, as things are now; never while a request is served, since whatever
-    /// serves it has a deadline of its own.
-    fn due(&self, patience: Patience) -> Option<Instant> {
+    /// When its time is up, as things are now; never while a request is served, since every page has
+    /// a deadline of its own.
+    fn due(&self, timeouts: Timeouts) -> Option<Instant> {
         let since = self.since.load(Ordering::Relaxed);
         let (wait, last_call) = match self.phase() {
-            Phase::Fresh | Phase::Head => (patience.head, LAST_CALL),
-            Phase::Idle => (patience.idle, LAST_LOOK),
-            Phase::Sending => (patience.stall, patience.stall),
+            Phase::Fresh | Phase::Head => (timeouts.head, LAST_CALL),
+            Phase::Idle => (timeouts.idle, LAST_LOOK),
+            Phase::Sending => (timeouts.stall, timeouts.stall),
             Phase::Serving => return None,
         };
         let own = self.instant(since) + wait;
-        if self.ordered(Order::Leave) {
-            let ordered = self.ordered.load(Ordering::Relaxed).max(since);
-            return Some(own.min(self.instant(ordered) + last_call));
+        if self.is_to_end(End::AfterRequest) {
+            let asked = self.end_asked.load(Ordering::Relaxed).max(since);
+            return Some(own.min(self.instant(asked) + last_call));
         }
         Some(own)
     }
@@ -213,32 +200,17 @@ impl Seat {
     }
 }
 
-/// The bytes of a connection.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// A stream that tells its seat how it gets on.
+/// A stream that reports to its connection's state how it gets on.
 struct Wire {
     stream: Stream,
-    seat: Arc<Seat>,
-}
-
-macro_rules! stream {
-    ($wire:expr, $stream:ident => $call:expr) => {
-        match &mut $wire.stream {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
-        }
-    };
+    state: Arc<ConnectionState>,
 }
 
 impl Wire {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
-            Poll::Ready(Ok(bytes)) => self.seat.sent(*bytes),
-            Poll::Pending => self.seat.stalled(),
+            Poll::Ready(Ok(bytes)) => self.state.sent(*bytes),
+            Poll::Pending => self.state.stalled(),
             Poll::Ready(Err(_)) => {}
         }
         written
@@ -246,13 +218,9 @@ impl Wire {
 }
 
 impl Drop for Wire {
-    /// An answer that a peer does not read must not stay in the kernel's memory for minutes after
-    /// the connection was cut.
     fn drop(&mut self) {
-        if let Stream::Tcp(stream) = &self.stream
-            && self.seat.phase() == Phase::Sending
-        {
-            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        if self.state.phase() == Phase::Sending {
+            self.stream.discard_on_close();
         }
     }
 }
@@ -264,9 +232,9 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = stream!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.seat.received();
+            self.state.received();
         }
         read
     }
@@ -278,7 +246,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = stream!(self, stream => Pin::new(stream).poll_write(cx, buf));
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)
     }
 
@@ -287,7 +255,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note(written)
     }
 
@@ -296,15 +264,15 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = stream!(self, stream => Pin::new(stream).poll_flush(cx));
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
-            self.seat.flushed();
+            self.state.flushed();
         }
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -318,40 +286,44 @@ pub(super) fn builder() -> http1::Builder {
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .keep_alive(true)
-        .half_close(false);
+        // A client may end its side as soon as it has asked, as `nc -N` does.
+        .half_close(true);
     builder
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(
-    house: Arc<House>,
-    seat: Arc<Seat>,
+pub(super) async fn serve<S>(
+    builder: &http1::Builder,
+    limits: &Limits,
+    state: Arc<ConnectionState>,
     stream: Stream,
-    reception: Reception,
-) {
-    let wire = TokioIo::new(Wire { stream, seat: Arc::clone(&seat) });
-    let mut connection = pin!(house.builder.serve_connection(wire, reception));
-    let first = seat.due(house.patience()).unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
+    service: S,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    let wire = TokioIo::new(Wire { stream, state: Arc::clone(&state) });
+    let mut connection = pin!(builder.serve_connection(wire, service));
+    let first = state.due(limits.timeouts()).unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
     let mut timer = pin!(tokio::time::sleep_until(first.into()));
-    let mut leaving = false;
+    let mut is_ending = false;
     std::future::poll_fn(|cx| {
-        seat.wake_with(cx.waker());
+        state.wake_with(cx.waker());
         loop {
-            if seat.ordered(Order::Cut) || connection.as_mut().poll(cx).is_ready() {
+            if state.is_to_end(End::Now) || connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             // hyper would close an idle connection at once, though a request may just be arriving.
-            let told = leaving
-                || !seat.ordered(Order::Leave)
-                || !matches!(seat.phase(), Phase::Serving | Phase::Sending);
-            if told {
+            let goes_on = is_ending
+                || !state.is_to_end(End::AfterRequest)
+                || !matches!(state.phase(), Phase::Serving | Phase::Sending);
+            if goes_on {
                 break;
             }
-            leaving = true;
+            is_ending = true;
             connection.as_mut().graceful_shutdown();
         }
         loop {
-            let due = seat.due(house.patience());
+            let due = state.due(limits.timeouts());
             if due.is_some_and(|due| due < timer.deadline().into_std()) {
                 timer.as_mut().reset(due.unwrap_or_else(Instant::now).into());
             }
@@ -361,8 +333,8 @@ pub(super) async fn serve(
             let now = Instant::now();
             match due {
                 Some(due) if due <= now => {
-                    if !seat.ordered(Order::Leave) {
-                        seat.counters.count_timed_out();
+                    if !state.is_to_end(End::AfterRequest) {
+                        state.counters.count_timed_out();
                     }
                     return Poll::Ready(());
                 }

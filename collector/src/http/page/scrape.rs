@@ -1,13 +1,14 @@
 //! `/metrics`: from a request to a page.
 
-use super::counters::HttpCounters;
-use super::page::{Page, Pages};
-use super::problem::{Problem, plain};
-use super::routes::Ask;
-use super::{Face, Http, query};
 use crate::dropin;
 use crate::encode::{Format, Negotiated, PageWriter, negotiate};
-use crate::engine::{Collecting, Request, Selection};
+use crate::engine::{self, Collecting, Selection};
+use crate::http::counters::HttpCounters;
+use crate::http::pool::{Page, Pages};
+use crate::http::query;
+use crate::http::reply::{Problem, plain};
+use crate::http::request::Request;
+use crate::http::site::{Mode, Site};
 use crate::sync::lock;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,7 @@ const LONG_PAGE_BYTES: usize = 256 << 10;
 const SAMPLE_BYTES: usize = 80;
 
 /// What all scrapes share.
-pub(super) struct Scrapes {
+pub(in crate::http) struct Scrapes {
     pages: Arc<Pages>,
     /// Writes short pages, on the thread that serves.
     short: Mutex<Writer>,
@@ -53,7 +54,7 @@ struct Wanted {
 }
 
 impl Scrapes {
-    pub(super) fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
+    pub(in crate::http) fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
         let writer = || {
             let pages = PageWriter::new(own.clone());
             Mutex::new(Writer { pages, collection: Collection::new() })
@@ -83,33 +84,33 @@ impl Writer {
 }
 
 /// Answers a request for metrics.
-pub(super) async fn scrape(http: Arc<Http>, ask: Ask) -> Response {
-    let _in_flight = http.counters.begin_scrape();
-    let response = answer(&http, &ask).await.unwrap_or_else(|refusal| refusal);
-    http.counters.count_scrape(response.status().as_u16());
+pub(in crate::http) async fn scrape(site: &Site, scrapes: &Scrapes, request: &Request) -> Response {
+    let _in_flight = site.counters.begin_scrape();
+    let response = answer(site, scrapes, request).await.unwrap_or_else(|refusal| refusal);
+    site.counters.count_scrape(response.status().as_u16());
     response
 }
 
-async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
-    let applied = http.served.applied();
+async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Response, Response> {
+    let applied = site.served.applied();
     let plan = &applied.plan;
-    let wanted = wanted(ask, http.face == Face::Native && plan.scrape.openmetrics);
-    let selection = selection(http, &ask.query).map_err(|refusal| *refusal)?;
-    let pages = &http.scrapes.pages;
+    let wanted = wanted(request, site.mode == Mode::Native && plan.scrape.openmetrics);
+    let selection = selection(site, request.query()).map_err(|refusal| *refusal)?;
+    let pages = &scrapes.pages;
     let most = plan.server.max_page_bytes;
     if !pages.has_room(0, most) {
-        return Err(too_many_pages(http));
+        return Err(too_many_pages(site));
     }
-    let deadline = deadline(plan.scrape.timeout, ask.header(SCRAPE_TIMEOUT), ask.arrival.at);
-    let request = Request { arrived: ask.arrival.at, deadline, selection };
-    let mut collecting = http.served.engine().collect(request);
+    let deadline = deadline(plan.scrape.timeout, request.header(SCRAPE_TIMEOUT), request.arrived);
+    let collection = engine::Request { arrived: request.arrived, deadline, selection };
+    let mut collecting = site.served.engine().collect(collection);
     collected(&mut collecting, deadline).await;
 
     let page = if collecting.samples() * SAMPLE_BYTES < LONG_PAGE_BYTES {
-        lock(&http.scrapes.short).write(collecting, wanted, pages, &http.counters)
+        lock(&scrapes.short).write(collecting, wanted, pages, &site.counters)
     } else {
-        let (pool, counters) = (Arc::clone(pages), Arc::clone(&http.counters));
-        let writer = Arc::clone(&http.scrapes.long);
+        let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
+        let writer = Arc::clone(&scrapes.long);
         let writing = tokio::task::spawn_blocking(move || {
             lock(&writer).write(collecting, wanted, &pool, &counters)
         });
@@ -118,7 +119,7 @@ async fn answer(http: &Http, ask: &Ask) -> Result<Response, Response> {
         })?
     };
     if !pages.has_room(page.bytes.capacity(), most) {
-        return Err(too_many_pages(http));
+        return Err(too_many_pages(site));
     }
     Ok(sent(page, wanted))
 }
@@ -153,8 +154,8 @@ async fn collected(collecting: &mut Collecting, deadline: Instant) {
     .await;
 }
 
-fn wanted(ask: &Ask, openmetrics: bool) -> Wanted {
-    let value = |name| joined(ask, name);
+fn wanted(request: &Request, openmetrics: bool) -> Wanted {
+    let value = |name| joined(request, name);
     // No `Accept` keeps metrics from being served: like node_exporter, it is text then.
     let negotiated = negotiate::format(value(header::ACCEPT).as_deref(), openmetrics)
         .unwrap_or(Negotiated { format: Format::Text, escaping: None });
@@ -162,8 +163,8 @@ fn wanted(ask: &Ask, openmetrics: bool) -> Wanted {
 }
 
 /// The values of a header that may come more than once, as the one list they are.
-fn joined(ask: &Ask, name: HeaderName) -> Option<std::borrow::Cow<'_, [u8]>> {
-    let mut values = ask.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+fn joined(request: &Request, name: HeaderName) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let mut values = request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let first = values.next()?;
     let rest: Vec<&[u8]> = values.collect();
     if rest.is_empty() {
@@ -186,7 +187,7 @@ fn deadline(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Insta
 }
 
 /// Which collectors `collect[]` and `exclude[]` choose, with node_exporter's answers.
-fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
+fn selection(site: &Site, text: &str) -> Result<Selection, Box<Response>> {
     if text.is_empty() {
         return Ok(Selection::All);
     }
@@ -198,11 +199,11 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
     if !collect.is_empty() && !exclude.is_empty() {
         let theirs = "Combined collect and exclude queries are not allowed.";
         let ours = "collect[] and exclude[] cannot be combined";
-        return Err(Box::new(refused(http, theirs, ours, &[])));
+        return Err(Box::new(refused(site, theirs, ours, &[])));
     }
-    let on = http.served.engine().names();
-    let is_drop_in = http.face != Face::Native;
-    let applied = http.served.applied();
+    let on = site.served.engine().names();
+    let is_drop_in = site.mode != Mode::Native;
+    let applied = site.served.applied();
     let is_built =
         |name: &str| applied.plan.collectors.iter().any(|plan| plan.descriptor.name == name);
     let mut collect = collect;
@@ -235,13 +236,13 @@ fn selection(http: &Http, text: &str) -> Result<Selection, Box<Response>> {
         "Couldn't create filtered metrics handler: couldn't create collector: \
          {word} collector: {unknown}"
     );
-    Err(Box::new(refused(http, &theirs, &ours, &on)))
+    Err(Box::new(refused(site, &theirs, &ours, &on)))
 }
 
-fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Response {
-    match http.face {
-        Face::DropIn { .. } => plain(StatusCode::BAD_REQUEST, theirs.to_owned()),
-        Face::Native => {
+fn refused(site: &Site, theirs: &str, ours: &str, on: &[&'static str]) -> Response {
+    match site.mode {
+        Mode::DropIn { .. } => plain(StatusCode::BAD_REQUEST, theirs.to_owned()),
+        Mode::Native => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-selection", "Bad selection")
                 .detail(ours);
             if on.is_empty() { problem } else { problem.member("collectors", on.to_vec()) }.reply()
@@ -249,12 +250,12 @@ fn refused(http: &Http, theirs: &str, ours: &str, on: &[&'static str]) -> Respon
     }
 }
 
-fn too_many_pages(http: &Http) -> Response {
-    http.counters.count_refused_page();
+fn too_many_pages(site: &Site) -> Response {
+    site.counters.count_refused_page();
     let detail = "slow readers hold too many pages (server.max_page_bytes); try again later";
-    match http.face {
-        Face::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
-        Face::Native => {
+    match site.mode {
+        Mode::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
+        Mode::Native => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow-readers", "Too many pages")
                 .detail(detail)
                 .retry_after(1)

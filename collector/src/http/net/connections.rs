@@ -1,0 +1,178 @@
+//! The connections that are open: how many there may be, and how they are asked to end.
+
+use super::connection::{self, ConnectionState};
+use super::limits::{Limits, milliseconds};
+use super::service::{Answer, ConnectionService};
+use super::stream::Stream;
+use crate::http::counters::HttpCounters;
+use crate::http::request::{Client, CurrentServe, Peer};
+use crate::sync::lock;
+use hyper::server::conn::http1;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+/// How often a new connection that waits for room looks whether another one has become idle.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
+/// How long a connection must have been idle to be closed for another one: a client that has just
+/// connected may have sent a request that has not been read yet.
+const JUST_CAME: Duration = Duration::from_millis(20);
+
+/// Every open connection, and what they share.
+pub(super) struct Connections {
+    pub(super) limits: Arc<Limits>,
+    pub(super) counters: Arc<HttpCounters>,
+    handle: Handle,
+    builder: http1::Builder,
+    epoch: Instant,
+    open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    next: AtomicU64,
+    one_ended: Notify,
+    answer: OnceLock<Arc<dyn Answer>>,
+}
+
+impl Connections {
+    /// Connections that will be served on a runtime.
+    pub(super) fn new(counters: Arc<HttpCounters>, handle: Handle) -> Arc<Self> {
+        Arc::new(Connections {
+            limits: Arc::new(Limits::new()),
+            counters,
+            handle,
+            builder: connection::builder(),
+            epoch: Instant::now(),
+            open: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(0),
+            one_ended: Notify::new(),
+            answer: OnceLock::new(),
+        })
+    }
+
+    /// The runtime that serves.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Says what answers requests, once.
+    pub(super) fn set_answer(&self, answer: Arc<dyn Answer>) {
+        self.answer.get_or_init(|| answer);
+    }
+
+    /// Whether there is something that answers requests.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answer.get().is_some()
+    }
+
+    /// Serves a connection on a task of its own. Without anything that answers it is closed.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        listener: u64,
+        serve: &Arc<CurrentServe>,
+        stream: Stream,
+        peer: Peer,
+    ) {
+        let Some(answer) = self.answer.get() else { return };
+        let state = ConnectionState::new(self.epoch, listener, Arc::clone(&self.counters));
+        let state = Arc::new(state);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.counters.count_accepted();
+        {
+            let mut open = lock(&self.open);
+            open.insert(number, Arc::clone(&state));
+            self.counters.connections_are(open.len());
+        }
+        let is_encrypted = stream.is_encrypted();
+        let service = ConnectionService {
+            answer: Arc::clone(answer),
+            limits: Arc::clone(&self.limits),
+            counters: Arc::clone(&self.counters),
+            client: Arc::new(Client { peer, is_encrypted, serve: Arc::clone(serve) }),
+            state: Arc::clone(&state),
+        };
+        let entry = Entry { connections: Arc::clone(self), number };
+        self.handle.spawn(async move {
+            let Connections { builder, limits, .. } = &*entry.connections;
+            connection::serve(builder, limits, state, stream, service).await;
+        });
+    }
+
+    /// Waits until there may be another connection. If all are taken, the one that has been idle
+    /// longest has to go, so that many idle clients cannot lock out one that asks.
+    pub(super) async fn wait_for_room(&self) {
+        loop {
+            let ended = self.one_ended.notified();
+            if (lock(&self.open).len() as u64) < self.limits.max_connections() {
+                return;
+            }
+            let wait = if self.evict() { LOOK_FOR_ROOM } else { JUST_CAME };
+            let _ = tokio::time::timeout(wait, ended).await;
+        }
+    }
+
+    /// Asks the connection that has been idle longest to end. Answers whether there is one.
+    pub(super) fn evict(&self) -> bool {
+        let latest = milliseconds(self.epoch.elapsed().saturating_sub(JUST_CAME));
+        let open = lock(&self.open);
+        let idle = open.values().filter_map(|state| Some((state.idle_since()?, state)));
+        let Some((since, state)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        if since > latest {
+            return false;
+        }
+        self.counters.count_evicted();
+        state.end_now();
+        true
+    }
+
+    /// Ends when the next connection has ended.
+    pub(super) fn one_ended(&self) -> Notified<'_> {
+        self.one_ended.notified()
+    }
+
+    /// Asks the connections of a listener to end after the request they are at.
+    pub(super) fn end_those_of(&self, listener: u64) {
+        for state in lock(&self.open).values().filter(|state| state.listener == listener) {
+            state.end_after_request();
+        }
+    }
+
+    /// Waits until all have ended and cuts those that are left at the deadline. Answers how many
+    /// these were.
+    pub(super) async fn end_by(&self, deadline: Instant) -> usize {
+        let all_ended = async {
+            loop {
+                let ended = self.one_ended.notified();
+                if lock(&self.open).is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout_at(deadline.into(), all_ended).await.is_ok() {
+            return 0;
+        }
+        let left = std::mem::take(&mut *lock(&self.open));
+        left.values().for_each(|state| state.end_now());
+        // The connections' tasks close them as soon as they are polled.
+        tokio::task::yield_now().await;
+        left.len()
+    }
+}
+
+/// A connection's place among the open ones; it is free again when this is dropped.
+struct Entry {
+    connections: Arc<Connections>,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = lock(&self.connections.open);
+        open.remove(&self.number);
+        self.connections.counters.connections_are(open.len());
+        drop(open);
+        self.connections.one_ended.notify_waiters();
+    }
+}

@@ -1,0 +1,278 @@
+//! The listeners as a reload sees them: staged beside what runs, swapped, stopped in peace.
+//!
+//! Staging takes everything that a listener needs: its address, its descriptor, its place in the
+//! reactor. What can still fail after it is a port that a stopping listener has to share, and it
+//! fails before anything is changed.
+
+use super::connections::Connections;
+use super::limits::{check_room, descriptor_limit};
+use super::listener::Listener;
+use super::service::Answer;
+use super::socket::{BindError, BoundSocket};
+use super::socket_file::Remover;
+use crate::http::counters::HttpCounters;
+use crate::plan::{Address, Listen, Server};
+use crate::reload::ListenerChanges;
+use crate::sync::lock;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use vitald_core::settings::{Mistake, Origin};
+
+/// How long a swap waits until the files of sockets that were closed are removed.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+/// The listeners of the daemon and the connections they accepted. Staging and swapping may be done
+/// on any thread, and should be on one that may hang: unix sockets are on file systems.
+pub(crate) struct Listeners {
+    connections: Arc<Connections>,
+    running: Mutex<Vec<Arc<Listener>>>,
+    next_number: AtomicU64,
+    remover: Arc<Remover>,
+}
+
+/// Listeners that are ready and not yet swapped in. Dropping them closes them.
+pub(crate) struct StagedListeners {
+    server: Server,
+    /// What the swap will do.
+    changes: ListenerChanges,
+    /// Those that listen already.
+    listening: Vec<Arc<Listener>>,
+    /// Those that share a port with listeners that stop, and listen in the swap: before it, a
+    /// connection must not go to them.
+    bound: Vec<(Listen, BoundSocket)>,
+    /// The listeners that stop and share their port until then.
+    sharing: Vec<Arc<Listener>>,
+}
+
+impl StagedListeners {
+    /// What a swap to these will do.
+    #[allow(dead_code, reason = "a dry run reports it")]
+    pub(crate) fn changes(&self) -> &ListenerChanges {
+        &self.changes
+    }
+}
+
+impl Drop for StagedListeners {
+    fn drop(&mut self) {
+        self.sharing.iter().for_each(|listener| listener.share_port(false));
+    }
+}
+
+impl Listeners {
+    /// None yet. To be called within the runtime that is to serve.
+    pub(crate) fn new(counters: Arc<HttpCounters>) -> Arc<Self> {
+        Arc::new(Listeners {
+            connections: Connections::new(counters, Handle::current()),
+            running: Mutex::new(Vec::new()),
+            next_number: AtomicU64::new(0),
+            remover: Arc::default(),
+        })
+    }
+
+    /// What a swap to these would do, as far as addresses say. See [`StagedListeners::changes`].
+    pub(crate) fn changes(&self, listen: &[Listen]) -> ListenerChanges {
+        changes(&lock(&self.running), listen, |_| true)
+    }
+
+    /// Makes ready what is new and touches nothing that runs. What listens on an address of its own
+    /// takes connections into its backlog at once and answers them after the swap.
+    ///
+    /// A running unix socket whose file was removed is bound anew.
+    ///
+    /// # Errors
+    ///
+    /// Every address on which no listener can be had, and why.
+    pub(crate) fn stage(&self, server: &Server) -> Result<StagedListeners, Vec<Mistake>> {
+        check_room(server.listen.len(), descriptor_limit())
+            .map_err(|reason| vec![unplaced(reason)])?;
+        let _runtime = self.connections.handle().enter();
+        let running = lock(&self.running).clone();
+        let lost: Vec<&Arc<Listener>> = running
+            .iter()
+            .filter(|listener| server.listen.iter().any(|new| new.address == listener.address))
+            .filter(|listener| !listener.can_be_found())
+            .collect();
+        let is_kept =
+            |listener: &Listener| !lost.iter().any(|lost| lost.address == listener.address);
+        let mut staged = StagedListeners {
+            server: server.clone(),
+            changes: changes(&running, &server.listen, is_kept),
+            listening: Vec::new(),
+            bound: Vec::new(),
+            sharing: Vec::new(),
+        };
+        let mut mistakes = Vec::new();
+        for listen in &server.listen {
+            let earlier = running.iter().find(|listener| listener.address == listen.address);
+            if earlier.is_some_and(|earlier| is_kept(earlier)) {
+                continue;
+            }
+            let made = match self.make(listen, earlier.map(|earlier| &**earlier)) {
+                Err(BindError::InUse) => self.share(listen, &running, &mut staged),
+                made => made.map(|listener| staged.listening.push(listener)),
+            };
+            if let Err(error) = made {
+                mistakes.push(mistake(listen, &error));
+                if error.is_general() {
+                    break;
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(staged) } else { Err(mistakes) }
+    }
+
+    /// A listener that listens already, in place of one that cannot be found any more if there is one.
+    fn make(
+        &self,
+        listen: &Listen,
+        earlier: Option<&Listener>,
+    ) -> Result<Arc<Listener>, BindError> {
+        let socket = BoundSocket::bind(&listen.address, false, &self.remover)?.listen()?;
+        Ok(match earlier {
+            Some(earlier) => Listener::in_place_of(earlier, listen, socket),
+            None => Listener::new(self.number(), listen, socket),
+        })
+    }
+
+    /// Binds an address whose port a listener has that is going to stop.
+    fn share(
+        &self,
+        listen: &Listen,
+        running: &[Arc<Listener>],
+        staged: &mut StagedListeners,
+    ) -> Result<(), BindError> {
+        let in_the_way = in_the_way(running, &staged.server, listen);
+        if in_the_way.is_empty() {
+            return Err(BindError::InUse);
+        }
+        in_the_way.iter().for_each(|listener| listener.share_port(true));
+        staged.sharing.extend(in_the_way);
+        let bound = BoundSocket::bind(&listen.address, true, &self.remover)?;
+        staged.bound.push((listen.clone(), bound));
+        Ok(())
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes the staged listeners the running ones. Unchanged ones and their connections stay; the
+    /// connections of those that stop end after the request they are at.
+    ///
+    /// # Errors
+    ///
+    /// A port that was shared and is in use now all the same. Then everything runs as before.
+    pub(crate) fn swap(
+        &self,
+        mut staged: StagedListeners,
+    ) -> Result<ListenerChanges, Vec<Mistake>> {
+        let _runtime = self.connections.handle().enter();
+        let mut new = std::mem::take(&mut staged.listening);
+        for (listen, bound) in std::mem::take(&mut staged.bound) {
+            let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
+            new.push(Listener::new(self.number(), &listen, socket));
+        }
+        let connections = &self.connections;
+        connections.limits.set(&staged.server);
+        let mut running = lock(&self.running).clone();
+        running.retain(|listener| {
+            let listen = staged.server.listen.iter().find(|new| new.address == listener.address);
+            let Some(listen) = listen else {
+                listener.close(connections);
+                return false;
+            };
+            listener.set_serve(&listen.serve);
+            let is_replaced = new.iter().any(|new| new.address == listener.address);
+            if is_replaced {
+                listener.stop(connections);
+            }
+            !is_replaced
+        });
+        running.extend(new.iter().cloned());
+        *lock(&self.running) = running;
+        if connections.is_answered() {
+            new.iter().for_each(|listener| listener.start(connections));
+        }
+        self.remover.wait_for_all(REMOVAL);
+        Ok(std::mem::take(&mut staged.changes))
+    }
+
+    /// Starts to answer, on what is bound now and on what a swap will bring. To be called once.
+    pub(crate) fn open<A: Answer>(&self, answer: Arc<A>) {
+        self.connections.set_answer(answer);
+        for listener in lock(&self.running).iter() {
+            listener.start(&self.connections);
+        }
+    }
+
+    /// Where the listeners are bound in truth: for port 0 the port that the kernel chose. Unix
+    /// sockets are left out.
+    pub(crate) fn bound(&self) -> Vec<SocketAddr> {
+        lock(&self.running).iter().filter_map(|listener| listener.bound()).collect()
+    }
+
+    /// Stops listening, lets the requests under way end and cuts what is left at the deadline. Answers
+    /// how many connections had to be cut.
+    pub(crate) async fn stop(&self, deadline: Instant) -> usize {
+        let running = std::mem::take(&mut *lock(&self.running));
+        for listener in &running {
+            listener.close(&self.connections);
+        }
+        drop(running);
+        let cut = self.connections.end_by(deadline).await;
+        let removed = self.remover.all_removed();
+        let _ = tokio::time::timeout_at(deadline.into(), removed).await;
+        cut
+    }
+
+    #[cfg(test)]
+    pub(in crate::http) fn set_timeouts(&self, head: Duration, stall: Duration) {
+        self.connections.limits.set_timeouts(head, stall);
+    }
+}
+
+/// What a swap to these addresses does, if of the running listeners only some can be kept.
+fn changes(
+    running: &[Arc<Listener>],
+    listen: &[Listen],
+    can_be_kept: impl Fn(&Listener) -> bool,
+) -> ListenerChanges {
+    let mut changes = ListenerChanges::default();
+    for listen in listen {
+        let is_kept = running
+            .iter()
+            .any(|listener| listener.address == listen.address && can_be_kept(listener));
+        let list = if is_kept { &mut changes.unchanged } else { &mut changes.started };
+        list.push(listen.address.to_string());
+    }
+    let is_wanted =
+        |listener: &Listener| listen.iter().any(|listen| listen.address == listener.address);
+    let stopped = running.iter().filter(|listener| !is_wanted(listener));
+    changes.stopped.extend(stopped.map(|listener| listener.address.to_string()));
+    changes
+}
+
+/// Running listeners that stop and have the port of a new one.
+fn in_the_way(running: &[Arc<Listener>], server: &Server, new: &Listen) -> Vec<Arc<Listener>> {
+    let stops = |listener: &Listener| {
+        !server.listen.iter().any(|listen| listen.address == listener.address)
+    };
+    let has_port = |listener: &Listener| match (&listener.address, &new.address) {
+        (Address::Tcp { socket: old, .. }, Address::Tcp { socket: new, .. }) => {
+            old.port() == new.port()
+        }
+        _ => false,
+    };
+    running.iter().filter(|listener| has_port(listener) && stops(listener)).cloned().collect()
+}
+
+fn mistake(listen: &Listen, error: &BindError) -> Mistake {
+    unplaced(format!("cannot listen on {}: {error}", listen.address))
+}
+
+fn unplaced(message: String) -> Mistake {
+    Mistake { origin: Origin::Default, path: "server.listen".to_owned(), message }
+}

@@ -1,0 +1,15 @@
+//! Sockets, connections and listeners. What answers the requests is behind one trait: [`Answer`].
+
+mod connection;
+mod connections;
+mod limits;
+mod listener;
+pub(super) mod listeners;
+mod service;
+mod socket;
+mod socket_file;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub(super) use service::{Answer, Answering};

@@ -1,0 +1,345 @@
+//! Listening sockets: how they are bound, and what the system says against it.
+//!
+//! Binding touches the file system where the address is a path, so it does not belong on the thread
+//! that serves.
+
+use super::limits::descriptor_limit;
+use super::socket_file::{Remover, SocketFile};
+use super::stream::Stream;
+use crate::http::request::Peer;
+use crate::plan::Address;
+use crate::sync::lock;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How long a new socket waits until an earlier one's file has been removed.
+const REMOVAL: Duration = Duration::from_secs(2);
+
+/// A socket that is bound and does not listen yet.
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    descriptor: OwnedFd,
+    file: Option<SocketFile>,
+}
+
+/// A socket that listens and can accept: the reactor knows it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    listener: Listener,
+    file: Mutex<Option<SocketFile>>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why a socket does not listen.
+#[derive(Debug)]
+pub(super) enum BindError {
+    /// Something listens there already.
+    InUse,
+    /// The path of a unix socket is something else.
+    NotASocket,
+    /// The file of an earlier socket is still being removed.
+    StillThere,
+    /// What the system said.
+    System(Errno),
+}
+
+impl From<Errno> for BindError {
+    fn from(error: Errno) -> Self {
+        if error == Errno::ADDRINUSE { BindError::InUse } else { BindError::System(error) }
+    }
+}
+
+impl From<io::Error> for BindError {
+    fn from(error: io::Error) -> Self {
+        Errno::from_io_error(&error).unwrap_or(Errno::IO).into()
+    }
+}
+
+impl BindError {
+    /// Whether every other socket would fail with it, too.
+    pub(super) fn is_general(&self) -> bool {
+        matches!(
+            self,
+            BindError::System(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+        )
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::InUse => f.write_str("something else listens there already"),
+            BindError::NotASocket => f.write_str("the path exists and is not a socket"),
+            BindError::StillThere => {
+                f.write_str("the file of an earlier socket is still being removed")
+            }
+            BindError::System(Errno::ACCESS) => f.write_str(
+                "permission denied (is this a port below 1024, or another user's directory?)",
+            ),
+            BindError::System(Errno::ADDRNOTAVAIL) => f.write_str("this host has no such address"),
+            BindError::System(Errno::MFILE) => write!(
+                f,
+                "the daemon has no open file left of {}; listen on fewer addresses or raise the \
+                 limit (LimitNOFILE= of the systemd unit, ulimit -n)",
+                descriptor_limit()
+            ),
+            BindError::System(error) => io::Error::from(*error).fmt(f),
+        }
+    }
+}
+
+impl BoundSocket {
+    /// Binds. With `shares_port` also where a socket of this process listens that shares its port,
+    /// too.
+    pub(super) fn bind(
+        address: &Address,
+        shares_port: bool,
+        remover: &Arc<Remover>,
+    ) -> Result<Self, BindError> {
+        match address {
+            Address::Tcp { socket, dual: false } => Self::tcp(*socket, true, shares_port),
+            Address::Tcp { socket, dual: true } => Self::dual(socket.port(), shares_port),
+            Address::Unix(path) => Self::unix(path, remover),
+        }
+    }
+
+    fn tcp(address: SocketAddr, v6_only: bool, shares_port: bool) -> Result<Self, BindError> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let descriptor = open(family)?;
+        sockopt::set_socket_reuseaddr(&descriptor, true)?;
+        if shares_port {
+            sockopt::set_socket_reuseport(&descriptor, true)?;
+        }
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&descriptor, v6_only)?;
+        }
+        rustix::net::bind(&descriptor, &address)?;
+        Ok(BoundSocket { descriptor, file: None })
+    }
+
+    /// One socket for both families, as Go does it for `:PORT`; IPv4 alone where IPv6 is off.
+    fn dual(port: u16, shares_port: bool) -> Result<Self, BindError> {
+        let every_address = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        match Self::tcp(every_address, false, shares_port) {
+            Err(BindError::System(
+                Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT | Errno::INVAL,
+            )) => {
+                let every_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+                Self::tcp(every_address, true, shares_port)
+            }
+            bound => bound,
+        }
+    }
+
+    fn unix(path: &Path, remover: &Arc<Remover>) -> Result<Self, BindError> {
+        // It would take the new file for the old one.
+        if !remover.wait_for(path, REMOVAL) {
+            return Err(BindError::StillThere);
+        }
+        remove_stale(path)?;
+        let descriptor = open(AddressFamily::UNIX)?;
+        // On Linux the file takes the mode of the socket's own inode, so it is never there with
+        // another one (unix(7) leaves it to the umask, which all threads share).
+        rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
+        let file = SocketFile::at(path, remover)?;
+        Ok(BoundSocket { descriptor, file: Some(file) })
+    }
+
+    /// Listens, within the runtime that is to accept. Connections wait in the backlog from now on.
+    pub(super) fn listen(self) -> Result<Socket, BindError> {
+        rustix::net::listen(&self.descriptor, BACKLOG)?;
+        let listener = match &self.file {
+            None => Listener::Tcp(TcpListener::from_std(self.descriptor.into())?),
+            Some(_) => Listener::Unix(UnixListener::from_std(self.descriptor.into())?),
+        };
+        Ok(Socket { listener, file: Mutex::new(self.file) })
+    }
+}
+
+impl Socket {
+    /// Waits for a connection.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                Stream::over_tcp(stream, from)
+            }
+            Listener::Unix(listener) => Ok(Stream::over_unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Takes a connection that waits, without waiting itself.
+    pub(super) fn accept_waiting(&self) -> io::Result<(Stream, Peer)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (descriptor, from) = rustix::net::acceptfrom_with(self, flags)?;
+        match &self.listener {
+            Listener::Tcp(_) => {
+                let unknown = || io::Error::from(io::ErrorKind::NotConnected);
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                let stream = TcpStream::from_std(descriptor.into())?;
+                Stream::over_tcp(stream, from.ok_or_else(unknown)?)
+            }
+            Listener::Unix(_) => Ok(Stream::over_unix(UnixStream::from_std(descriptor.into())?)),
+        }
+    }
+
+    /// Stops listening, and has the file of a unix socket removed. Unlike closing the descriptor this works at once, though there may be a copy of
+    /// it: a thread with a descriptor table of its own that hangs in the kernel may have one.
+    pub(super) fn stop(&self) {
+        let _ = rustix::net::shutdown(self, Shutdown::Both);
+        // Removed from now on, though the task that accepts may hold the socket a little longer.
+        drop(lock(&self.file).take());
+    }
+
+    /// Whether another socket of this user that does the same may be bound beside it.
+    pub(super) fn share_port(&self, shares_port: bool) {
+        let _ = sockopt::set_socket_reuseport(self, shares_port);
+    }
+
+    /// Where it is bound in truth: the port that the kernel chose for port 0.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        rustix::net::getsockname(self).ok()?.try_into().ok()
+    }
+
+    /// Whether clients can still find it: the file of a unix socket may have been removed.
+    pub(super) fn can_be_found(&self) -> bool {
+        let file = lock(&self.file).as_ref().map(SocketFile::file);
+        // What cannot be seen may still be there.
+        file.is_none_or(|file| file.is_there().unwrap_or(true))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+fn open(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+}
+
+/// Removes the file of a socket on which no process listens any more.
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let mode = match rustix::fs::lstat(path) {
+        Ok(found) => found.st_mode,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Socket {
+        return Err(BindError::NotASocket);
+    }
+    let probe = open(AddressFamily::UNIX)?;
+    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
+        // Only this says that nothing listens; a full backlog or a lack of rights does not.
+        Err(Errno::CONNREFUSED) => Ok(rustix::fs::unlink(path)?),
+        Err(Errno::NOENT) => Ok(()),
+        _ => Err(BindError::InUse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn listen(address: &Address, remover: &Arc<Remover>) -> Result<Socket, BindError> {
+        BoundSocket::bind(address, false, remover)?.listen()
+    }
+
+    fn tcp(text: &str) -> Address {
+        Address::Tcp { socket: text.parse().expect("an address"), dual: false }
+    }
+
+    fn dual(port: u16) -> Address {
+        let socket = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        Address::Tcp { socket, dual: true }
+    }
+
+    #[tokio::test]
+    async fn a_dual_socket_takes_both_families() {
+        let socket = listen(&dual(0), &Arc::default()).expect("a socket");
+        let port = socket.bound().expect("an address").port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).expect("IPv4");
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            std::net::TcpStream::connect(("::1", port)).expect("IPv6");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_shared_only_while_both_want_it() {
+        let remover = Arc::default();
+        let old = listen(&tcp("127.0.0.1:0"), &remover).expect("a socket");
+        let port = old.bound().expect("an address").port();
+        let alone = BoundSocket::bind(&dual(port), true, &remover);
+        assert!(matches!(alone, Err(BindError::InUse)));
+        for wide in [tcp(&format!("0.0.0.0:{port}")), dual(port)] {
+            assert!(matches!(listen(&wide, &remover), Err(BindError::InUse)));
+            old.share_port(true);
+            assert!(matches!(listen(&wide, &remover), Err(BindError::InUse)));
+            let new = BoundSocket::bind(&wide, true, &remover).expect("a shared port");
+            let new = new.listen().expect("listens");
+            old.share_port(false);
+            std::net::TcpStream::connect(("127.0.0.1", port)).expect("connects");
+            // The closer address has it.
+            assert!(old.accept_waiting().is_ok() && new.accept_waiting().is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stopped_socket_frees_its_port_though_it_is_open() {
+        let remover = Arc::default();
+        let old = listen(&tcp("127.0.0.1:0"), &remover).expect("a socket");
+        let address = old.bound().expect("an address");
+        old.stop();
+        assert!(std::net::TcpStream::connect(address).is_err());
+        let _new = listen(&tcp(&address.to_string()), &remover).expect("the port is free");
+        std::net::TcpStream::connect(address).expect("the new one answers");
+    }
+
+    #[tokio::test]
+    async fn unix_sockets_are_private_and_leave_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let remover = Arc::default();
+        let path = directory.path().join("v.sock");
+        let address = Address::Unix(path.clone());
+        // Stale: the file of a listener that has gone.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        let socket = listen(&address, &remover).expect("replaces the stale file");
+        let mode = std::fs::metadata(&path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::os::unix::net::UnixStream::connect(&path).expect("it answers");
+        assert!(matches!(listen(&address, &remover), Err(BindError::InUse)));
+        drop(socket);
+        assert!(remover.wait_for(&path, LONG) && !path.exists());
+        std::fs::write(&path, "precious").expect("a file");
+        assert!(matches!(listen(&address, &remover), Err(BindError::NotASocket)));
+        assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
+    }
+}

@@ -1,0 +1,135 @@
+//! A request as those see it who answer it: what was asked, when, by whom, over which listener.
+
+use crate::plan::Serve;
+use crate::sync::lock;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use warp::http::request::Parts;
+use warp::http::uri::Authority;
+use warp::http::{HeaderMap, Method, Uri, Version, header};
+
+/// One request. Its body is never read.
+pub(crate) struct Request {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    /// When its head was complete.
+    pub(super) arrived: Instant,
+    pub(super) client: Arc<Client>,
+    /// Why it is to be refused, if the connection's side found a reason.
+    pub(super) fault: Option<Fault>,
+}
+
+/// What is wrong with a request, whatever it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// HTTP/1.1 wants a `Host` (RFC 9112, 3.2).
+    NoHost,
+    /// Two hosts: a proxy before the daemon may have believed the other one.
+    TwoHosts,
+    /// Its body is longer than this many bytes.
+    LongBody(u64),
+    /// More than this many requests are being served.
+    TooManyRequests(u64),
+}
+
+impl Request {
+    pub(super) fn new(
+        head: Parts,
+        arrived: Instant,
+        client: Arc<Client>,
+        fault: Option<Fault>,
+    ) -> Self {
+        let fault = fault.or_else(|| host_fault(&head));
+        Request {
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+            arrived,
+            client,
+            fault,
+        }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// What follows the `?`; empty without one.
+    pub(super) fn query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+
+    /// The host of a request whose target is a whole URL; it counts for more than `Host`.
+    pub(super) fn authority(&self) -> Option<&Authority> {
+        self.uri.authority()
+    }
+
+    /// A header's value, if it is text.
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether it only wants to know something.
+    pub(super) fn reads(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+}
+
+fn host_fault(head: &Parts) -> Option<Fault> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if head.version >= Version::HTTP_11 => Some(Fault::NoHost),
+        (Some(_), Some(_)) => Some(Fault::TwoHosts),
+        _ => None,
+    }
+}
+
+/// The other end of a connection, and what the listener lets it do.
+pub(super) struct Client {
+    pub(super) peer: Peer,
+    /// Whether a listener between the two ends could not read what is said.
+    pub(super) is_encrypted: bool,
+    pub(super) serve: Arc<CurrentServe>,
+}
+
+/// What a listener serves at this moment. A reload may change it while connections are open.
+pub(super) struct CurrentServe(Mutex<Arc<Serve>>);
+
+impl CurrentServe {
+    pub(super) fn new(serve: Serve) -> Arc<Self> {
+        Arc::new(CurrentServe(Mutex::new(Arc::new(serve))))
+    }
+
+    pub(super) fn now(&self) -> Arc<Serve> {
+        Arc::clone(&lock(&self.0))
+    }
+
+    pub(super) fn set(&self, serve: &Serve) {
+        let mut current = lock(&self.0);
+        if **current != *serve {
+            *current = Arc::new(serve.clone());
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// An internet address.
+    Tcp(SocketAddr),
+    /// A process of this machine, with its uid if the kernel gave one.
+    Unix(Option<u32>),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix(Some(uid)) => write!(f, "uid {uid}"),
+            Peer::Unix(None) => f.write_str("a unix socket"),
+        }
+    }
+}

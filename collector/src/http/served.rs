@@ -1,0 +1,25 @@
+//! What the pages need of the daemon.
+
+use crate::engine::Engine;
+use crate::outputs::OutputStatus;
+use crate::reload::{Applied, ReloadOutcome, ReloadWish};
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// The daemon behind the pages.
+pub(crate) trait Served: Send + Sync + 'static {
+    /// The collectors.
+    fn engine(&self) -> &Engine;
+
+    /// The plan that is running.
+    fn applied(&self) -> Arc<Applied>;
+
+    /// How the outputs that run are doing.
+    fn outputs(&self) -> Vec<OutputStatus>;
+
+    /// Reads the configuration again and applies it.
+    fn reload(
+        self: Arc<Self>,
+        wanted: ReloadWish,
+    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
+}
