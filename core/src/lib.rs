@@ -10,6 +10,8 @@
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod collector;
 pub mod error;
