@@ -45,6 +45,7 @@ mod listing;
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+mod real_path;
 #[cfg(target_os = "linux")]
 mod route_socket;
 mod shared;

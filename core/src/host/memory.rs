@@ -359,6 +359,17 @@ impl MemoryHost {
         }
     }
 
+    pub(super) fn real_path(&self, path: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
+        let state = self.lock();
+        let name = state.resolve(logical(path)?, true)?;
+        if !state.names.contains_key(&name) {
+            return Err(errno(ENOENT));
+        }
+        buffer.clear();
+        buffer.extend_from_slice(name.as_bytes());
+        Ok(())
+    }
+
     pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {
         let state = self.lock();
         let name = state.resolve(logical(path)?, true)?;
