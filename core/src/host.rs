@@ -12,7 +12,7 @@
 //! | `file:` | none: the rest is a path as the user gave it | |
 //!
 //! A component `..` is refused everywhere but after `file:`, because parts of a path come from the
-//! kernel's or somebody else's text. A name with a slash in it can only come from such text, too:
+//! kernel's or another program's text. A name with a slash in it can only come from such text, too:
 //! build paths from the names of a [`Listing`] or a [`KeptTree`].
 //!
 //! * [`KeptFile`]: one file, read at every collection;
@@ -50,6 +50,7 @@ mod real_path;
 mod route_socket;
 mod shared;
 mod space;
+mod spare;
 mod statfs;
 mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
@@ -113,7 +114,7 @@ impl Default for Roots {
     }
 }
 
-/// The host that is measured, or an in-memory make of one. Clones share everything.
+/// The host that is measured, or an in-memory fake of one. Clones share everything.
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
@@ -126,7 +127,7 @@ struct Inner {
     lasting: Arc<lasting::Lasting>,
 }
 
-/// The bottom layer: everything above it is the same for both makes.
+/// The bottom layer: everything above it is the same for both.
 enum World {
     Real,
     #[cfg(any(test, feature = "testing"))]
@@ -168,7 +169,7 @@ impl Host {
         Host { inner: Arc::new(Inner { roots, world, statfs, lasting }) }
     }
 
-    /// The roots that logical paths are joined to. The in-memory make has the default ones.
+    /// The roots that logical paths are joined to. The in-memory fake has the default ones.
     pub fn roots(&self) -> &Roots {
         &self.inner.roots
     }
@@ -459,7 +460,7 @@ impl Host {
     fn memory(&self) -> &MemoryHost {
         match &self.inner.world {
             World::Memory(memory) => memory,
-            World::Real => unreachable!("handles of the two makes do not mix"),
+            World::Real => unreachable!("handles of the two kinds do not mix"),
         }
     }
 

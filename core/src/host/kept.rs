@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
+use super::spare::Spare;
 use super::{Handle, Host, Opened, limits};
 use crate::error::{Error, Malformed, Result, is_absence};
 
@@ -161,18 +162,20 @@ impl Kept {
 /// It is opened at the first read, and looked for again at every read while it is absent. On
 /// procfs and sysfs the descriptor is kept, within a budget that the process has; elsewhere the
 /// file is opened anew each time. A read that finds its device gone looks by path once more. The
-/// buffer grows to the file's size and is used again.
+/// buffer grows to the file's size and is used again; what a file needed once and needs no more is
+/// given back after a while.
 pub struct KeptFile {
     host: Host,
     path: Box<str>,
     extent: Extent,
     kept: Option<Kept>,
     buffer: Vec<u8>,
+    spare: Spare,
 }
 
 impl KeptFile {
     pub(super) fn new(host: Host, path: Box<str>, extent: Extent) -> Self {
-        KeptFile { host, path, extent, kept: None, buffer: Vec::new() }
+        KeptFile { host, path, extent, kept: None, buffer: Vec::new(), spare: Spare::new() }
     }
 
     /// The logical path.
@@ -232,6 +235,12 @@ impl KeptFile {
     }
 
     fn load(&mut self) -> io::Result<()> {
+        let outcome = self.fill();
+        self.spare.look(&mut self.buffer);
+        outcome
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
         if let Some(kept) = &self.kept {
             match fill(&self.host, &kept.handle, self.extent, &mut self.buffer) {
                 Err(error) if is_gone(&error) => self.kept = None,

@@ -13,6 +13,7 @@ use rustix::net::{
     socket_with,
 };
 
+use super::super::spare::Spare;
 use super::frame::{DumpError, Messages, NLM_F_DUMP_INTR, align};
 
 /// The kernel caps what it puts into one datagram of a dump at this many bytes, and fills it that
@@ -67,6 +68,7 @@ pub struct Socket {
     /// All the messages of a dump, since one that was interrupted has to be asked for again before
     /// anything of it is passed on.
     buffer: Vec<u8>,
+    spare: Spare,
     /// What is offered for each datagram.
     offer: usize,
 }
@@ -74,7 +76,14 @@ pub struct Socket {
 impl Socket {
     /// Opens nothing and allocates nothing yet.
     pub(super) const fn new(protocol: Option<Protocol>) -> Self {
-        Self { protocol, socket: None, sequence: 0, buffer: Vec::new(), offer: DATAGRAM }
+        Self {
+            protocol,
+            socket: None,
+            sequence: 0,
+            buffer: Vec::new(),
+            spare: Spare::new(),
+            offer: DATAGRAM,
+        }
     }
 
     /// The messages of the last dump.
@@ -93,7 +102,10 @@ impl Socket {
         let deadline = Instant::now() + DUMP_TIMEOUT;
         for left in (0..ATTEMPTS).rev() {
             match self.attempt(request, deadline) {
-                Ok(interrupted) if !interrupted || left == 0 => return Ok(()),
+                Ok(interrupted) if !interrupted || left == 0 => {
+                    self.spare.look(&mut self.buffer);
+                    return Ok(());
+                }
                 Ok(_) => {}
                 // The rest of a failed dump would still come, and the kernel refuses a second dump
                 // meanwhile (EBUSY). A new socket has neither.
