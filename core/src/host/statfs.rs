@@ -241,12 +241,13 @@ impl Round {
         let is_full = shared.stuck.count() + self.calls.len() >= StuckThreads::LIMIT;
         let may_ask = |index: usize| {
             let asked = &self.queue.asked[index];
-            let slow = self.calls.iter().filter(|call| {
-                call.is_slow()
-                    && server(&self.queue.asked[call.index].device) == server(&asked.device)
-            });
-            (asked.is_known_well || !is_full)
-                && slow.count() + shared.hanging.of_server(&asked.device) < WORKERS
+            let is_its = |call: &&Call| {
+                server(&self.queue.asked[call.index].device) == server(&asked.device)
+            };
+            let hanging = shared.hanging.of_server(&asked.device);
+            let is_suspected = hanging > 0 || self.calls.iter().filter(is_its).any(Call::is_slow);
+            let out = hanging + self.calls.iter().filter(is_its).count();
+            (asked.is_known_well || !is_full) && !(is_suspected && out >= WORKERS)
         };
         self.order.get(self.next..)?.iter().position(|&index| may_ask(index))
     }

@@ -126,8 +126,7 @@ fn what_a_driver_does_not_say_costs_one_attribute_or_one_child() {
     }
     // What the daemon may not read is a fault where the attribute is needed.
     memory.fail("sys/class/ib/a0/ports/2/state", 13);
-    let ports = walk.refresh().unwrap();
-    let error = ports.skip(1).next().unwrap().text(&Port::STATE_NAME).unwrap_err();
+    let error = walk.refresh().unwrap().nth(1).unwrap().text(&Port::STATE_NAME).unwrap_err();
     assert!(error.to_string().starts_with("sys/class/ib/a0/ports/2/state: "), "{error}");
     // Nothing of that is remembered.
     memory.write("sys/class/ib/a0/ports/1/rate", "1 Gb/sec");
