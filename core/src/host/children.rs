@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// descriptors and the memory that a [`super::KeptTree`] spends on each.
 ///
 /// At most one descriptor is kept, that of the directory itself; a child's file is opened relative
-/// to it, read whole and closed. Nothing is remembered of a child, so whoever asks finds out
-/// himself whether a name still means the same one: of a process, by its start time.
+/// to it, read whole and closed. Nothing is remembered of a child, so the caller finds out
+/// whether a name still means the same one: of a process, by its start time.
 ///
 /// In the steady state nothing here allocates.
 pub struct Children {
@@ -40,7 +40,7 @@ impl Host {
         }
     }
 
-    /// How large what is below an opened directory says it is; the in-memory make does not say.
+    /// How large what is below an opened directory says it is; the in-memory fake does not say.
     fn size_in(&self, directory: &Handle, path: &[u8]) -> io::Result<u64> {
         match directory {
             Handle::Real(directory) => with_c_string(

@@ -24,7 +24,7 @@ const ELOOP: i32 = 40;
 /// What a name stands for; never used twice.
 pub(super) type Inode = u64;
 
-/// A host that is only in memory: files by logical path, and what else a [`Host`] tells.
+/// A host that is only in memory: files by logical path, and what else a [`Host`] gives.
 ///
 /// Clones share everything, so a test keeps one and changes the host under a collector. As in the
 /// kernel, an opened file stays what it was: after a rename it goes on answering, after a removal
@@ -77,7 +77,7 @@ impl fmt::Debug for MemoryHost {
 }
 
 impl MemoryHost {
-    /// A host without files, interfaces or file systems. Its clock stands at 1,700,000,000 s.
+    /// A host without files, interfaces or file systems. Its clock is at 1,700,000,000 s.
     pub fn new() -> Self {
         let uname = Uname {
             sysname: "Linux".into(),
@@ -150,7 +150,7 @@ impl MemoryHost {
     ///
     /// # Panics
     ///
-    /// If there is none of that name.
+    /// If nothing has that name.
     pub fn remove(&self, path: &str) {
         let mut state = self.lock();
         let gone = state.below(path);
@@ -164,7 +164,7 @@ impl MemoryHost {
     ///
     /// # Panics
     ///
-    /// If there is none of the old name.
+    /// If nothing has the old name.
     pub fn rename(&self, from: &str, to: &str) {
         let mut state = self.lock();
         for name in state.below(to) {

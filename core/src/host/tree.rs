@@ -147,7 +147,7 @@ impl KeptTree {
     ///
     /// # Panics
     ///
-    /// As an index does, for a child or an attribute that is none.
+    /// As an index does, for a child or an attribute that does not exist.
     pub fn read(&mut self, child: usize, attribute: usize) -> Result<&[u8]> {
         match self.load(child, attribute) {
             Ok(()) => Ok(&self.buffer),
@@ -345,7 +345,7 @@ impl KeptTree {
         let handle = match opened {
             Ok(handle) => handle,
             Err(error) => {
-                // Below a directory that cannot be kept, which is somebody's own file system, a
+                // Below a directory that cannot be kept, which is an ordinary file system, a
                 // file may appear at any time. That of a child which has gone itself is absent
                 // until the next refresh finds the child gone, so remembering does no harm.
                 let lasts = self.directory.is_some() && !attribute_path.contains('/');

@@ -41,7 +41,7 @@ const SLOW_READS: usize = 8;
 ///   looked for each time, since those come with drivers and with CPUs that go on line.
 /// * A child that lacks an attribute which is not optional, or whose driver has no value for it now
 ///   (EINVAL, EIO, ENODATA, EOPNOTSUPP, EAGAIN, EBUSY, ETIMEDOUT), is left out this time; an
-///   optional attribute is only absent then. Other errors are given to whoever asks for the
+///   optional attribute is only absent then. Other errors are given to the reader of the
 ///   attribute.
 /// * Slow attributes are read when their child appears or its inode changes, and then in rotation.
 pub struct Walk<S> {

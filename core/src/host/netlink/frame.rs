@@ -31,7 +31,7 @@ pub struct Dump {
     pub finished: bool,
 }
 
-/// Why bytes are not a dump. What was passed on before stands.
+/// Why bytes are not a dump. What was passed on before remains valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DumpError {
     /// A message is shorter than its header says, or its length cannot be.

@@ -79,7 +79,7 @@ pub(super) const AF_INET6: u8 = 10;
 /// A network interface: `struct ifinfomsg` and the `IFLA_*` attributes of one `RTM_NEWLINK`.
 ///
 /// Texts come without their terminating NUL, and are bytes because the kernel takes any but `/`,
-/// `:`, white space and NUL. What the kernel did not tell, or told in too few bytes, is `None`.
+/// `:`, white space and NUL. What the kernel did not send, or sent in too few bytes, is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Link<'a> {
     /// `ifi_index`.
@@ -108,7 +108,7 @@ pub struct Link<'a> {
     pub operational_state: Option<u8>,
     /// `IFLA_LINKMODE`: the `IF_LINK_MODE_*` of `linux/if.h`.
     pub link_mode: Option<u8>,
-    /// `IFLA_CARRIER`. Unlike sysfs, it is told for an interface that is down, too.
+    /// `IFLA_CARRIER`. Unlike sysfs, it is sent for an interface that is down, too.
     pub carrier: Option<u8>,
     /// `IFLA_CARRIER_CHANGES`: ups and downs together.
     pub carrier_changes: Option<u32>,
@@ -121,7 +121,7 @@ pub struct Link<'a> {
     /// `IFLA_LINK`: the index of the interface below, or of a veth's peer. The kernel leaves it
     /// out where it is the interface itself; sysfs' `iflink` is `link.unwrap_or(index)`.
     pub link: Option<i32>,
-    /// `IFLA_LINK_NETNSID`: told if [`Link::link`] is an index in another network namespace.
+    /// `IFLA_LINK_NETNSID`: sent if [`Link::link`] is an index in another network namespace.
     pub link_namespace: Option<i32>,
     /// `IFLA_GROUP`.
     pub group: Option<u32>,

@@ -195,7 +195,7 @@ pub(super) fn collect(
             return Err(Failure::Lost);
         }
         let mut messages = (Messages { rest: datagram }).peekable();
-        // A datagram answers one request. One of an earlier request was given up by whoever asked.
+        // A datagram answers one request. One of an earlier request was given up by its caller.
         let stale = match messages.peek() {
             None => true,
             Some(Ok(first)) => first.sequence != sequence,
