@@ -132,9 +132,9 @@ impl Children {
     /// What stat(2), open(2) and getdents(2) say.
     pub fn descriptors(&mut self, child: &[u8]) -> io::Result<u64> {
         // Without a listing before, nothing is kept yet, and each call would open the directory.
-        if self.directory.is_none() && is_keepable(&self.path) {
+        if self.directory.is_none() && is_keepable(self.path.as_bytes()) {
             let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
-            self.directory = Kept::seat(&self.host, handle).ok();
+            self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
         if let Some(Kept { handle, .. }) = &self.directory {
             join(&mut self.joined, &[child, b"fd"]);

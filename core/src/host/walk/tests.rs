@@ -3,6 +3,7 @@
 use super::*;
 use crate::families;
 use crate::host::{MemoryHost, Roots};
+use crate::run::Run;
 
 crate::attributes! {
     /// A port of an adapter.
@@ -50,23 +51,26 @@ fn names<S: Attributes>(children: Matches<'_, S>) -> Vec<String> {
 fn every_level_is_walked_and_every_format_read() {
     let memory = ports();
     let mut walk: Walk<Port> = memory.host().walk(PORTS);
-    let mut batch = Batch::new(FAMILIES);
-    batch.begin(None, 0);
+    let mut run = Run::new(FAMILIES);
+    run.begin(None, 0);
+    let batch = run.batch();
     let ports = walk.refresh().unwrap();
     assert_eq!(ports.len(), 3);
     for port in ports {
         let labels = batch.labels([port.name(0), port.name(1)]);
-        port.push(&mut batch, &RATE, labels, &Port::RATE).unwrap();
+        port.push(batch, &RATE, labels, &Port::RATE).unwrap();
     }
-    batch.seal();
-    assert_eq!(batch.values(), [100.0 * 125e6]);
+    run.seal();
+    assert_eq!(run.values(), [100.0 * 125e6]);
     assert_eq!(names(walk.children()), ["a0 1", "a0 2", "b0 1"]);
     let mut ports = walk.children();
+    let mut again = Run::new(FAMILIES);
+    let batch = again.batch();
     let (first, second) = (ports.next().unwrap(), ports.next().unwrap());
-    assert_eq!(first.number(&Port::STATE, &mut batch).unwrap(), Some(4.0));
+    assert_eq!(first.number(&Port::STATE, batch).unwrap(), Some(4.0));
     assert_eq!(first.text(&Port::STATE_NAME).unwrap(), b"ACTIVE");
-    assert_eq!(first.number(&Port::SENT, &mut batch).unwrap(), Some(28.0));
-    assert_eq!(second.number(&Port::SENT, &mut batch).unwrap(), None);
+    assert_eq!(first.number(&Port::SENT, batch).unwrap(), Some(28.0));
+    assert_eq!(second.number(&Port::SENT, batch).unwrap(), None);
     assert_eq!(second.text(&Port::LAYER).unwrap(), b"");
     assert_eq!(ports.next().unwrap().text(&Port::LAYER).unwrap(), b"Ethernet");
     assert_eq!(walk.children().find(&[b"a0", b"2"]).unwrap().name(1), b"2");
@@ -115,14 +119,14 @@ fn children_and_directories_come_and_go() {
 fn what_a_driver_does_not_say_costs_one_attribute_or_one_child() {
     let memory = ports();
     let mut walk: Walk<Port> = memory.host().walk(PORTS);
-    let mut batch = Batch::new(FAMILIES);
+    let mut run = Run::new(FAMILIES);
     for errno in [5, 11, 16, 19, 22, 61, 95, 110] {
         memory.fail("sys/class/ib/a0/ports/1/rate", errno);
         memory.fail("sys/class/ib/a0/ports/2/state", errno);
         let ports = walk.refresh().unwrap();
         assert_eq!(names(ports), ["a0 1", "b0 1"], "errno {errno}");
         let first = walk.children().next().unwrap();
-        assert_eq!(first.number(&Port::RATE, &mut batch).unwrap(), None);
+        assert_eq!(first.number(&Port::RATE, run.batch()).unwrap(), None);
     }
     // What the daemon may not read is a fault where the attribute is needed.
     memory.fail("sys/class/ib/a0/ports/2/state", 13);
@@ -133,8 +137,8 @@ fn what_a_driver_does_not_say_costs_one_attribute_or_one_child() {
     memory.write("sys/class/ib/a0/ports/2/state", "odd");
     assert_eq!(walk.refresh().unwrap().len(), 3);
     let second = walk.children().nth(1).unwrap();
-    assert_eq!(second.number(&Port::STATE, &mut batch).unwrap(), None);
-    assert_eq!(batch.malformed().unwrap().0, 1);
+    assert_eq!(second.number(&Port::STATE, run.batch()).unwrap(), None);
+    assert_eq!(run.malformed().unwrap().0, 1);
 }
 
 #[test]
@@ -144,16 +148,16 @@ fn an_absence_is_remembered_for_plain_attributes_only() {
     walk.refresh().unwrap();
     memory.write("sys/class/ib/a0/ports/2/rate", "1");
     memory.write("sys/class/ib/a0/ports/2/counters/sent", "2");
-    let mut batch = Batch::new(FAMILIES);
+    let mut run = Run::new(FAMILIES);
     let second = walk.refresh().unwrap().nth(1).unwrap();
-    assert_eq!(second.number(&Port::RATE, &mut batch).unwrap(), None);
-    assert_eq!(second.number(&Port::SENT, &mut batch).unwrap(), Some(8.0));
+    assert_eq!(second.number(&Port::RATE, run.batch()).unwrap(), None);
+    assert_eq!(second.number(&Port::SENT, run.batch()).unwrap(), Some(8.0));
     // A new child of the same name has a life of its own.
     memory.remove("sys/class/ib/a0/ports/2");
     memory.write("sys/class/ib/a0/ports/2/state", "1: DOWN");
     memory.write("sys/class/ib/a0/ports/2/rate", "1");
     let second = walk.refresh().unwrap().nth(1).unwrap();
-    assert_eq!(second.number(&Port::RATE, &mut batch).unwrap(), Some(125e6));
+    assert_eq!(second.number(&Port::RATE, run.batch()).unwrap(), Some(125e6));
 }
 
 #[test]
