@@ -10,6 +10,8 @@
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod collector;
 pub mod error;
@@ -38,11 +40,11 @@ pub mod prelude {
     pub use crate::collector::Collector;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};
-    pub use crate::host::{Host, KeptFile, KeptTree};
+    pub use crate::host::{Host, KeptFile, KeptTree, SharedFile, Walk};
     pub use crate::pattern::{Filter, Pattern};
     pub use crate::settings::{Mistakes, Table, UNSET};
     pub use crate::shape::Suffix;
     pub use crate::text::{self, Fields, lines};
-    pub use crate::{families, register_collector, settings};
+    pub use crate::{attributes, families, register_collector, settings};
     pub use std::time::Duration;
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::kept::{Extent, Kept, fill, is_gone, is_keepable};
+use super::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
 use super::listing::Listing;
 use super::{Handle, Host, Opened, system, with_c_string};
 use crate::error::{Error, Result};
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// descriptors and the memory that a [`super::KeptTree`] spends on each.
 ///
 /// At most one descriptor is kept, that of the directory itself; a child's file is opened relative
-/// to it, read whole and closed. Nothing is remembered of a child, so whoever asks finds out
-/// himself whether a name still means the same one: of a process, by its start time.
+/// to it, read whole and closed. Nothing is remembered of a child, so the caller finds out
+/// whether a name still means the same one: of a process, by its start time.
 ///
 /// In the steady state nothing here allocates.
 pub struct Children {
@@ -40,7 +40,7 @@ impl Host {
         }
     }
 
-    /// How large what is below an opened directory says it is; the in-memory make does not say.
+    /// How large what is below an opened directory says it is; the in-memory fake does not say.
     fn size_in(&self, directory: &Handle, path: &[u8]) -> io::Result<u64> {
         match directory {
             Handle::Real(directory) => with_c_string(
@@ -80,8 +80,8 @@ impl Children {
         listing.clear();
         let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
         let listed = self.host.list_opened(&handle, listing);
-        if listed.is_ok() && is_keepable(&self.path) {
-            self.directory = Kept::seat(&self.host, handle).ok();
+        if listed.is_ok() && is_keepable(self.path.as_bytes()) {
+            self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
         listed
     }
@@ -132,9 +132,9 @@ impl Children {
     /// What stat(2), open(2) and getdents(2) say.
     pub fn descriptors(&mut self, child: &[u8]) -> io::Result<u64> {
         // Without a listing before, nothing is kept yet, and each call would open the directory.
-        if self.directory.is_none() && is_keepable(&self.path) {
+        if self.directory.is_none() && is_keepable(self.path.as_bytes()) {
             let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
-            self.directory = Kept::seat(&self.host, handle).ok();
+            self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
         if let Some(Kept { handle, .. }) = &self.directory {
             join(&mut self.joined, &[child, b"fd"]);

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir,
 use rustix::io::Errno;
 
 use super::listing::{Kind, Listing};
-use super::statfs::{Space, StatfsError};
+use super::space::{Space, StatfsError};
 use super::{Opened, Uname};
 
 /// `SYSFS_MAGIC` of linux/magic.h.
@@ -24,8 +24,7 @@ pub(super) fn open(
     path: &CStr,
     opened: Opened,
 ) -> io::Result<Descriptor> {
-    // Without NONBLOCK a FIFO that somebody put into the textfile directory would hold us up for
-    // ever; on regular files, procfs and sysfs it has no effect.
+    // Without NONBLOCK a FIFO in the textfile directory would hold up the daemon for ever; on regular files, procfs and sysfs it has no effect.
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     if opened == Opened::Directory {
         flags |= OFlags::DIRECTORY;
@@ -169,9 +168,4 @@ pub(super) fn ticks_per_second() -> u64 {
 
 pub(super) fn page_size() -> usize {
     rustix::param::page_size()
-}
-
-/// How many descriptors the process may have open, `None` without a limit.
-pub(super) fn descriptor_limit() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
