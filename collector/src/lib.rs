@@ -22,6 +22,7 @@ pub mod plan;
 mod reload;
 mod sync;
 mod systemd;
+mod timestamp;
 
 pub use cli::main;
 pub use vitald_core::collector::roll_call as collectors;

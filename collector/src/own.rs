@@ -67,6 +67,9 @@ families! {
     SENT: counter = "vitald_http_sent_bytes_total";
     /// Connections that could not be accepted.
     ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
+    /// Log lines that were not written: because standard error did not take them, or because their message
+    /// repeated without end.
+    LOG_DROPPED: counter = "vitald_log_lines_dropped_total";
     /// Requests for metrics answered, by status.
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
@@ -196,6 +199,7 @@ impl Own {
         batch.value(&REFUSED_PAGES, self.http.refused_pages());
         batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
+        batch.value(&LOG_DROPPED, crate::log::dropped_lines() as f64);
         self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
         let mut unwritten = 0;
         self.http.each_scrape_status(|code, count| {

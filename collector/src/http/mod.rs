@@ -25,11 +25,11 @@ mod status;
 mod tests;
 
 pub(crate) use counters::HttpCounters;
-pub(crate) use listeners::Listeners;
+pub(crate) use listeners::{Listeners, StagedListeners};
 
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
-use crate::reload::{Applied, ReloadOutcome, ReloadWish};
+use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
 use scrape::Scrapes;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) trait Served: Send + Sync + 'static {
     /// Reads the configuration again and applies it.
     fn reload(
         self: Arc<Self>,
-        wish: ReloadWish,
+        request: ReloadRequest,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
 }
 

@@ -4,7 +4,8 @@ use super::problem::{Problem, json};
 use super::routes::{Ask, not_allowed};
 use super::{Http, admin, query};
 use crate::engine::Changes;
-use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
+use crate::outputs::OutputChanges;
+use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use vitald_core::settings::{Mistake, Origin};
 use warp::http::{HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;
 
-/// Answers a wish to reload.
+/// Answers a request to reload.
 pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
     // Who may not use the route must not learn its methods either.
     if let Err(refusal) = admin::admit(&ask).await {
@@ -22,17 +23,17 @@ pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
         return not_allowed("PUT");
     }
     let running = http.served.applied().plan.hash.clone();
-    let wish = match wish(&ask, &running) {
-        Ok(wish) => wish,
+    let request = match request(&ask, &running) {
+        Ok(request) => request,
         Err(reason) => {
             return Problem::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request")
                 .detail(reason)
                 .reply();
         }
     };
-    tracing::info!(peer = %ask.arrival.client.peer, dry_run = wish.dry_run, "reload asked for");
+    tracing::info!(peer = %ask.arrival.client.peer, dry_run = request.dry_run, "reload asked for");
     // On a task of its own: a client that goes away must not leave a reload half done.
-    match tokio::spawn(Arc::clone(&http.served).reload(wish)).await {
+    match tokio::spawn(Arc::clone(&http.served).reload(request)).await {
         Ok(outcome) => answer(outcome),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The reload failed")
             .detail("the daemon's log says more")
@@ -40,14 +41,14 @@ pub(super) async fn reload(http: Arc<Http>, ask: Ask) -> Response {
     }
 }
 
-fn wish(ask: &Ask, running: &str) -> Result<ReloadWish, String> {
-    let mut wish = ReloadWish::default();
+fn request(ask: &Ask, running: &str) -> Result<ReloadRequest, String> {
+    let mut request = ReloadRequest::default();
     for (key, value) in query::pairs(&ask.query) {
         // A mistyped `dry_run` must not become a reload.
         if key != "dry_run" {
             return Err(format!("there is no parameter {key}; there is: dry_run"));
         }
-        wish.dry_run = match value.as_str() {
+        request.dry_run = match value.as_str() {
             "true" | "1" | "" => true,
             "false" | "0" => false,
             _ => return Err("dry_run is true or false".to_owned()),
@@ -60,9 +61,9 @@ fn wish(ask: &Ask, running: &str) -> Result<ReloadWish, String> {
     }
     if !hashes.contains(&"*") {
         let matching = hashes.iter().find(|hash| **hash == running);
-        wish.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
+        request.if_match = matching.or(hashes.first()).map(|hash| (*hash).to_owned());
     }
-    Ok(wish)
+    Ok(request)
 }
 
 /// `"hash"`, `W/"hash"` or the bare hash.
@@ -93,12 +94,31 @@ fn answer(outcome: ReloadOutcome) -> Response {
             .reply(),
             &hash,
         ),
-        ReloadOutcome::TimedOut(after) => Problem::new(
+        ReloadOutcome::Unavailable(reason) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "timed-out",
-            "The configuration could not be read in time",
+            "unavailable",
+            "The configuration could not be read and opened",
         )
-        .detail(format!("nothing was changed; gave up after {} s", after.as_secs_f64()))
+        .detail(format!("nothing was changed: {reason}"))
+        .reply(),
+        ReloadOutcome::Faulty(report) => {
+            let faults: Vec<Value> =
+                report.faults.iter().map(|fault| fault.as_str().into()).collect();
+            let known = serde_json::to_value(Report::of(&report)).unwrap_or_default();
+            let failed = StatusCode::INTERNAL_SERVER_ERROR;
+            let problem =
+                Problem::new(failed, "faulty", "The configuration was applied with faults")
+                    .detail("the new configuration is in force; the daemon's log says more")
+                    .member("faults", faults)
+                    .member("report", known);
+            with_hash(problem.reply(), &report.hash)
+        }
+        ReloadOutcome::Unfinished(reason) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unfinished",
+            "The configuration is being applied and does not come to an end",
+        )
+        .detail(reason)
         .reply(),
     }
 }
@@ -148,19 +168,19 @@ struct Report<'a> {
     generation: u64,
     hash: &'a str,
     #[serde(flatten)]
-    collectors: Changed<'a>,
-    outputs: Changed<'a>,
+    collectors: Changed<'a, &'static str>,
+    outputs: Changed<'a, Arc<str>>,
     listeners: ChangedListeners<'a>,
     degraded: Vec<Degraded<'a>>,
     took_seconds: f64,
 }
 
 #[derive(Serialize)]
-struct Changed<'a> {
-    started: &'a [&'static str],
-    stopped: &'a [&'static str],
-    changed: &'a [&'static str],
-    unchanged: &'a [&'static str],
+struct Changed<'a, T> {
+    started: &'a [T],
+    stopped: &'a [T],
+    changed: &'a [T],
+    unchanged: &'a [T],
 }
 
 #[derive(Serialize)]
@@ -184,7 +204,7 @@ impl<'a> Report<'a> {
             generation: report.generation,
             hash: &report.hash,
             collectors: Changed::of(&report.collectors),
-            outputs: Changed::of(&report.outputs),
+            outputs: Changed::of_outputs(&report.outputs),
             listeners: ChangedListeners::of(&report.listeners),
             degraded: report.degraded.iter().map(reason).collect(),
             took_seconds: report.took.as_secs_f64(),
@@ -192,9 +212,16 @@ impl<'a> Report<'a> {
     }
 }
 
-impl<'a> Changed<'a> {
+impl<'a> Changed<'a, &'static str> {
     fn of(changes: &'a Changes) -> Self {
         let Changes { started, stopped, changed, unchanged } = changes;
+        Changed { started, stopped, changed, unchanged }
+    }
+}
+
+impl<'a> Changed<'a, Arc<str>> {
+    fn of_outputs(changes: &'a OutputChanges) -> Self {
+        let OutputChanges { started, stopped, changed, unchanged } = changes;
         Changed { started, stopped, changed, unchanged }
     }
 }
