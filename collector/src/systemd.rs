@@ -75,7 +75,7 @@ pub(crate) fn flush() {
 fn report(change: impl FnOnce(&mut Pending)) {
     let notifier = NOTIFIER.get_or_init(|| {
         std::env::var_os("NOTIFY_SOCKET")?;
-        Notifier::start(|state| sd_notify::notify(state))
+        Notifier::start(sd_notify::notify)
     });
     if let Some(notifier) = notifier {
         notifier.report(change);

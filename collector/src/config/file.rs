@@ -66,8 +66,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
 fn unsettled(stat: &Stat) -> Option<Duration> {
     let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
     let changed = UNIX_EPOCH.checked_add(seconds)?;
-    let changed =
-        changed.checked_add(Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).ok()?))?;
+    let changed = changed.checked_add(Duration::from_nanos(stat.st_mtime_nsec))?;
     let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };
     match SystemTime::now().duration_since(changed) {
         Ok(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
