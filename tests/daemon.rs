@@ -479,6 +479,69 @@ fn a_log_that_goes_nowhere_stops_nothing() {
     }
 }
 
+/// A daemon on a unix socket, and what its standard error and its environment are.
+fn on_a_socket(stderr: Stdio, change: impl FnOnce(&mut Command)) -> (Daemon, std::path::PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.toml");
+    let socket = directory.path().join("socket");
+    let listen = format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display());
+    std::fs::write(&file, with(&listen)).expect("a file");
+    let mut command = Command::new(harness::binary());
+    command.arg("run").arg("--config").arg(&file).stderr(stderr);
+    change(&mut command);
+    let up = socket.clone();
+    let daemon = Daemon::spawn_unheard(command, directory, move || {
+        std::os::unix::net::UnixStream::connect(&up).is_ok()
+    });
+    (daemon, socket)
+}
+
+#[test]
+fn a_log_that_is_not_read_stops_nothing() {
+    let (reader, full) = std::io::pipe().expect("a pipe");
+    let (mut daemon, socket) = on_a_socket(Stdio::from(full), |_| {});
+    let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
+    std::fs::write(daemon.config_file(), "nonsense").expect("a file");
+    for _ in 0..800 {
+        assert_eq!(ask("PUT", "/plugins/reload").status, 422);
+    }
+    assert_eq!(ask("GET", "/healthz").status, 200);
+    let page = ask("GET", "/metrics");
+    assert!(page.has("node_load1"));
+    assert!(page.value("vitald_log_lines_dropped_total") > Some(0.0), "{}", page.body);
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+    drop(reader);
+}
+
+#[test]
+fn a_manager_that_does_not_read_stops_nothing() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let (mut daemon, socket) = on_a_socket(Stdio::null(), |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "30000");
+    });
+    let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
+    for _ in 0..30 {
+        assert_eq!(ask("PUT", "/plugins/reload").status, 200);
+    }
+    assert!(ask("GET", "/metrics").has("node_load1"));
+    // What is read late is complete: the last reload's begin and end.
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    manager.set_read_timeout(Some(LONG)).expect("a socket");
+    while !heard.iter().any(|text: &String| text.starts_with("STATUS=Generation")) {
+        let length = manager.recv(&mut buffer).expect("a message");
+        heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    let begun = heard.iter().rposition(|text| text.contains("RELOADING=1"));
+    let ended = heard.iter().rposition(|text| text.contains("READY=1"));
+    assert!(begun < ended && begun.is_some(), "{heard:?}");
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+}
+
 // Signals.
 
 /// Whether a process has taken a signal: before, the kernel ends it and nobody can do anything.

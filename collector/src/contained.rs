@@ -81,6 +81,18 @@ impl Contained {
         within: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ContainedError> {
+        self.begin(work)?.wait(within).await
+    }
+
+    /// Begins a piece of work, to be waited for.
+    ///
+    /// # Errors
+    ///
+    /// An earlier one has not ended, or there is no thread.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Begun<T>, ContainedError> {
         {
             let mut since = lock(&self.since);
             if let Some(since) = *since {
@@ -95,11 +107,29 @@ impl Contained {
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(work));
                 drop(ended);
-                // Nobody may be waiting any more; the result is dropped here then.
+                // If there is no waiter any more, the result is dropped here.
                 drop(sender.send(result));
             })
             .map_err(|error| ContainedError::NoThread(self.name, error))?;
-        match tokio::time::timeout(within, receiver).await {
+        Ok(Begun { name: self.name, receiver })
+    }
+}
+
+/// A piece of work that has begun.
+pub(crate) struct Begun<T> {
+    name: &'static str,
+    receiver: oneshot::Receiver<std::thread::Result<T>>,
+}
+
+impl<T> Begun<T> {
+    /// Waits for the result, but not longer than `within`. After a [`ContainedError::TimedOut`] it
+    /// may be waited for again.
+    ///
+    /// # Errors
+    ///
+    /// It has not ended, or it panicked.
+    pub(crate) async fn wait(&mut self, within: Duration) -> Result<T, ContainedError> {
+        match tokio::time::timeout(within, &mut self.receiver).await {
             Ok(Ok(Ok(result))) => Ok(result),
             Ok(_) => Err(ContainedError::Panicked(self.name)),
             Err(_) => Err(ContainedError::TimedOut(self.name, within)),
@@ -140,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told() {
+    fn a_panic_is_reported() {
         let work = Contained::new("falling over");
         let fallen = block_on(work.run(Duration::from_secs(60), || panic!("as the test wants")));
         assert!(matches!(fallen, Err(ContainedError::Panicked(..))), "{fallen:?}");

@@ -1,27 +1,35 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
+use crate::contained::{Contained, ContainedError};
 use crate::engine::{Changes, Engine, Limits, Request, Selection};
-use crate::http::{HttpCounters, Listeners, Served};
-use crate::outputs::{OutputStatus, Outputs};
+use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
+use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
 use crate::own::{Configuration, ConfigurationStatus, Own, process};
 use crate::plan::Plan;
 use crate::reload::{
-    Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadStatus, ReloadWish,
+    Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest, ReloadStatus,
 };
 use crate::sync::lock;
 use crate::{log, systemd};
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::Handle;
 use vitald_core::host::Host;
 use vitald_core::settings::{Mistake, Node, Origin};
 use vitald_core::snapshot::State;
 
 /// The longest that reading, checking and opening a new configuration may take.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(10);
+const STAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that putting it into force may take after that.
+const SWAP_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the first run of what a reload started may take before it is reported as it is.
 const FIRST_RUN: Duration = Duration::from_secs(1);
+/// How long outputs that stop may take to close.
+pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
 /// Reads the configuration: from a file and the environment, or always the same plan.
 pub(crate) type Source = dyn Fn() -> Result<Plan, Vec<Mistake>> + Send + Sync;
@@ -40,13 +48,24 @@ pub(crate) struct Daemon {
     applied: Mutex<Arc<Applied>>,
     status: Mutex<ReloadStatus>,
     busy: AtomicBool,
+    /// A reload from its first byte to its end. One that hangs costs this thread, and no second one.
+    reloading: Contained,
+}
+
+/// Why the daemon does not start.
+pub(crate) enum StartError {
+    /// The configuration is wrong.
+    Configuration(Vec<Mistake>),
+    /// What it asks for cannot be opened or bound.
+    System(Vec<Mistake>),
 }
 
 /// Everything that is opened before the running set is touched.
 struct Staged {
     plan: Plan,
     collectors: crate::engine::Staged,
-    outputs: crate::outputs::StagedOutputs,
+    outputs: StagedOutputs,
+    listeners: StagedListeners,
 }
 
 /// Clears the mark of a reload in progress on every way out.
@@ -58,19 +77,88 @@ impl Drop for Busy<'_> {
     }
 }
 
+/// How far a reload has come, between its thread and the task that waits for it.
+#[derive(Default)]
+struct Progress(Mutex<Step>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    /// Nothing has been touched.
+    #[default]
+    Staging,
+    /// The task no longer waits, and has answered that nothing was touched.
+    Abandoned,
+    /// The listeners are being swapped; all else is as before.
+    Listeners,
+    /// The new configuration is in force; the collectors before are being closed.
+    Collectors,
+    /// The outputs before are being closed.
+    Outputs,
+    /// What was started runs for the first time.
+    FirstRuns,
+}
+
+impl Progress {
+    /// Goes on to a step; false if the task no longer waits and nothing may be touched.
+    fn enter(&self, step: Step) -> bool {
+        let mut now = lock(&self.0);
+        let may = *now != Step::Abandoned;
+        if may {
+            *now = step;
+        }
+        may
+    }
+
+    /// Keeps the thread from touching anything; the step it has come to if that is too late.
+    fn abandon(&self) -> Result<(), Step> {
+        let mut now = lock(&self.0);
+        match *now {
+            Step::Staging | Step::Abandoned => {
+                *now = Step::Abandoned;
+                Ok(())
+            }
+            step => Err(step),
+        }
+    }
+}
+
+impl Step {
+    /// What is known of a reload that did not come to an end here.
+    fn known(self) -> &'static str {
+        match self {
+            Step::Staging | Step::Abandoned => "nothing was changed",
+            Step::Listeners => {
+                "the listeners are being changed; collectors and outputs run as before"
+            }
+            Step::Collectors => {
+                "listeners and collectors are the new ones; the collectors before are being closed, and \
+                 the outputs run as before"
+            }
+            Step::Outputs => {
+                "listeners and collectors are the new ones; the outputs are being changed"
+            }
+            Step::FirstRuns => {
+                "the new configuration is in force; what it started has not run for the first time"
+            }
+        }
+    }
+}
+
 impl Daemon {
-    /// Starts collectors and outputs of a first plan; listeners are bound by the caller.
+    /// Reads the first configuration and starts what it asks for; [`Listeners::open`] makes it answer. It
+    /// may block.
     ///
     /// # Errors
     ///
-    /// Every collector and output that would not open.
+    /// Every mistake, or every collector, output and address that cannot be used.
     pub(crate) fn start(
-        plan: Plan,
         listeners: Arc<Listeners>,
         source: Arc<Source>,
         counters: Arc<HttpCounters>,
         collections_only: bool,
-    ) -> Result<Arc<Self>, Vec<Mistake>> {
+    ) -> Result<Arc<Self>, StartError> {
+        let plan = source().map_err(StartError::Configuration)?;
+        log::configure(&plan.log);
         let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
         let now = SystemTime::now();
         let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
@@ -78,7 +166,7 @@ impl Daemon {
             let daemon: Weak<Daemon> = Weak::clone(daemon);
             let own = Arc::new(Own::new(Arc::clone(&engine), daemon, counters, collections_only));
             Daemon {
-                outputs: Outputs::new(Arc::clone(&engine), own.clone()),
+                outputs: Outputs::new(Arc::clone(&engine), Some(own.clone())),
                 engine,
                 own,
                 listeners,
@@ -90,12 +178,14 @@ impl Daemon {
                     last_succeeded: true,
                 }),
                 busy: AtomicBool::new(false),
+                reloading: Contained::new("the earlier reload"),
             }
         });
-        let staged = daemon.stage(plan)?;
+        let staged = daemon.stage(plan).map_err(StartError::System)?;
         daemon.engine.warm(&staged.collectors, Instant::now() + FIRST_RUN);
         daemon.engine.swap(staged.collectors);
-        daemon.outputs.swap(staged.outputs);
+        daemon.outputs.swap(staged.outputs, Instant::now() + GRACE_PERIOD);
+        daemon.listeners.swap(staged.listeners).map_err(StartError::System)?;
         Ok(daemon)
     }
 
@@ -111,68 +201,101 @@ impl Daemon {
 
     /// Reads the configuration again and applies it, or says why not.
     ///
-    /// Everything is read, checked, opened and bound before anything that runs is touched, on a
-    /// thread of its own with a deadline.
-    pub(crate) async fn reload(self: &Arc<Self>, wish: ReloadWish) -> ReloadOutcome {
+    /// Everything is read, checked, opened and bound before anything that runs is touched, and all of it,
+    /// the swap too, happens on a thread of its own with a deadline.
+    pub(crate) async fn reload(self: &Arc<Self>, request: ReloadRequest) -> ReloadOutcome {
         if self.busy.swap(true, Ordering::Acquire) {
             return ReloadOutcome::Busy;
         }
         let busy = Busy(&self.busy);
-        let told = (!wish.dry_run).then(systemd::reloading);
+        let reported = (!request.dry_run).then(systemd::reloading);
         let running = self.applied().plan.hash.clone();
-        if wish.if_match.is_some_and(|hash| hash != running) {
+        if request.if_match.is_some_and(|hash| hash != running) {
             return ReloadOutcome::Mismatch(running);
         }
-        let outcome = self.attempt(wish.dry_run).await;
-        drop((busy, told));
-        if !wish.dry_run {
+        let outcome = self.attempt(request.dry_run).await;
+        drop((busy, reported));
+        if !request.dry_run {
             self.note(&outcome);
         }
         outcome
     }
 
     async fn attempt(self: &Arc<Self>, dry_run: bool) -> ReloadOutcome {
+        let progress = Arc::new(Progress::default());
+        let work = {
+            let (daemon, progress) = (Arc::clone(self), Arc::clone(&progress));
+            let runtime = Handle::current();
+            move || {
+                // Sockets are registered with the runtime that serves them.
+                let _inside = runtime.enter();
+                daemon.transact(dry_run, &progress)
+            }
+        };
+        let mut reload = match self.reloading.begin(work) {
+            Ok(reload) => reload,
+            Err(error) => return ReloadOutcome::Unavailable(error.to_string()),
+        };
+        let mut waited = reload.wait(STAGE_TIMEOUT).await;
+        if matches!(waited, Err(ContainedError::TimedOut(..))) && progress.abandon().is_err() {
+            waited = reload.wait(SWAP_TIMEOUT).await;
+        }
+        match (waited, progress.abandon()) {
+            (Ok(outcome), _) => outcome,
+            (Err(ContainedError::TimedOut(_, within)), Ok(())) => ReloadOutcome::Unavailable(
+                format!("reading and opening it has not ended within {} s", within.as_secs()),
+            ),
+            (Err(error), Ok(())) => ReloadOutcome::Unavailable(error.to_string()),
+            (Err(ContainedError::TimedOut(..)), Err(step)) => {
+                ReloadOutcome::Unfinished(format!("it hangs: {}", step.known()))
+            }
+            (Err(error), Err(step)) => {
+                ReloadOutcome::Unfinished(format!("{error}: {}", step.known()))
+            }
+        }
+    }
+
+    /// A whole reload; on a thread that may be lost.
+    fn transact(&self, dry_run: bool, progress: &Progress) -> ReloadOutcome {
         let began = Instant::now();
-        let daemon = Arc::clone(self);
-        let staging = tokio::task::spawn_blocking(move || {
-            let plan = (daemon.source)()?;
-            daemon.stage(plan)
-        });
-        let staged = match tokio::time::timeout(RELOAD_DEADLINE, staging).await {
-            Ok(Ok(Ok(staged))) => staged,
-            Ok(Ok(Err(mistakes))) => return ReloadOutcome::Refused(mistakes),
-            Ok(Err(panic)) => return ReloadOutcome::Refused(vec![unplaced(panic.to_string())]),
-            Err(_) => return ReloadOutcome::TimedOut(RELOAD_DEADLINE),
-        };
-        // The listeners go first: an address that has to be handed over is the one thing that can
-        // still be refused, and then everything runs as before.
-        let placed = |mistakes: Vec<Mistake>| {
-            let place = |mistake| place(mistake, &staged.plan);
-            ReloadOutcome::Refused(mistakes.into_iter().map(place).collect())
-        };
-        let listeners = match self.listeners.stage(&staged.plan.server) {
-            Ok(listeners) => listeners,
-            Err(mistakes) => return placed(mistakes),
+        let staged = match (self.source)().and_then(|plan| self.stage(plan)) {
+            Ok(staged) => staged,
+            Err(mistakes) => return refused(mistakes, dry_run),
         };
         if dry_run {
             let report = ReloadReport {
                 dry_run,
                 generation: self.applied().generation,
                 hash: staged.plan.hash.clone(),
-                listeners: self.listeners.changes(&staged.plan.server.listen),
+                listeners: staged.listeners.changes().clone(),
                 collectors: staged.collectors.changes,
                 outputs: staged.outputs.changes,
                 degraded: Vec::new(),
+                faults: Vec::new(),
                 took: began.elapsed(),
             };
             return ReloadOutcome::Applied(Box::new(report));
         }
+        if !progress.enter(Step::Listeners) {
+            let reason = "it took too long to read and open; nothing was changed";
+            tracing::warn!("{reason}");
+            return ReloadOutcome::Unavailable(reason.to_owned());
+        }
+        // The listeners go first: an address that has to be handed over is the one thing that can
+        // still be refused, and then everything runs as before.
+        let Staged { plan, collectors, outputs, listeners } = staged;
         match self.listeners.swap(listeners) {
-            Ok(changes) => {
-                let report = self.swap(staged, changes, began).await;
-                ReloadOutcome::Applied(Box::new(report))
+            Ok(listeners) => {
+                let report = self.swap(plan, collectors, outputs, listeners, began, progress);
+                match report.faults.is_empty() {
+                    true => ReloadOutcome::Applied(Box::new(report)),
+                    false => ReloadOutcome::Faulty(Box::new(report)),
+                }
             }
-            Err(mistakes) => placed(mistakes),
+            Err(mistakes) => {
+                let place = |mistake| place(mistake, &plan);
+                refused(mistakes.into_iter().map(place).collect(), dry_run)
+            }
         }
     }
 
@@ -185,63 +308,81 @@ impl Daemon {
             plans.push(process::plan());
         }
         let collectors = self.engine.stage(&plans, &host, limits);
-        let outputs = self.outputs.stage(&plan.outputs);
-        match (collectors, outputs) {
-            (Ok(mut collectors), Ok(outputs)) => {
+        let outputs = self.outputs.stage(&plan.outputs, &host, plan.scrape.timeout);
+        let listeners = self.listeners.stage(&plan.server);
+        match (collectors, outputs, listeners) {
+            (Ok(mut collectors), Ok(outputs), Ok(listeners)) => {
                 // What no configuration asks for is no news of a configuration.
                 collectors.changes.forget(process::PROCESS.name);
-                Ok(Staged { plan, collectors, outputs })
+                Ok(Staged { plan, collectors, outputs, listeners })
             }
-            (collectors, outputs) => {
-                let collectors = collectors.err().into_iter().flatten();
-                let outputs = outputs.err().into_iter().flatten();
-                Err(collectors
-                    .map(|(name, error)| unplaced(format!("collectors.{name}: {error}")))
-                    .chain(
-                        outputs.map(|(name, error)| unplaced(format!("outputs.{name}: {error}"))),
-                    )
-                    .collect())
+            (collectors, outputs, listeners) => {
+                let about = |group: &str, name: &str, error: &dyn Display| {
+                    place(mistake(format!("{group}.{name}"), error.to_string()), &plan)
+                };
+                let mut mistakes = Vec::new();
+                for (name, error) in collectors.err().into_iter().flatten() {
+                    mistakes.push(about("collectors", name, &error));
+                }
+                for (name, error) in outputs.err().into_iter().flatten() {
+                    mistakes.push(about("outputs", &name, &error));
+                }
+                let listeners = listeners.err().into_iter().flatten();
+                mistakes.extend(listeners.map(|mistake| place(mistake, &plan)));
+                Err(mistakes)
             }
         }
     }
 
-    /// Replaces what runs by what was staged. Nothing here can be refused.
-    async fn swap(
-        self: &Arc<Self>,
-        staged: Staged,
+    /// Replaces what runs by what was staged. Nothing here can be refused, and a step that panics does
+    /// not keep the others from being done.
+    fn swap(
+        &self,
+        plan: Plan,
+        collectors: crate::engine::Staged,
+        outputs: StagedOutputs,
         listeners: ListenerChanges,
         began: Instant,
+        progress: &Progress,
     ) -> ReloadReport {
-        let Staged { plan, collectors, outputs } = staged;
         let unchanged = self.applied().plan.hash == plan.hash;
         let generation = self.applied().generation + u64::from(!unchanged);
         log::configure(&plan.log);
-        let hash = plan.hash.clone();
-        let daemon = Arc::clone(self);
-        // Closing files and ending outputs may take a while: not on the thread that serves.
-        let swapped = tokio::task::spawn_blocking(move || {
-            daemon.engine.warm(&collectors, Instant::now() + FIRST_RUN);
-            let collectors = daemon.engine.swap(collectors);
-            let since = SystemTime::now();
-            if !unchanged {
-                *lock(&daemon.applied) = Arc::new(Applied { plan, generation, since });
-            }
-            let outputs = daemon.outputs.swap(outputs);
-            let degraded = daemon.first_runs(&collectors);
-            (collectors, outputs, degraded)
-        });
-        let (collectors, outputs, degraded) = swapped.await.unwrap_or_default();
-        let took = began.elapsed();
-        ReloadReport {
+        let mut report = ReloadReport {
             dry_run: false,
             generation,
-            hash,
-            collectors,
-            outputs,
+            hash: plan.hash.clone(),
+            collectors: collectors.changes.clone(),
+            outputs: outputs.changes.clone(),
             listeners,
-            degraded,
-            took,
+            degraded: Vec::new(),
+            faults: Vec::new(),
+            took: Duration::ZERO,
+        };
+        let mut faults = Vec::new();
+        step(&mut faults, "the first run of what is refreshed in the background", || {
+            self.engine.warm(&collectors, Instant::now() + FIRST_RUN);
+        });
+        if !unchanged {
+            let since = SystemTime::now();
+            *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
         }
+        progress.enter(Step::Collectors);
+        step(&mut faults, "closing the collectors before", || {
+            self.engine.swap(collectors);
+        });
+        progress.enter(Step::Outputs);
+        let outputs = step(&mut faults, "changing the outputs", || {
+            self.outputs.swap(outputs, Instant::now() + GRACE_PERIOD)
+        });
+        let incomplete = outputs.into_iter().flatten();
+        faults.extend(incomplete.map(|(name, fault)| format!("output {name}: {fault}")));
+        progress.enter(Step::FirstRuns);
+        let degraded = step(&mut faults, "the first runs", || self.first_runs(&report.collectors));
+        report.degraded = degraded.unwrap_or_default();
+        report.faults = faults;
+        report.took = began.elapsed();
+        report
     }
 
     /// Runs what was started or changed once, to tell which of them found less than everything.
@@ -275,13 +416,17 @@ impl Daemon {
 
     fn note(&self, outcome: &ReloadOutcome) {
         let now = SystemTime::now();
-        let mut status = lock(&self.status);
-        status.last_attempt = Some(now);
-        status.last_succeeded = matches!(outcome, ReloadOutcome::Applied(_));
-        match outcome {
-            ReloadOutcome::Applied(report) => {
+        {
+            let mut status = lock(&self.status);
+            status.last_attempt = Some(now);
+            status.last_succeeded = matches!(outcome, ReloadOutcome::Applied(_));
+            if status.last_succeeded {
                 status.last_success = now;
-                systemd::status(&format!(
+            }
+        }
+        match outcome {
+            ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
+                systemd::status(format!(
                     "Generation {}, configuration {}",
                     report.generation, report.hash
                 ));
@@ -293,21 +438,24 @@ impl Daemon {
                     changed = report.collectors.changed.join(","),
                     "configuration applied"
                 );
-            }
-            ReloadOutcome::Refused(mistakes) => {
-                let count = mistakes.len();
-                systemd::status(&format!(
-                    "Reload refused ({count} in the log); the earlier configuration runs"
-                ));
-                for mistake in mistakes {
-                    tracing::error!(mistake = %mistake, "configuration refused; the running one stays");
+                for fault in &report.faults {
+                    tracing::error!(fault, "the configuration was applied with a fault");
                 }
             }
-            ReloadOutcome::TimedOut(after) => {
-                tracing::error!(
-                    seconds = after.as_secs(),
-                    "the configuration could not be read in time"
-                );
+            // The mistakes are in the log already.
+            ReloadOutcome::Refused(mistakes) => {
+                let count = mistakes.len();
+                systemd::status(format!(
+                    "Reload refused ({count} in the log); the earlier configuration runs"
+                ));
+            }
+            ReloadOutcome::Unavailable(reason) => {
+                systemd::status("Reload failed; the earlier configuration runs".to_owned());
+                tracing::error!(reason, "the configuration could not be read and opened");
+            }
+            ReloadOutcome::Unfinished(reason) => {
+                systemd::status("A reload does not come to an end; the log says more".to_owned());
+                tracing::error!(reason, "the reload does not come to an end");
             }
             ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
         }
@@ -329,9 +477,9 @@ impl Served for Daemon {
 
     fn reload(
         self: Arc<Self>,
-        wish: ReloadWish,
+        request: ReloadRequest,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
-        Box::pin(async move { Daemon::reload(&self, wish).await })
+        Box::pin(async move { Daemon::reload(&self, request).await })
     }
 }
 
@@ -346,6 +494,25 @@ impl Configuration for Daemon {
             last_attempt: status.last_attempt.unwrap_or(status.last_success),
         });
     }
+}
+
+/// The refusal of a configuration; its mistakes are logged here, on the thread that found them.
+fn refused(mistakes: Vec<Mistake>, dry_run: bool) -> ReloadOutcome {
+    if !dry_run {
+        for mistake in &mistakes {
+            tracing::error!(mistake = %mistake, "configuration refused; the running one stays");
+        }
+    }
+    ReloadOutcome::Refused(mistakes)
+}
+
+/// Does a step of the swap; a panic in it becomes a fault.
+fn step<T>(faults: &mut Vec<String>, what: &str, work: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    if result.is_err() {
+        faults.push(format!("{what} panicked; the log says where"));
+    }
+    result.ok()
 }
 
 /// Gives a mistake about a key the place where the key's value is written.
@@ -363,6 +530,6 @@ fn place(mistake: Mistake, plan: &Plan) -> Mistake {
     Mistake { origin: origin.unwrap_or(mistake.origin), ..mistake }
 }
 
-fn unplaced(message: String) -> Mistake {
-    Mistake { origin: Origin::Default, path: String::new(), message }
+fn mistake(path: String, message: String) -> Mistake {
+    Mistake { origin: Origin::Default, path, message }
 }

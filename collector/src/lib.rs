@@ -22,6 +22,7 @@ pub mod plan;
 mod reload;
 mod sync;
 mod systemd;
+mod timestamp;
 
 pub use cli::main;
 pub use http::HttpCounters;

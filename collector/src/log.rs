@@ -1,25 +1,35 @@
 //! Logging: one line an event on standard error, as logfmt or JSON.
+//!
+//! No caller ever waits for standard error, and what could not be written is counted.
+
+mod repeats;
+mod writer;
 
 use crate::plan::{Log, LogFormat, LogLevel};
-use std::fmt::{self, Write as _};
+use crate::timestamp;
+use repeats::{Repeats, Verdict};
+use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Registry;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload::Handle;
+use tracing_subscriber::{Layer, Registry};
+use writer::LineWriter;
 
-/// What a reload may change.
+/// How long the last lines may take at the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a reload may change, and where lines go.
 struct Control {
     level: Handle<LevelFilter, Registry>,
     json: Arc<AtomicBool>,
+    writer: Arc<LineWriter>,
 }
 
 static CONTROL: OnceLock<Control> = OnceLock::new();
@@ -33,53 +43,85 @@ pub(crate) fn configure(log: &Log) {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let as_json = log.format == LogFormat::Json;
-    let control = CONTROL.get_or_init(|| {
-        let json = Arc::new(AtomicBool::new(as_json));
-        let (filter, handle) = tracing_subscriber::reload::Layer::new(level);
-        let lines = tracing_subscriber::fmt::layer()
-            // A full disk or a closed pipe under standard error is no reason to say so there.
-            .log_internal_errors(false)
-            .event_format(Lines { json: Arc::clone(&json) })
-            .with_writer(io::stderr);
-        // A program that embeds this library may have set up its own; then its rules hold.
-        let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-        Control { level: handle, json }
-    });
+    let control = CONTROL.get_or_init(|| start(level, as_json));
     control.json.store(as_json, Ordering::Relaxed);
     let _ = control.level.modify(|filter| *filter = level);
 }
 
-struct Lines {
-    json: Arc<AtomicBool>,
+fn start(level: LevelFilter, as_json: bool) -> Control {
+    let json = Arc::new(AtomicBool::new(as_json));
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(level);
+    let writer = LineWriter::start(io::stderr(), {
+        let json = Arc::clone(&json);
+        move |count| {
+            let mut fields = Fields::begin(json.load(Ordering::Relaxed), Level::WARN);
+            fields
+                .pair("message", "lines are missing because standard error took none for a while");
+            fields.pair("lines", &count.to_string());
+            fields.end()
+        }
+    });
+    let lines =
+        Lines { json: Arc::clone(&json), writer: Arc::clone(&writer), repeats: Repeats::default() };
+    // A program that embeds this library may have set up its own; then its rules hold.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    // The standard hook writes to standard error itself, and would wait for its reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("the panic has no text");
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            thread = thread.name().unwrap_or_default(),
+            place,
+            error = message,
+            "a thread panicked"
+        );
+    }));
+    Control { level: handle, json, writer }
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let level = match *event.metadata().level() {
-            Level::ERROR => "error",
-            Level::WARN => "warn",
-            Level::INFO => "info",
-            _ => "debug",
+/// Writes a line as it is, for whoever started the daemon at a terminal.
+pub(crate) fn plain(line: &dyn Display) {
+    if let Some(control) = CONTROL.get() {
+        control.writer.push(&format!("{line}\n"));
+    }
+}
+
+/// Waits until the lines so far are written, but not for long: the end of the process must not
+/// depend on the reader of the log.
+pub(crate) fn flush() {
+    if let Some(control) = CONTROL.get() {
+        control.writer.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// How many lines were not written: because standard error did not take them, or because their
+/// message repeated without end.
+pub(crate) fn dropped_lines() -> u64 {
+    CONTROL.get().map_or(0, |control| control.writer.dropped())
+}
+
+/// Makes a line of each event.
+struct Lines {
+    json: Arc<AtomicBool>,
+    writer: Arc<LineWriter>,
+    repeats: Repeats,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let metadata = event.metadata();
+        let Verdict::Write(left_out) = self.repeats.judge(metadata.callsite(), Instant::now())
+        else {
+            self.writer.count(1);
+            return;
         };
-        let mut fields = Fields { json: self.json.load(Ordering::Relaxed), line: String::new() };
-        let now = humantime::format_rfc3339_millis(SystemTime::now());
-        fields.pair("time", &now.to_string());
-        fields.pair("level", level);
+        let mut fields = Fields::begin(self.json.load(Ordering::Relaxed), *metadata.level());
         event.record(&mut fields);
-        if fields.json {
-            writeln!(writer, "{{{}}}", fields.line)
-        } else {
-            writeln!(writer, "{}", fields.line)
+        if left_out > 0 {
+            fields.pair("left_out", &left_out.to_string());
         }
+        self.writer.push(&fields.end());
     }
 }
 
@@ -90,6 +132,29 @@ struct Fields {
 }
 
 impl Fields {
+    fn begin(json: bool, level: Level) -> Self {
+        let mut fields = Fields { json, line: String::new() };
+        fields.pair("time", &timestamp::with_milliseconds(SystemTime::now()));
+        let level = match level {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            _ => "debug",
+        };
+        fields.pair("level", level);
+        fields
+    }
+
+    /// The line, with its line feed.
+    fn end(mut self) -> String {
+        if self.json {
+            self.line.insert(0, '{');
+            self.line.push('}');
+        }
+        self.line.push('\n');
+        self.line
+    }
+
     fn pair(&mut self, key: &str, value: &str) {
         if !self.line.is_empty() {
             self.line.push(if self.json { ',' } else { ' ' });

@@ -22,7 +22,8 @@ pub struct Plan {
     pub log: Log,
     /// Every collector in this binary, by name, those that are off included.
     pub collectors: Vec<CollectorPlan>,
-    /// Every output in this binary, by name, those that are off included.
+    /// Every output that is configured, and one of each type in this binary, by name, those that are off
+    /// included.
     pub outputs: Vec<OutputPlan>,
     /// The merged configuration with the place of each value, for `vitald config --effective`.
     pub effective: Table,
@@ -161,7 +162,9 @@ impl CollectorPlan {
 /// `[outputs.NAME]`, decoded.
 #[derive(Clone)]
 pub struct OutputPlan {
-    /// The output.
+    /// The name of the instance.
+    pub name: Arc<str>,
+    /// Its type.
     pub descriptor: &'static OutputDescriptor,
     /// Its settings.
     pub prepared: Arc<dyn PreparedOutput>,
@@ -176,7 +179,8 @@ pub struct OutputPlan {
 impl OutputPlan {
     /// Whether a running instance made from `other` can stay as it is.
     pub fn same(&self, other: &OutputPlan) -> bool {
-        self.descriptor.name == other.descriptor.name
+        self.name == other.name
+            && self.descriptor.name == other.descriptor.name
             && self.interval == other.interval
             && self.collectors == other.collectors
             && self.prepared.same(&*other.prepared)

@@ -1,6 +1,7 @@
-//! What is said of a reload: how it is wished, how it ended, what it did.
+//! What is reported of a reload: how it was requested, how it ended, what it did.
 
 use crate::engine::Changes;
+use crate::outputs::OutputChanges;
 use crate::plan::Plan;
 use std::time::{Duration, SystemTime};
 use vitald_core::settings::Mistake;
@@ -15,9 +16,9 @@ pub(crate) struct Applied {
     pub(crate) since: SystemTime,
 }
 
-/// How a reload is wished.
+/// How a reload is requested.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ReloadWish {
+pub(crate) struct ReloadRequest {
     /// Only say what would change.
     pub(crate) dry_run: bool,
     /// Only if the running configuration has this hash.
@@ -34,8 +35,13 @@ pub(crate) enum ReloadOutcome {
     Busy,
     /// The running configuration has another hash: this one.
     Mismatch(String),
-    /// It took too long to read or check; nothing was touched.
-    TimedOut(Duration),
+    /// The configuration could not be read and opened, for a reason that is not in it: it took too long,
+    /// or an earlier attempt has not ended. Nothing was touched.
+    Unavailable(String),
+    /// Applied, but not all of what ran before has ended as it should; see [`ReloadReport::faults`].
+    Faulty(Box<ReloadReport>),
+    /// It was being put into force and did not come to an end; what is known.
+    Unfinished(String),
 }
 
 /// What a reload did.
@@ -50,11 +56,13 @@ pub(crate) struct ReloadReport {
     /// Collectors.
     pub(crate) collectors: Changes,
     /// Outputs.
-    pub(crate) outputs: Changes,
+    pub(crate) outputs: OutputChanges,
     /// Listeners, by address as written.
     pub(crate) listeners: ListenerChanges,
     /// Collectors that started without a source or with less than all of their figures, and why.
     pub(crate) degraded: Vec<(&'static str, String)>,
+    /// What went wrong after the new configuration was in force.
+    pub(crate) faults: Vec<String>,
     /// What the reload took.
     pub(crate) took: Duration,
 }

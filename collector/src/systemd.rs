@@ -1,32 +1,45 @@
-//! What systemd is told, if it started the daemon as a `Type=notify` service (sd_notify(3)).
+//! What is reported to systemd, if it started the daemon as a `Type=notify` service (sd_notify(3)).
 //!
-//! Without a notification socket nothing is sent; a message that does not arrive is systemd's to
-//! notice, and no reason to do anything else differently.
+//! A manager that does not read its socket blocks whoever sends to it once ten datagrams wait. So
+//! one thread sends, and nothing else waits for it. What has not been sent yet is replaced by what
+//! is newer: the manager misses nothing that still holds. Without a notification socket there is no
+//! thread, and nothing is sent.
 
+use crate::sync::lock;
 use sd_notify::NotifyState;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the last message may take at the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+static NOTIFIER: OnceLock<Option<Arc<Notifier>>> = OnceLock::new();
 
 /// The daemon serves.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    report(|pending| pending.phase = Some(Phase::Ready));
 }
 
 /// What `systemctl status` shows.
-pub(crate) fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+pub(crate) fn status(text: String) {
+    report(|pending| pending.status = Some(text));
 }
 
 /// The daemon is about to end.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    report(|pending| {
+        pending.reloading = None;
+        pending.phase = Some(Phase::Stopping);
+    });
 }
 
 /// A reload has begun; it has ended when what this gives is dropped.
 pub(crate) fn reloading() -> Reloading {
-    // systemd 253 and later want to know when, to tell this reload's end from an earlier one's.
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
-    }
+    report(|pending| {
+        // systemd 253 and later want to know when, to tell this reload's end from an earlier one's.
+        pending.reloading = Some(NotifyState::monotonic_usec_now().ok());
+        pending.phase = None;
+    });
     Reloading
 }
 
@@ -40,17 +53,201 @@ impl Drop for Reloading {
     }
 }
 
-/// Feeds the watchdog, if the unit has one. The feed comes from the thread that serves: when that
-/// hangs, nothing else is of use. A stuck collector does not stop it.
+/// Feeds the watchdog, if the unit has one. The feed is asked for by the thread that serves: when
+/// that hangs, nothing else is of use. A stuck collector does not stop it.
 pub(crate) async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(limit / 3);
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        report(|pending| pending.watchdog = true);
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(state);
+/// Waits until everything is sent, but not for long: the end of the process must not depend on the
+/// manager.
+pub(crate) fn flush() {
+    if let Some(Some(notifier)) = NOTIFIER.get() {
+        notifier.flush(FLUSH_TIMEOUT);
+    }
+}
+
+fn report(change: impl FnOnce(&mut Pending)) {
+    let notifier = NOTIFIER.get_or_init(|| {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        Notifier::start(sd_notify::notify)
+    });
+    if let Some(notifier) = notifier {
+        notifier.report(change);
+    }
+}
+
+/// The thread that sends, and what it has to send.
+#[derive(Default)]
+struct Notifier {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+}
+
+/// What has not been sent.
+#[derive(Default)]
+struct Pending {
+    /// A reload began, at this time of the monotonic clock. It is sent before the phase.
+    reloading: Option<Option<NotifyState<'static>>>,
+    phase: Option<Phase>,
+    status: Option<String>,
+    watchdog: bool,
+    is_sending: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Ready,
+    Stopping,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        let Pending { reloading, phase, status, watchdog, .. } = self;
+        reloading.is_none() && phase.is_none() && status.is_none() && !watchdog
+    }
+
+    /// Takes the next message out.
+    fn next(&mut self) -> Option<Message> {
+        if let Some(since) = self.reloading.take() {
+            return Some(Message::Reloading(since));
+        }
+        if let Some(phase) = self.phase.take() {
+            return Some(Message::Phase(phase));
+        }
+        if std::mem::take(&mut self.watchdog) {
+            return Some(Message::Watchdog);
+        }
+        self.status.take().map(Message::Status)
+    }
+}
+
+/// One datagram.
+enum Message {
+    Reloading(Option<NotifyState<'static>>),
+    Phase(Phase),
+    Watchdog,
+    Status(String),
+}
+
+impl Message {
+    fn send(self, send: &dyn Fn(&[NotifyState<'_>]) -> std::io::Result<()>) -> std::io::Result<()> {
+        match self {
+            Message::Reloading(Some(since)) => send(&[NotifyState::Reloading, since]),
+            Message::Reloading(None) => send(&[NotifyState::Reloading]),
+            Message::Phase(Phase::Ready) => send(&[NotifyState::Ready]),
+            Message::Phase(Phase::Stopping) => send(&[NotifyState::Stopping]),
+            Message::Watchdog => send(&[NotifyState::Watchdog]),
+            Message::Status(text) => send(&[NotifyState::Status(&text)]),
+        }
+    }
+}
+
+impl Notifier {
+    fn start(
+        send: impl Fn(&[NotifyState<'_>]) -> std::io::Result<()> + Send + 'static,
+    ) -> Option<Arc<Self>> {
+        let notifier = Arc::new(Notifier::default());
+        let worker = Arc::clone(&notifier);
+        let thread = std::thread::Builder::new().name("systemd".to_owned());
+        match thread.spawn(move || worker.work(&send)) {
+            Ok(_) => Some(notifier),
+            Err(error) => {
+                tracing::warn!(%error, "the thread that reports to systemd cannot be started");
+                None
+            }
+        }
+    }
+
+    fn report(&self, change: impl FnOnce(&mut Pending)) {
+        change(&mut lock(&self.pending));
+        self.changed.notify_all();
+    }
+
+    fn work(&self, send: &dyn Fn(&[NotifyState<'_>]) -> std::io::Result<()>) {
+        let mut pending = lock(&self.pending);
+        loop {
+            let Some(message) = pending.next() else {
+                pending.is_sending = false;
+                self.changed.notify_all();
+                pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            pending.is_sending = true;
+            drop(pending);
+            if let Err(error) = message.send(send) {
+                tracing::warn!(%error, "systemd could not be notified");
+            }
+            pending = lock(&self.pending);
+        }
+    }
+
+    fn flush(&self, within: Duration) {
+        let limit = Instant::now() + within;
+        let mut pending = lock(&self.pending);
+        while pending.is_sending || !pending.is_empty() {
+            let left = limit.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(pending, left);
+            pending = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn what_is_newer_replaces_what_waits() {
+        let (started, has_started) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let (sent, heard) = mpsc::channel();
+        let notifier = Notifier::start(move |state| {
+            let _ = started.send(());
+            // The first message hangs until the test lets it go.
+            let _ = held.recv();
+            let text: Vec<String> = state.iter().map(ToString::to_string).collect();
+            sent.send(text.join(" ")).map_err(std::io::Error::other)
+        })
+        .expect("a thread");
+        let reload = |at| {
+            notifier.report(|pending| {
+                pending.reloading = Some(Some(NotifyState::MonotonicUsec(at)));
+                pending.phase = None;
+            });
+            notifier.report(|pending| pending.phase = Some(Phase::Ready));
+        };
+        notifier.report(|pending| pending.phase = Some(Phase::Ready));
+        has_started.recv().expect("it sends");
+        for at in 0..1000 {
+            reload(at);
+            notifier.report(|pending| pending.watchdog = true);
+            notifier.report(|pending| pending.status = Some(format!("reload {at}")));
+        }
+        let began = Instant::now();
+        notifier.flush(Duration::from_millis(10));
+        assert!(began.elapsed() >= Duration::from_millis(10));
+        drop(release);
+        notifier.flush(Duration::from_secs(60));
+        let heard: Vec<String> = heard.try_iter().collect();
+        assert_eq!(
+            heard,
+            [
+                "READY=1",
+                "RELOADING=1 MONOTONIC_USEC=999",
+                "READY=1",
+                "WATCHDOG=1",
+                "STATUS=reload 999"
+            ]
+        );
+    }
 }

@@ -119,7 +119,7 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     );
     for output in plan.outputs.iter().filter(|output| output.enabled) {
         let every = humantime::format_duration(output.interval);
-        text += &format!("output: {} every {every}\n", output.descriptor.name);
+        text += &format!("output: {} every {every}\n", output.name);
     }
     for listen in &plan.server.listen {
         text += &format!("listens on: {}\n", listen.address);

@@ -85,10 +85,13 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         let (name, summary) = (descriptor.name, descriptor.summary);
         let _ = writeln!(text, "{name:width$}  {state:9}  {samples:>8}  {cost:>9}  {summary}");
     }
-    for output in registry.outputs {
-        let on = plan.outputs.iter().any(|p| p.enabled && p.descriptor.name == output.name);
-        let state = if on { "on" } else { "off" };
-        let _ = writeln!(text, "\noutput {} ({state}): {}", output.name, output.summary);
+    for output in &plan.outputs {
+        let (name, of_type, summary) =
+            (&output.name, output.descriptor.name, output.descriptor.summary);
+        let state = if output.enabled { "on" } else { "off" };
+        let of_type =
+            if **name == *of_type { String::new() } else { format!(", of type {of_type}") };
+        let _ = writeln!(text, "\noutput {name} ({state}{of_type}): {summary}");
     }
     print(&text)
 }

@@ -1,26 +1,31 @@
 //! Running the daemon, natively or as node_exporter's stand-in.
 
-use super::{Registry, complain, config_file, exit, fail, load_from, print, refuse};
-use crate::daemon::{Daemon, Source};
+use super::{Registry, complain, config_file, exit, load_from, print};
+use crate::contained::{Contained, ContainedError};
+use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
-use crate::reload::{ReloadOutcome, ReloadWish};
+use crate::reload::{ReloadOutcome, ReloadRequest};
 use crate::{log, systemd};
 use clap::ArgMatches;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vitald_core::host::Host;
 use vitald_core::sealer::OwnFamilies;
-use vitald_core::settings::Mistake;
 
 /// How long requests under way may take to end after the signal to stop.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// When to try again to reload while somebody else's reload is in progress.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
+/// How long the start may take before the log says that it is slow.
+const SLOW_START: Duration = Duration::from_secs(10);
+/// When to try again to reload while another reload is in progress.
 const BUSY: Duration = Duration::from_millis(50);
 
 /// What a start is made from.
@@ -61,9 +66,11 @@ fn start(start: Start) -> ExitCode {
             let status = runtime.block_on(serve(start));
             // A blocking task that hangs must not keep the process.
             runtime.shutdown_background();
+            systemd::flush();
+            log::flush();
             status
         }
-        Err(error) => fail(exit::OS_ERROR, &format!("cannot start: {error}")),
+        Err(error) => super::fail(exit::OS_ERROR, &format!("cannot start: {error}")),
     }
 }
 
@@ -83,49 +90,65 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 async fn serve(start: Start) -> ExitCode {
-    let drop_in = start.web.is_some();
+    let Start { source, web, notes } = start;
+    let drop_in = web.is_some();
     let mut signals = match Signals::take() {
         Ok(signals) => signals,
         Err(error) => return fail(exit::OS_ERROR, &format!("cannot take signals: {error}")),
     };
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
-    let plan = match (start.source)() {
-        Ok(plan) => plan,
-        Err(mistakes) => return refuse(&mistakes),
-    };
-    log::configure(&plan.log);
-    for note in &start.notes {
-        tracing::warn!("{note}");
-    }
+    raise_descriptor_limit();
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
-    let staged = match listeners.stage(&plan.server) {
-        Ok(staged) => staged,
-        Err(mistakes) => return cannot_start(&mistakes, drop_in),
+    // The configuration may be on a file system that hangs: not on the thread that takes signals.
+    let starting = Contained::new("the start");
+    let work = {
+        let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
+        let (listeners, runtime) = (Arc::clone(&listeners), Handle::current());
+        let counters = Arc::clone(&counters);
+        move || {
+            let _inside = runtime.enter();
+            Daemon::start(listeners, source, counters, collections_only)
+        }
     };
-    let collections_only = start.web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
-    let started = Daemon::start(
-        plan,
-        Arc::clone(&listeners),
-        Arc::clone(&start.source),
-        Arc::clone(&counters),
-        collections_only,
-    );
-    let daemon = match started {
-        Ok(daemon) => daemon,
-        Err(mistakes) => return cannot_start(&mistakes, drop_in),
+    let mut start = match starting.begin(work) {
+        Ok(start) => start,
+        Err(error) => return fail(exit::OS_ERROR, &error),
     };
+    let daemon = loop {
+        tokio::select! {
+            () = signals.stop() => {
+                tracing::warn!("stopping before the first configuration was read");
+                return ExitCode::SUCCESS;
+            }
+            started = start.wait(SLOW_START) => match started {
+                Ok(Ok(daemon)) => break daemon,
+                Ok(Err(error)) => return cannot_start(error, drop_in),
+                Err(ContainedError::TimedOut(..)) => {
+                    tracing::warn!("reading and opening the first configuration takes long");
+                }
+                Err(error) => return fail(exit::OS_ERROR, &error),
+            },
+        }
+    };
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
     let own: Arc<dyn OwnFamilies> = daemon.own.clone();
-    let mode =
-        start.web.map_or(Mode::Native, |web| Mode::DropIn { telemetry_path: web.telemetry_path });
+    let mode = web.map_or(Mode::Native, |web| Mode::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
     let http = Http::new(served, mode, env!("CARGO_PKG_VERSION"), Some(own), counters);
-    if let Err(mistakes) = listeners.swap(staged) {
-        return cannot_start(&mistakes, drop_in);
-    }
     listeners.open(Arc::clone(&http));
     announce(&daemon);
     tokio::task::spawn_blocking({
@@ -156,21 +179,53 @@ async fn serve(start: Start) -> ExitCode {
     watchdog.abort();
     hangups.abort();
     tracing::info!("stopping");
-    let cut = listeners.stop(Instant::now() + FAREWELL).await;
+    let cut = listeners.stop(Instant::now() + GRACE_PERIOD).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not end");
     }
-    daemon.outputs.stop();
+    let closing = Contained::new("closing the outputs");
+    let by = Instant::now() + daemon::GRACE_PERIOD;
+    let closed = closing.run(2 * daemon::GRACE_PERIOD, move || daemon.outputs.stop(by)).await;
+    if let Err(error) = closed {
+        tracing::warn!("{error}");
+    }
     ExitCode::SUCCESS
 }
 
-/// Reports why the daemon cannot start; the drop-in ends with node_exporter's status.
-fn cannot_start(mistakes: &[Mistake], drop_in: bool) -> ExitCode {
-    mistakes.iter().for_each(|mistake| complain(&format_args!("vitald: {mistake}")));
-    if drop_in { ExitCode::FAILURE } else { ExitCode::from(exit::OS_ERROR) }
+/// Raises the soft limit of descriptors to the hard one. The soft one is 1,024 nearly everywhere for the
+/// sake of programs that use select(2), which has no room for more.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised to the hard limit");
+    }
 }
 
-/// Tells the log where the daemon listens and what it sees.
+/// Reports why the daemon cannot start; the drop-in ends with node_exporter's status.
+fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
+    match error {
+        StartError::Configuration(mistakes) => {
+            mistakes.iter().for_each(|mistake| log::plain(mistake));
+            let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
+            fail(exit::CONFIG, &format!("{} {noun} in the configuration", mistakes.len()))
+        }
+        StartError::System(mistakes) => {
+            mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));
+            if drop_in { ExitCode::FAILURE } else { ExitCode::from(exit::OS_ERROR) }
+        }
+    }
+}
+
+/// Reports why the daemon cannot start, on standard error, which nobody may be reading.
+fn fail(status: u8, what: &dyn Display) -> ExitCode {
+    log::plain(&format_args!("vitald: {what}"));
+    ExitCode::from(status)
+}
+
+/// Logs where the daemon listens and what it sees.
 fn announce(daemon: &Daemon) {
     let applied = daemon.applied();
     let plan = &applied.plan;
@@ -191,7 +246,7 @@ fn announce(daemon: &Daemon) {
 }
 
 /// Reloads at each SIGHUP, one after another. A signal that comes during a reload is kept for
-/// another one: nobody is told that it was in vain, and the file may have changed since it was read.
+/// another one: its sender gets no answer, and the file may have changed since it was read.
 async fn answer_hangups(mut hangups: Signal, daemon: Option<Arc<Daemon>>) {
     while hangups.recv().await.is_some() {
         match &daemon {
@@ -201,9 +256,9 @@ async fn answer_hangups(mut hangups: Signal, daemon: Option<Arc<Daemon>>) {
     }
 }
 
-/// A reload whose outcome is in the log and told to systemd.
+/// A reload whose outcome is logged and reported to systemd.
 async fn reload(daemon: Arc<Daemon>) {
-    while let ReloadOutcome::Busy = Arc::clone(&daemon).reload(ReloadWish::default()).await {
+    while let ReloadOutcome::Busy = Arc::clone(&daemon).reload(ReloadRequest::default()).await {
         tokio::time::sleep(BUSY).await;
     }
 }

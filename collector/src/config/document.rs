@@ -9,6 +9,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vitald_core::settings::{Mistake, Mistakes, Origin};
 
+/// The most errors of syntax that are reported; one more mistake counts the rest.
+const MOST_ERRORS: usize = super::MOST_MISTAKES - 1;
+
 /// A line and a column, both from 1; columns count characters.
 pub(super) type Place = (u32, u32);
 
@@ -32,7 +35,8 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
     let mut mistakes = Mistakes::new();
     let at = |(line, column): Place| Origin::File { file: file.clone(), line, column };
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    // Each message is looked for in the text: of a text that is noise, as many as are reported.
+    for error in errors.iter().take(MOST_ERRORS) {
         let span = error.span().unwrap_or(text.len()..text.len());
         mistakes.add(at(lines.place(span.start)), "", plainly(error.message(), text, span));
     }
@@ -44,7 +48,16 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
             mistakes.add(at(place), path, message);
         }
     }
-    if mistakes.is_empty() { Ok(walk.places) } else { Err(mistakes.into_sorted()) }
+    if mistakes.is_empty() {
+        return Ok(walk.places);
+    }
+    let mut mistakes = mistakes.into_sorted();
+    let more = errors.len().saturating_sub(MOST_ERRORS);
+    if more > 0 {
+        let message = format!("the text has {more} more mistakes, which are not listed");
+        mistakes.push(Mistake { origin: Origin::Default, path: String::new(), message });
+    }
+    Err(mistakes)
 }
 
 /// The parser's sentence, put better where it speaks of something other than the mistake.

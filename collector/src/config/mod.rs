@@ -1,4 +1,4 @@
-//! From a configuration file and the environment to a [`Plan`], with every mistake told at once.
+//! From a configuration file and the environment to a [`Plan`], with every mistake reported at once.
 //!
 //! The text goes through a strict pass that knows lines and columns ([`document`]); `config`
 //! merges it between the built-in defaults and the environment ([`layers`]); what comes out are
@@ -9,6 +9,7 @@ mod address;
 mod collector;
 mod document;
 mod features;
+mod file;
 mod layers;
 mod log;
 mod meaning;
@@ -22,8 +23,6 @@ mod tests;
 use crate::plan::{CollectorPlan, OutputPlan, Plan, Scrape};
 use layers::Text;
 use meaning::Meaning;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitald_core::collector::Descriptor;
@@ -36,8 +35,10 @@ pub(crate) use address::parse as parse_address;
 pub(crate) use features::known as known_collectors;
 pub(crate) use layers::insert;
 
-/// The most that a configuration file may hold.
-const LARGEST_FILE: u64 = 1 << 20;
+/// The most mistakes that are reported of one configuration; the rest is counted.
+pub(crate) const MOST_MISTAKES: usize = 100;
+/// The longest text of a mistake, in characters: a key may be as long as the file.
+const LONGEST_TEXT: usize = 300;
 
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +82,11 @@ pub(crate) const SECTIONS: &[Section] = &[
 /// The keys that every `[collectors.NAME]` has.
 pub(crate) const COLLECTOR_FIELDS: &[SettingInfo] = collector::FIELDS;
 
-/// The keys that every `[outputs.NAME]` has.
+/// The keys that every `[outputs.NAME]` has, `type` apart.
 pub(crate) const OUTPUT_FIELDS: &[SettingInfo] = output::FIELDS;
+
+/// The key of `[outputs.NAME]` that says its type.
+pub(crate) const OUTPUT_TYPE: &SettingInfo = output::TYPE;
 
 /// Reads, merges and decodes a configuration.
 ///
@@ -126,6 +130,34 @@ fn load_layers(
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
 ) -> Result<Plan, Vec<Mistake>> {
+    read_layers(file, environment, collectors, outputs).map_err(bounded)
+}
+
+/// As many mistakes as a person reads, each as long as a person reads.
+fn bounded(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let more = mistakes.len().saturating_sub(MOST_MISTAKES);
+    mistakes.truncate(MOST_MISTAKES);
+    for mistake in &mut mistakes {
+        for text in [&mut mistake.path, &mut mistake.message] {
+            if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+    }
+    if more > 0 {
+        let message = format!("there are {more} more mistakes, which are not listed");
+        mistakes.push(Mistake { origin: Origin::Default, path: String::new(), message });
+    }
+    mistakes
+}
+
+fn read_layers(
+    file: Option<(&str, &str)>,
+    environment: &[(String, String)],
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> Result<Plan, Vec<Mistake>> {
     let file = match file {
         Some((name, text)) => {
             let name = Arc::from(name);
@@ -149,14 +181,7 @@ pub(crate) fn load_table(
 
 /// Reads a file whole; says where it is not text.
 fn read(path: &Path) -> Result<String, (Origin, String)> {
-    let nowhere = |message: String| (Origin::Default, message);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| nowhere(error.to_string()))?;
-    let read = file.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| nowhere(error.to_string()))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(nowhere("larger than 1 MiB: this is no configuration of vitald".to_owned()));
-    }
+    let bytes = file::read(path).map_err(|message| (Origin::Default, message))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -259,25 +284,40 @@ fn decode(
         plans.into_iter().collect::<Option<Vec<_>>>()
     });
     let outputs = part(&merged, "outputs", mistakes).and_then(|table| {
-        let names: Vec<&str> = outputs.iter().map(|descriptor| descriptor.name).collect();
-        table.refuse_unknown(&names, "output", mistakes);
-        let names = collectors.as_deref().unwrap_or_default();
-        let plans: Vec<_> = outputs
+        let chosen = collectors.as_deref().unwrap_or_default();
+        let plans: Vec<_> = table
+            .entries
             .iter()
-            .map(|descriptor| {
-                let own = part(&table, descriptor.name, mistakes)?;
-                let plan = output_plan(descriptor, &own, names, mistakes)?;
+            .map(|(name, value)| {
+                let own = part(&table, name, mistakes)?;
+                // An unknown name is reported at its key.
+                let mut unknown = Mistakes::new();
+                let Some(descriptor) = output::type_of(name, &own, outputs, &mut unknown) else {
+                    for mistake in unknown.into_sorted() {
+                        let is_name = mistake.path == own.path;
+                        let origin = if is_name { &value.key_origin } else { &mistake.origin };
+                        mistakes.add(origin.clone(), mistake.path, mistake.message);
+                    }
+                    return None;
+                };
+                let own = with_defaults(own, &[OUTPUT_FIELDS, descriptor.settings]);
+                let plan = output_plan(name, descriptor, &own, chosen, mistakes)?;
                 meaning.add(&format!(
-                    "outputs.{} {} {:?} {:?}",
-                    descriptor.name, plan.enabled, plan.interval, plan.collectors
+                    "outputs.{name} {} {:?} {:?}",
+                    plan.enabled, plan.interval, plan.collectors
                 ));
+                if descriptor.name != name {
+                    meaning.add(&format!("type {}", descriptor.name));
+                }
                 meaning.add_settings(&own, descriptor.settings);
                 let shown = shown(&own, &[OUTPUT_FIELDS, descriptor.settings]);
-                replace(&mut effective, "outputs", descriptor.name, shown);
-                Some(plan)
+                replace(&mut effective, "outputs", name, shown);
+                Some((plan, value.key_origin.clone()))
             })
             .collect();
-        plans.into_iter().collect::<Option<Vec<_>>>()
+        let plans = plans.into_iter().collect::<Option<Vec<_>>>()?;
+        refuse_shared_resources(&plans, mistakes);
+        Some(plans.into_iter().map(|(plan, _)| plan).collect::<Vec<_>>())
     });
 
     let (server, roots, (scrape, _), log) = (server?, roots?, scrape?, log?);
@@ -402,13 +442,44 @@ fn open(plan: &CollectorPlan, table: &Table, host: &Host, mistakes: &mut Mistake
     }
 }
 
+/// A table with the defaults of what nobody set: one that only the file knows has none from below.
+fn with_defaults(mut table: Table, fields: &[&[SettingInfo]]) -> Table {
+    for info in fields.iter().copied().flatten() {
+        let entry = table.entries.entry(info.key.to_owned());
+        entry.or_insert_with(|| Value::new((info.default)(), Origin::Default));
+    }
+    table
+}
+
+/// Two outputs that are on and need the same thing for themselves alone are a mistake.
+fn refuse_shared_resources(plans: &[(OutputPlan, Origin)], mistakes: &mut Mistakes) {
+    let mut holders: Vec<(String, &OutputPlan)> = Vec::new();
+    for (plan, origin) in plans.iter().filter(|(plan, _)| plan.enabled) {
+        let Some(resource) = plan.prepared.resource() else { continue };
+        match holders.iter().find(|(held, _)| *held == resource) {
+            Some((_, holder)) => mistakes.add(
+                origin.clone(),
+                format!("outputs.{}", plan.name),
+                format!(
+                    "needs {resource}, which output {} needs, too; switch one of them off",
+                    holder.name
+                ),
+            ),
+            None => holders.push((resource, plan)),
+        }
+    }
+}
+
 fn output_plan(
+    name: &str,
     descriptor: &'static OutputDescriptor,
     table: &Table,
     collectors: &[CollectorPlan],
     mistakes: &mut Mistakes,
 ) -> Option<OutputPlan> {
-    let (common, own) = split(table, OUTPUT_FIELDS, descriptor.settings, mistakes);
+    let mut table = table.clone();
+    table.entries.remove(output::TYPE.key);
+    let (common, own) = split(&table, OUTPUT_FIELDS, descriptor.settings, mistakes);
     let decoded = output::decode(&common, mistakes);
     let prepared = (descriptor.prepare)(&own, mistakes);
     let (decoded, prepared) = (decoded?, prepared?);
@@ -427,6 +498,7 @@ fn output_plan(
         }
     }
     Some(OutputPlan {
+        name: Arc::from(name),
         descriptor,
         prepared: Arc::from(prepared),
         enabled: decoded.enabled,

@@ -1,8 +1,9 @@
 //! The settings that every `[outputs.NAME]` has.
 
 use std::time::Duration;
+use vitald_core::output::OutputDescriptor;
 use vitald_core::prelude::*;
-use vitald_core::settings::{SettingInfo, Settings as _};
+use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Table, nearest};
 
 settings! {
     /// Whether it runs.
@@ -13,7 +14,18 @@ settings! {
     collectors: Vec<String> = [""; 0];
 }
 
-/// What is declared of the keys.
+/// The key that says which type of output it is; it cannot be a field, since `type` is a word of Rust.
+pub(super) const TYPE: &SettingInfo = &SettingInfo {
+    key: "type",
+    kind: <String as Setting>::KIND,
+    doc: "The type of the output; NAME itself unless it is set. It makes a second output of one type \
+          possible.",
+    default: || Node::Unset,
+    bounds: None,
+    flag: None,
+};
+
+/// What is declared of the other keys.
 pub(super) const FIELDS: &[SettingInfo] = Settings::FIELDS;
 
 /// The decoded settings.
@@ -27,4 +39,45 @@ pub(super) struct Common {
 pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Common> {
     let Settings { enabled, interval, collectors } = Settings::decode(table, mistakes)?;
     Some(Common { enabled, interval, collectors })
+}
+
+/// The type of the output whose table this is, under its name.
+pub(super) fn type_of(
+    name: &str,
+    table: &Table,
+    outputs: &[&'static OutputDescriptor],
+    mistakes: &mut Mistakes,
+) -> Option<&'static OutputDescriptor> {
+    let path = table.path_of(TYPE.key);
+    let names = || outputs.iter().map(|descriptor| descriptor.name);
+    let (wanted, origin, path) = match table.entries.get(TYPE.key) {
+        None => {
+            let first = table.entries.values().next();
+            let origin = first.map_or(Origin::Default, |value| value.key_origin.clone());
+            (name, origin, table.path.clone())
+        }
+        Some(value) => match &value.node {
+            Node::Unset => (name, value.key_origin.clone(), table.path.clone()),
+            Node::Text(text) => (text.as_str(), value.origin.clone(), path),
+            other => {
+                let message = format!("expected text, found {}", other.noun());
+                mistakes.add(value.origin.clone(), path, message);
+                return None;
+            }
+        },
+    };
+    let found = outputs.iter().find(|descriptor| descriptor.name == wanted);
+    if found.is_none() {
+        let mut message = "no such output".to_owned();
+        match nearest(wanted, names()) {
+            Some(meant) => message += &format!("; did you mean {meant}?"),
+            None => {
+                let names: Vec<&str> = names().collect();
+                message +=
+                    &format!("; a type is set by `type`, and there are: {}", names.join(", "));
+            }
+        }
+        mistakes.add(origin, path, message);
+    }
+    found.copied()
 }

@@ -3,7 +3,7 @@
 use super::address;
 use crate::plan::{Address, Admin, Listen, Serve, Server};
 use vitald_core::prelude::*;
-use vitald_core::settings::{Node, Setting, SettingInfo, Settings as _, Value};
+use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Value};
 
 settings! {
     /// Where to listen: `"127.0.0.1:9100"`, `"[::]:9100"`, `":9100"` for every address of this
@@ -98,6 +98,16 @@ impl Setting for Admin {
 /// Decodes the table; two listeners that cannot both be bound are a mistake.
 pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
     let settings = Settings::decode(table, mistakes)?;
+    if settings.listen.is_empty() {
+        let origin =
+            table.entries.get("listen").map_or(Origin::Default, |list| list.origin.clone());
+        mistakes.add(
+            origin,
+            table.path_of("listen"),
+            "the list is empty, so the daemon could not be reached; name at least one address, such as \
+             \"127.0.0.1:9100\", or leave the key out",
+        );
+    }
     let mut listen: Vec<Listen> = Vec::new();
     for (position, entry) in settings.listen.iter().enumerate() {
         if let Some(other) = listen.iter().find(|o| address::overlap(&o.address, &entry.address)) {

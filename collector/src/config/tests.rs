@@ -93,7 +93,7 @@ mod quiet {
 
 /// An output with a setting of its own.
 mod spool {
-    use vitald_core::output::{Output, OutputError};
+    use vitald_core::output::{Context, Output, OutputError};
     use vitald_core::prelude::*;
     use vitald_core::snapshot::Snapshot;
 
@@ -112,7 +112,11 @@ mod spool {
         const SUMMARY: &'static str = "Writes to a file";
         type Settings = Settings;
 
-        fn open(settings: Settings) -> Result<Self, OutputError> {
+        fn resource(settings: &Settings) -> Option<String> {
+            Some(format!("the file {}", settings.file))
+        }
+
+        fn open(settings: Settings, _context: &Context) -> Result<Self, OutputError> {
             assert!(!settings.file.is_empty());
             Ok(Spool)
         }
@@ -837,8 +841,8 @@ fn files_are_read_whole_and_as_text_only() {
         FOLDER/absent.toml: No such file or directory (os error 2)
         valid
         FOLDER/binary.toml:2:10: this byte is not UTF-8
-        FOLDER/large.toml: larger than 1 MiB: this is no configuration of vitald
-        FOLDER/: Is a directory (os error 21)
+        FOLDER/large.toml: it is larger than 1 MiB, so it is not a configuration of vitald
+        FOLDER/: it is a directory; the configuration must be a regular file
     "#]]
     .assert_eq(&told);
 }
@@ -857,5 +861,92 @@ proptest::proptest! {
     fn any_text_is_a_plan_or_mistakes(text in "\\PC*", lines in "([a-z.=\\[\\]\"' 0-9\\n]|server|log|listen|level|collectors|sample){0,40}") {
         let _ = try_plan(&text, &[]);
         let _ = try_plan(&lines, &[]);
+    }
+}
+
+#[test]
+fn outputs_are_named_instances() {
+    check(
+        &[
+            "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"\nenabled = true\nfile = \"/tmp/b\"",
+            "[outputs.second]\nenabled = true",
+            "[outputs.spol]\nenabled = true",
+            "[outputs.second]\ntype = \"spol\"",
+            "[outputs.second]\ntype = 3",
+            "[outputs.second]\ntype = \"spool\"\nfiel = \"x\"",
+            "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"\nenabled = true",
+            "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"",
+        ],
+        &expect![[r#"
+            | [outputs.spool]
+            | enabled = true
+            | [outputs.second]
+            | type = "spool"
+            | enabled = true
+            | file = "/tmp/b"
+            valid
+            | [outputs.second]
+            | enabled = true
+            config.toml:1:10: outputs.second: no such output; a type is set by `type`, and there are: spool
+            | [outputs.spol]
+            | enabled = true
+            config.toml:1:10: outputs.spol: no such output; did you mean spool?
+            | [outputs.second]
+            | type = "spol"
+            config.toml:2:8: outputs.second.type: no such output; did you mean spool?
+            | [outputs.second]
+            | type = 3
+            config.toml:2:8: outputs.second.type: expected text, found a whole number
+            | [outputs.second]
+            | type = "spool"
+            | fiel = "x"
+            config.toml:3:1: outputs.second.fiel: no such setting; did you mean file?
+            | [outputs.spool]
+            | enabled = true
+            | [outputs.second]
+            | type = "spool"
+            | enabled = true
+            config.toml:1:10: outputs.spool: needs the file /tmp/spool, which output second needs, too; switch one of them off
+            | [outputs.spool]
+            | enabled = true
+            | [outputs.second]
+            | type = "spool"
+            valid
+        "#]],
+    );
+    let both = plan("[outputs.second]\ntype = \"spool\"\ninterval = \"7s\"", &[]);
+    let names: Vec<(&str, &str)> =
+        both.outputs.iter().map(|plan| (&*plan.name, plan.descriptor.name)).collect();
+    assert_eq!(names, [("second", "spool"), ("spool", "spool")]);
+    assert_ne!(both.hash, plan("", &[]).hash);
+}
+
+#[test]
+fn a_daemon_needs_a_listener() {
+    check(
+        &["[server]\nlisten = []"],
+        &expect![[r#"
+        | [server]
+        | listen = []
+        config.toml:2:10: server.listen: the list is empty, so the daemon could not be reached; name at least one address, such as "127.0.0.1:9100", or leave the key out
+    "#]],
+    );
+    let mistakes = try_plan("", &[("VITALD__SERVER__LISTEN", "")]).err().expect("no listener");
+    assert!(lines(&mistakes).contains("VITALD__SERVER__LISTEN"), "{}", lines(&mistakes));
+}
+
+#[test]
+fn noise_gives_a_bounded_answer() {
+    let noise = "= =\n".repeat(250_000);
+    let keys: String = (0..5_000).map(|number| format!("k{number} = 1\n")).collect();
+    let long = format!("[{}]\n", "k".repeat(900_000));
+    for text in [noise, keys, long] {
+        let mistakes = try_plan(&text, &[]).err().expect("it is refused");
+        assert!(mistakes.len() <= 101, "{}", mistakes.len());
+        assert!(lines(&mistakes).len() < 100_000, "{}", lines(&mistakes).len());
+        if mistakes.len() > 2 {
+            let last = &mistakes[mistakes.len() - 1].message;
+            assert!(last.contains("more mistakes"), "{last}");
+        }
     }
 }

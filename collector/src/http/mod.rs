@@ -30,7 +30,7 @@ mod site;
 mod tests;
 
 pub use counters::HttpCounters;
-pub(crate) use net::listeners::Listeners;
+pub(crate) use net::listeners::{Listeners, StagedListeners};
 pub(crate) use served::Served;
 pub(crate) use service::Http;
 pub(crate) use site::Mode;

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
-use crate::reload::{Applied, ReloadOutcome, ReloadWish};
+use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,6 +20,6 @@ pub(crate) trait Served: Send + Sync + 'static {
     /// Reads the configuration again and applies it.
     fn reload(
         self: Arc<Self>,
-        wanted: ReloadWish,
+        wanted: ReloadRequest,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>>;
 }

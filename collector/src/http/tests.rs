@@ -11,7 +11,7 @@ use crate::outputs::OutputStatus;
 use crate::plan::{
     Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
 };
-use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
+use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -83,7 +83,7 @@ static DESCRIPTORS: [Descriptor; 4] = [
 struct Stub {
     engine: Engine,
     applied: Arc<Applied>,
-    reload: Box<dyn Fn(ReloadWish) -> ReloadOutcome + Send + Sync>,
+    reload: Box<dyn Fn(ReloadRequest) -> ReloadOutcome + Send + Sync>,
     reload_takes: Duration,
     reloads: AtomicUsize,
 }
@@ -103,7 +103,7 @@ impl Served for Stub {
 
     fn reload(
         self: Arc<Self>,
-        wanted: ReloadWish,
+        wanted: ReloadRequest,
     ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
         Box::pin(async move {
             tokio::time::sleep(self.reload_takes).await;
@@ -119,7 +119,7 @@ struct Setup {
     server: Server,
     timeout: Duration,
     mode: Mode,
-    reload: Box<dyn Fn(ReloadWish) -> ReloadOutcome + Send + Sync>,
+    reload: Box<dyn Fn(ReloadRequest) -> ReloadOutcome + Send + Sync>,
     reload_takes: Duration,
     own: Option<Arc<dyn OwnFamilies>>,
 }

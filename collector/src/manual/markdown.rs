@@ -1,7 +1,7 @@
 //! The reference pages under `docs/`.
 
 use super::{kind, sentence, with_stop};
-use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, SECTIONS};
+use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};
 use vitald_core::collector::Descriptor;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::settings::{Node, SettingInfo};
@@ -100,7 +100,7 @@ pub fn config_markdown(
         keys(&mut page, descriptor.settings);
     }
     page.push_str("\n## \\[outputs.NAME\\]\n\nThe settings that every output has.\n");
-    keys(&mut page, OUTPUT_FIELDS);
+    keys(&mut page, std::iter::once(OUTPUT_TYPE).chain(OUTPUT_FIELDS));
     for descriptor in outputs {
         let summary = with_stop(descriptor.summary);
         page.push_str(&format!("\n## \\[outputs.{}\\]\n\n{summary}\n", descriptor.name));
@@ -109,8 +109,9 @@ pub fn config_markdown(
     page
 }
 
-fn keys(page: &mut String, fields: &[SettingInfo]) {
-    if fields.is_empty() {
+fn keys<'a>(page: &mut String, fields: impl IntoIterator<Item = &'a SettingInfo>) {
+    let mut fields = fields.into_iter().peekable();
+    if fields.peek().is_none() {
         return;
     }
     page.push_str("\n| key | type | default | what |\n|---|---|---|---|\n");

@@ -60,7 +60,7 @@ mod sample {
 }
 
 mod spool {
-    use vitald_core::output::{Output, OutputError};
+    use vitald_core::output::{Context, Output, OutputError};
     use vitald_core::prelude::*;
     use vitald_core::snapshot::Snapshot;
 
@@ -79,7 +79,7 @@ mod spool {
         const SUMMARY: &'static str = "Writes to a file";
         type Settings = Settings;
 
-        fn open(settings: Settings) -> Result<Self, OutputError> {
+        fn open(settings: Settings, _context: &Context) -> Result<Self, OutputError> {
             assert!(!settings.file.is_empty());
             Ok(Spool)
         }
@@ -280,6 +280,7 @@ fn pages() {
 
         | key | type | default | what |
         |---|---|---|---|
+        | `type` | text | not set | The type of the output; NAME itself unless it is set. It makes a second output of one type possible. |
         | `enabled` | true or false | `false` | Whether it runs. |
         | `interval` | duration from "1s" to "1h" | `"5s"` | How often it is given a snapshot. |
         | `collectors` | list | `[]` | The collectors it is given; an empty list is all that are on. |

@@ -1,10 +1,11 @@
 //! The console output: a live table of the chosen collectors on standard output.
 
 use super::table::{Choice, Table};
+use crate::timestamp;
 use rustix::termios;
 use std::io::{self, Write};
 use std::time::Instant;
-use vitald_core::output::{Output, OutputError};
+use vitald_core::output::{Context, Output, OutputError};
 use vitald_core::pattern::Pattern;
 use vitald_core::settings::UNSET;
 use vitald_core::snapshot::Snapshot;
@@ -28,10 +29,13 @@ impl Output for Console {
     const NAME: &'static str = "console";
     const SUMMARY: &'static str =
         "An aligned live table on standard output, with rates for counters";
-    const EXCLUSIVE: bool = true;
     type Settings = Settings;
 
-    fn open(settings: Settings) -> Result<Self, OutputError> {
+    fn resource(_settings: &Settings) -> Option<String> {
+        Some("standard output".to_owned())
+    }
+
+    fn open(settings: Settings, _context: &Context) -> Result<Self, OutputError> {
         Ok(Console { settings, table: Table::new() })
     }
 
@@ -47,7 +51,7 @@ impl Output for Console {
             max_columns: screen.map(|(_, columns)| columns),
         };
         let table = self.table.render(snapshot, &choice, Instant::now());
-        let heading = humantime::format_rfc3339_seconds(snapshot.taken);
+        let heading = timestamp::with_seconds(snapshot.taken);
         let mut out = io::stdout().lock();
         if screen.is_some() {
             // Home, then each line cleared to its end, then the rest of the screen: redrawn in

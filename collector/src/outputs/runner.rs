@@ -1,89 +1,66 @@
-//! The threads that give each output a snapshot on its interval.
+//! The outputs that are on, and how a reload changes them.
 
-use crate::engine::{Changes, Engine, Request, Selection};
+use super::instance::{Assignment, Instance, OutputStatus, Shared};
+use crate::engine::Engine;
 use crate::plan::OutputPlan;
 use crate::sync::lock;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vitald_core::output::{OutputError, RunningOutput};
-use vitald_core::sealer::{OwnFamilies, Sealer};
-
-/// How long a stopped output may take to end what it is sending before it is left to itself.
-const FAREWELL: Duration = Duration::from_secs(2);
+use vitald_core::host::Host;
+use vitald_core::output::{Context, OutputError, RunningOutput};
+use vitald_core::sealer::OwnFamilies;
 
 /// The outputs that are on.
 pub struct Outputs {
-    engine: Arc<Engine>,
-    own: Arc<dyn OwnFamilies>,
-    running: Mutex<Vec<Runner>>,
+    shared: Arc<Shared>,
+    /// Locked to look and to replace, never while an output opens, sends or closes.
+    entries: Mutex<Vec<Entry>>,
+}
+
+/// A name that is on, or whose thread has not ended.
+#[derive(Clone)]
+struct Entry {
+    /// What runs under the name; none if it is off.
+    plan: Option<OutputPlan>,
+    /// What the instance holds alone.
+    resource: Option<String>,
+    instance: Arc<Instance>,
+    name: Arc<str>,
+}
+
+/// What a change did, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputChanges {
+    /// Switched on, or started again after they had ended of themselves.
+    pub started: Vec<Arc<str>>,
+    /// Switched off.
+    pub stopped: Vec<Arc<str>>,
+    /// On before and after, with other settings.
+    pub changed: Vec<Arc<str>>,
+    /// On before and after, not touched.
+    pub unchanged: Vec<Arc<str>>,
 }
 
 /// New outputs, open where that does not disturb a running one.
 pub struct StagedOutputs {
     plans: Vec<(OutputPlan, Option<Box<dyn RunningOutput>>)>,
+    context: Context,
+    timeout: Duration,
     /// What the swap will do.
-    pub changes: Changes,
-}
-
-/// How an output is doing.
-#[derive(Clone, Debug, Default)]
-pub struct OutputStatus {
-    /// Its name.
-    pub name: &'static str,
-    /// Snapshots sent.
-    pub sent: u64,
-    /// Snapshots that could not be sent.
-    pub failed: u64,
-    /// What the last failure said.
-    pub error: Option<String>,
-}
-
-struct Runner {
-    plan: OutputPlan,
-    shared: Arc<RunnerShared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct RunnerShared {
-    state: Mutex<RunnerState>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct RunnerState {
-    stop: bool,
-    ended: bool,
-    status: OutputStatus,
+    pub changes: OutputChanges,
 }
 
 impl Outputs {
     /// No output yet.
-    pub fn new(engine: Arc<Engine>, own: Arc<dyn OwnFamilies>) -> Self {
-        Outputs { engine, own, running: Mutex::new(Vec::new()) }
+    pub fn new(engine: Arc<Engine>, own: Option<Arc<dyn OwnFamilies>>) -> Self {
+        let shared = Arc::new(Shared { engine, own, timeout: AtomicU64::new(0) });
+        Outputs { shared, entries: Mutex::default() }
     }
 
-    /// What a change to these plans would do, with nothing opened.
-    pub fn changes(&self, plans: &[OutputPlan]) -> Changes {
-        let running = lock(&self.running);
-        let mut changes = Changes::default();
-        for plan in plans.iter().filter(|plan| plan.enabled) {
-            let name = plan.descriptor.name;
-            match running.iter().find(|runner| runner.plan.descriptor.name == name) {
-                None => changes.started.push(name),
-                Some(runner) if runner.plan.same(plan) => changes.unchanged.push(name),
-                Some(_) => changes.changed.push(name),
-            }
-        }
-        changes.stopped = running
-            .iter()
-            .map(|runner| runner.plan.descriptor.name)
-            .filter(|name| !plans.iter().any(|plan| plan.enabled && plan.descriptor.name == *name))
-            .collect();
-        changes
-    }
-
-    /// Opens what is new or changed, except what only one instance may have open.
+    /// Opens what is new or changed, except what needs a resource that a running one holds. `timeout` is how
+    /// long a collection for an output may take.
     ///
     /// # Errors
     ///
@@ -91,192 +68,134 @@ impl Outputs {
     pub fn stage(
         &self,
         plans: &[OutputPlan],
-    ) -> Result<StagedOutputs, Vec<(&'static str, OutputError)>> {
-        let changes = self.changes(plans);
+        host: &Host,
+        timeout: Duration,
+    ) -> Result<StagedOutputs, Vec<(Arc<str>, OutputError)>> {
+        let entries = lock(&self.entries).clone();
+        let changes = changes(&entries, plans);
+        // With several state directories the first one is ours (systemd.exec(5)).
+        let directory = std::env::var("STATE_DIRECTORY").ok();
+        let directory = directory.and_then(|text| text.split(':').next().map(PathBuf::from));
+        let context = Context::new(host.clone(), directory);
+        let held: Vec<&String> =
+            entries.iter().filter_map(|entry| entry.resource.as_ref()).collect();
         let mut staged = Vec::new();
         let mut refused = Vec::new();
         for plan in plans.iter().filter(|plan| plan.enabled) {
-            let name = plan.descriptor.name;
-            let handed_over = plan.descriptor.exclusive && changes.changed.contains(&name);
-            if changes.unchanged.contains(&name) || handed_over {
+            let is_held = plan.prepared.resource().is_some_and(|own| held.contains(&&own));
+            if changes.unchanged.contains(&plan.name) || is_held {
                 staged.push((plan.clone(), None));
                 continue;
             }
-            match plan.prepared.open() {
+            match plan.prepared.open(&context.named(&plan.name)) {
                 Ok(output) => staged.push((plan.clone(), Some(output))),
-                Err(error) => refused.push((name, error)),
+                Err(error) => refused.push((Arc::clone(&plan.name), error)),
             }
         }
-        if refused.is_empty() { Ok(StagedOutputs { plans: staged, changes }) } else { Err(refused) }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        Ok(StagedOutputs { plans: staged, context, timeout, changes })
     }
 
-    /// Makes the staged outputs the running ones.
-    pub fn swap(&self, staged: StagedOutputs) -> Changes {
-        let mut running = lock(&self.running);
-        let mut before = std::mem::take(&mut *running);
-        for (plan, open) in staged.plans {
-            let name = plan.descriptor.name;
-            let position = before.iter().position(|runner| runner.plan.descriptor.name == name);
-            let old = position.map(|position| before.swap_remove(position));
-            if staged.changes.unchanged.contains(&name) {
-                running.extend(old);
+    /// Makes the staged outputs the running ones. What has not closed by `by` is not waited for any
+    /// longer; answers the names whose change is incomplete, and why.
+    pub fn swap(&self, staged: StagedOutputs, by: Instant) -> Vec<(Arc<str>, String)> {
+        let StagedOutputs { plans, context, timeout, changes } = staged;
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.shared.timeout.store(timeout, Ordering::Relaxed);
+        let mut entries = lock(&self.entries).clone();
+        let is_touched = |name: &Arc<str>| !changes.unchanged.contains(name);
+        // Everything that ends does so before anything begins: it may hold what another one needs.
+        let touched = || entries.iter().filter(|entry| is_touched(&entry.name));
+        touched().for_each(|entry| entry.instance.stop(by));
+        let mut faults: Vec<(Arc<str>, String)> = touched()
+            .filter(|entry| !entry.instance.wait_stopped(by))
+            .map(|entry| (Arc::clone(&entry.name), "it has not ended and is left alone".to_owned()))
+            .collect();
+        for (name, fault) in &faults {
+            tracing::warn!(output = %name, "{fault}");
+        }
+        for entry in entries.iter_mut().filter(|entry| is_touched(&entry.name)) {
+            entry.plan = None;
+        }
+        // What is counted of a name goes on for as long as the name is on.
+        let stays = |name: &Arc<str>| plans.iter().any(|(plan, _)| plan.name == *name);
+        entries.retain(|entry| stays(&entry.name) || entry.instance.has_thread());
+        for (plan, output) in plans {
+            if !is_touched(&plan.name) {
                 continue;
             }
-            if let Some(old) = old {
-                old.stop();
-            }
-            match open.map_or_else(|| plan.prepared.open(), Ok) {
-                Ok(output) => running.extend(Runner::start(
-                    plan,
-                    output,
-                    Arc::clone(&self.engine),
-                    Sealer::new(Some(Arc::clone(&self.own))),
-                )),
-                Err(error) => tracing::error!(output = name, %error, "does not open"),
-            }
-        }
-        drop(running);
-        before.into_iter().for_each(Runner::stop);
-        staged.changes
-    }
-
-    /// How each output that is on is doing.
-    pub fn status(&self) -> Vec<OutputStatus> {
-        lock(&self.running).iter().map(|runner| lock(&runner.shared.state).status.clone()).collect()
-    }
-
-    /// Stops them all.
-    pub fn stop(&self) {
-        let running = std::mem::take(&mut *lock(&self.running));
-        running.into_iter().for_each(Runner::stop);
-    }
-}
-
-impl Runner {
-    fn start(
-        plan: OutputPlan,
-        output: Box<dyn RunningOutput>,
-        engine: Arc<Engine>,
-        sealer: Sealer,
-    ) -> Option<Runner> {
-        let name = plan.descriptor.name;
-        let status = OutputStatus { name, ..OutputStatus::default() };
-        let state = Mutex::new(RunnerState { status, ..RunnerState::default() });
-        let shared = Arc::new(RunnerShared { state, wake: Condvar::new() });
-        let thread = std::thread::Builder::new().name(format!("output {name}")).spawn({
-            let (shared, plan) = (Arc::clone(&shared), plan.clone());
-            move || {
-                shared.work(&plan, output, &engine, sealer);
-                lock(&shared.state).ended = true;
-                shared.wake.notify_all();
-            }
-        });
-        match thread {
-            Ok(thread) => Some(Runner { plan, shared, thread: Some(thread) }),
-            Err(error) => {
-                tracing::error!(output = name, %error, "cannot start its thread");
-                None
-            }
-        }
-    }
-
-    /// Ends the thread; one that hangs in its receiver is left to itself.
-    fn stop(mut self) {
-        lock(&self.shared.state).stop = true;
-        self.shared.wake.notify_all();
-        let state = lock(&self.shared.state);
-        let (state, timeout) = self
-            .shared
-            .wake
-            .wait_timeout_while(state, FAREWELL, |state| !state.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(state);
-        if timeout.timed_out() {
-            tracing::warn!(
-                output = self.plan.descriptor.name,
-                "does not end and is left to itself"
-            );
-        } else if let Some(thread) = self.thread.take() {
-            // Its work is done; a panic in it has been logged.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl RunnerShared {
-    fn work(
-        &self,
-        plan: &OutputPlan,
-        mut output: Box<dyn RunningOutput>,
-        engine: &Engine,
-        mut sealer: Sealer,
-    ) {
-        let name = plan.descriptor.name;
-        let mut next = Instant::now();
-        loop {
-            if !self.wait_until(next) {
-                return;
-            }
-            let arrived = Instant::now();
-            let selection = if plan.collectors.is_empty() {
-                Selection::All
-            } else {
-                Selection::Only(plan.collectors.iter().map(|name| (*name).to_owned()).collect())
+            let name = Arc::clone(&plan.name);
+            let resource = plan.prepared.resource();
+            let holder = entries.iter().find(|entry| {
+                resource.is_some() && entry.resource == resource && entry.name != name
+            });
+            let holder = holder.map(|entry| Arc::clone(&entry.name));
+            let position = entries.iter().position(|entry| entry.name == name);
+            let position = position.unwrap_or_else(|| {
+                let instance = Instance::new(Arc::clone(&name), Arc::clone(&self.shared));
+                let name = Arc::clone(&name);
+                entries.push(Entry { plan: None, resource: None, instance, name });
+                entries.len() - 1
+            });
+            let entry = &mut entries[position];
+            entry.plan = Some(plan.clone());
+            let context = context.named(&name);
+            let fault = match holder {
+                Some(holder) => {
+                    Err(format!("output {holder} has not ended and holds what this one needs"))
+                }
+                None => {
+                    entry.resource = resource;
+                    let assignment = Assignment { plan, context, output };
+                    entry.instance.run(assignment).map_err(|error| error.to_string())
+                }
             };
-            let deadline = arrived + plan.interval;
-            let mut collection = engine.collect_blocking(Request { arrived, deadline, selection });
-            let snapshot = sealer.seal(&mut collection);
-            let sent =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| output.send(snapshot)));
-            sealer.release();
-            let mut state = lock(&self.state);
-            match sent {
-                Ok(Ok(())) => {
-                    state.status.sent += 1;
-                    state.status.error = None;
-                }
-                Ok(Err(OutputError::Closed)) => {
-                    tracing::warn!(output = name, "its receiver has gone; it ends");
-                    state.status.error = Some("the receiver has gone".to_owned());
-                    return;
-                }
-                Ok(Err(error)) => {
-                    state.status.failed += 1;
-                    let text = error.to_string();
-                    if state.status.error.as_ref() != Some(&text) {
-                        tracing::warn!(output = name, error = text, "could not send");
-                    }
-                    state.status.error = Some(text);
-                }
-                Err(_) => {
-                    tracing::error!(output = name, "panicked; it ends");
-                    state.status.error = Some("panicked; see the log".to_owned());
-                    return;
-                }
-            }
-            drop(state);
-            // Ticks that were missed are missed: a slow receiver gets fewer snapshots, not a burst.
-            next += plan.interval;
-            let now = Instant::now();
-            if next < now {
-                next = now + plan.interval;
+            if let Err(fault) = fault {
+                tracing::error!(output = %name, error = fault, "the output is not started");
+                entry.instance.end(fault.clone());
+                faults.push((name, fault));
             }
         }
+        let before = std::mem::replace(&mut *lock(&self.entries), entries);
+        drop(before);
+        faults
     }
 
-    /// Waits; false when it is to stop.
-    fn wait_until(&self, next: Instant) -> bool {
-        let mut state = lock(&self.state);
-        loop {
-            if state.stop {
-                return false;
-            }
-            let now = Instant::now();
-            if now >= next {
-                return true;
-            }
-            state =
-                self.wake.wait_timeout(state, next - now).unwrap_or_else(PoisonError::into_inner).0;
+    /// How each output is doing that is on, or that was to end and has not.
+    pub fn status(&self) -> Vec<OutputStatus> {
+        lock(&self.entries).iter().map(|entry| entry.instance.status()).collect()
+    }
+
+    /// Closes them all; what has not closed by `by` is left alone.
+    pub fn stop(&self, by: Instant) {
+        let entries = lock(&self.entries).clone();
+        entries.iter().for_each(|entry| entry.instance.stop(by));
+        for entry in entries.iter().filter(|entry| !entry.instance.wait_stopped(by)) {
+            tracing::warn!(output = %entry.name, "it has not ended and is left alone");
         }
     }
+}
+
+/// What a change to these plans would do.
+fn changes(entries: &[Entry], plans: &[OutputPlan]) -> OutputChanges {
+    let mut changes = OutputChanges::default();
+    let is_on = |entry: &&Entry| entry.plan.is_some();
+    for plan in plans.iter().filter(|plan| plan.enabled) {
+        let running = entries.iter().filter(is_on).find(|entry| entry.name == plan.name);
+        let list = match running {
+            None => &mut changes.started,
+            Some(entry) if entry.instance.has_ended() => &mut changes.started,
+            Some(entry) if entry.plan.as_ref().is_some_and(|old| old.same(plan)) => {
+                &mut changes.unchanged
+            }
+            Some(_) => &mut changes.changed,
+        };
+        list.push(Arc::clone(&plan.name));
+    }
+    let stays = |name: &Arc<str>| plans.iter().any(|plan| plan.enabled && plan.name == *name);
+    let names = entries.iter().filter(is_on).map(|entry| &entry.name);
+    changes.stopped = names.filter(|name| !stays(name)).cloned().collect();
+    changes
 }

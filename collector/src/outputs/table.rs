@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Instant;
 use vitald_core::family::Kind;
 use vitald_core::number::write_number;
@@ -28,8 +27,10 @@ pub struct Table {
     previous: HashMap<&'static str, Previous>,
 }
 
+/// Copied: a batch that is kept could not be reused by the engine.
 struct Previous {
-    batch: Arc<Run>,
+    shape: u64,
+    values: Vec<f64>,
     at: Instant,
 }
 
@@ -64,7 +65,15 @@ impl Table {
             sections.push((heading, rows));
             match &part.batch {
                 Some(batch) => {
-                    self.previous.insert(name, Previous { batch: Arc::clone(batch), at: now });
+                    let previous = self.previous.entry(name).or_insert_with(|| Previous {
+                        shape: 0,
+                        values: Vec::new(),
+                        at: now,
+                    });
+                    previous.shape = batch.shape().id();
+                    previous.values.clear();
+                    previous.values.extend_from_slice(batch.values());
+                    previous.at = now;
                 }
                 None => {
                     self.previous.remove(name);
@@ -85,8 +94,8 @@ fn rows<'a>(
     // Runs of one shape have their series at the same positions; across a change of shape there is
     // no rate for one interval.
     let before = previous
-        .filter(|previous| previous.batch.shape().id() == batch.shape().id())
-        .map(|previous| (previous.batch.values(), now.duration_since(previous.at).as_secs_f64()))
+        .filter(|previous| previous.shape == batch.shape().id())
+        .map(|previous| (&previous.values, now.duration_since(previous.at).as_secs_f64()))
         .filter(|(_, seconds)| *seconds > 0.0);
     let taken = |series: &SeriesRef<'_>| {
         choice.metrics.as_ref().is_none_or(|pattern| pattern.matches(series.family_name()))
@@ -208,6 +217,7 @@ fn shortened(name: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use expect_test::expect;
+    use std::sync::Arc;
     use std::time::Duration;
     use vitald_core::collector::Descriptor;
     use vitald_core::families;

@@ -8,6 +8,7 @@ pub mod process;
 use crate::dropin::EMULATED_VERSION;
 use crate::engine::{Counts, Engine};
 use crate::http::HttpCounters;
+use crate::log;
 use crate::sync::lock;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -65,6 +66,8 @@ families! {
     SENT: counter = "vitald_http_sent_bytes_total";
     /// Connections that could not be accepted.
     ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
+    /// Log lines that were dropped because nothing read the log.
+    LOG_LINES_DROPPED: counter = "vitald_log_lines_dropped_total";
     /// Requests for metrics answered, by status.
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
@@ -218,6 +221,7 @@ impl Own {
         batch.value(&REFUSED_PAGES, self.http.refused_pages());
         batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
+        batch.value(&LOG_LINES_DROPPED, log::dropped_lines());
         self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
         let mut unwritten = 0;
         self.http.each_scrape_status(|code, count| {

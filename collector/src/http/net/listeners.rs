@@ -49,7 +49,6 @@ pub(crate) struct StagedListeners {
 
 impl StagedListeners {
     /// What a swap to these will do.
-    #[allow(dead_code, reason = "a dry run reports it")]
     pub(crate) fn changes(&self) -> &ListenerChanges {
         &self.changes
     }
@@ -70,11 +69,6 @@ impl Listeners {
             next_number: AtomicU64::new(0),
             remover: Arc::default(),
         })
-    }
-
-    /// What a swap to these would do, as far as addresses say. See [`StagedListeners::changes`].
-    pub(crate) fn changes(&self, listen: &[Listen]) -> ListenerChanges {
-        changes(&lock(&self.running), listen, |_| true)
     }
 
     /// Makes ready what is new and touches nothing that runs. What listens on an address of its own

@@ -32,13 +32,12 @@ pub(in crate::http) async fn show(site: &Site, request: &Request, name: &str) ->
         let statuses = site.served.engine().status();
         return json(&CollectorDetail::of(own, plan, &statuses, to_admin));
     }
-    if let Some(own) = plan.outputs.iter().find(|plan| plan.descriptor.name == name) {
+    if let Some(own) = plan.outputs.iter().find(|plan| *plan.name == *name) {
         let statuses = site.served.outputs();
         return json(&OutputDetail::of(own, plan, &statuses, to_admin));
     }
     let collectors = plan.collectors.iter().map(|plan| plan.descriptor.name);
-    let names: Vec<&str> =
-        collectors.chain(plan.outputs.iter().map(|plan| plan.descriptor.name)).collect();
+    let names: Vec<&str> = collectors.chain(plan.outputs.iter().map(|plan| &*plan.name)).collect();
     let mut detail = "no collector or output of this name is compiled into this binary".to_owned();
     if let Some(meant) = nearest(name, names.iter().copied()) {
         detail += &format!("; did you mean {meant}?");
@@ -109,13 +108,18 @@ struct Dropped {
 /// One output.
 #[derive(Serialize)]
 pub(super) struct Output {
-    pub(super) name: &'static str,
+    pub(super) name: Arc<str>,
+    #[serde(rename = "type")]
+    of_type: &'static str,
     pub(super) summary: &'static str,
     pub(super) enabled: bool,
     pub(super) interval_seconds: f64,
     pub(super) collectors: Vec<&'static str>,
     pub(super) sent: Option<u64>,
     pub(super) failed: Option<u64>,
+    pub(super) missed: Option<u64>,
+    pub(super) ended: bool,
+    pub(super) stuck: bool,
     pub(super) error: Option<String>,
 }
 
@@ -189,15 +193,19 @@ impl Collector {
 
 impl Output {
     fn of(plan: &OutputPlan, statuses: &[OutputStatus], to_admin: bool) -> Self {
-        let status = statuses.iter().find(|status| status.name == plan.descriptor.name);
+        let status = statuses.iter().find(|status| status.name == plan.name);
         Output {
-            name: plan.descriptor.name,
+            name: Arc::clone(&plan.name),
+            of_type: plan.descriptor.name,
             summary: plan.descriptor.summary,
             enabled: plan.enabled,
             interval_seconds: plan.interval.as_secs_f64(),
             collectors: plan.collectors.clone(),
             sent: status.map(|status| status.sent),
             failed: status.map(|status| status.failed),
+            missed: status.map(|status| status.missed),
+            ended: status.is_some_and(|status| status.ended),
+            stuck: status.is_some_and(|status| status.stuck),
             error: status
                 .and_then(|status| status.error.clone())
                 .map(|error| if to_admin { error } else { "failing".to_owned() }),
@@ -238,7 +246,8 @@ impl CollectorDetail {
 struct OutputDetail {
     #[serde(flatten)]
     output: Output,
-    exclusive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
     settings: Vec<Setting>,
 }
 
@@ -247,8 +256,8 @@ impl OutputDetail {
         let descriptor = own.descriptor;
         OutputDetail {
             output: Output::of(own, statuses, to_admin),
-            exclusive: descriptor.exclusive,
-            settings: settings(descriptor.settings, plan, "outputs", descriptor.name, to_admin),
+            resource: own.prepared.resource().filter(|_| to_admin),
+            settings: settings(descriptor.settings, plan, "outputs", &own.name, to_admin),
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::http::query;
 use crate::http::reply::{Problem, json, not_allowed};
 use crate::http::request::Request;
 use crate::http::site::Site;
-use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadWish};
+use crate::outputs::OutputChanges;
+use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response 
     }
 }
 
-fn read_request(request: &Request, running: &str) -> Result<ReloadWish, String> {
-    let mut wanted = ReloadWish::default();
+fn read_request(request: &Request, running: &str) -> Result<ReloadRequest, String> {
+    let mut wanted = ReloadRequest::default();
     let mut has_dry_run = false;
     for (key, value) in query::pairs(request.query()) {
         // A mistyped `dry_run` must not become a reload.
@@ -99,12 +100,31 @@ fn answer(outcome: ReloadOutcome) -> Response {
             .reply(),
             &hash,
         ),
-        ReloadOutcome::TimedOut(after) => Problem::new(
+        ReloadOutcome::Unavailable(reason) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "timed-out",
-            "The configuration could not be read in time",
+            "unavailable",
+            "The configuration could not be read and opened",
         )
-        .detail(format!("nothing was changed; gave up after {} s", after.as_secs_f64()))
+        .detail(format!("nothing was changed: {reason}"))
+        .reply(),
+        ReloadOutcome::Faulty(report) => {
+            let faults: Vec<Value> =
+                report.faults.iter().map(|fault| fault.as_str().into()).collect();
+            let known = serde_json::to_value(Report::of(&report)).unwrap_or_default();
+            let failed = StatusCode::INTERNAL_SERVER_ERROR;
+            let problem =
+                Problem::new(failed, "faulty", "The configuration was applied with faults")
+                    .detail("the new configuration is in force; the daemon's log says more")
+                    .member("faults", faults)
+                    .member("report", known);
+            with_hash(problem.reply(), &report.hash)
+        }
+        ReloadOutcome::Unfinished(reason) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unfinished",
+            "The configuration is being applied and does not come to an end",
+        )
+        .detail(reason)
         .reply(),
     }
 }
@@ -154,19 +174,19 @@ struct Report<'a> {
     generation: u64,
     hash: &'a str,
     #[serde(flatten)]
-    collectors: Changed<'a>,
-    outputs: Changed<'a>,
+    collectors: Changed<'a, &'static str>,
+    outputs: Changed<'a, Arc<str>>,
     listeners: ChangedListeners<'a>,
     degraded: Vec<Degraded<'a>>,
     took_seconds: f64,
 }
 
 #[derive(Serialize)]
-struct Changed<'a> {
-    started: &'a [&'static str],
-    stopped: &'a [&'static str],
-    changed: &'a [&'static str],
-    unchanged: &'a [&'static str],
+struct Changed<'a, T> {
+    started: &'a [T],
+    stopped: &'a [T],
+    changed: &'a [T],
+    unchanged: &'a [T],
 }
 
 #[derive(Serialize)]
@@ -190,7 +210,7 @@ impl<'a> Report<'a> {
             generation: report.generation,
             hash: &report.hash,
             collectors: Changed::of(&report.collectors),
-            outputs: Changed::of(&report.outputs),
+            outputs: Changed::of_outputs(&report.outputs),
             listeners: ChangedListeners::of(&report.listeners),
             degraded: report.degraded.iter().map(reason).collect(),
             took_seconds: report.took.as_secs_f64(),
@@ -198,9 +218,16 @@ impl<'a> Report<'a> {
     }
 }
 
-impl<'a> Changed<'a> {
+impl<'a> Changed<'a, &'static str> {
     fn of(changes: &'a Changes) -> Self {
         let Changes { started, stopped, changed, unchanged } = changes;
+        Changed { started, stopped, changed, unchanged }
+    }
+}
+
+impl<'a> Changed<'a, Arc<str>> {
+    fn of_outputs(changes: &'a OutputChanges) -> Self {
+        let OutputChanges { started, stopped, changed, unchanged } = changes;
         Changed { started, stopped, changed, unchanged }
     }
 }

@@ -203,11 +203,11 @@ fn write_outputs(page: &mut String, overview: &Overview) -> fmt::Result {
     }
     page.push_str("<h2>Outputs</h2>\n<div class=\"card\"><dl class=\"off text\">\n");
     for output in on {
-        let name = Escaped(output.name);
+        let name = Escaped(&output.name);
         writeln!(
             page,
             "<div><dt><a href=\"/plugins/{}\">{name}</a></dt><dd>every {}, {} sent, {} failed{}{}</dd></div>",
-            query::encode(output.name),
+            query::encode(&output.name),
             Seconds(Some(output.interval_seconds)),
             output.sent.unwrap_or_default(),
             output.failed.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Who may reload, and what a reload answers.
 
 use super::*;
+use crate::outputs::OutputChanges;
 
 #[tokio::test]
 async fn who_may_reload_from_this_machine() {
@@ -111,18 +112,19 @@ fn report() -> ReloadReport {
         generation: 4,
         hash: "def".to_owned(),
         collectors: Changes { started: vec!["steady"], ..Changes::default() },
-        outputs: Changes::default(),
+        outputs: OutputChanges::default(),
         listeners: ListenerChanges::default(),
         degraded: vec![("slow", "absent: nothing there".to_owned())],
+        faults: Vec::new(),
         took: Duration::from_millis(5),
     }
 }
 
 #[tokio::test]
 async fn a_reload_reports_truly_what_came_of_it() {
-    let requests: Arc<Mutex<Vec<ReloadWish>>> = Arc::default();
+    let requests: Arc<Mutex<Vec<ReloadRequest>>> = Arc::default();
     let seen = Arc::clone(&requests);
-    let reload = move |wanted: ReloadWish| {
+    let reload = move |wanted: ReloadRequest| {
         let mut seen = seen.lock().expect("no panic");
         seen.push(wanted);
         match seen.len() {
@@ -133,7 +135,13 @@ async fn a_reload_reports_truly_what_came_of_it() {
                 ReloadOutcome::Refused(vec![Mistake { origin, path, message }])
             }
             3 => ReloadOutcome::Mismatch("abc".to_owned()),
-            4 => ReloadOutcome::TimedOut(Duration::from_secs(10)),
+            4 => ReloadOutcome::Unavailable("it hangs".to_owned()),
+            5 => ReloadOutcome::Faulty(Box::new(ReloadReport {
+                faults: vec!["closing panicked".to_owned()],
+                ..report()
+            })),
+            6 => ReloadOutcome::Unfinished("the outputs hang".to_owned()),
+
             _ => ReloadOutcome::Busy,
         }
     };
@@ -158,6 +166,15 @@ async fn a_reload_reports_truly_what_came_of_it() {
     assert_eq!(mistake["text"], "c.toml:3:7: server.listen: is wrong");
     assert_eq!(reload("?dry_run=0", "If-Match: xyz\r\n").await.status, 412);
     assert_eq!(reload("", "").await.status, 503);
+    let faulty = reload("", "").await;
+    assert_eq!(faulty.status, 500);
+    assert_eq!(faulty.json()["faults"], serde_json::json!(["closing panicked"]));
+    assert_eq!(faulty.json()["report"]["started"], serde_json::json!(["steady"]));
+    let unfinished = reload("", "").await;
+    assert_eq!(
+        (unfinished.status, &unfinished.json()["detail"]),
+        (500, &"the outputs hang".into())
+    );
     assert_eq!(reload("", "").await.status, 409);
     // Nothing that is mistyped becomes a reload.
     assert_eq!(reload("?dry_run=maybe", "").await.status, 400);
@@ -168,7 +185,15 @@ async fn a_reload_reports_truly_what_came_of_it() {
         requests.iter().map(|wanted| (wanted.dry_run, wanted.if_match.as_deref())).collect();
     assert_eq!(
         requested,
-        [(false, Some("abc")), (true, None), (false, Some("xyz")), (false, None), (false, None)]
+        [
+            (false, Some("abc")),
+            (true, None),
+            (false, Some("xyz")),
+            (false, None),
+            (false, None),
+            (false, None),
+            (false, None)
+        ]
     );
 }
 

@@ -1,0 +1,150 @@
+//! Reading the configuration file: whatever stands at its path, it costs a bounded read.
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The most that a configuration file may hold.
+const MOST_BYTES: u64 = 1 << 20;
+/// How often the file is read when it changes meanwhile.
+const ATTEMPTS: usize = 3;
+/// How long the file must have been unchanged: a program that writes it in place empties it first.
+/// Longer than a tick of the kernel's clock, by which changes are dated.
+const SETTLED: Duration = Duration::from_millis(10);
+/// The same for an empty file, which is valid but seldom meant.
+const EMPTY_SETTLED: Duration = Duration::from_millis(200);
+
+/// Reads the file whole.
+///
+/// # Errors
+///
+/// A sentence: what the system said, or what the file is instead of a configuration.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    for _ in 0..ATTEMPTS {
+        if let Some(bytes) = read_once(path)? {
+            return Ok(bytes);
+        }
+    }
+    Err("it changed while it was read, several times; write a new file and rename it to this name"
+        .to_owned())
+}
+
+/// Reads the file; nothing if it changed meanwhile.
+fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let text = |error: io::Error| error.to_string();
+    // A pipe without a writer would never open, and a terminal must not become ours.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let descriptor = open(path, flags, Mode::empty()).map_err(|error| text(error.into()))?;
+    let before = fstat(&descriptor).map_err(|error| text(error.into()))?;
+    let kind = match FileType::from_raw_mode(before.st_mode) {
+        FileType::RegularFile => None,
+        FileType::Directory => Some("a directory"),
+        FileType::Fifo => Some("a named pipe"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
+        _ => Some("not a regular file"),
+    };
+    if let Some(kind) = kind {
+        return Err(format!("it is {kind}; the configuration must be a regular file"));
+    }
+    if let Some(rest) = unsettled(&before) {
+        std::thread::sleep(rest);
+    }
+    let mut bytes = Vec::new();
+    let mut file = File::from(descriptor);
+    (&mut file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(text)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err("it is larger than 1 MiB, so it is not a configuration of vitald".to_owned());
+    }
+    let after = fstat(&file).map_err(|error| text(error.into()))?;
+    Ok((version(&before) == version(&after)).then_some(bytes))
+}
+
+/// How much longer the file must stay as it is; nothing if it has been so for long enough, or if its
+/// times make no sense.
+fn unsettled(stat: &Stat) -> Option<Duration> {
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
+    let changed = UNIX_EPOCH.checked_add(seconds)?;
+    let changed = changed.checked_add(Duration::from_nanos(stat.st_mtime_nsec))?;
+    let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };
+    match SystemTime::now().duration_since(changed) {
+        Ok(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
+        // The two clocks may differ by a little; by more, somebody has set a time of their own.
+        Err(ahead) => (ahead.duration() < settled).then_some(settled),
+    }
+}
+
+/// What differs when the file has been written to.
+fn version(stat: &Stat) -> (u64, i64, [i64; 2], [i64; 2]) {
+    let time = |seconds, nanoseconds: u64| [seconds, nanoseconds.cast_signed()];
+    (
+        stat.st_ino,
+        stat.st_size,
+        time(stat.st_mtime, stat.st_mtime_nsec),
+        time(stat.st_ctime, stat.st_ctime_nsec),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = |path: &Path| read(path).expect_err("it is refused");
+        assert!(error(directory.path()).contains("a directory"));
+        assert!(error(Path::new("/dev/null")).contains("a device"));
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .expect("a pipe");
+        assert!(error(&pipe).contains("a named pipe"));
+        let large = directory.path().join("large");
+        std::fs::write(&large, vec![b'#'; MOST_BYTES as usize + 1]).expect("a file");
+        assert!(error(&large).contains("larger than 1 MiB"));
+        std::fs::write(&large, vec![b'#'; MOST_BYTES as usize]).expect("a file");
+        assert_eq!(read(&large).map(|bytes| bytes.len() as u64), Ok(MOST_BYTES));
+    }
+
+    #[test]
+    fn times_without_sense_do_not_wait() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        for seconds in [-1, 0, 1 << 40] {
+            std::fs::write(&path, "x").expect("a file");
+            let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            let file = File::options().write(true).open(&path).expect("a file");
+            // Not every file system can hold every time.
+            let _ = rustix::fs::futimens(&file, &times);
+            assert_eq!(read(&path).as_deref(), Ok(&b"x"[..]));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_rewritten_in_place_is_read_whole_or_not_at_all() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let whole = "x".repeat(64 << 10);
+        std::fs::write(&path, &whole).expect("a file");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::fs::write(&path, &whole).expect("a file");
+                    std::thread::yield_now();
+                }
+            });
+            let read: Vec<_> = (0..20).map(|_| read(&path)).collect();
+            stop.store(true, Ordering::Relaxed);
+            for read in read {
+                match read {
+                    Ok(bytes) => assert_eq!(bytes.len(), whole.len()),
+                    Err(error) => assert!(error.contains("rename"), "{error}"),
+                }
+            }
+        });
+    }
+}

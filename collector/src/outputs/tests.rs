@@ -1,0 +1,285 @@
+//! Outputs that hang, panic and end, and what a reload makes of them.
+
+use super::{OutputStatus, Outputs};
+use crate::engine::Engine;
+use crate::plan::OutputPlan;
+use crate::sync::lock;
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use vitald_core::host::{Host, Roots};
+use vitald_core::output::{Context, Output, OutputDescriptor, OutputError};
+use vitald_core::prelude::*;
+use vitald_core::settings::{Origin, Table, Value};
+use vitald_core::snapshot::Snapshot;
+
+const LONG: Duration = Duration::from_secs(60);
+
+settings! {
+    /// Which test it belongs to.
+    world: String = "";
+    /// What it does when it is given a snapshot: `count`, `hang`, `panic`, `end`.
+    does: String = "count";
+    /// What it holds alone.
+    holds: Option<String> = UNSET;
+}
+
+/// What the outputs of one test have done.
+#[derive(Default)]
+struct World {
+    events: Mutex<(Vec<String>, bool)>,
+    changed: Condvar,
+}
+
+impl World {
+    fn of(name: &str) -> Arc<World> {
+        static WORLDS: OnceLock<Mutex<HashMap<String, Arc<World>>>> = OnceLock::new();
+        let mut worlds = lock(WORLDS.get_or_init(Mutex::default));
+        Arc::clone(worlds.entry(name.to_owned()).or_default())
+    }
+
+    fn note(&self, event: String) {
+        lock(&self.events).0.push(event);
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, what: &str, is_so: impl Fn(&[String]) -> bool) {
+        let events = lock(&self.events);
+        let (events, _) = self
+            .changed
+            .wait_timeout_while(events, LONG, |(events, _)| !is_so(events))
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(is_so(&events.0), "waited in vain until {what}: {:?}", events.0);
+    }
+
+    fn wait_for_event(&self, event: &str) {
+        self.wait_for(event, |events| events.iter().any(|seen| seen == event));
+    }
+
+    fn events(&self) -> Vec<String> {
+        lock(&self.events).0.clone()
+    }
+
+    fn hang(&self) {
+        let events = lock(&self.events);
+        drop(self.changed.wait_while(events, |(_, released)| !*released));
+    }
+
+    fn release(&self) {
+        lock(&self.events).1 = true;
+        self.changed.notify_all();
+    }
+}
+
+struct Probe {
+    settings: Settings,
+    world: Arc<World>,
+    name: String,
+}
+
+impl Output for Probe {
+    const NAME: &'static str = "probe";
+    const SUMMARY: &'static str = "For tests";
+    type Settings = Settings;
+
+    fn resource(settings: &Settings) -> Option<String> {
+        settings.holds.clone()
+    }
+
+    fn open(settings: Settings, context: &Context) -> Result<Self, OutputError> {
+        let world = World::of(&settings.world);
+        world.note(format!("{} opens", context.name()));
+        assert!(!context.identity().hostname.is_empty());
+        Ok(Probe { settings, world, name: context.name().to_owned() })
+    }
+
+    fn send(&mut self, _snapshot: &Snapshot) -> Result<(), OutputError> {
+        self.world.note(format!("{} {}s", self.name, self.settings.does));
+        match &*self.settings.does {
+            "hang" => self.world.hang(),
+            "panic" => panic!("as the test wants"),
+            "end" => return Err(OutputError::Closed),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn close(self, by: Instant) -> Result<(), OutputError> {
+        assert!(by > Instant::now() - LONG);
+        self.world.note(format!("{} closes", self.name));
+        Ok(())
+    }
+}
+
+static PROBE: OutputDescriptor = OutputDescriptor::of::<Probe>();
+
+fn plan(world: &str, name: &str, does: &str, holds: Option<&str>) -> OutputPlan {
+    let mut table = Table::default();
+    let pairs = [("world", Some(world)), ("does", Some(does)), ("holds", holds)];
+    for (key, text) in pairs {
+        if let Some(text) = text {
+            table.entries.insert(key.to_owned(), Value::new(text, Origin::Default));
+        }
+    }
+    let prepared = (PROBE.prepare)(&table, &mut Mistakes::new()).expect("valid settings");
+    OutputPlan {
+        name: Arc::from(name),
+        descriptor: &PROBE,
+        prepared: Arc::from(prepared),
+        enabled: true,
+        interval: Duration::from_millis(1),
+        collectors: Vec::new(),
+    }
+}
+
+struct Site {
+    outputs: Outputs,
+    host: Host,
+    world: Arc<World>,
+}
+
+impl Site {
+    fn new(world: &str) -> Site {
+        let host = Host::new(Roots::default());
+        let engine = Arc::new(Engine::new(host.clone()));
+        Site { outputs: Outputs::new(engine, None), host, world: World::of(world) }
+    }
+
+    fn reload(&self, plans: &[OutputPlan], grace: Duration) -> Vec<(Arc<str>, String)> {
+        let staged = match self.outputs.stage(plans, &self.host, LONG) {
+            Ok(staged) => staged,
+            Err(refused) => panic!("{refused:?}"),
+        };
+        self.outputs.swap(staged, Instant::now() + grace)
+    }
+
+    fn status(&self, name: &str) -> OutputStatus {
+        let all = self.outputs.status();
+        all.into_iter().find(|status| &*status.name == name).expect("it is on")
+    }
+
+    fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let limit = Instant::now() + LONG;
+        while !is_so() {
+            assert!(Instant::now() < limit, "waited in vain until {what}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.world.release();
+        self.outputs.stop(Instant::now() + LONG);
+    }
+}
+
+/// How many threads this process has for an output of this name.
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
+    let comm = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    let wanted: String = format!("output {name}").chars().take(15).collect();
+    tasks.filter_map(comm).filter(|comm| comm.trim() == wanted).count()
+}
+
+#[test]
+fn an_output_that_hangs_holds_up_neither_status_nor_reload_and_is_one_thread() {
+    let site = Site::new("hang");
+    site.reload(&[plan("hang", "hanger", "hang", None)], LONG);
+    site.world.wait_for_event("hanger hangs");
+    let ten = Duration::from_millis(10);
+    for round in 0..8 {
+        // Changed, off, on again: nothing of it starts a second thread that hangs.
+        let faults = match round % 4 {
+            3 => site.reload(&[], ten),
+            _ => site.reload(&[plan("hang", "hanger", "count", Some(&round.to_string()))], ten),
+        };
+        assert_eq!(faults.len(), 1, "{round}: {faults:?}");
+        assert_eq!(threads("hanger"), 1, "{round}");
+    }
+    site.reload(&[plan("hang", "hanger", "count", Some("last"))], ten);
+    let status = site.status("hanger");
+    assert!(status.error.expect("it waits").contains("has not ended"));
+    site.world.release();
+    site.world.wait_for_event("hanger counts");
+    site.until("its successor is well", || {
+        let status = site.status("hanger");
+        status.error.is_none() && !status.stuck && status.sent > 0
+    });
+    assert_eq!(threads("hanger"), 1);
+}
+
+#[test]
+fn the_list_is_free_while_outputs_close() {
+    let site = Arc::new(Site::new("free"));
+    site.reload(&[plan("free", "slow", "hang", None)], LONG);
+    site.world.wait_for_event("slow hangs");
+    let reload = std::thread::spawn({
+        let site = Arc::clone(&site);
+        move || site.reload(&[], LONG)
+    });
+    // Asked for while the swap waits for the output, and answered.
+    site.until("the swap waits for it", || {
+        site.outputs.status().iter().any(|status| &*status.name == "slow")
+    });
+    site.world.release();
+    assert!(reload.join().expect("it ends").is_empty());
+    assert!(site.outputs.status().is_empty());
+    assert!(site.world.events().contains(&"slow closes".to_owned()));
+}
+
+#[test]
+fn what_ended_says_why_and_the_next_reload_starts_it() {
+    let site = Site::new("end");
+    let plans = [plan("end", "ender", "end", None), plan("end", "panicker", "panic", None)];
+    site.reload(&plans, LONG);
+    for (name, reason) in [("ender", "receiver has gone"), ("panicker", "panicked")] {
+        site.until("it has ended", || site.status(name).ended);
+        assert!(site.status(name).error.expect("a reason").contains(reason));
+    }
+    let Ok(staged) = site.outputs.stage(&plans, &site.host, LONG) else { panic!("it opens") };
+    assert_eq!(staged.changes.started.len(), 2, "{:?}", staged.changes);
+    site.outputs.swap(staged, Instant::now() + LONG);
+    site.world.wait_for("both ran twice", |events| {
+        ["ender ends", "panicker panics"]
+            .iter()
+            .all(|wanted| events.iter().filter(|event| event == wanted).count() == 2)
+    });
+}
+
+#[test]
+fn what_is_held_alone_is_closed_before_it_is_opened_again() {
+    let site = Site::new("alone");
+    site.reload(&[plan("alone", "first", "count", Some("terminal"))], LONG);
+    site.world.wait_for_event("first counts");
+    // Another name for the same resource, then the same name with other settings.
+    let second = plan("alone", "second", "count", Some("terminal"));
+    assert!(site.reload(std::slice::from_ref(&second), LONG).is_empty());
+    site.world.wait_for_event("second counts");
+    let mut slower = second;
+    slower.interval = Duration::from_millis(2);
+    assert!(site.reload(&[slower], LONG).is_empty());
+    site.world.wait_for("it is open again", |events| {
+        events.iter().filter(|event| *event == "second opens").count() == 2
+    });
+    let order: Vec<String> =
+        site.world.events().into_iter().filter(|event| !event.ends_with("counts")).collect();
+    assert_eq!(
+        order,
+        ["first opens", "first closes", "second opens", "second closes", "second opens"]
+    );
+    assert!(site.status("second").sent > 0, "counters go on over a change");
+}
+
+#[test]
+fn intervals_that_pass_during_a_send_are_missed_and_counted() {
+    let site = Site::new("missed");
+    site.reload(&[plan("missed", "late", "hang", None)], LONG);
+    site.world.wait_for_event("late hangs");
+    std::thread::sleep(Duration::from_millis(20));
+    site.world.release();
+    site.until("it has sent", || site.status("late").sent > 0);
+    assert!(site.status("late").missed >= 10, "{:?}", site.status("late"));
+}
