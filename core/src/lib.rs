@@ -1,21 +1,26 @@
 //! What a vitald collector or output is written against.
 //!
 //! * [`collector`], [`output`]: the two traits and their registries;
-//! * [`family`], [`settings`], [`pattern`]: what they declare;
-//! * [`host`]: the only way to the world, with an in-memory make for tests;
-//! * [`text`], [`number`]: parsing and printing, pure functions of bytes;
+//! * [`family`], [`settings`], [`filter`], [`pattern`]: what they declare;
+//! * [`host`]: the only way to the world, with an in-memory fake for tests;
+//! * [`rows`], [`optional`]: what a collector keeps from run to run;
+//! * [`text`], [`number`], [`errno`]: parsing and printing, pure functions of bytes;
 //! * [`batch`], [`snapshot`]: what a run produced;
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
 
 pub mod batch;
 pub mod collector;
+pub mod errno;
 pub mod error;
 pub mod family;
+pub mod filter;
 pub mod host;
 pub mod number;
+pub mod optional;
 pub mod output;
 pub mod pattern;
+pub mod rows;
 pub mod settings;
 pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
@@ -31,10 +36,13 @@ pub mod prelude {
     pub use crate::collector::Collector;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind};
+    pub use crate::filter::Filter;
     pub use crate::host::{Host, KeptFile, KeptTree};
-    pub use crate::pattern::{Filter, Pattern};
+    pub use crate::optional::OptionalFile;
+    pub use crate::pattern::Pattern;
+    pub use crate::rows::Rows;
     pub use crate::settings::{Mistakes, Table, UNSET};
     pub use crate::text::{self, Fields, lines};
-    pub use crate::{families, register_collector, settings};
+    pub use crate::{collector, families, register_collector, settings};
     pub use std::time::Duration;
 }
