@@ -27,27 +27,30 @@ use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-#[cfg(target_os = "linux")]
-use std::sync::PoisonError;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
 mod children;
+mod errno;
 mod kept;
 mod lasting;
+mod limits;
 mod listing;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+mod shared;
+mod space;
 mod statfs;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
 mod tree;
 #[cfg(target_os = "linux")]
 mod unshared;
+mod walk;
 mod zone;
 
 pub use children::Children;
@@ -59,14 +62,24 @@ pub use listing::{Entry, Kind, Listing};
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{Address, Link, LinkStatistics};
-pub use statfs::{Space, StatfsAnswer, StatfsError, StatfsQueue};
+pub use shared::{SharedBytes, SharedFile};
+pub use space::{Space, StatfsError};
+pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use tree::KeptTree;
 #[cfg(target_os = "linux")]
 pub use unshared::{release_code, spawn_apart};
+#[doc(hidden)]
+pub use walk::attributes as attribute;
+pub use walk::attributes::{Attribute, AttributeInfo, Attributes};
+pub use walk::{Child, Matches, Walk};
 pub use zone::Zone;
 
-/// `EINVAL`, the same number on every Linux architecture.
-const EINVAL: i32 = 22;
+use errno::EINVAL;
+
+/// Locks are held over a few assignments, so what a panic leaves behind is sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where the host's file systems are mounted, as seen by this process.
 ///

@@ -31,10 +31,10 @@ pub mod prelude {
     pub use crate::collector::Collector;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind};
-    pub use crate::host::{Host, KeptFile, KeptTree};
+    pub use crate::host::{Host, KeptFile, KeptTree, SharedFile, Walk};
     pub use crate::pattern::{Filter, Pattern};
     pub use crate::settings::{Mistakes, Table, UNSET};
     pub use crate::text::{self, Fields, lines};
-    pub use crate::{families, register_collector, settings};
+    pub use crate::{attributes, families, register_collector, settings};
     pub use std::time::Duration;
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 
 use super::listing::Listing;
-use super::statfs::{Space, StatfsError};
+use super::space::{Space, StatfsError};
 use super::{Opened, Uname};
 
 /// There is never one.
@@ -54,10 +54,6 @@ pub(super) fn ticks_per_second() -> u64 {
 
 pub(super) fn page_size() -> usize {
     4096
-}
-
-pub(super) fn descriptor_limit() -> Option<u64> {
-    None
 }
 
 /// Starts a thread that may hang; it has no descriptor table of its own here.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::listing::{Kind, Listing};
-use super::statfs::{Desk, Space, StatfsError};
+use super::space::{Space, StatfsError};
+use super::statfs::Desk;
 #[cfg(target_os = "linux")]
 use super::{Address, Link};
 use super::{EINVAL, Host, Opened, Roots, Uname, World, refuse_parent};

@@ -6,58 +6,18 @@
 //! forgets what it hung on when its call returns, and ends.
 
 use std::ffi::{CStr, OsStr};
-use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{refuse_parent, with_c_string};
+use super::space::{Space, StatfsError};
+use super::{lock, refuse_parent, with_c_string};
 
 /// How many threads of the process may hang at a time.
 const MOST_STUCK: usize = 16;
 /// What even a late mount gets: a loaded machine may take this long to run a thread.
 const LEAST_PATIENCE: Duration = Duration::from_millis(20);
-
-/// The space of a file system, as statfs(2) tells it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes in a block (`f_bsize`), the unit of the next three.
-    pub block_size: u64,
-    /// All blocks (`f_blocks`).
-    pub blocks: u64,
-    /// Free blocks (`f_bfree`).
-    pub blocks_free: u64,
-    /// Free blocks that users without privileges may take (`f_bavail`).
-    pub blocks_available: u64,
-    /// All inodes (`f_files`); 0 where the file system has no fixed number.
-    pub files: u64,
-    /// Free inodes (`f_ffree`).
-    pub files_free: u64,
-    /// Mounted read-only (`ST_RDONLY` in `f_flags`).
-    pub read_only: bool,
-}
-
-/// Why a file system's space is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatfsError {
-    /// It did not answer in time, now or in an earlier call that has not returned yet.
-    Stuck,
-    /// statfs(2) failed with this `errno`.
-    Failed(i32),
-}
-
-impl fmt::Display for StatfsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StatfsError::Stuck => f.write_str("the file system does not answer"),
-            StatfsError::Failed(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StatfsError {}
 
 /// The mounts to ask, and then their answers. It is filled again at each collection and allocates
 /// only when a list outgrows all before it.
@@ -202,11 +162,6 @@ impl Stuck {
 
 fn is_call(call: &(&'static str, Vec<u8>, Vec<u8>), path: &[u8], device: &[u8]) -> bool {
     call.0 == OPERATION && call.1 == path && call.2 == device
-}
-
-/// Locks are held over a few assignments, so what a panic leaves behind is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where a host's mounts are asked, and the thread that waits to ask those that may block.

@@ -73,7 +73,7 @@ fn numbers() -> Vec<RawFd> {
             .filter(|&descriptor| descriptor >= FIRST)
             .collect(),
         Err(_) => {
-            let limit = super::system::descriptor_limit().map_or(MOST, |limit| limit.min(MOST));
+            let limit = super::limits::descriptors().map_or(MOST, |limit| limit.min(MOST));
             (FIRST..limit as RawFd).collect()
         }
     }
