@@ -45,6 +45,7 @@ pub mod netlink;
 mod shared;
 mod space;
 mod statfs;
+mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
 mod tree;
@@ -65,6 +66,7 @@ pub use netlink::{Address, Link, LinkStatistics};
 pub use shared::{SharedBytes, SharedFile};
 pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
+pub use stuck::{StuckThread, StuckThreads};
 pub use tree::KeptTree;
 #[cfg(target_os = "linux")]
 pub use unshared::{release_code, spawn_apart};
