@@ -32,6 +32,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+mod apart;
 mod children;
 mod errno;
 mod kept;
@@ -49,14 +50,11 @@ mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
 mod tree;
-#[cfg(target_os = "linux")]
-mod unshared;
 mod walk;
 mod zone;
 
+pub use apart::spawn_apart;
 pub use children::Children;
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{release_code, spawn_apart};
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
@@ -68,8 +66,7 @@ pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
 pub use tree::KeptTree;
-#[cfg(target_os = "linux")]
-pub use unshared::{release_code, spawn_apart};
+pub use vitald_sys::{descriptor_tables_are_separate, release_code};
 #[doc(hidden)]
 pub use walk::attributes as attribute;
 pub use walk::attributes::{Attribute, AttributeInfo, Attributes};

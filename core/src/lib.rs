@@ -2,11 +2,13 @@
 //!
 //! * [`collector`], [`output`]: the two traits and their registries;
 //! * [`family`], [`settings`], [`pattern`]: what they declare;
-//! * [`host`]: the only way to the world, with an in-memory make for tests;
+//! * [`host`]: the only way to the world, with an in-memory fake for tests;
 //! * [`text`], [`number`]: parsing and printing, pure functions of bytes;
 //! * [`batch`], [`snapshot`]: what a run produced;
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
+
+#![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod collector;

@@ -55,15 +55,3 @@ pub(super) fn ticks_per_second() -> u64 {
 pub(super) fn page_size() -> usize {
     4096
 }
-
-/// Starts a thread that may hang; it has no descriptor table of its own here.
-///
-/// # Errors
-///
-/// As [`std::thread::Builder::spawn`].
-pub fn spawn_apart(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name).spawn(work).map(drop)
-}
-
-/// Does nothing here.
-pub fn release_code() {}

@@ -236,12 +236,14 @@ impl Desk {
     fn hire(&self) -> Result<Arc<Worker>, StatfsError> {
         let worker = Arc::new(Worker::default());
         let (its, ask, stuck) = (Arc::clone(&worker), Arc::clone(&self.ask), self.stuck);
-        thread::Builder::new()
-            .name("vitald-statfs".into())
-            .stack_size(128 * 1024)
-            .spawn(move || its.run(&ask, stuck))
-            .map(|_| worker)
-            .map_err(|error| StatfsError::Failed(error.raw_os_error().unwrap_or(EAGAIN)))
+        let builder = thread::Builder::new().name("vitald-statfs".into()).stack_size(128 * 1024);
+        vitald_sys::spawn_with_own_descriptors(
+            vitald_sys::OwnDescriptors::promise(),
+            builder,
+            move || its.run(&ask, stuck),
+        )
+        .map(|()| worker)
+        .map_err(|error| StatfsError::Failed(error.raw_os_error().unwrap_or(EAGAIN)))
     }
 }
 
@@ -329,8 +331,6 @@ impl Worker {
     fn run(&self, ask_one: &Ask, stuck: &Stuck) {
         // Where a sandbox forbids it, the thread works all the same and holds what it inherited.
         // Whoever waits for the list must get it back, so no panic may end the thread.
-        #[cfg(target_os = "linux")]
-        catch_unwind(super::unshared::forsake_descriptors).ok();
         let (mut path, mut device) = (Vec::new(), Vec::new());
         let mut work = lock(&self.work);
         loop {
