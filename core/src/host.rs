@@ -115,7 +115,7 @@ pub struct Host {
 struct Inner {
     roots: Roots,
     world: World,
-    statfs: statfs::Desk,
+    statfs: statfs::StatfsPool,
     lasting: Arc<lasting::Lasting>,
     #[cfg(target_os = "linux")]
     netlink: Mutex<netlink::Netlink>,
@@ -151,10 +151,10 @@ impl fmt::Debug for Host {
 impl Host {
     /// The real host. Opens nothing.
     pub fn new(roots: Roots) -> Host {
-        Self::over(World::Real, roots, statfs::Desk::new())
+        Self::over(World::Real, roots, statfs::StatfsPool::new())
     }
 
-    fn over(world: World, roots: Roots, statfs: statfs::Desk) -> Host {
+    fn over(world: World, roots: Roots, statfs: statfs::StatfsPool) -> Host {
         let lasting = match &world {
             World::Real => lasting::Lasting::of_process(&roots),
             #[cfg(any(test, feature = "testing"))]
@@ -410,11 +410,12 @@ impl Host {
 
     /// Asks each mount in the queue for its space (statfs(2)), under [`Roots::rootfs`].
     ///
-    /// Mounts pushed with `may_block` are asked one after another on another thread. One that does
-    /// not answer within `timeout`, or within its share of what all of them may take together, is [`StatfsError::Stuck`], in this call and in every later one
-    /// of any host, until the call that hangs has returned; the others are asked all the same. At
-    /// most sixteen threads hang at a time in the process; then every mount that may block is
-    /// `Stuck` at once.
+    /// Mounts pushed with `may_block` are asked on other threads, four at a time and more beside
+    /// slow ones. One that takes longer than `timeout`, or is being asked when `within` is over, is
+    /// [`StatfsError::Stuck`], in this call and in every later one of any host, until the call that
+    /// hangs has returned. What there was no time or thread for, or whose server leaves four calls
+    /// waiting, is [`StatfsError::NotAsked`]. How many threads hang at a time is bounded for the
+    /// whole process ([`StuckThreads`]); beyond it only mounts that answered before are asked.
     pub fn statfs_each(&self, queue: &mut StatfsQueue, timeout: Duration, within: Duration) {
         match &self.inner.world {
             World::Real => {

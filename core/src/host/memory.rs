@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::listing::{Kind, Listing};
 use super::space::{Space, StatfsError};
-use super::statfs::Desk;
+use super::statfs::StatfsPool;
 #[cfg(target_os = "linux")]
 use super::{Address, Link};
 use super::{EINVAL, Host, Opened, Roots, Uname, World, refuse_parent};
@@ -110,7 +110,7 @@ impl MemoryHost {
 
     /// The host that collectors are opened with.
     pub fn host(&self) -> Host {
-        Host::over(World::Memory(self.clone()), Roots::default(), Desk::new())
+        Host::over(World::Memory(self.clone()), Roots::default(), StatfsPool::new())
     }
 
     /// Makes a file, or gives the one of that name another content; a failure of it is lifted.

@@ -27,6 +27,8 @@ pub struct Space {
 pub enum StatfsError {
     /// It did not answer in time, now or in an earlier call that has not returned yet.
     Stuck,
+    /// There was no time for it, its server does not answer, or too many threads hang already.
+    NotAsked,
     /// statfs(2) failed with this `errno`.
     Failed(i32),
 }
@@ -35,6 +37,7 @@ impl fmt::Display for StatfsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StatfsError::Stuck => f.write_str("the file system does not answer"),
+            StatfsError::NotAsked => f.write_str("the file system was not asked"),
             StatfsError::Failed(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
         }
     }
