@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::kept::{Extent, KeptFile};
 use super::{Host, lock};
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Malformed, Result};
 
 /// The files of one host that are shared, by path and by how they are read.
 ///
