@@ -16,11 +16,13 @@
 //! build paths from the names of a [`Listing`] or a [`KeptTree`].
 //!
 //! * [`KeptFile`]: one file, read at every collection;
+//! * [`SharedFile`]: one file that several collectors read;
+//! * [`Walk`]: directories of a class, and attributes of each child;
 //! * [`KeptTree`]: a directory whose children come and go, and attributes of each child;
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::links`], [`Host::addresses`], [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::uname`], [`Host::now`], [`Host::zone`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -43,6 +45,8 @@ mod listing;
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+mod route_socket;
 mod shared;
 mod space;
 mod statfs;
@@ -61,6 +65,8 @@ pub use listing::{Entry, Kind, Listing};
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{Address, Link, LinkStatistics};
+#[cfg(target_os = "linux")]
+pub use route_socket::{RouteSocket, SharedLinks};
 pub use shared::{SharedBytes, SharedFile};
 pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
@@ -117,8 +123,6 @@ struct Inner {
     world: World,
     statfs: statfs::StatfsPool,
     lasting: Arc<lasting::Lasting>,
-    #[cfg(target_os = "linux")]
-    netlink: Mutex<netlink::Netlink>,
 }
 
 /// The bottom layer: everything above it is the same for both makes.
@@ -160,16 +164,7 @@ impl Host {
             #[cfg(any(test, feature = "testing"))]
             World::Memory(_) => Arc::default(),
         };
-        Host {
-            inner: Arc::new(Inner {
-                roots,
-                world,
-                statfs,
-                lasting,
-                #[cfg(target_os = "linux")]
-                netlink: Mutex::new(netlink::Netlink::new()),
-            }),
-        }
+        Host { inner: Arc::new(Inner { roots, world, statfs, lasting }) }
     }
 
     /// The roots that logical paths are joined to. The in-memory make has the default ones.
@@ -342,69 +337,6 @@ impl Host {
             World::Real => system::page_size() as u64,
             #[cfg(any(test, feature = "testing"))]
             World::Memory(_) => 4096,
-        }
-    }
-
-    /// Passes on every network interface of this process's network namespace, which is not
-    /// necessarily that of [`Roots::procfs`].
-    ///
-    /// `each` must not call this or [`Host::addresses`] of the same host: they share one socket.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unreadable`], see [`netlink::Netlink::links`].
-    #[cfg(target_os = "linux")]
-    pub fn links(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .links(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.links(each),
-        }
-    }
-
-    /// As [`Host::links`], without asking for the statistics; they may be there all the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::links`].
-    #[cfg(target_os = "linux")]
-    pub fn links_without_statistics(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .links_without_statistics(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.links(each),
-        }
-    }
-
-    /// Passes on every IPv4 and IPv6 address of this process's network namespace.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::links`].
-    #[cfg(target_os = "linux")]
-    pub fn addresses(&self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .addresses(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.addresses(each),
         }
     }
 

@@ -81,7 +81,8 @@ impl SharedFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`] and [`Error::Unreadable`].
+    /// [`Error::Absent`](crate::error::Error::Absent) and
+    /// [`Error::Unreadable`](crate::error::Error::Unreadable).
     pub fn read(&mut self, fresh_from: Instant) -> Result<SharedBytes<'_>> {
         let mut content = match self.source.try_lock() {
             Ok(content) => content,
@@ -109,7 +110,7 @@ impl SharedFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`], [`Error::Unreadable`] and [`Error::Malformed`].
+    /// As [`SharedFile::read`], and [`Error::Malformed`](crate::error::Error::Malformed).
     pub fn parse<T>(
         &mut self,
         fresh_from: Instant,
@@ -155,6 +156,7 @@ impl fmt::Debug for SharedBytes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::host::MemoryHost;
     use std::time::Duration;
 

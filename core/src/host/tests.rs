@@ -403,10 +403,10 @@ fn the_memory_host_tells_what_it_was_told() {
 fn the_memory_host_has_interfaces() {
     let memory = MemoryHost::new();
     let host = memory.host();
-    assert!(matches!(host.links(&mut |_| ()), Err(Error::Absent { .. })));
+    assert!(matches!(host.route_socket().links(&mut |_| ()), Err(Error::Absent { .. })));
     memory.set_links(vec![Link { index: 1, name: b"lo", ..Link::default() }]);
     let mut seen = Vec::new();
-    host.links(&mut |link| seen.push((link.index, link.name.to_vec()))).unwrap();
+    host.route_socket().links(&mut |link| seen.push((link.index, link.name.to_vec()))).unwrap();
     assert_eq!(seen, [(1, b"lo".to_vec())]);
 }
 
