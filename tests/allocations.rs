@@ -88,7 +88,7 @@ fn stop_counting() -> Option<String> {
 }
 
 /// node_exporter's default set, which is the bundle `standard`.
-const STANDARD: [&str; 16] = [
+const STANDARD: [&str; 17] = [
     "cpu",
     "diskstats",
     "filefd",
@@ -102,6 +102,7 @@ const STANDARD: [&str; 16] = [
     "softnet",
     "stat",
     "textfile",
+    "thermal_zone",
     "time",
     "uname",
     "vmstat",

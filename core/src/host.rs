@@ -16,57 +16,75 @@
 //! build paths from the names of a [`Listing`] or a [`KeptTree`].
 //!
 //! * [`KeptFile`]: one file, read at every collection;
+//! * [`SharedFile`]: one file that several collectors read;
+//! * [`Walk`]: directories of a class, and attributes of each child;
 //! * [`KeptTree`]: a directory whose children come and go, and attributes of each child;
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::links`], [`Host::addresses`], [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::uname`], [`Host::now`], [`Host::zone`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-#[cfg(target_os = "linux")]
-use std::sync::PoisonError;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+mod apart;
 mod children;
+mod errno;
 mod kept;
 mod lasting;
+mod limits;
 mod listing;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+mod route_socket;
+mod shared;
+mod space;
 mod statfs;
+mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
 mod tree;
-#[cfg(target_os = "linux")]
-mod unshared;
+mod walk;
 mod zone;
 
+pub use apart::spawn_apart;
 pub use children::Children;
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{release_code, spawn_apart};
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{Address, Link, LinkStatistics};
-pub use statfs::{Space, StatfsAnswer, StatfsError, StatfsQueue};
-pub use tree::KeptTree;
 #[cfg(target_os = "linux")]
-pub use unshared::{release_code, spawn_apart};
+pub use route_socket::{RouteSocket, SharedLinks};
+pub use shared::{SharedBytes, SharedFile};
+pub use space::{Space, StatfsError};
+pub use statfs::{StatfsAnswer, StatfsQueue};
+pub use stuck::{StuckThread, StuckThreads};
+pub use tree::KeptTree;
+pub use vitald_sys::{descriptor_tables_are_separate, release_code};
+#[doc(hidden)]
+pub use walk::attributes as attribute;
+pub use walk::attributes::{Attribute, AttributeInfo, Attributes};
+pub use walk::{Child, Matches, Walk};
 pub use zone::Zone;
 
-/// `EINVAL`, the same number on every Linux architecture.
-const EINVAL: i32 = 22;
+use errno::EINVAL;
+
+/// Locks are held over a few assignments, so what a panic leaves behind is sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where the host's file systems are mounted, as seen by this process.
 ///
@@ -103,10 +121,8 @@ pub struct Host {
 struct Inner {
     roots: Roots,
     world: World,
-    statfs: statfs::Desk,
+    statfs: statfs::StatfsPool,
     lasting: Arc<lasting::Lasting>,
-    #[cfg(target_os = "linux")]
-    netlink: Mutex<netlink::Netlink>,
 }
 
 /// The bottom layer: everything above it is the same for both makes.
@@ -139,25 +155,16 @@ impl fmt::Debug for Host {
 impl Host {
     /// The real host. Opens nothing.
     pub fn new(roots: Roots) -> Host {
-        Self::over(World::Real, roots, statfs::Desk::new())
+        Self::over(World::Real, roots, statfs::StatfsPool::new())
     }
 
-    fn over(world: World, roots: Roots, statfs: statfs::Desk) -> Host {
+    fn over(world: World, roots: Roots, statfs: statfs::StatfsPool) -> Host {
         let lasting = match &world {
             World::Real => lasting::Lasting::of_process(&roots),
             #[cfg(any(test, feature = "testing"))]
             World::Memory(_) => Arc::default(),
         };
-        Host {
-            inner: Arc::new(Inner {
-                roots,
-                world,
-                statfs,
-                lasting,
-                #[cfg(target_os = "linux")]
-                netlink: Mutex::new(netlink::Netlink::new()),
-            }),
-        }
+        Host { inner: Arc::new(Inner { roots, world, statfs, lasting }) }
     }
 
     /// The roots that logical paths are joined to. The in-memory make has the default ones.
@@ -333,76 +340,14 @@ impl Host {
         }
     }
 
-    /// Passes on every network interface of this process's network namespace, which is not
-    /// necessarily that of [`Roots::procfs`].
-    ///
-    /// `each` must not call this or [`Host::addresses`] of the same host: they share one socket.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unreadable`], see [`netlink::Netlink::links`].
-    #[cfg(target_os = "linux")]
-    pub fn links(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .links(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.links(each),
-        }
-    }
-
-    /// As [`Host::links`], without asking for the statistics; they may be there all the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::links`].
-    #[cfg(target_os = "linux")]
-    pub fn links_without_statistics(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .links_without_statistics(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.links(each),
-        }
-    }
-
-    /// Passes on every IPv4 and IPv6 address of this process's network namespace.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::links`].
-    #[cfg(target_os = "linux")]
-    pub fn addresses(&self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
-        match &self.inner.world {
-            World::Real => {
-                let mut netlink = self.inner.netlink.lock().unwrap_or_else(PoisonError::into_inner);
-                netlink
-                    .addresses(each)
-                    .map(drop)
-                    .map_err(|error| Error::from_io("netlink route", error))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.addresses(each),
-        }
-    }
-
     /// Asks each mount in the queue for its space (statfs(2)), under [`Roots::rootfs`].
     ///
-    /// Mounts pushed with `may_block` are asked one after another on another thread. One that does
-    /// not answer within `timeout`, or within its share of what all of them may take together, is [`StatfsError::Stuck`], in this call and in every later one
-    /// of any host, until the call that hangs has returned; the others are asked all the same. At
-    /// most sixteen threads hang at a time in the process; then every mount that may block is
-    /// `Stuck` at once.
+    /// Mounts pushed with `may_block` are asked on other threads, four at a time and more beside
+    /// slow ones. One that takes longer than `timeout`, or is being asked when `within` is over, is
+    /// [`StatfsError::Stuck`], in this call and in every later one of any host, until the call that
+    /// hangs has returned. What there was no time or thread for, or whose server leaves four calls
+    /// waiting, is [`StatfsError::NotAsked`]. How many threads hang at a time is bounded for the
+    /// whole process ([`StuckThreads`]); beyond it only mounts that answered before are asked.
     pub fn statfs_each(&self, queue: &mut StatfsQueue, timeout: Duration, within: Duration) {
         match &self.inner.world {
             World::Real => {

@@ -9,6 +9,8 @@
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod collector;
 pub mod errno;
@@ -37,12 +39,12 @@ pub mod prelude {
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind};
     pub use crate::filter::Filter;
-    pub use crate::host::{Host, KeptFile, KeptTree};
+    pub use crate::host::{Host, KeptFile, KeptTree, SharedFile, Walk};
     pub use crate::optional::OptionalFile;
     pub use crate::pattern::Pattern;
     pub use crate::rows::Rows;
     pub use crate::settings::{Mistakes, Table, UNSET};
     pub use crate::text::{self, Fields, lines};
-    pub use crate::{collector, families, register_collector, settings};
+    pub use crate::{attributes, collector, families, register_collector, settings};
     pub use std::time::Duration;
 }

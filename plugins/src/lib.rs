@@ -47,6 +47,9 @@ collectors! {
         "sockstat" => sockstat,
         "softnet" => softnet,
     }
+    hardware if target_os = "linux" {
+        "thermal_zone" => thermal_zone,
+    }
     kernel if target_os = "linux" {
         "filefd" => filefd,
         "process_groups" => process_groups,

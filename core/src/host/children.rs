@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::kept::{Extent, Kept, fill, is_gone, is_keepable};
+use super::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
 use super::listing::Listing;
 use super::{Handle, Host, Opened, system, with_c_string};
 use crate::error::{Error, Result};
@@ -80,8 +80,8 @@ impl Children {
         listing.clear();
         let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
         let listed = self.host.list_opened(&handle, listing);
-        if listed.is_ok() && is_keepable(&self.path) {
-            self.directory = Kept::seat(&self.host, handle).ok();
+        if listed.is_ok() && is_keepable(self.path.as_bytes()) {
+            self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
         listed
     }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 
 use super::listing::Listing;
-use super::statfs::{Space, StatfsError};
+use super::space::{Space, StatfsError};
 use super::{Opened, Uname};
 
 /// There is never one.
@@ -55,19 +55,3 @@ pub(super) fn ticks_per_second() -> u64 {
 pub(super) fn page_size() -> usize {
     4096
 }
-
-pub(super) fn descriptor_limit() -> Option<u64> {
-    None
-}
-
-/// Starts a thread that may hang; it has no descriptor table of its own here.
-///
-/// # Errors
-///
-/// As [`std::thread::Builder::spawn`].
-pub fn spawn_apart(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name).spawn(work).map(drop)
-}
-
-/// Does nothing here.
-pub fn release_code() {}

@@ -5,14 +5,12 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Handle, Host, Opened, system};
+use super::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
+use super::{Handle, Host, Opened, limits};
 use crate::error::{Error, Malformed, Result, is_absence};
 
 /// No source is larger; a textfile that is would take the host's memory.
 const LARGEST: usize = 64 * 1024 * 1024;
-
-/// `EFBIG`, the same number on every Linux architecture.
-const EFBIG: i32 = 27;
 
 /// Half of the smallest page.
 const HALF_PAGE: usize = 2048;
@@ -79,41 +77,64 @@ pub(super) fn fill(
 /// ENOENT, ESRCH, EIO and ENODEV: what a kept descriptor answers after its device, module or
 /// process has gone, perhaps to come back as another one under the same name.
 pub(super) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(2 | 3 | 5 | 19))
+    matches!(error.raw_os_error(), Some(ENOENT | ESRCH | EIO | ENODEV))
 }
 
 /// Whether a file of that name may be kept open at all.
-pub(super) fn is_keepable(path: &str) -> bool {
-    ["proc", "sys"].iter().any(|root| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub(super) fn is_keepable(path: &[u8]) -> bool {
+    [&b"proc"[..], b"sys"].iter().any(|&root| {
+        path.strip_prefix(root).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     })
 }
 
-/// One of the process's kept descriptors; given back on drop.
-pub(super) struct Seat(());
+/// What a descriptor is kept for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A file of its own, such as `proc/stat`: there are a few dozen of these in all.
+    File,
+    /// A directory that many files are opened from, each by a shorter path than without.
+    Directory,
+    /// One of many attributes of many devices.
+    Attribute,
+}
+
+/// Permission to keep one descriptor; given back on drop.
+pub(super) struct Permit(());
 
 /// How many descriptors are kept in the process.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-impl Seat {
-    /// None are left when a quarter of the descriptors the process may have, or 512, are kept.
-    fn take() -> Option<Seat> {
-        static BUDGET: OnceLock<usize> = OnceLock::new();
-        let budget = *BUDGET.get_or_init(|| {
-            let quarter = system::descriptor_limit().map_or(u64::MAX, |limit| limit / 4);
-            usize::try_from(quarter).unwrap_or(usize::MAX).min(512)
-        });
+/// No more descriptors are kept, however many the process may have.
+const MOST_KEPT: usize = 4096;
+
+/// How many descriptors may be kept where the process may have `limit`, after that purpose.
+///
+/// Each costs the kernel some memory, and the daemon needs descriptors for connections. One kept
+/// descriptor saves an open and a close at each collection whatever it is for, but one device class
+/// could take all of them, so attributes leave an eighth to the files and directories, which are
+/// few and whose paths are long.
+fn budget(limit: Option<u64>, purpose: Purpose) -> usize {
+    let quarter = limit.map_or(u64::MAX, |limit| limit / 4);
+    let whole = usize::try_from(quarter).unwrap_or(usize::MAX).min(MOST_KEPT);
+    if purpose == Purpose::Attribute { whole - whole / 8 } else { whole }
+}
+
+impl Permit {
+    /// The limit is looked at when the first file is kept, after the start has raised it.
+    fn take(purpose: Purpose) -> Option<Permit> {
+        static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
+        let budget = budget(*LIMIT.get_or_init(limits::descriptors), purpose);
         // The count guards no other memory, so its order does not matter.
         TAKEN
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
                 (taken < budget).then_some(taken + 1)
             })
             .ok()
-            .map(|_| Seat(()))
+            .map(|_| Permit(()))
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         TAKEN.fetch_sub(1, Ordering::Relaxed);
     }
@@ -122,14 +143,14 @@ impl Drop for Seat {
 /// A handle that stays open.
 pub(super) struct Kept {
     pub(super) handle: Handle,
-    _seat: Seat,
+    _permit: Permit,
 }
 
 impl Kept {
-    /// Keeps the handle if it may be kept and there is a seat for it, or gives it back.
-    pub(super) fn seat(host: &Host, handle: Handle) -> Result<Kept, Handle> {
-        match Seat::take() {
-            Some(seat) if host.is_kernel_made(&handle) => Ok(Kept { handle, _seat: seat }),
+    /// Keeps the handle if it may be kept and the budget allows it, or gives it back.
+    pub(super) fn keep(host: &Host, handle: Handle, purpose: Purpose) -> Result<Kept, Handle> {
+        match Permit::take(purpose) {
+            Some(permit) if host.is_kernel_made(&handle) => Ok(Kept { handle, _permit: permit }),
             _ => Err(handle),
         }
     }
@@ -157,6 +178,11 @@ impl KeptFile {
     /// The logical path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The content that the last read got.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// The whole content as it is now.
@@ -218,8 +244,8 @@ impl KeptFile {
         }
         let outcome = fill(&self.host, &handle, self.extent, &mut self.buffer);
         let lasts = !outcome.as_ref().is_err_and(is_gone);
-        if lasts && is_keepable(&self.path) {
-            self.kept = Kept::seat(&self.host, handle).ok();
+        if lasts && is_keepable(self.path.as_bytes()) {
+            self.kept = Kept::keep(&self.host, handle, Purpose::File).ok();
         }
         outcome
     }
@@ -229,5 +255,19 @@ impl fmt::Debug for KeptFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = self.kept.is_some();
         f.debug_struct("KeptFile").field("path", &self.path).field("kept", &kept).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_follows_the_limit_and_leaves_room_for_files() {
+        let of = |limit| (budget(limit, Purpose::File), budget(limit, Purpose::Attribute));
+        assert_eq!(of(Some(0)), (0, 0));
+        assert_eq!(of(Some(1024)), (256, 224));
+        assert_eq!(of(Some(524_288)), (4096, 3584));
+        assert_eq!(of(None), (4096, 3584));
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::listing::{Kind, Listing};
-use super::statfs::{Desk, Space, StatfsError};
+use super::space::{Space, StatfsError};
+use super::statfs::StatfsPool;
 #[cfg(target_os = "linux")]
 use super::{Address, Link};
 use super::{EINVAL, Host, Opened, Roots, Uname, World, refuse_parent};
@@ -35,6 +36,10 @@ pub struct MemoryHost {
 
 struct State {
     names: BTreeMap<String, Inode>,
+    /// The name of each inode, the other way round.
+    inodes: HashMap<Inode, String>,
+    /// The most bytes that a read gives.
+    chunk: usize,
     nodes: HashMap<Inode, Node>,
     last: Inode,
     reads: u64,
@@ -84,6 +89,8 @@ impl MemoryHost {
         };
         let state = State {
             names: BTreeMap::new(),
+            inodes: HashMap::new(),
+            chunk: usize::MAX,
             nodes: HashMap::new(),
             last: 0,
             reads: 0,
@@ -109,7 +116,7 @@ impl MemoryHost {
 
     /// The host that collectors are opened with.
     pub fn host(&self) -> Host {
-        Host::over(World::Memory(self.clone()), Roots::default(), Desk::new())
+        Host::over(World::Memory(self.clone()), Roots::default(), StatfsPool::new())
     }
 
     /// Makes a file, or gives the one of that name another content; a failure of it is lifted.
@@ -149,9 +156,7 @@ impl MemoryHost {
         let gone = state.below(path);
         assert!(!gone.is_empty(), "{path} is not there");
         for name in gone {
-            if let Some(inode) = state.names.remove(&name) {
-                state.nodes.remove(&inode);
-            }
+            state.forget(&name);
         }
     }
 
@@ -163,18 +168,29 @@ impl MemoryHost {
     pub fn rename(&self, from: &str, to: &str) {
         let mut state = self.lock();
         for name in state.below(to) {
-            if let Some(inode) = state.names.remove(&name) {
-                state.nodes.remove(&inode);
-            }
+            state.forget(&name);
         }
         let moved = state.below(from);
         assert!(!moved.is_empty(), "{from} is not there");
         state.make_parents(to);
         for name in moved {
             if let Some(inode) = state.names.remove(&name) {
-                state.names.insert(format!("{to}{}", &name[from.len()..]), inode);
+                let renamed = format!("{to}{}", &name[from.len()..]);
+                state.inodes.insert(inode, renamed.clone());
+                state.names.insert(renamed, inode);
             }
         }
+    }
+
+    /// Lets every read give at most so many bytes, as the kernel does that gathers whole records in
+    /// a buffer of its own: what takes a short read for the end is found out.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0, which would be the end of every file.
+    pub fn set_chunk(&self, most: usize) {
+        assert!(most > 0, "a read of 0 bytes is the end of a file");
+        self.lock().chunk = most;
     }
 
     /// Makes every read, or listing, fail with that `errno` until the file is written again. What
@@ -273,8 +289,8 @@ impl MemoryHost {
     ) -> io::Result<Inode> {
         let mut whole = {
             let state = self.lock();
-            let named = state.names.iter().find(|(_, inode)| **inode == directory);
-            named.ok_or_else(|| errno(ENOENT))?.0.clone().into_bytes()
+            let named = state.inodes.get(&directory);
+            named.ok_or_else(|| errno(ENOENT))?.clone().into_bytes()
         };
         whole.push(b'/');
         whole.extend_from_slice(path);
@@ -289,6 +305,7 @@ impl MemoryHost {
     ) -> io::Result<usize> {
         let mut state = self.lock();
         state.reads += 1;
+        let chunk = state.chunk;
         let node = state.node(inode)?;
         if let Some(failure) = node.failure {
             return Err(errno(failure));
@@ -296,7 +313,7 @@ impl MemoryHost {
         let Content::File(content) = &node.content else { return Err(errno(EISDIR)) };
         let rest = usize::try_from(offset).ok().and_then(|offset| content.get(offset..));
         let rest = rest.unwrap_or_default();
-        let length = rest.len().min(buffer.capacity() - buffer.len());
+        let length = rest.len().min(buffer.capacity() - buffer.len()).min(chunk);
         buffer.extend_from_slice(&rest[..length]);
         Ok(length)
     }
@@ -306,13 +323,18 @@ impl MemoryHost {
         if let Some(failure) = state.node(inode)?.failure {
             return Err(errno(failure));
         }
-        let named = state.names.iter().find(|(_, named)| **named == inode);
-        let prefix = format!("{}/", named.ok_or_else(|| errno(ENOENT))?.0);
-        for (name, &inode) in state.names.range(prefix.clone()..) {
-            let Some(name) = name.strip_prefix(&prefix) else { break };
-            if name.contains('/') {
+        let named = state.inodes.get(&inode);
+        let prefix = format!("{}/", named.ok_or_else(|| errno(ENOENT))?);
+        let mut from = prefix.clone();
+        while let Some((whole, &inode)) = state.names.range(from.clone()..).next() {
+            let Some(name) = whole.strip_prefix(&prefix) else { break };
+            // What is in a directory is passed over: it comes after the name and a slash, and a
+            // zero is the character after the slash. Names that sort between the two are listed.
+            if let Some(slash) = name.find('/') {
+                from = format!("{prefix}{}0", &name[..slash]);
                 continue;
             }
+            from = format!("{whole}\0");
             let kind = match state.node(inode)?.content {
                 Content::File(_) => Kind::File,
                 Content::Directory => Kind::Directory,
@@ -411,15 +433,24 @@ impl State {
         let node = Node { content, failure: None, modified: self.now.as_secs_f64() };
         self.nodes.insert(self.last, node);
         self.names.insert(path.into(), self.last);
+        self.inodes.insert(self.last, path.into());
         self.last
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some(inode) = self.names.remove(name) {
+            self.inodes.remove(&inode);
+            self.nodes.remove(&inode);
+        }
     }
 
     /// The name itself, if there is one, and all names below it.
     fn below(&self, path: &str) -> Vec<String> {
-        let is_below = |name: &str| {
-            name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.names.keys().filter(|name| is_below(name)).cloned().collect()
+        let itself = self.names.get_key_value(path).map(|(name, _)| name.clone());
+        let prefix = format!("{path}/");
+        let below = self.names.range(prefix.clone()..).map(|(name, _)| name);
+        let below = below.take_while(|name| name.starts_with(&prefix)).cloned();
+        itself.into_iter().chain(below).collect()
     }
 
     /// Follows the links in a path; the last component's only if `last`.

@@ -1,63 +1,31 @@
 //! The space of file systems, some of which may never answer.
 //!
 //! statfs(2) on a network file system whose server is away hangs in the kernel, where no signal
-//! reaches it. So mounts that may block are asked on a thread that can be given up: whoever waits
-//! takes the list back, remembers what hangs, and goes on with a fresh thread. The given-up thread
-//! forgets what it hung on when its call returns, and ends.
+//! reaches it. So mounts that may block are asked on threads that can be given up: the caller takes
+//! the list back when its time is over, and what hangs is remembered until its call returns.
+//!
+//! A slow mount is not a hung one. While there is time a call is let go on, and others are asked
+//! beside it by further threads.
 
 use std::ffi::{CStr, OsStr};
-use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{refuse_parent, with_c_string};
+use vitald_sys::{OwnDescriptors, spawn_with_own_descriptors};
 
-/// How many threads of the process may hang at a time.
-const MOST_STUCK: usize = 16;
-/// What even a late mount gets: a loaded machine may take this long to run a thread.
-const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+use super::errno::{EINVAL, EIO};
+use super::space::{Space, StatfsError};
+use super::stuck::{StuckThread, StuckThreads};
+use super::{lock, refuse_parent, with_c_string};
 
-/// The space of a file system, as statfs(2) tells it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes in a block (`f_bsize`), the unit of the next three.
-    pub block_size: u64,
-    /// All blocks (`f_blocks`).
-    pub blocks: u64,
-    /// Free blocks (`f_bfree`).
-    pub blocks_free: u64,
-    /// Free blocks that users without privileges may take (`f_bavail`).
-    pub blocks_available: u64,
-    /// All inodes (`f_files`); 0 where the file system has no fixed number.
-    pub files: u64,
-    /// Free inodes (`f_ffree`).
-    pub files_free: u64,
-    /// Mounted read-only (`ST_RDONLY` in `f_flags`).
-    pub read_only: bool,
-}
-
-/// Why a file system's space is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatfsError {
-    /// It did not answer in time, now or in an earlier call that has not returned yet.
-    Stuck,
-    /// statfs(2) failed with this `errno`.
-    Failed(i32),
-}
-
-impl fmt::Display for StatfsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StatfsError::Stuck => f.write_str("the file system does not answer"),
-            StatfsError::Failed(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StatfsError {}
+/// How many mounts are asked at a time while none is slow.
+const WORKERS: usize = 4;
+/// What even a late call gets: a loaded machine may take this long to run a thread.
+const SHORTEST_CALL: Duration = Duration::from_millis(20);
+/// A call that takes longer than this gets another thread beside it.
+const SLOW_CALL: Duration = Duration::from_millis(50);
 
 /// The mounts to ask, and then their answers. It is filled again at each collection and allocates
 /// only when a list outgrows all before it.
@@ -73,6 +41,8 @@ struct Asked {
     mount: Vec<u8>,
     device: Vec<u8>,
     may_block: bool,
+    /// The file system answered the last time it was asked.
+    is_known_well: bool,
     answer: Option<Result<Space, StatfsError>>,
 }
 
@@ -83,7 +53,7 @@ pub struct StatfsAnswer<'a> {
     pub mount: &'a [u8],
     /// The device, as it was pushed.
     pub device: &'a [u8],
-    /// What the file system said. [`StatfsError::Stuck`] before it is asked.
+    /// What the file system said. [`StatfsError::NotAsked`] before it is asked.
     pub answer: Result<Space, StatfsError>,
 }
 
@@ -106,10 +76,13 @@ impl StatfsQueue {
             self.asked.push(Asked::default());
         }
         let asked = &mut self.asked[self.length];
-        asked.mount.clear();
-        asked.mount.extend_from_slice(mount);
-        asked.device.clear();
-        asked.device.extend_from_slice(device);
+        if asked.mount != mount || asked.device != device {
+            asked.is_known_well = false;
+            asked.mount.clear();
+            asked.mount.extend_from_slice(mount);
+            asked.device.clear();
+            asked.device.extend_from_slice(device);
+        }
         asked.may_block = may_block;
         asked.answer = None;
         self.length += 1;
@@ -125,8 +98,8 @@ impl StatfsQueue {
         self.length == 0
     }
 
-    /// The answer of a mount, by the order they were pushed in. [`StatfsError::Stuck`] before it
-    /// is asked.
+    /// The answer of a mount, by the order they were pushed in. [`StatfsError::NotAsked`] before
+    /// it is asked.
     ///
     /// # Errors
     ///
@@ -136,7 +109,7 @@ impl StatfsQueue {
     ///
     /// As an index does, at [`StatfsQueue::len`] and beyond.
     pub fn answer(&self, index: usize) -> Result<Space, StatfsError> {
-        self.mounts()[index].answer.unwrap_or(Err(StatfsError::Stuck))
+        self.mounts()[index].answer.unwrap_or(Err(StatfsError::NotAsked))
     }
 
     /// The mounts and their answers, in the order they were pushed in.
@@ -144,7 +117,7 @@ impl StatfsQueue {
         self.mounts().iter().map(|asked| StatfsAnswer {
             mount: &asked.mount,
             device: &asked.device,
-            answer: asked.answer.unwrap_or(Err(StatfsError::Stuck)),
+            answer: asked.answer.unwrap_or(Err(StatfsError::NotAsked)),
         })
     }
 
@@ -152,13 +125,9 @@ impl StatfsQueue {
         &self.asked[..self.length]
     }
 
-    fn unanswered(&mut self) -> impl Iterator<Item = &mut Asked> {
-        self.asked[..self.length].iter_mut().filter(|asked| asked.answer.is_none())
-    }
-
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn answer_each(&mut self, answer: impl Fn(&[u8]) -> Result<Space, StatfsError>) {
-        for asked in self.unanswered() {
+        for asked in &mut self.asked[..self.length] {
             asked.answer = Some(answer(&asked.mount));
         }
     }
@@ -167,67 +136,144 @@ impl StatfsQueue {
 /// The call itself; tests put one in that hangs.
 type Ask = Arc<dyn Fn(&CStr) -> Result<Space, StatfsError> + Send + Sync>;
 
-/// What hangs, as (operation, path, device).
-#[derive(Debug, Default)]
-pub(super) struct Stuck {
-    calls: Mutex<Vec<(&'static str, Vec<u8>, Vec<u8>)>>,
+/// A call that hangs, and its thread.
+#[derive(Debug)]
+struct Hung {
+    path: Vec<u8>,
+    device: Vec<u8>,
+    _thread: StuckThread,
 }
 
-/// What hangs in this process. It is no host's own, so that a reload does not forget it.
-static STUCK: Stuck = Stuck { calls: Mutex::new(Vec::new()) };
+/// What hangs.
+#[derive(Debug, Default)]
+struct Hanging(Mutex<Vec<Hung>>);
 
-const OPERATION: &str = "statfs";
+/// What hangs in this process. It belongs to no host, so that a reload does not forget it.
+static HANGING: Hanging = Hanging(Mutex::new(Vec::new()));
 
-impl Stuck {
-    fn len(&self) -> usize {
-        lock(&self.calls).len()
-    }
-
+impl Hanging {
     fn contains(&self, path: &[u8], device: &[u8]) -> bool {
-        lock(&self.calls).iter().any(|call| is_call(call, path, device))
+        lock(&self.0).iter().any(|hung| hung.path == path && hung.device == device)
     }
 
-    fn add(&self, path: &[u8], device: &[u8]) {
-        lock(&self.calls).push((OPERATION, path.into(), device.into()));
+    /// How many hang whose device is on the same server.
+    fn of_server(&self, device: &[u8]) -> usize {
+        lock(&self.0).iter().filter(|hung| server(&hung.device) == server(device)).count()
     }
 
     /// Takes out one such call: there are two if two hosts asked at the same moment.
     fn remove(&self, path: &[u8], device: &[u8]) {
-        let mut calls = lock(&self.calls);
-        if let Some(at) = calls.iter().position(|call| is_call(call, path, device)) {
+        let mut calls = lock(&self.0);
+        if let Some(at) = calls.iter().position(|hung| hung.path == path && hung.device == device) {
             calls.swap_remove(at);
         }
     }
 }
 
-fn is_call(call: &(&'static str, Vec<u8>, Vec<u8>), path: &[u8], device: &[u8]) -> bool {
-    call.0 == OPERATION && call.1 == path && call.2 == device
+/// The server in a device such as `server:/export`; a device without one is its own.
+fn server(device: &[u8]) -> &[u8] {
+    device.split(|&byte| byte == b':').next().unwrap_or_default()
 }
 
-/// Locks are held over a few assignments, so what a panic leaves behind is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where a host's mounts are asked, and the threads that ask those that may block.
+pub(super) struct StatfsPool {
+    shared: Arc<Shared>,
 }
 
-/// Where a host's mounts are asked, and the thread that waits to ask those that may block.
-pub(super) struct Desk {
+struct Shared {
     ask: Ask,
-    stuck: &'static Stuck,
-    parked: Mutex<Option<Arc<Worker>>>,
-    path: Mutex<Vec<u8>>,
+    hanging: &'static Hanging,
+    stuck: &'static StuckThreads,
+    round: Mutex<Round>,
+    /// There is a mount to ask, or the pool has ended.
+    work: Condvar,
+    /// A call has ended.
+    answered: Condvar,
 }
 
-impl Desk {
-    pub(super) fn new() -> Self {
-        Self::with(Arc::new(super::system::space), &STUCK)
+/// The list that is being asked.
+#[derive(Default)]
+struct Round {
+    queue: StatfsQueue,
+    rootfs: Vec<u8>,
+    /// Where paths are put together.
+    path: Vec<u8>,
+    /// The mounts to ask on threads, in the order in which they are; and the next one.
+    order: Vec<usize>,
+    next: usize,
+    calls: Vec<Call>,
+    /// The threads that have not been given up.
+    workers: usize,
+    last_worker: u64,
+    has_ended: bool,
+}
+
+/// A mount that is being asked.
+struct Call {
+    worker: u64,
+    index: usize,
+    began: Instant,
+}
+
+impl Call {
+    fn is_slow(&self) -> bool {
+        self.began.elapsed() >= SLOW_CALL
+    }
+}
+
+impl Round {
+    /// Takes the next mount that may be asked.
+    ///
+    /// A server that has left as many calls waiting as there are workers is asked nothing more until
+    /// one of them returns: the mounts of others are not to wait for it.
+    fn take(&mut self, shared: &Shared) -> Option<usize> {
+        let found = self.first_to_ask(shared)?;
+        let left = self.order.get_mut(self.next..)?;
+        left[..=found].rotate_right(1);
+        let index = left[0];
+        self.next += 1;
+        Some(index)
     }
 
-    fn with(ask: Ask, stuck: &'static Stuck) -> Self {
-        Desk { ask, stuck, parked: Mutex::new(None), path: Mutex::new(Vec::new()) }
+    /// Where it is among those that are left.
+    fn first_to_ask(&self, shared: &Shared) -> Option<usize> {
+        // Any call that is out may come to hang.
+        let is_full = shared.stuck.count() + self.calls.len() >= StuckThreads::LIMIT;
+        let may_ask = |index: usize| {
+            let asked = &self.queue.asked[index];
+            let slow = self.calls.iter().filter(|call| {
+                call.is_slow()
+                    && server(&self.queue.asked[call.index].device) == server(&asked.device)
+            });
+            (asked.is_known_well || !is_full)
+                && slow.count() + shared.hanging.of_server(&asked.device) < WORKERS
+        };
+        self.order.get(self.next..)?.iter().position(|&index| may_ask(index))
+    }
+
+    /// Whether another thread is to be started: fewer are at hand than there is work for.
+    fn lacks_workers(&self, shared: &Shared) -> bool {
+        let slow = self.calls.iter().filter(|call| call.is_slow()).count();
+        let at_hand = self.workers.saturating_sub(slow);
+        let left = self.order.len().saturating_sub(self.next);
+        // One beyond the limit, for mounts that are known to be well.
+        let most = StuckThreads::LIMIT + usize::from(at_hand == 0);
+        at_hand < left.min(WORKERS) && shared.stuck.count() + slow < most
+    }
+}
+
+impl StatfsPool {
+    pub(super) fn new() -> Self {
+        Self::with(Arc::new(super::system::space), &HANGING, StuckThreads::of_process())
+    }
+
+    fn with(ask: Ask, hanging: &'static Hanging, stuck: &'static StuckThreads) -> Self {
+        let (round, work, answered) = (Mutex::default(), Condvar::new(), Condvar::new());
+        StatfsPool { shared: Arc::new(Shared { ask, hanging, stuck, round, work, answered }) }
     }
 
     /// Answers every mount of the queue; those that may block have `timeout` each and `within`
-    /// together.
+    /// together. What there was no time or thread for is [`StatfsError::NotAsked`].
     pub(super) fn ask_each(
         &self,
         queue: &mut StatfsQueue,
@@ -235,192 +281,176 @@ impl Desk {
         timeout: Duration,
         within: Duration,
     ) {
-        let begun = Instant::now();
+        let began = Instant::now();
         let rootfs = rootfs.as_encoded_bytes();
-        let mut path = std::mem::take(&mut *lock(&self.path));
-        let mut may_block = false;
-        for asked in queue.unanswered() {
+        let Shared { ask: ask_one, hanging, .. } = &*self.shared;
+        let mut path = std::mem::take(&mut lock(&self.shared.round).path);
+        let mut may_block = 0;
+        for asked in &mut queue.asked[..queue.length] {
             join(&mut path, rootfs, &asked.mount);
-            if !asked.may_block {
-                asked.answer = Some(ask(&self.ask, &path));
-            } else if self.stuck.contains(&path, &asked.device) {
-                asked.answer = Some(Err(StatfsError::Stuck));
+            asked.answer = if !asked.may_block {
+                Some(ask(ask_one, &path))
+            } else if hanging.contains(&path, &asked.device) {
+                Some(Err(StatfsError::Stuck))
             } else {
-                may_block = true;
-            }
-        }
-        *lock(&self.path) = path;
-        while may_block && queue.unanswered().next().is_some() {
-            let worker = if self.stuck.len() >= MOST_STUCK {
-                Err(StatfsError::Stuck)
-            } else {
-                match lock(&self.parked).take() {
-                    Some(worker) => Ok(worker),
-                    None => self.hire(),
-                }
+                may_block += 1;
+                None
             };
-            match worker {
-                Ok(worker) => {
-                    // One that hangs leaves the others their share of the time.
-                    let left = within.saturating_sub(begun.elapsed());
-                    let shares = queue.unanswered().count() as u32 + 1;
-                    let patience = timeout.min(left / shares).max(LEAST_PATIENCE);
-                    if worker.ask_each(queue, rootfs, patience, self.stuck) {
-                        // Another call may have hired one meanwhile; one is enough.
-                        let spare = lock(&self.parked).replace(worker);
-                        spare.iter().for_each(|spare| spare.dismiss());
-                    }
-                }
-                Err(error) => {
-                    queue.unanswered().for_each(|asked| asked.answer = Some(Err(error)));
-                }
-            }
         }
+        let mut round = lock(&self.shared.round);
+        round.path = path;
+        // Two collections that share a host do not ask at the same time; if they do, the second
+        // one asks nothing that may block.
+        if may_block == 0 || !round.order.is_empty() {
+            return;
+        }
+        std::mem::swap(&mut round.queue, queue);
+        round.rootfs.clear();
+        round.rootfs.extend_from_slice(rootfs);
+        let Round { queue: asked, order, .. } = &mut *round;
+        // Those that answered the last time come first.
+        for is_well in [true, false] {
+            let waits = |asked: &Asked| asked.answer.is_none() && asked.is_known_well == is_well;
+            let mounts = asked.mounts().iter().enumerate();
+            order.extend(mounts.filter(|(_, asked)| waits(asked)).map(|(index, _)| index));
+        }
+        let mut round = self.wait(round, began, timeout, within);
+        std::mem::swap(&mut round.queue, queue);
+        round.order.clear();
+        round.next = 0;
     }
 
-    fn hire(&self) -> Result<Arc<Worker>, StatfsError> {
-        let worker = Arc::new(Worker::default());
-        let (its, ask, stuck) = (Arc::clone(&worker), Arc::clone(&self.ask), self.stuck);
-        thread::Builder::new()
-            .name("vitald-statfs".into())
-            .stack_size(128 * 1024)
-            .spawn(move || its.run(&ask, stuck))
-            .map(|_| worker)
-            .map_err(|error| StatfsError::Failed(error.raw_os_error().unwrap_or(EAGAIN)))
-    }
-}
-
-/// `EIO` and `EAGAIN`, the same numbers on every Linux architecture.
-const EIO: i32 = 5;
-const EAGAIN: i32 = 11;
-
-/// A thread that asks, and the list that goes to it and comes back.
-#[derive(Default)]
-struct Worker {
-    work: Mutex<Work>,
-    /// The two sides take turns: only one of them waits at a time.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Work {
-    turn: Turn,
-    queue: StatfsQueue,
-    rootfs: Vec<u8>,
-    /// The mount that is being asked, and since when.
-    current: Option<(usize, Instant)>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Turn {
-    /// The worker has nothing to do.
-    #[default]
-    Parked,
-    /// The list is the worker's.
-    Asking,
-    /// The list is done and to be fetched.
-    Answered,
-    /// Nobody wants the worker any more.
-    Dismissed,
-}
-
-impl Worker {
-    /// Has the list asked. `false` if the worker hangs: what it hangs on is answered then, and the
-    /// rest is for another one.
-    fn ask_each(
-        &self,
-        queue: &mut StatfsQueue,
-        rootfs: &[u8],
+    /// Waits until every mount of the round is answered or its time is over.
+    fn wait<'r>(
+        &'r self,
+        mut round: MutexGuard<'r, Round>,
+        began: Instant,
         timeout: Duration,
-        stuck: &Stuck,
-    ) -> bool {
-        let mut work = lock(&self.work);
-        std::mem::swap(&mut work.queue, queue);
-        work.rootfs.clear();
-        work.rootfs.extend_from_slice(rootfs);
-        work.turn = Turn::Asking;
-        self.changed.notify_one();
-        while work.turn == Turn::Asking {
-            // Until the thread gets a processor no call has begun, and none can be late.
-            let waited = work.current.map_or(Duration::ZERO, |(_, begun)| begun.elapsed());
-            if waited < timeout || work.current.is_none() {
-                let left = timeout.saturating_sub(waited).max(Duration::from_millis(1));
-                work =
-                    self.changed.wait_timeout(work, left).unwrap_or_else(PoisonError::into_inner).0;
-                continue;
-            }
-            std::mem::swap(&mut work.queue, queue);
-            if let Some((index, _)) = work.current {
-                let asked = &mut queue.asked[index];
-                let mut path = Vec::new();
-                join(&mut path, rootfs, &asked.mount);
-                stuck.add(&path, &asked.device);
-                asked.answer = Some(Err(StatfsError::Stuck));
-            }
-            work.turn = Turn::Dismissed;
-            return false;
-        }
-        std::mem::swap(&mut work.queue, queue);
-        work.turn = Turn::Parked;
-        true
-    }
-
-    /// Ends a parked worker's thread.
-    fn dismiss(&self) {
-        lock(&self.work).turn = Turn::Dismissed;
-        self.changed.notify_one();
-    }
-
-    fn run(&self, ask_one: &Ask, stuck: &Stuck) {
-        // Where a sandbox forbids it, the thread works all the same and holds what it inherited.
-        // Whoever waits for the list must get it back, so no panic may end the thread.
-        #[cfg(target_os = "linux")]
-        catch_unwind(super::unshared::forsake_descriptors).ok();
-        let (mut path, mut device) = (Vec::new(), Vec::new());
-        let mut work = lock(&self.work);
+        within: Duration,
+    ) -> MutexGuard<'r, Round> {
+        let shared = &self.shared;
+        shared.work.notify_all();
         loop {
-            match work.turn {
-                Turn::Dismissed => return,
-                Turn::Parked | Turn::Answered => {
-                    work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+            while round.first_to_ask(shared).is_some()
+                && round.lacks_workers(shared)
+                && self.hire(&mut round)
+            {}
+            let left = within.saturating_sub(began.elapsed());
+            let is_over = left.is_zero();
+            if is_over {
+                let next = round.next;
+                round.order.truncate(next);
+            }
+            let may_take = if is_over { SHORTEST_CALL } else { timeout.max(SHORTEST_CALL) };
+            // A call may begin while this waits, so it looks again in time for that one.
+            let mut wake = if is_over { SHORTEST_CALL } else { left.min(SLOW_CALL) };
+            let before = round.calls.len();
+            let mut at = 0;
+            while let Some(call) = round.calls.get(at) {
+                let spent = call.began.elapsed();
+                if spent >= may_take {
+                    give_up(&mut round, at, shared);
                     continue;
                 }
-                Turn::Asking => {}
+                // A look when it becomes slow, for another thread beside it.
+                let look = if spent < SLOW_CALL { SLOW_CALL - spent } else { may_take - spent };
+                wake = wake.min(look).min(may_take - spent);
+                at += 1;
             }
-            let mounts = work.queue.mounts();
-            let Some(index) = mounts.iter().position(|asked| asked.answer.is_none()) else {
-                work.turn = Turn::Answered;
-                self.changed.notify_one();
+            let are_all_asked = round.next >= round.order.len();
+            if round.calls.len() < before {
+                // Their threads are to be replaced.
+                shared.work.notify_all();
                 continue;
-            };
-            join(&mut path, &work.rootfs, &mounts[index].mount);
-            device.clone_from(&mounts[index].device);
-            work.current = Some((index, Instant::now()));
-            drop(work);
-            let answer = catch_unwind(AssertUnwindSafe(|| ask(ask_one, &path)));
-            let answer = answer.unwrap_or(Err(StatfsError::Failed(EIO)));
-            work = lock(&self.work);
-            work.current = None;
-            if work.turn == Turn::Dismissed {
-                drop(work);
-                stuck.remove(&path, &device);
+            }
+            // Without a thread, or with hung servers only, nothing more will be asked.
+            let is_at_end = round.workers == 0 || round.first_to_ask(shared).is_none();
+            if round.calls.is_empty() && (are_all_asked || is_at_end) {
+                return round;
+            }
+            let wake = wake.max(Duration::from_millis(1));
+            round =
+                shared.answered.wait_timeout(round, wake).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Starts a thread; `false` if there is none to be had.
+    fn hire(&self, round: &mut Round) -> bool {
+        round.last_worker += 1;
+        let (worker, shared) = (round.last_worker, Arc::clone(&self.shared));
+        let builder = thread::Builder::new().name("vitald-statfs".into()).stack_size(128 * 1024);
+        // It is handed paths and gives back numbers, and opens nothing.
+        let promise = OwnDescriptors::promise();
+        let started = spawn_with_own_descriptors(promise, builder, move || work(&shared, worker));
+        round.workers += usize::from(started.is_ok());
+        started.is_ok()
+    }
+}
+
+/// Leaves a call to itself, and its thread.
+fn give_up(round: &mut Round, at: usize, shared: &Shared) {
+    let call = round.calls.swap_remove(at);
+    round.workers -= 1;
+    let asked = &mut round.queue.asked[call.index];
+    asked.answer = Some(Err(StatfsError::Stuck));
+    asked.is_known_well = false;
+    let mut path = Vec::new();
+    join(&mut path, &round.rootfs, &asked.mount);
+    let device = asked.device.clone();
+    lock(&shared.hanging.0).push(Hung { path, device, _thread: shared.stuck.enter() });
+}
+
+/// What a thread of the pool does until the pool ends or it is given up.
+fn work(shared: &Shared, worker: u64) {
+    let (mut path, mut device) = (Vec::new(), Vec::new());
+    let mut round = lock(&shared.round);
+    loop {
+        if round.has_ended {
+            return;
+        }
+        let Some(index) = round.take(shared) else {
+            if round.workers > WORKERS {
+                round.workers -= 1;
                 return;
             }
-            work.queue.asked[index].answer = Some(answer);
+            round = shared.work.wait(round).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let asked = &round.queue.asked[index];
+        join(&mut path, &round.rootfs, &asked.mount);
+        device.clone_from(&asked.device);
+        round.calls.push(Call { worker, index, began: Instant::now() });
+        drop(round);
+        // The caller must get the list back, so no panic may end the thread.
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(&shared.ask, &path)))
+            .unwrap_or(Err(StatfsError::Failed(EIO)));
+        round = lock(&shared.round);
+        let Some(at) = round.calls.iter().position(|call| call.worker == worker) else {
+            drop(round);
+            shared.hanging.remove(&path, &device);
+            return;
+        };
+        round.calls.swap_remove(at);
+        let asked = &mut round.queue.asked[index];
+        asked.answer = Some(answer);
+        asked.is_known_well = true;
+        // The server that was waited for may be asked again.
+        shared.work.notify_one();
+        if round.calls.is_empty() || round.next >= round.order.len() {
+            shared.answered.notify_one();
         }
     }
 }
 
-impl Drop for Desk {
+impl Drop for StatfsPool {
     fn drop(&mut self) {
-        if let Some(worker) = lock(&self.parked).take() {
-            worker.dismiss();
-        }
+        lock(&self.shared.round).has_ended = true;
+        self.shared.work.notify_all();
     }
 }
 
 fn ask(ask: &Ask, path: &[u8]) -> Result<Space, StatfsError> {
-    let mut answer = Err(StatfsError::Failed(super::EINVAL));
+    let mut answer = Err(StatfsError::Failed(EINVAL));
     // What is returned here is only whether there is an answer.
     let asked = refuse_parent(path).and_then(|()| {
         with_c_string(
@@ -431,7 +461,7 @@ fn ask(ask: &Ask, path: &[u8]) -> Result<Space, StatfsError> {
             },
         )
     });
-    asked.map_or(Err(StatfsError::Failed(super::EINVAL)), |()| answer)
+    asked.map_or(Err(StatfsError::Failed(EINVAL)), |()| answer)
 }
 
 /// The path of a mount point below the prefix of the root file system.
@@ -451,164 +481,260 @@ fn join(path: &mut Vec<u8>, rootfs: &[u8], mount: &[u8]) {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// File systems that hang until they are released.
     #[derive(Default)]
-    struct Hanging {
-        paths: Mutex<HashSet<Vec<u8>>>,
+    struct Fake {
+        hung: Mutex<HashSet<Vec<u8>>>,
         released: Condvar,
-        calls: Mutex<Vec<Vec<u8>>>,
+        calls: AtomicUsize,
+        threads: Mutex<HashSet<thread::ThreadId>>,
+        latency: Duration,
     }
 
-    impl Hanging {
-        fn at(paths: &[String]) -> Arc<Self> {
-            let hanging = Hanging::default();
-            lock(&hanging.paths).extend(paths.iter().map(|path| path.as_bytes().to_vec()));
-            Arc::new(hanging)
+    impl Fake {
+        fn new(hung: &[&str], latency: Duration) -> Arc<Self> {
+            let fake = Fake { latency, ..Fake::default() };
+            lock(&fake.hung).extend(hung.iter().map(|path| path.as_bytes().to_vec()));
+            Arc::new(fake)
         }
 
         fn release(&self) {
-            lock(&self.paths).clear();
+            lock(&self.hung).clear();
             self.released.notify_all();
         }
 
         fn calls(&self) -> usize {
-            lock(&self.calls).len()
+            self.calls.load(Ordering::Relaxed)
         }
 
-        fn desk(self: &Arc<Self>, stuck: &'static Stuck) -> Desk {
-            let hanging = Arc::clone(self);
+        fn pool(self: &Arc<Self>, process: &Process) -> StatfsPool {
+            let fake = Arc::clone(self);
             let ask = move |path: &CStr| {
                 let path = path.to_bytes();
-                lock(&hanging.calls).push(path.into());
-                let mut paths = lock(&hanging.paths);
-                while paths.contains(path) {
-                    paths = hanging.released.wait(paths).unwrap();
+                fake.calls.fetch_add(1, Ordering::Relaxed);
+                lock(&fake.threads).insert(thread::current().id());
+                if path.starts_with(b"/host/n") {
+                    thread::sleep(fake.latency);
+                }
+                let mut hung = lock(&fake.hung);
+                while hung.contains(path) {
+                    hung = fake.released.wait(hung).unwrap();
                 }
                 Ok(Space { blocks: path.len() as u64, ..Space::default() })
             };
-            Desk::with(Arc::new(ask), stuck)
+            StatfsPool::with(Arc::new(ask), process.hanging, process.stuck)
         }
     }
 
-    fn stuck() -> &'static Stuck {
-        Box::leak(Box::default())
+    /// What is shared in a process.
+    #[derive(Clone, Copy)]
+    struct Process {
+        hanging: &'static Hanging,
+        stuck: &'static StuckThreads,
     }
 
-    fn ask_mounts(desk: &Desk, queue: &mut StatfsQueue, mounts: &[String]) {
+    impl Process {
+        fn new() -> Self {
+            Process { hanging: Box::leak(Box::default()), stuck: Box::leak(Box::default()) }
+        }
+
+        fn hung(self) -> usize {
+            assert_eq!(lock(&self.hanging.0).len(), self.stuck.count());
+            self.stuck.count()
+        }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// A short timeout makes hung calls cost little; calls that do not hang return at once.
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn ask_mounts(pool: &StatfsPool, queue: &mut StatfsQueue, mounts: &[(&str, &str)]) {
+        ask_within(pool, queue, mounts, SHORT, MINUTE);
+    }
+
+    fn ask_within(
+        pool: &StatfsPool,
+        queue: &mut StatfsQueue,
+        mounts: &[(&str, &str)],
+        timeout: Duration,
+        within: Duration,
+    ) {
         queue.clear();
-        for mount in mounts {
-            queue.push(mount.as_bytes(), b"server:/export", mount.starts_with("/n"));
+        for (mount, device) in mounts {
+            queue.push(mount.as_bytes(), device.as_bytes(), mount.starts_with("/n"));
         }
-        desk.ask_each(queue, OsStr::new("/host/"), Duration::from_millis(30), Duration::MAX);
+        pool.ask_each(queue, OsStr::new("/host/"), timeout, within);
     }
 
     fn eventually(what: impl Fn() -> bool) {
-        let begun = Instant::now();
+        let began = Instant::now();
         while !what() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it did not happen");
-            thread::sleep(Duration::from_millis(1));
+            assert!(began.elapsed() < MINUTE, "it did not happen");
+            thread::yield_now();
         }
     }
 
-    fn strings(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|&text| text.to_owned()).collect()
+    fn answers(queue: &StatfsQueue) -> Vec<Result<u64, StatfsError>> {
+        queue.iter().map(|asked| asked.answer.map(|space| space.blocks)).collect()
     }
 
     #[test]
     fn one_that_hangs_costs_only_itself_until_it_returns() {
-        let hanging = Hanging::at(&strings(&["/host/n2"]));
-        let table = stuck();
-        let desk = hanging.desk(table);
-        let mounts = strings(&["/", "/n1", "/n2", "/n3", "/l"]);
+        let process = Process::new();
+        let fake = Fake::new(&["/host/n2"], Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mounts = [("/", "d"), ("/n1", "s:/1"), ("/n2", "s:/2"), ("/n3", "s:/3"), ("/l", "d")];
         let mut queue = StatfsQueue::new();
-        let answers = |queue: &StatfsQueue| -> Vec<_> {
-            queue.iter().map(|asked| asked.answer.map(|space| space.blocks)).collect()
-        };
         let without = [Ok(6), Ok(8), Err(StatfsError::Stuck), Ok(8), Ok(7)];
-
-        ask_mounts(&desk, &mut queue, &mounts);
+        ask_mounts(&pool, &mut queue, &mounts);
         assert_eq!(answers(&queue), without);
-        assert_eq!(table.len(), 1);
+        assert_eq!(process.hung(), 1);
 
         // It is not asked again, also not by another host, and the others are.
-        let calls = hanging.calls();
-        ask_mounts(&desk, &mut queue, &mounts);
+        let calls = fake.calls();
+        ask_mounts(&pool, &mut queue, &mounts);
         assert_eq!(answers(&queue), without);
-        assert_eq!(hanging.calls(), calls + 4);
-        let successor = hanging.desk(table);
+        assert_eq!(fake.calls(), calls + 4);
+        let successor = fake.pool(&process);
         ask_mounts(&successor, &mut queue, &mounts);
         assert_eq!(answers(&queue), without);
-        assert_eq!(hanging.calls(), calls + 8);
+        assert_eq!(fake.calls(), calls + 8);
 
         // Another device on the same mount point is another file system.
-        queue.clear();
-        queue.push(b"/n2", b"other:/export", true);
-        hanging.release();
-        desk.ask_each(&mut queue, OsStr::new("/host"), Duration::from_secs(10), Duration::MAX);
+        fake.release();
+        ask_within(&pool, &mut queue, &[("/n2", "other:/export")], MINUTE, MINUTE);
         assert!(queue.answer(0).is_ok());
-
-        eventually(|| table.len() == 0);
-        ask_mounts(&desk, &mut queue, &mounts);
+        eventually(|| process.hung() == 0);
+        ask_mounts(&pool, &mut queue, &mounts);
         assert!(queue.iter().all(|asked| asked.answer.is_ok()));
     }
 
     #[test]
-    fn at_most_sixteen_hang() {
-        let hung: Vec<String> = (0..20).map(|number| format!("/n{number}")).collect();
-        let hanging =
-            Hanging::at(&hung.iter().map(|mount| format!("/host{mount}")).collect::<Vec<_>>());
-        let table = stuck();
-        let desk = hanging.desk(table);
-        let mut mounts = hung;
-        mounts.push("/n-healthy".into());
-        mounts.push("/local".into());
+    fn hung_mounts_of_one_server_do_not_condemn_another_server() {
+        let process = Process::new();
+        let names: Vec<String> = (0..17).map(|number| format!("/n{number}")).collect();
+        let paths: Vec<String> = names.iter().map(|name| format!("/host{name}")).collect();
+        let fake = Fake::new(&paths.iter().map(String::as_str).collect::<Vec<_>>(), Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mut mounts: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "dead:/export")).collect();
+        mounts.push(("/n-well", "well:/export"));
         let mut queue = StatfsQueue::new();
-        ask_mounts(&desk, &mut queue, &mounts);
-        assert_eq!((table.len(), hanging.calls()), (16, 17));
-        ask_mounts(&desk, &mut queue, &mounts);
-        assert_eq!((table.len(), hanging.calls()), (16, 18));
-        assert_eq!(queue.answer(20), Err(StatfsError::Stuck));
-        assert!(queue.answer(21).is_ok());
-        hanging.release();
-        eventually(|| table.len() == 0);
-        ask_mounts(&desk, &mut queue, &mounts);
+        for _ in 0..3 {
+            ask_mounts(&pool, &mut queue, &mounts);
+            assert!(queue.answer(17).is_ok());
+            assert_eq!(process.hung(), WORKERS);
+            let of = |error| queue.iter().filter(|asked| asked.answer == Err(error)).count();
+            assert_eq!((of(StatfsError::Stuck), of(StatfsError::NotAsked)), (WORKERS, 13));
+        }
+        fake.release();
+        eventually(|| process.hung() == 0);
+        ask_mounts(&pool, &mut queue, &mounts);
         assert!(queue.iter().all(|asked| asked.answer.is_ok()));
     }
 
     #[test]
-    fn the_worker_is_kept_and_leaves_with_its_desk() {
-        let asking: Arc<Mutex<HashSet<thread::ThreadId>>> = Arc::default();
-        let seen = Arc::clone(&asking);
-        let ask = move |_: &CStr| {
-            lock(&seen).insert(thread::current().id());
-            Ok(Space::default())
-        };
-        let desk = Desk::with(Arc::new(ask), stuck());
+    fn no_more_threads_hang_than_the_limit_and_one() {
+        let process = Process::new();
+        let names: Vec<String> = (0..40).map(|number| format!("/n{number}")).collect();
+        let paths: Vec<String> = names.iter().map(|name| format!("/host{name}")).collect();
+        let fake = Fake::new(&paths.iter().map(String::as_str).collect::<Vec<_>>(), Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mut mounts: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+        mounts.push(("/l", "local"));
+        let mut queue = StatfsQueue::new();
+        for _ in 0..3 {
+            ask_mounts(&pool, &mut queue, &mounts);
+            assert_eq!(process.hung(), StuckThreads::LIMIT);
+            assert_eq!(queue.answer(39), Err(StatfsError::NotAsked));
+            assert!(queue.answer(40).is_ok());
+        }
+        fake.release();
+        eventually(|| process.hung() == 0);
+    }
+
+    #[test]
+    fn a_mount_that_answered_before_is_asked_beside_those_that_hang() {
+        let process = Process::new();
+        let fake = Fake::new(&[], Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mounts = [("/n1", "a:/"), ("/n2", "b:/")];
+        let mut queue = StatfsQueue::new();
+        ask_mounts(&pool, &mut queue, &mounts);
+        let others: Vec<_> = (0..StuckThreads::LIMIT).map(|_| process.stuck.enter()).collect();
+        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/")]);
+        assert!(queue.answer(0).is_ok());
+        assert_eq!(queue.answer(1), Err(StatfsError::NotAsked));
+        drop(others);
+        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/")]);
+        assert!(queue.iter().all(|asked| asked.answer.is_ok()));
+    }
+
+    /// The deadlines are those of a scrape; one thread alone would take 9 s and 10 s.
+    #[test]
+    fn many_slow_mounts_are_all_answered() {
+        for (count, milliseconds) in [(300, 30), (2_500, 2)] {
+            let process = Process::new();
+            let fake = Fake::new(&[], Duration::from_millis(milliseconds));
+            let pool = fake.pool(&process);
+            let names: Vec<String> = (0..count).map(|number| format!("/n{number}")).collect();
+            let mounts: Vec<(&str, &str)> =
+                names.iter().map(|name| (name.as_str(), "server:/export")).collect();
+            let mut queue = StatfsQueue::new();
+            let within = Duration::from_secs(9);
+            ask_within(&pool, &mut queue, &mounts, Duration::from_secs(5), within);
+            assert!(queue.iter().all(|asked| asked.answer.is_ok()), "{count} mounts");
+            assert_eq!((fake.calls(), process.hung()), (count, 0));
+            assert!(lock(&fake.threads).len() <= WORKERS + StuckThreads::LIMIT);
+        }
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_not_said_to_hang() {
+        let process = Process::new();
+        let fake = Fake::new(&["/host/n0", "/host/n1", "/host/n2", "/host/n3"], Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mounts =
+            [("/n0", "s:/"), ("/n1", "s:/"), ("/n2", "s:/"), ("/n3", "s:/"), ("/n4", "s:/")];
+        let mut queue = StatfsQueue::new();
+        ask_within(&pool, &mut queue, &mounts, MINUTE, SHORT);
+        assert_eq!(queue.answer(4), Err(StatfsError::NotAsked));
+        assert_eq!(queue.answer(0), Err(StatfsError::Stuck));
+        fake.release();
+        eventually(|| process.hung() == 0);
+    }
+
+    #[test]
+    fn the_threads_are_kept_and_end_with_the_pool() {
+        let process = Process::new();
+        let fake = Fake::new(&[], Duration::ZERO);
+        let pool = fake.pool(&process);
         let mut queue = StatfsQueue::new();
         for _ in 0..100 {
-            ask_mounts(&desk, &mut queue, &strings(&["/n1", "/n2"]));
+            ask_mounts(&pool, &mut queue, &[("/n1", "s:/1"), ("/n2", "s:/2")]);
         }
-        assert_eq!(lock(&asking).len(), 1);
-        assert!(!lock(&asking).contains(&thread::current().id()));
-        let worker = Arc::downgrade(lock(&desk.parked).as_ref().unwrap());
-        drop(desk);
-        eventually(|| worker.strong_count() == 0);
+        assert!(lock(&fake.threads).len() <= WORKERS);
+        assert!(!lock(&fake.threads).contains(&thread::current().id()));
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        eventually(|| shared.strong_count() == 0);
     }
 
     #[test]
-    fn a_panic_ends_neither_the_worker_nor_the_call() {
+    fn a_panic_ends_neither_a_thread_nor_the_call() {
         let ask = |path: &CStr| {
             assert!(path.to_bytes() != b"/host/n1", "as a test");
             Ok(Space::default())
         };
-        let desk = Desk::with(Arc::new(ask), stuck());
+        let process = Process::new();
+        let pool = StatfsPool::with(Arc::new(ask), process.hanging, process.stuck);
         let mut queue = StatfsQueue::new();
         for _ in 0..2 {
-            queue.clear();
-            queue.push(b"/n1", b"", true);
-            queue.push(b"/n2", b"", true);
-            desk.ask_each(&mut queue, OsStr::new("/host"), Duration::from_secs(60), Duration::MAX);
+            ask_within(&pool, &mut queue, &[("/n1", ""), ("/n2", "")], MINUTE, MINUTE);
             assert_eq!(queue.answer(0), Err(StatfsError::Failed(EIO)));
             assert!(queue.answer(1).is_ok());
         }
@@ -616,40 +742,16 @@ mod tests {
 
     #[test]
     fn paths_that_climb_or_end_early_are_refused() {
-        let desk = Desk::new();
+        let pool = StatfsPool::new();
         let mut queue = StatfsQueue::new();
         queue.push(b"/../etc", b"", false);
         queue.push(b"/a\0b", b"", true);
         queue.push(b"/", b"", true);
         queue.push(b"/there is no such place", b"", true);
-        desk.ask_each(&mut queue, OsStr::new("/"), Duration::from_secs(10), Duration::MAX);
+        pool.ask_each(&mut queue, OsStr::new("/"), MINUTE, MINUTE);
         assert_eq!(queue.answer(0), Err(StatfsError::Failed(22)));
         assert_eq!(queue.answer(1), Err(StatfsError::Failed(22)));
         assert!(queue.answer(2).is_ok_and(|space| space.block_size > 0 && space.blocks > 0));
         assert_eq!(queue.answer(3), Err(StatfsError::Failed(2)));
-    }
-
-    /// What a thread that hangs would keep alive after SIGKILL.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_worker_holds_no_descriptors() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let held: Arc<Mutex<Option<usize>>> = Arc::default();
-        let seen = Arc::clone(&held);
-        let ask = move |_: &CStr| {
-            let open = std::fs::read_dir("/proc/thread-self/fd").unwrap();
-            let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            // One of them is the directory itself.
-            let others = numbers.filter(|number| number.parse::<i32>().unwrap() > 2).count();
-            *lock(&seen) = Some(others);
-            Ok(Space::default())
-        };
-        let desk = Desk::with(Arc::new(ask), stuck());
-        ask_mounts(&desk, &mut StatfsQueue::new(), &strings(&["/n1"]));
-        let stuck_or_held = *lock(&held);
-        assert_eq!(stuck_or_held, Some(1));
-        assert!(listener.local_addr().is_ok());
-        std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(listener.accept().is_ok());
     }
 }

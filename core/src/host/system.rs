@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir,
 use rustix::io::Errno;
 
 use super::listing::{Kind, Listing};
-use super::statfs::{Space, StatfsError};
+use super::space::{Space, StatfsError};
 use super::{Opened, Uname};
 
 /// `SYSFS_MAGIC` of linux/magic.h.
@@ -169,9 +169,4 @@ pub(super) fn ticks_per_second() -> u64 {
 
 pub(super) fn page_size() -> usize {
     rustix::param::page_size()
-}
-
-/// How many descriptors the process may have open, `None` without a limit.
-pub(super) fn descriptor_limit() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }

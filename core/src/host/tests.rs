@@ -146,6 +146,34 @@ fn the_end_costs_a_read_only_where_it_must() {
     assert_eq!(reads(host.keep_whole("proc/page")), 1);
 }
 
+/// Only the extent that reads to 0 bytes is right whatever a read gives.
+#[test]
+fn short_reads_are_no_end() {
+    let memory = MemoryHost::from_files(&[("proc/file", "0123456789")]);
+    memory.set_chunk(3);
+    let host = memory.host();
+    assert_eq!(host.keep("proc/file").read().unwrap(), b"0123456789");
+    assert_eq!(host.keep_whole("proc/file").read().unwrap(), b"012");
+}
+
+#[test]
+fn the_memory_host_lists_like_a_file_system() {
+    let memory = MemoryHost::from_files(&[
+        ("sys/c/a/x/y", ""),
+        ("sys/c/a.b", ""),
+        ("sys/c/a0", ""),
+        ("sys/c/ab/z", ""),
+        ("sys/cc", ""),
+    ]);
+    let mut listing = Listing::new();
+    memory.host().list("sys/c", &mut listing).unwrap();
+    let names: Vec<_> = listing.iter().map(|entry| entry.name).collect();
+    assert_eq!(names, [&b"a"[..], b"a.b", b"a0", b"ab"]);
+    memory.remove("sys/c/a");
+    memory.host().list("sys/c", &mut listing).unwrap();
+    assert_eq!(listing.len(), 3);
+}
+
 #[test]
 fn paths_that_climb_are_refused() {
     let scratch = Scratch::new();
@@ -403,10 +431,10 @@ fn the_memory_host_tells_what_it_was_told() {
 fn the_memory_host_has_interfaces() {
     let memory = MemoryHost::new();
     let host = memory.host();
-    assert!(matches!(host.links(&mut |_| ()), Err(Error::Absent { .. })));
+    assert!(matches!(host.route_socket().links(&mut |_| ()), Err(Error::Absent { .. })));
     memory.set_links(vec![Link { index: 1, name: b"lo", ..Link::default() }]);
     let mut seen = Vec::new();
-    host.links(&mut |link| seen.push((link.index, link.name.to_vec()))).unwrap();
+    host.route_socket().links(&mut |link| seen.push((link.index, link.name.to_vec()))).unwrap();
     assert_eq!(seen, [(1, b"lo".to_vec())]);
 }
 

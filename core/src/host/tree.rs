@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::kept::{Extent, Kept, fill, is_gone, is_keepable};
+use super::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
 use super::listing::{Kind, Listing};
 use super::{Host, Opened};
 use crate::error::{Error, Malformed, Result, is_absence};
@@ -273,8 +273,8 @@ impl KeptTree {
         }
         let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
         self.host.list_opened(&handle, &mut self.listing)?;
-        if is_keepable(&self.path) {
-            self.directory = Kept::seat(&self.host, handle).ok();
+        if is_keepable(self.path.as_bytes()) {
+            self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
         Ok(())
     }
@@ -361,7 +361,7 @@ impl KeptTree {
         let outcome = fill(host, &handle, Extent::Whole, &mut self.buffer);
         if self.directory.is_some()
             && !outcome.as_ref().is_err_and(is_gone)
-            && let Ok(kept) = Kept::seat(host, handle)
+            && let Ok(kept) = Kept::keep(host, handle, Purpose::Attribute)
         {
             *slot = Slot::Open(kept);
         }

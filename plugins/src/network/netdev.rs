@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use vitald_core::family::Family;
-use vitald_core::host::LinkStatistics;
+use vitald_core::host::{LinkStatistics, RouteSocket, SharedLinks};
 use vitald_core::prelude::*;
 
 families! {
@@ -114,7 +114,8 @@ settings! {
 register_collector!(Netdev);
 
 struct Netdev {
-    host: Host,
+    links: SharedLinks,
+    route: RouteSocket,
     filter: Filter,
     detailed: bool,
     label_ifalias: bool,
@@ -154,7 +155,8 @@ impl Collector for Netdev {
             })
         };
         Ok(Netdev {
-            host: host.clone(),
+            links: host.shared_links(),
+            route: host.route_socket(),
             filter: Filter::new(include, exclude),
             detailed: settings.enable_detailed_metrics,
             label_ifalias: settings.label_ifalias,
@@ -164,12 +166,12 @@ impl Collector for Netdev {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Netdev { host, filter, detailed, label_ifalias, procfs, addresses } = self;
+        let Netdev { links, route, filter, detailed, label_ifalias, procfs, addresses } = self;
         if let Some(addresses) = addresses {
             addresses.forget();
         }
         match procfs {
-            None => host.links(&mut |link| {
+            None => links.each(batch.fresh_from(), &mut |link| {
                 if let Some(addresses) = addresses.as_mut() {
                     addresses.name(link.index, link.name);
                 }
@@ -187,7 +189,7 @@ impl Collector for Netdev {
             Some(procfs) => {
                 procfs.push(filter, *detailed, batch)?;
                 if let Some(addresses) = addresses {
-                    host.links_without_statistics(&mut |link| {
+                    route.links_without_statistics(&mut |link| {
                         addresses.name(link.index, link.name);
                     })?;
                 }
@@ -195,7 +197,7 @@ impl Collector for Netdev {
         }
         match addresses {
             None => Ok(()),
-            Some(addresses) => addresses.push(host, batch),
+            Some(addresses) => addresses.push(route, batch),
         }
     }
 }
@@ -424,10 +426,10 @@ impl Addresses {
         self.interfaces.push((index, start..self.names.len()));
     }
 
-    fn push(&mut self, host: &Host, batch: &mut Batch) -> Result<()> {
+    fn push(&mut self, route: &mut RouteSocket, batch: &mut Batch) -> Result<()> {
         let Addresses { names, interfaces, text } = self;
         interfaces.sort_unstable_by_key(|(index, _)| *index);
-        host.addresses(&mut |address| {
+        route.addresses(&mut |address| {
             let name = i32::try_from(address.index)
                 .ok()
                 .and_then(|index| interfaces.binary_search_by_key(&index, |known| known.0).ok())

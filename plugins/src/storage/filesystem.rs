@@ -312,6 +312,7 @@ fn push(
     let (space, error) = match answer {
         Ok(space) => (Some(space), &b""[..]),
         Err(StatfsError::Stuck) => (None, STUCK),
+        Err(StatfsError::NotAsked) => (None, &b"mountpoint not asked"[..]),
         Err(StatfsError::Failed(errno)) => (None, describe(errno, scratch)),
     };
     if !mount.repeated {

@@ -1,0 +1,195 @@
+//! Handles on rtnetlink: a socket of one's own, and the dump of the interfaces that is shared.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::time::Instant;
+
+#[cfg(any(test, feature = "testing"))]
+use super::memory::MemoryHost;
+use super::netlink::{Address, Link, Route};
+use super::{Host, World, lock};
+use crate::error::{Error, Result};
+
+/// What the errors call it.
+const SOURCE: &str = "netlink route";
+
+/// A netlink socket of its own for one consumer, so that a dump which waits for the kernel holds
+/// up no other.
+///
+/// It is of this process's network namespace, which is not necessarily that of
+/// [`Roots::procfs`](super::Roots::procfs).
+pub struct RouteSocket(Kernel);
+
+enum Kernel {
+    Real(Route),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(MemoryHost),
+}
+
+impl Host {
+    /// A socket for interfaces and addresses. Nothing is opened until it is used.
+    pub fn route_socket(&self) -> RouteSocket {
+        RouteSocket(match &self.inner.world {
+            World::Real => Kernel::Real(Route::new()),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => Kernel::Memory(memory.clone()),
+        })
+    }
+
+    /// A handle on the interfaces that other collectors ask for, too.
+    pub fn shared_links(&self) -> SharedLinks {
+        let known = self.lasting::<Weak<Source>>();
+        let mut known = lock(&known);
+        let source = known.upgrade().unwrap_or_else(|| {
+            let source = Dumped { socket: self.route_socket(), began: None };
+            let source = Arc::new(Mutex::new(source));
+            *known = Arc::downgrade(&source);
+            source
+        });
+        SharedLinks { source, private: self.route_socket() }
+    }
+}
+
+impl RouteSocket {
+    /// Passes on every network interface with its statistics.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], see [`Route::links`].
+    pub fn links(&mut self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match &mut self.0 {
+            Kernel::Real(route) => route.links(each).map(drop).map_err(named),
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => memory.links(each),
+        }
+    }
+
+    /// As [`RouteSocket::links`], without asking for the statistics; they may be there all the
+    /// same.
+    ///
+    /// # Errors
+    ///
+    /// As [`RouteSocket::links`].
+    pub fn links_without_statistics(&mut self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match &mut self.0 {
+            Kernel::Real(route) => route.links_without_statistics(each).map(drop).map_err(named),
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => memory.links(each),
+        }
+    }
+
+    /// Passes on every IPv4 and IPv6 address.
+    ///
+    /// # Errors
+    ///
+    /// As [`RouteSocket::links`].
+    pub fn addresses(&mut self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
+        match &mut self.0 {
+            Kernel::Real(route) => route.addresses(each).map(drop).map_err(named),
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => memory.addresses(each),
+        }
+    }
+}
+
+fn named(error: std::io::Error) -> Error {
+    Error::from_io(SOURCE, error)
+}
+
+/// One dump of the interfaces for all collectors that want them.
+type Source = Mutex<Dumped>;
+
+struct Dumped {
+    socket: RouteSocket,
+    /// When the dump began that the socket has; `None` before the first and after a failed one.
+    began: Option<Instant>,
+}
+
+impl Dumped {
+    fn links(&mut self, fresh_from: Instant, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match &mut self.socket.0 {
+            Kernel::Real(route) => {
+                if self.began.is_none_or(|began| began < fresh_from) {
+                    self.began = None;
+                    let began = Instant::now();
+                    route.dump_links().map_err(named)?;
+                    self.began = Some(began);
+                }
+                route.last_links(each).map(drop).map_err(named)
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => memory.links(each),
+        }
+    }
+}
+
+/// A handle on the dump of the interfaces: one dump a collection serves all collectors.
+pub struct SharedLinks {
+    source: Arc<Source>,
+    /// For when another thread has the source.
+    private: RouteSocket,
+}
+
+impl SharedLinks {
+    /// Passes on every network interface with its statistics, from a dump that began at
+    /// `fresh_from` or later; take [`Batch::fresh_from`](crate::batch::Batch::fresh_from).
+    ///
+    /// If another thread has the dump at this moment, the kernel is asked separately.
+    ///
+    /// # Errors
+    ///
+    /// As [`RouteSocket::links`].
+    pub fn each(&mut self, fresh_from: Instant, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        match self.source.try_lock() {
+            Ok(mut dumped) => dumped.links(fresh_from, each),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                let mut dumped = poisoned.into_inner();
+                self.source.clear_poison();
+                dumped.began = None;
+                dumped.links(fresh_from, each)
+            }
+            Err(TryLockError::WouldBlock) => self.private.links(each),
+        }
+    }
+}
+
+impl fmt::Debug for RouteSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSocket").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SharedLinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedLinks").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(links: &mut SharedLinks, fresh_from: Instant) -> (usize, Instant) {
+        let mut count = 0;
+        links.each(fresh_from, &mut |_| count += 1).unwrap();
+        let began = lock(&links.source).began.unwrap();
+        (count, began)
+    }
+
+    #[test]
+    fn one_dump_serves_a_collection() {
+        let host = Host::new(Default::default());
+        let (mut first, mut second) = (host.shared_links(), host.shared_links());
+        let fresh_from = Instant::now();
+        let (interfaces, began) = count(&mut first, fresh_from);
+        assert_eq!(count(&mut second, fresh_from), (interfaces, began));
+        let (_, next) = count(&mut first, Instant::now() + std::time::Duration::from_nanos(1));
+        assert!(next > began);
+        // While another thread has the dump, this one asks for its own.
+        let source = Arc::clone(&first.source);
+        let _held = lock(&source);
+        let mut own = 0;
+        second.each(fresh_from, &mut |_| own += 1).unwrap();
+        assert_eq!(own, interfaces);
+    }
+}

@@ -1,0 +1,345 @@
+//! A walk over directories of one kind, such as those of a device class, with attributes that are
+//! declared once.
+
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+use super::Host;
+use super::errno::{is_absent, is_forbidden, is_without_value};
+use crate::batch::{Batch, Labels};
+use crate::error::{Error, Result};
+use crate::family::Family;
+
+pub mod attributes;
+mod table;
+mod tree;
+
+use attributes::{Attribute, Attributes, Number, Text};
+use table::Table;
+use tree::{Directory, Level, Refresh, Rotation};
+
+/// How many slow attributes are read again at a refresh unless the walk says otherwise: with
+/// open, read and close that is less than thirty system calls.
+const SLOW_READS: usize = 8;
+
+/// The children that match a pattern such as `sys/class/infiniband/*/ports/*`, and the attributes
+/// `S` of each, which [`attributes!`](crate::attributes) declares.
+///
+/// [`Walk::refresh`] lists the directories anew, so that children which appeared or went are seen
+/// at each collection, reads every attribute of every child, and gives them as a table; what
+/// follows is pure. In the steady state nothing of this allocates.
+///
+/// * A child keeps its descriptors only while its name *and* its inode number are the same: the
+///   descriptor of a renamed interface goes on answering under the old name. A descriptor that
+///   says that its device has gone (ENODEV, ENOENT, ESRCH, EIO) means one reopen by path.
+/// * Children are directories and links; regular files beside them are not, unless
+///   [`Walk::files`] says so. Descriptors are kept on procfs and sysfs only.
+/// * That a plain attribute is absent (ENOENT) is remembered for the life of its child, since sysfs
+///   makes a device and its attributes together; an attribute in a directory below the child is
+///   looked for each time, since those come with drivers and with CPUs that go on line.
+/// * A child that lacks an attribute which is not optional, or whose driver has no value for it now
+///   (EINVAL, EIO, ENODATA, EOPNOTSUPP, EAGAIN, EBUSY, ETIMEDOUT), is left out this time; an
+///   optional attribute is only absent then. Other errors are given to whoever asks for the
+///   attribute.
+/// * Slow attributes are read when their child appears or its inode changes, and then in rotation.
+pub struct Walk<S> {
+    host: Host,
+    levels: Vec<Level>,
+    directory: Directory,
+    table: Table,
+    rotation: Rotation,
+    path: Vec<u8>,
+    buffer: Vec<u8>,
+    set: PhantomData<fn() -> S>,
+}
+
+impl Host {
+    /// A walk over what matches a pattern: a logical path, at least the last component of which has
+    /// a `*` in it, such as `sys/class/thermal/thermal_zone*`. Nothing is opened until the first
+    /// [`Walk::refresh`].
+    ///
+    /// # Panics
+    ///
+    /// If the last component of the pattern has no `*`.
+    pub fn walk<S: Attributes>(&self, pattern: &str) -> Walk<S> {
+        Walk {
+            host: self.clone(),
+            levels: Level::of(pattern),
+            directory: Directory::default(),
+            table: Table::default(),
+            rotation: Rotation::new(SLOW_READS),
+            path: Vec::new(),
+            buffer: Vec::new(),
+            set: PhantomData,
+        }
+    }
+}
+
+impl<S: Attributes> Walk<S> {
+    /// Takes only names for which this is true as children of a level, counted from 0 over the
+    /// components that have a `*`. It is asked once for each child that appears.
+    ///
+    /// # Panics
+    ///
+    /// If the pattern has no such level.
+    #[must_use]
+    pub fn only(
+        mut self,
+        level: usize,
+        takes: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.levels[level].only = Some(Box::new(takes));
+        self
+    }
+
+    /// Takes regular files as children of the last level, too; the attribute with the path `""` is
+    /// the file itself. For sensors (`sys/class/hwmon/*/*_input`) and for directories of files
+    /// (`udev/b*`).
+    #[must_use]
+    pub fn files(mut self) -> Self {
+        if let Some(last) = self.levels.last_mut() {
+            last.takes_files = true;
+        }
+        self
+    }
+
+    /// Sets how many slow attributes are read again at a refresh, of all children together; 0 if
+    /// they only change with their child. The first refresh reads all of them.
+    #[must_use]
+    pub fn slow_reads(mut self, most: usize) -> Self {
+        self.rotation.most = most;
+        self
+    }
+
+    /// Lists and reads, and gives the children in the order of the bytes of their names: `cpu10`
+    /// before `cpu9`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] if the first directory is not there; [`Error::Unreadable`] if one cannot be
+    /// listed. There are no children then.
+    pub fn refresh(&mut self) -> Result<Matches<'_, S>> {
+        match self.load() {
+            Ok(()) => Ok(self.children()),
+            // The path is still that of the directory that could not be listed.
+            Err(error) => Err(Error::from_io(&String::from_utf8_lossy(&self.path), error)),
+        }
+    }
+
+    /// As [`Walk::refresh`], with no children where the first directory is absent: no allocation
+    /// is made then, so this is for classes that many hosts do not have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`].
+    pub fn optional(&mut self) -> Result<Matches<'_, S>> {
+        match self.load() {
+            Err(error) if !crate::error::is_absence(&error) => {
+                Err(Error::from_io(&String::from_utf8_lossy(&self.path), error))
+            }
+            _ => Ok(self.children()),
+        }
+    }
+
+    /// The children of the last refresh.
+    pub fn children(&self) -> Matches<'_, S> {
+        Matches { walk: self, next: 0 }
+    }
+
+    fn load(&mut self) -> io::Result<()> {
+        self.table.clear();
+        self.path.clear();
+        self.path.extend_from_slice(self.levels[0].directory().as_bytes());
+        let mut refresh = Refresh {
+            host: &self.host,
+            attributes: S::LIST,
+            table: &mut self.table,
+            rotation: &mut self.rotation,
+            path: &mut self.path,
+            buffer: &mut self.buffer,
+        };
+        let loaded = refresh.run(&mut self.levels, &mut self.directory);
+        self.rotation.end();
+        if loaded.is_err() {
+            self.table.clear();
+        }
+        loaded
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.directory.kept()
+    }
+}
+
+/// The children that a walk found, one after another.
+pub struct Matches<'w, S> {
+    walk: &'w Walk<S>,
+    next: usize,
+}
+
+impl<'w, S: Attributes> Matches<'w, S> {
+    /// The child whose names are these, one for each level; the children of the walk are searched,
+    /// which takes as many steps as their number has binary digits.
+    pub fn find(&self, names: &[&[u8]]) -> Option<Child<'w, S>> {
+        let walk = self.walk;
+        let (mut low, mut high) = (0, walk.table.rows());
+        while low < high {
+            let row = low.midpoint(high);
+            let child = Child { walk, row };
+            let own = (0..walk.levels.len()).map(|level| child.name(level));
+            match own.cmp(names.iter().copied()) {
+                std::cmp::Ordering::Less => low = row + 1,
+                std::cmp::Ordering::Greater => high = row,
+                std::cmp::Ordering::Equal => return Some(child),
+            }
+        }
+        None
+    }
+}
+
+impl<'w, S: Attributes> Iterator for Matches<'w, S> {
+    type Item = Child<'w, S>;
+
+    fn next(&mut self) -> Option<Child<'w, S>> {
+        let row = self.next;
+        if row >= self.walk.table.rows() {
+            return None;
+        }
+        self.next += 1;
+        Some(Child { walk: self.walk, row })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.walk.table.rows() - self.next;
+        (left, Some(left))
+    }
+}
+
+impl<S: Attributes> ExactSizeIterator for Matches<'_, S> {}
+impl<S: Attributes> FusedIterator for Matches<'_, S> {}
+
+/// One child: the names that matched, and its attributes as they were at the refresh.
+pub struct Child<'w, S> {
+    walk: &'w Walk<S>,
+    row: usize,
+}
+
+impl<'w, S: Attributes> Child<'w, S> {
+    /// The name that matched the pattern's component of that level, counted from 0 over the
+    /// components that have a `*`.
+    ///
+    /// # Panics
+    ///
+    /// If the pattern has no such level.
+    pub fn name(&self, level: usize) -> &'w [u8] {
+        assert!(level < self.walk.levels.len(), "the pattern has no such level");
+        // Names are always there, unless there are 4 GiB of them.
+        self.cell(level).unwrap_or_default()
+    }
+
+    /// What the `*` of that level stands for: `0` where `thermal_zone*` matched `thermal_zone0`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Child::name`].
+    pub fn star(&self, level: usize) -> &'w [u8] {
+        self.walk.levels[level].star(self.name(level)).unwrap_or_default()
+    }
+
+    /// A text attribute without white space around it; empty where an optional one is absent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], such as EACCES.
+    pub fn text(&self, attribute: &Attribute<S, Text>) -> Result<&'w [u8]> {
+        let content = self.content(attribute.index())?;
+        Ok(content.map_or(&[], attribute.format().0))
+    }
+
+    /// A number in the unit that was declared; `None` where an optional one is absent, or where the
+    /// content is no such number, which the batch counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], such as EACCES.
+    pub fn number(
+        &self,
+        attribute: &Attribute<S, Number>,
+        batch: &mut Batch,
+    ) -> Result<Option<f64>> {
+        let content = self.content(attribute.index())?;
+        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(content))))
+    }
+
+    /// Pushes a number; pushes nothing where [`Child::number`] is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::number`].
+    pub fn push<const N: usize>(
+        &self,
+        batch: &mut Batch,
+        family: &Family<N>,
+        labels: Labels<N>,
+        attribute: &Attribute<S, Number>,
+    ) -> Result<()> {
+        if let Some(number) = self.number(attribute, batch)? {
+            batch.push(family, labels, number);
+        }
+        Ok(())
+    }
+
+    fn content(&self, attribute: usize) -> Result<Option<&'w [u8]>> {
+        let info = &S::LIST[attribute];
+        match self.cell(self.walk.levels.len() + attribute) {
+            Ok(content) => Ok(Some(content)),
+            Err(errno)
+                if info.is_optional
+                    && (is_absent(errno) || is_without_value(errno) || is_forbidden(errno)) =>
+            {
+                Ok(None)
+            }
+            Err(errno) => {
+                let path = self.path(info.path);
+                Err(Error::from_io(&path, io::Error::from_raw_os_error(errno)))
+            }
+        }
+    }
+
+    fn cell(&self, cell: usize) -> Result<&'w [u8], i32> {
+        let width = self.walk.levels.len() + S::LIST.len();
+        self.walk.table.content(self.row, width, cell)
+    }
+
+    /// A path for an error.
+    fn path(&self, attribute: &str) -> String {
+        let mut path = String::new();
+        for (level, parts) in self.walk.levels.iter().enumerate() {
+            if level > 0 {
+                path.push('/');
+            }
+            path.push_str(parts.directory());
+            if !parts.directory().is_empty() {
+                path.push('/');
+            }
+            path.push_str(&String::from_utf8_lossy(self.name(level)));
+        }
+        if !attribute.is_empty() {
+            path.push('/');
+            path.push_str(attribute);
+        }
+        path
+    }
+}
+
+impl<S> fmt::Debug for Walk<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk").field("children", &self.table.rows()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! What a walk promises, on both kinds of host.
+
+use super::*;
+use crate::families;
+use crate::host::{MemoryHost, Roots};
+
+crate::attributes! {
+    /// A port of an adapter.
+    Port {
+        STATE: before_colon = "state";
+        STATE_NAME: after_colon = "state";
+        RATE: first_f64 * 125e6 = "rate", optional;
+        SENT: u64 * 4.0 = "counters/sent", optional;
+        LAYER: text = "layer", optional;
+    }
+}
+
+families! {
+    /// The rate.
+    RATE: gauge = "rate" [device, port];
+}
+
+const PORTS: &str = "sys/class/ib/*/ports/*";
+
+fn ports() -> MemoryHost {
+    MemoryHost::from_files(&[
+        ("sys/class/ib/a0/ports/1/state", "4: ACTIVE\n"),
+        ("sys/class/ib/a0/ports/1/rate", "100 Gb/sec (4X EDR)\n"),
+        ("sys/class/ib/a0/ports/1/counters/sent", "7\n"),
+        ("sys/class/ib/a0/ports/2/state", "1: DOWN\n"),
+        ("sys/class/ib/a1/fw_ver", "no ports\n"),
+        ("sys/class/ib/b0/ports/1/state", "4: ACTIVE\n"),
+        ("sys/class/ib/b0/ports/1/layer", " Ethernet \n"),
+        ("sys/class/ib/b0/ports/abi", "a file is no port"),
+        ("sys/class/ib/abi", ""),
+    ])
+}
+
+fn names<S: Attributes>(children: Matches<'_, S>) -> Vec<String> {
+    let levels = children.walk.levels.len();
+    children
+        .map(|child| {
+            let names = (0..levels).map(|level| String::from_utf8_lossy(child.name(level)));
+            names.collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn every_level_is_walked_and_every_format_read() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    let mut batch = Batch::new(FAMILIES);
+    batch.begin(None, 0);
+    let ports = walk.refresh().unwrap();
+    assert_eq!(ports.len(), 3);
+    for port in ports {
+        let labels = batch.labels([port.name(0), port.name(1)]);
+        port.push(&mut batch, &RATE, labels, &Port::RATE).unwrap();
+    }
+    batch.seal();
+    assert_eq!(batch.values(), [100.0 * 125e6]);
+    assert_eq!(names(walk.children()), ["a0 1", "a0 2", "b0 1"]);
+    let mut ports = walk.children();
+    let (first, second) = (ports.next().unwrap(), ports.next().unwrap());
+    assert_eq!(first.number(&Port::STATE, &mut batch).unwrap(), Some(4.0));
+    assert_eq!(first.text(&Port::STATE_NAME).unwrap(), b"ACTIVE");
+    assert_eq!(first.number(&Port::SENT, &mut batch).unwrap(), Some(28.0));
+    assert_eq!(second.number(&Port::SENT, &mut batch).unwrap(), None);
+    assert_eq!(second.text(&Port::LAYER).unwrap(), b"");
+    assert_eq!(ports.next().unwrap().text(&Port::LAYER).unwrap(), b"Ethernet");
+    assert_eq!(walk.children().find(&[b"a0", b"2"]).unwrap().name(1), b"2");
+    assert!(walk.children().find(&[b"a0", b"3"]).is_none());
+}
+
+#[test]
+fn a_renamed_child_answers_under_its_new_name_only() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    walk.refresh().unwrap();
+    memory.rename("sys/class/ib/a0/ports/1", "sys/class/ib/a0/ports/x");
+    memory.rename("sys/class/ib/a0/ports/2", "sys/class/ib/a0/ports/1");
+    memory.rename("sys/class/ib/a0/ports/x", "sys/class/ib/a0/ports/2");
+    fn state(mut ports: Matches<'_, Port>) -> &[u8] {
+        ports.next().unwrap().text(&Port::STATE_NAME).unwrap()
+    }
+    assert_eq!(state(walk.refresh().unwrap()), b"DOWN");
+    // The same a level above.
+    memory.rename("sys/class/ib/a0", "sys/class/ib/x");
+    memory.rename("sys/class/ib/b0", "sys/class/ib/a0");
+    assert_eq!(names(walk.refresh().unwrap()), ["a0 1", "x 1", "x 2"]);
+    assert_eq!(state(walk.children()), b"ACTIVE");
+}
+
+#[test]
+fn children_and_directories_come_and_go() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    walk.refresh().unwrap();
+    memory.remove("sys/class/ib/a0/ports/1");
+    memory.write("sys/class/ib/a1/ports/9/state", "2: INIT");
+    assert_eq!(names(walk.refresh().unwrap()), ["a0 2", "a1 9", "b0 1"]);
+    memory.remove("sys/class/ib");
+    assert!(matches!(walk.refresh(), Err(Error::Absent { path }) if &*path == "sys/class/ib"));
+    assert_eq!(walk.children().len(), 0);
+    assert_eq!(walk.optional().unwrap().len(), 0);
+    memory.write("sys/class/ib/c/ports/1/state", "4: ACTIVE");
+    assert_eq!(names(walk.refresh().unwrap()), ["c 1"]);
+    memory.fail("sys/class/ib/c/ports", 13);
+    let error = walk.refresh().map(|ports| ports.len()).unwrap_err();
+    assert!(error.to_string().starts_with("sys/class/ib/c/ports: "), "{error}");
+}
+
+#[test]
+fn what_a_driver_does_not_say_costs_one_attribute_or_one_child() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    let mut batch = Batch::new(FAMILIES);
+    for errno in [5, 11, 16, 19, 22, 61, 95, 110] {
+        memory.fail("sys/class/ib/a0/ports/1/rate", errno);
+        memory.fail("sys/class/ib/a0/ports/2/state", errno);
+        let ports = walk.refresh().unwrap();
+        assert_eq!(names(ports), ["a0 1", "b0 1"], "errno {errno}");
+        let first = walk.children().next().unwrap();
+        assert_eq!(first.number(&Port::RATE, &mut batch).unwrap(), None);
+    }
+    // What the daemon may not read is a fault where the attribute is needed.
+    memory.fail("sys/class/ib/a0/ports/2/state", 13);
+    let ports = walk.refresh().unwrap();
+    let error = ports.skip(1).next().unwrap().text(&Port::STATE_NAME).unwrap_err();
+    assert!(error.to_string().starts_with("sys/class/ib/a0/ports/2/state: "), "{error}");
+    // Nothing of that is remembered.
+    memory.write("sys/class/ib/a0/ports/1/rate", "1 Gb/sec");
+    memory.write("sys/class/ib/a0/ports/2/state", "odd");
+    assert_eq!(walk.refresh().unwrap().len(), 3);
+    let second = walk.children().nth(1).unwrap();
+    assert_eq!(second.number(&Port::STATE, &mut batch).unwrap(), None);
+    assert_eq!(batch.malformed().unwrap().0, 1);
+}
+
+#[test]
+fn an_absence_is_remembered_for_plain_attributes_only() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    walk.refresh().unwrap();
+    memory.write("sys/class/ib/a0/ports/2/rate", "1");
+    memory.write("sys/class/ib/a0/ports/2/counters/sent", "2");
+    let mut batch = Batch::new(FAMILIES);
+    let second = walk.refresh().unwrap().nth(1).unwrap();
+    assert_eq!(second.number(&Port::RATE, &mut batch).unwrap(), None);
+    assert_eq!(second.number(&Port::SENT, &mut batch).unwrap(), Some(8.0));
+    // A new child of the same name has a life of its own.
+    memory.remove("sys/class/ib/a0/ports/2");
+    memory.write("sys/class/ib/a0/ports/2/state", "1: DOWN");
+    memory.write("sys/class/ib/a0/ports/2/rate", "1");
+    let second = walk.refresh().unwrap().nth(1).unwrap();
+    assert_eq!(second.number(&Port::RATE, &mut batch).unwrap(), Some(125e6));
+}
+
+#[test]
+fn a_steady_refresh_reads_each_attribute_once() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    walk.refresh().unwrap();
+    // Two levels of directories, and the attributes that are there.
+    assert_eq!(walk.kept(), 1 + 2 + 4 + 2 + 3);
+    let before = memory.reads();
+    walk.refresh().unwrap();
+    assert_eq!(memory.reads() - before, 9);
+}
+
+crate::attributes! {
+    Disk {
+        ROTATIONAL: text = "queue/rotational", optional, slow;
+        SIZE: u64 = "size";
+    }
+}
+
+#[test]
+fn slow_attributes_are_read_in_rotation_and_at_once_for_a_new_child() {
+    let memory = MemoryHost::new();
+    for disk in 0..10 {
+        memory.write(&format!("sys/block/d{disk}/size"), "1");
+        memory.write(&format!("sys/block/d{disk}/queue/rotational"), "0");
+    }
+    let mut walk: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(3);
+    let spinning = |disks: Matches<'_, Disk>| {
+        disks.filter(|disk| disk.text(&Disk::ROTATIONAL).unwrap() == b"1").count()
+    };
+    assert_eq!(spinning(walk.refresh().unwrap()), 0);
+    for disk in 0..10 {
+        memory.write(&format!("sys/block/d{disk}/queue/rotational"), "1");
+    }
+    let counts: Vec<_> = (0..5).map(|_| spinning(walk.refresh().unwrap())).collect();
+    // The third turn comes to the end with one disk, and the fourth begins anew.
+    assert_eq!(counts, [3, 6, 7, 10, 10]);
+    let before = memory.reads();
+    walk.refresh().unwrap();
+    assert_eq!(memory.reads() - before, 10 + 3);
+    memory.write("sys/block/d30/size", "1");
+    memory.write("sys/block/d30/queue/rotational", "1");
+    assert_eq!(spinning(walk.refresh().unwrap()), 11);
+    // Another disk under an old name is another child.
+    memory.remove("sys/block/d0");
+    memory.write("sys/block/d0/size", "1");
+    memory.write("sys/block/d0/queue/rotational", "0");
+    assert_eq!(spinning(walk.refresh().unwrap()), 10);
+}
+
+crate::attributes! {
+    File {
+        CONTENT: text = "", optional, slow;
+    }
+}
+
+#[test]
+fn files_are_children_if_asked_for() {
+    let memory = MemoryHost::from_files(&[
+        ("udev/b8:0", "E:ID_MODEL=one"),
+        ("udev/b8:16", "E:ID_MODEL=two"),
+        ("udev/n2", "E:ID_NET=x"),
+    ]);
+    let host = memory.host();
+    assert_eq!(host.walk::<File>("udev/b*").refresh().unwrap().len(), 0);
+    let mut walk = host.walk::<File>("udev/b*").files().slow_reads(0);
+    let contents = |files: Matches<'_, File>| -> Vec<Vec<u8>> {
+        files.map(|file| file.text(&File::CONTENT).unwrap().to_vec()).collect()
+    };
+    assert_eq!(contents(walk.refresh().unwrap()), [b"E:ID_MODEL=one", b"E:ID_MODEL=two"]);
+    assert_eq!(walk.children().next().unwrap().star(0), b"8:0");
+    // udev replaces a file by another one: the new inode is read at once, and no other.
+    memory.write("udev/.tmp", "E:ID_MODEL=new");
+    memory.rename("udev/.tmp", "udev/b8:16");
+    let before = memory.reads();
+    assert_eq!(contents(walk.refresh().unwrap()), [b"E:ID_MODEL=one", b"E:ID_MODEL=new"]);
+    assert_eq!(memory.reads() - before, 1);
+}
+
+#[test]
+fn names_are_chosen_once() {
+    let memory = MemoryHost::from_files(&[
+        ("sys/block/a/size", "1"),
+        ("sys/block/b/size", "2"),
+        ("sys/block/c/size", "3"),
+    ]);
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    let mut walk = memory.host().walk::<Disk>("sys/block/*").only(0, move |name| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        name != b"b"
+    });
+    for _ in 0..3 {
+        assert_eq!(names(walk.refresh().unwrap()), ["a", "c"]);
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 3);
+}
+
+#[test]
+#[should_panic(expected = "a walk's pattern ends with a component that has a * in it")]
+fn a_pattern_without_an_end_is_a_mistake() {
+    MemoryHost::new().host().walk::<Disk>("sys/block/*/queue");
+}
+
+/// On real directories that are no sysfs nothing is kept, and everything is found all the same.
+#[test]
+fn a_real_host_gives_the_same() {
+    let directory = tempfile();
+    let memory = ports();
+    for file in memory.files() {
+        let path = directory.0.join(&file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, memory.content(&file).unwrap()).unwrap();
+    }
+    let host = Host::new(Roots { sysfs: directory.0.join("sys"), ..Roots::default() });
+    let mut walk: Walk<Port> = host.walk(PORTS);
+    for _ in 0..2 {
+        assert_eq!(names(walk.refresh().unwrap()), ["a0 1", "a0 2", "b0 1"]);
+        let first = walk.children().next().unwrap();
+        assert_eq!(first.text(&Port::STATE_NAME).unwrap(), b"ACTIVE");
+    }
+    assert_eq!(walk.kept(), 0);
+    std::fs::write(directory.0.join("sys/class/ib/a0/ports/2/layer"), "late").unwrap();
+    let second = walk.refresh().unwrap().nth(1).unwrap();
+    assert_eq!(second.text(&Port::LAYER).unwrap(), b"late");
+}
+
+struct Directory(std::path::PathBuf);
+
+fn tempfile() -> Directory {
+    let name = format!("vitald-walk-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    Directory(path)
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

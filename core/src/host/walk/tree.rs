@@ -1,0 +1,386 @@
+//! What a walk keeps: the directories of each level, their children, and the descriptors.
+
+use std::io;
+
+use super::attributes::AttributeInfo;
+use super::table::Table;
+use crate::error::is_absence;
+use crate::host::errno::{ENOENT, is_absent};
+use crate::host::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
+use crate::host::listing::{Kind, Listing};
+use crate::host::{Handle, Host, Opened};
+
+/// One component of a pattern that matches names, and what is before it.
+pub(super) struct Level {
+    /// The components without `*` between the level above and this one.
+    directory: Box<str>,
+    /// What is before and after the `*`.
+    prefix: Box<str>,
+    suffix: Box<str>,
+    /// Whether regular files are children.
+    pub(super) takes_files: bool,
+    pub(super) only: Option<Box<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    listing: Listing,
+}
+
+impl Level {
+    /// The levels of a pattern such as `sys/class/infiniband/*/ports/*`.
+    pub(super) fn of(pattern: &str) -> Vec<Level> {
+        let mut levels = Vec::new();
+        let mut directory = String::new();
+        for component in pattern.split('/') {
+            let Some((prefix, suffix)) = component.split_once('*') else {
+                let slash = if directory.is_empty() { "" } else { "/" };
+                directory = format!("{directory}{slash}{component}");
+                continue;
+            };
+            levels.push(Level {
+                directory: std::mem::take(&mut directory).into(),
+                prefix: prefix.into(),
+                suffix: suffix.into(),
+                takes_files: false,
+                only: None,
+                listing: Listing::new(),
+            });
+        }
+        assert!(
+            !levels.is_empty() && directory.is_empty(),
+            "a walk's pattern ends with a component that has a * in it: {pattern}"
+        );
+        levels
+    }
+
+    pub(super) fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// What the `*` stands for in a name that matches.
+    pub(super) fn star<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
+        name.strip_prefix(self.prefix.as_bytes())?.strip_suffix(self.suffix.as_bytes())
+    }
+
+    fn takes(&self, name: &[u8], kind: Kind) -> bool {
+        (self.takes_files || kind != Kind::File)
+            && self.star(name).is_some()
+            && self.only.as_ref().is_none_or(|only| only(name))
+    }
+}
+
+/// A directory and its children.
+#[derive(Default)]
+pub(super) struct Directory {
+    kept: Option<Kept>,
+    children: Vec<Child>,
+}
+
+struct Child {
+    name: Box<[u8]>,
+    inode: u64,
+    /// Decided once, when the child appears.
+    is_taken: bool,
+    /// Its directory of the next level.
+    below: Directory,
+    /// One for each attribute, on the last level and once it was read.
+    slots: Vec<Slot>,
+}
+
+enum Slot {
+    /// Not opened yet, or not kept.
+    Closed,
+    /// There is no such attribute, and there will not be.
+    Absent,
+    Open(Kept),
+    /// The content of a slow attribute, or why there is none.
+    Slow(Result<Box<[u8]>, i32>),
+}
+
+/// Which slow attributes are read this time, counted over all children.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    /// How many are read again at a refresh.
+    pub(super) most: usize,
+    /// The first one to be read again.
+    next: usize,
+    /// Those passed so far.
+    passed: usize,
+}
+
+impl Rotation {
+    pub(super) fn new(most: usize) -> Self {
+        Rotation { most, next: 0, passed: 0 }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let place = self.passed;
+        self.passed += 1;
+        (self.next..self.next.saturating_add(self.most)).contains(&place)
+    }
+
+    pub(super) fn end(&mut self) {
+        self.next = self.next.saturating_add(self.most);
+        if self.next >= self.passed {
+            self.next = 0;
+        }
+        self.passed = 0;
+    }
+}
+
+/// What one refresh works with.
+pub(super) struct Refresh<'w> {
+    pub(super) host: &'w Host,
+    pub(super) attributes: &'static [AttributeInfo],
+    pub(super) table: &'w mut Table,
+    pub(super) rotation: &'w mut Rotation,
+    /// The logical path of where the refresh is.
+    pub(super) path: &'w mut Vec<u8>,
+    /// Where an attribute is read to.
+    pub(super) buffer: &'w mut Vec<u8>,
+}
+
+/// An opened directory, and the length of its path.
+#[derive(Clone, Copy)]
+struct Parent<'d> {
+    handle: &'d Handle,
+    length: usize,
+}
+
+impl Refresh<'_> {
+    /// Lists the walk's first directory, whose path is set, and all below, and reads.
+    pub(super) fn run(
+        &mut self,
+        levels: &mut [Level],
+        directory: &mut Directory,
+    ) -> io::Result<()> {
+        self.directory(levels, directory, None)
+    }
+
+    /// Brings a directory up to date and goes through its children.
+    fn directory(
+        &mut self,
+        levels: &mut [Level],
+        directory: &mut Directory,
+        parent: Option<Parent<'_>>,
+    ) -> io::Result<()> {
+        let Some((level, deeper)) = levels.split_first_mut() else { return Ok(()) };
+        if let Err(error) = self.list(&mut level.listing, &mut directory.kept, parent) {
+            *directory = Directory::default();
+            return Err(error);
+        }
+        directory.match_children(level);
+        let length = self.path.len();
+        let own = directory.kept.as_ref().map(|kept| Parent { handle: &kept.handle, length });
+        for child in directory.children.iter_mut().filter(|child| child.is_taken) {
+            self.path.push(b'/');
+            self.path.extend_from_slice(&child.name);
+            let mark = self.table.name(&child.name);
+            let outcome = match deeper.first() {
+                None => {
+                    self.attributes(child, own);
+                    Ok(())
+                }
+                Some(next) => {
+                    if !next.directory.is_empty() {
+                        self.path.push(b'/');
+                        self.path.extend_from_slice(next.directory.as_bytes());
+                    }
+                    self.directory(deeper, &mut child.below, own)
+                }
+            };
+            match outcome {
+                // The child has no such directory, or has gone since it was listed.
+                Err(error) if is_absence(&error) || is_gone(&error) => {}
+                // The path stays that of the directory, for the error's text.
+                outcome => outcome?,
+            }
+            self.table.leave(mark);
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        listing: &mut Listing,
+        kept: &mut Option<Kept>,
+        parent: Option<Parent<'_>>,
+    ) -> io::Result<()> {
+        if let Some(open) = kept {
+            // A directory of sysfs that was removed lists as an empty one for ever, and one of the
+            // same name may be there by now: only entries prove that the kept one is alive.
+            match self.host.list_opened(&open.handle, listing) {
+                Ok(()) if !listing.is_empty() => return Ok(()),
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => *kept = None,
+            }
+        }
+        let handle = self.open(parent, Opened::Directory)?;
+        self.host.list_opened(&handle, listing)?;
+        if is_keepable(self.path) {
+            *kept = Kept::keep(self.host, handle, Purpose::Directory).ok();
+        }
+        Ok(())
+    }
+
+    /// Opens what the path leads to, relative to an opened directory above it if there is one.
+    fn open(&self, parent: Option<Parent<'_>>, opened: Opened) -> io::Result<Handle> {
+        match parent {
+            Some(Parent { handle, length }) => {
+                let below = self.path.get(length + 1..).unwrap_or_default();
+                self.host.open_in(handle, below, opened)
+            }
+            None => self.host.open(self.path, opened),
+        }
+    }
+
+    /// Reads the attributes of a child into the table's next row.
+    fn attributes(&mut self, child: &mut Child, parent: Option<Parent<'_>>) {
+        if child.slots.len() < self.attributes.len() {
+            child.slots.resize_with(self.attributes.len(), || Slot::Closed);
+        }
+        let length = self.path.len();
+        let mut is_whole = true;
+        self.table.begin_row();
+        for (attribute, slot) in self.attributes.iter().zip(&mut child.slots) {
+            if !attribute.path.is_empty() {
+                self.path.push(b'/');
+                self.path.extend_from_slice(attribute.path.as_bytes());
+            }
+            let read = self.attribute(attribute, slot, parent);
+            self.path.truncate(length);
+            match read {
+                Ok(()) => self.table.cell(Ok(self.buffer)),
+                Err(errno) => {
+                    is_whole &= attribute.is_optional || !leaves_out(errno);
+                    self.table.cell(Err(errno));
+                }
+            }
+        }
+        if is_whole {
+            self.table.end_row();
+        } else {
+            self.table.drop_row();
+        }
+    }
+
+    /// Brings the content of an attribute into the buffer.
+    fn attribute(
+        &mut self,
+        attribute: &AttributeInfo,
+        slot: &mut Slot,
+        parent: Option<Parent<'_>>,
+    ) -> Result<(), i32> {
+        if !attribute.is_slow {
+            return self.read(attribute, slot, parent).map_err(number);
+        }
+        // Also a new child's has its turn, so that the others keep theirs.
+        let is_due = self.rotation.is_due();
+        match slot {
+            Slot::Absent => return Err(ENOENT),
+            Slot::Slow(known) if !is_due => {
+                return known.as_ref().map_err(|errno| *errno).map(|content| {
+                    self.buffer.clear();
+                    self.buffer.extend_from_slice(content);
+                });
+            }
+            _ => {}
+        }
+        let mut closed = Slot::Closed;
+        let read = self.read(attribute, &mut closed, parent).map_err(number);
+        match (slot, read) {
+            (slot, _) if matches!(closed, Slot::Absent) => *slot = Slot::Absent,
+            // The usual case allocates nothing: the value is what it was.
+            (Slot::Slow(Ok(known)), Ok(())) if **known == **self.buffer => {}
+            (slot, read) => *slot = Slot::Slow(read.map(|()| self.buffer.as_slice().into())),
+        }
+        read
+    }
+
+    fn read(
+        &mut self,
+        attribute: &AttributeInfo,
+        slot: &mut Slot,
+        parent: Option<Parent<'_>>,
+    ) -> io::Result<()> {
+        match slot {
+            Slot::Absent => return Err(io::Error::from_raw_os_error(ENOENT)),
+            Slot::Open(kept) => match fill(self.host, &kept.handle, Extent::Whole, self.buffer) {
+                Err(error) if is_gone(&error) => *slot = Slot::Closed,
+                outcome => return outcome,
+            },
+            Slot::Closed | Slot::Slow(_) => {}
+        }
+        let handle = match self.open(parent, Opened::File) {
+            Ok(handle) => handle,
+            Err(error) => {
+                // Below a directory that cannot be kept, which is an ordinary file system, a file
+                // may appear at any time. That of a child which has gone itself is absent until
+                // the next refresh finds the child gone, so remembering does no harm.
+                let lasts = parent.is_some() && !attribute.path.contains('/');
+                if lasts && error.raw_os_error() == Some(ENOENT) {
+                    *slot = Slot::Absent;
+                }
+                return Err(error);
+            }
+        };
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(512);
+        }
+        let outcome = fill(self.host, &handle, Extent::Whole, self.buffer);
+        if parent.is_some()
+            && !attribute.is_slow
+            && !outcome.as_ref().is_err_and(is_gone)
+            && let Ok(kept) = Kept::keep(self.host, handle, Purpose::Attribute)
+        {
+            *slot = Slot::Open(kept);
+        }
+        outcome
+    }
+}
+
+fn number(error: io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(crate::host::errno::EIO)
+}
+
+impl Directory {
+    /// Makes the children those of the listing; the same ones keep what they have.
+    fn match_children(&mut self, level: &Level) {
+        let listing = &level.listing;
+        let is_same = |child: &Child, entry: &crate::host::Entry<'_>| {
+            *child.name == *entry.name && child.inode == entry.inode
+        };
+        let mut entries = listing.iter();
+        if self.children.len() == listing.len()
+            && self.children.iter().zip(&mut entries).all(|(child, entry)| is_same(child, &entry))
+        {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.children).into_iter().peekable();
+        self.children.reserve_exact(listing.len());
+        for entry in listing.iter() {
+            // Both are sorted by name, so what is left behind here has gone.
+            while before.next_if(|child| *child.name < *entry.name).is_some() {}
+            let known = before.next_if(|child| is_same(child, &entry));
+            self.children.push(known.unwrap_or_else(|| Child {
+                name: entry.name.into(),
+                inode: entry.inode,
+                is_taken: level.takes(entry.name, entry.kind),
+                below: Directory::default(),
+                slots: Vec::new(),
+            }));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        let of_child = |child: &Child| {
+            child.below.kept()
+                + child.slots.iter().filter(|slot| matches!(slot, Slot::Open(_))).count()
+        };
+        usize::from(self.kept.is_some()) + self.children.iter().map(of_child).sum::<usize>()
+    }
+}
+
+/// Whether a child that answers this for an attribute it needs is left out.
+fn leaves_out(errno: i32) -> bool {
+    is_absent(errno) || crate::host::errno::is_without_value(errno)
+}

@@ -1,0 +1,157 @@
+//! Threads with a descriptor table of their own.
+//!
+//! A thread that hangs in the kernel outlives SIGKILL, and with it the descriptor table it shares
+//! with the other threads: the successor of a killed daemon then finds the port in use. So a
+//! thread that may hang takes a table of its own first and empties it.
+
+use std::io;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+
+/// Whether a thread got a table of its own: not tried yet, yes, or refused once.
+static OUTCOME: AtomicU8 = AtomicU8::new(UNTRIED);
+const UNTRIED: u8 = 0;
+const SEPARATE: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// Whether threads that may hang have descriptor tables of their own; `None` before the first one.
+///
+/// `Some(false)` once the system has refused it: Docker's default seccomp profile allows unshare(2)
+/// only with CAP_SYS_ADMIN, and there are none on systems other than Linux. Such a thread works all
+/// the same, but if it hangs it keeps the daemon's port taken after the daemon was killed.
+pub fn descriptor_tables_are_separate() -> Option<bool> {
+    // One word, and no other memory goes with it.
+    match OUTCOME.load(Ordering::Relaxed) {
+        UNTRIED => None,
+        outcome => Some(outcome == SEPARATE),
+    }
+}
+
+/// The promise that work keeps to descriptors of its own; see [`OwnDescriptors::promise`].
+#[derive(Debug)]
+pub struct OwnDescriptors(());
+
+impl OwnDescriptors {
+    /// Promises of the work that is started with this that no value which holds a descriptor comes
+    /// to it or leaves it, not even through a static: what it opens it closes, it uses nothing that
+    /// others opened, and it wakes others by means that need no descriptor.
+    ///
+    /// The types do not check this. Where it does not hold, a number means one file here and
+    /// another one there, so that work reads or closes what it should not; memory stays sound.
+    pub const fn promise() -> Self {
+        OwnDescriptors(())
+    }
+}
+
+/// Starts a thread that may hang in the kernel. It has a descriptor table of its own, with nothing
+/// in it but standard input, output and error, so that it keeps no port taken when it outlives the
+/// process. Where the system refuses the table, which [`descriptor_tables_are_separate`] tells, the
+/// thread shares that of the others.
+///
+/// # Errors
+///
+/// As [`thread::Builder::spawn`].
+pub fn spawn_with_own_descriptors(
+    _: OwnDescriptors,
+    builder: thread::Builder,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let apart = move || {
+        let separated = catch_unwind(|| {
+            #[cfg(target_os = "linux")]
+            // SAFETY: the thread is new and owns no descriptor, and what it is about to run was
+            // promised to use none but its own.
+            let separated = unsafe { unshare_descriptors() };
+            #[cfg(not(target_os = "linux"))]
+            let separated: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+            separated
+        });
+        let outcome = if matches!(separated, Ok(Ok(()))) { SEPARATE } else { REFUSED };
+        // Once refused it stays refused: one shared table is enough to hold a port.
+        OUTCOME.fetch_max(outcome, Ordering::Relaxed);
+        work();
+    };
+    builder.spawn(apart).map(drop)
+}
+
+/// Gives the calling thread a descriptor table of its own (unshare(2), CLONE_FILES) and closes
+/// everything in it but standard input, output and error. The other threads keep what they have.
+///
+/// # Errors
+///
+/// What unshare(2) says, such as EPERM in a sandbox; nothing was closed then.
+///
+/// # Safety
+///
+/// The thread owns no descriptor, and from now on it uses no value that holds one which was opened
+/// by another thread, and gives away none that it opens itself.
+#[cfg(target_os = "linux")]
+pub unsafe fn unshare_descriptors() -> io::Result<()> {
+    use std::os::fd::BorrowedFd;
+
+    // SAFETY: the thread uses no descriptor of another table, which the caller grants.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+    for number in numbers() {
+        // SAFETY: no other thread opens or closes anything in this table, and the borrow ends at
+        // once. A number that is not open is only asked about (EBADF).
+        let is_open = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
+        if is_open {
+            // SAFETY: it is open in a table that belongs to this thread alone, where no value owns
+            // it; closing it leaves the other threads' tables as they are.
+            unsafe { rustix::io::close(number) };
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of all open descriptors, and of some that are not.
+#[cfg(target_os = "linux")]
+fn numbers() -> Vec<std::os::fd::RawFd> {
+    /// Below are standard input, output and error, which a panic writes to.
+    const FIRST: i32 = 3;
+    /// What is tried without a list of what is open: a limit can be a thousand million.
+    const MOST: u64 = 65_536;
+
+    match std::fs::read_dir("/proc/thread-self/fd") {
+        Ok(entries) => entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|&descriptor| descriptor >= FIRST)
+            .collect(),
+        Err(_) => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            (FIRST..limit.map_or(MOST, |limit| limit.min(MOST)) as i32).collect()
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_holds_no_descriptors_of_the_others() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (send, receive) = mpsc::channel();
+        let builder = thread::Builder::new().name("apart".into());
+        spawn_with_own_descriptors(OwnDescriptors::promise(), builder, move || {
+            let open = std::fs::read_dir("/proc/thread-self/fd").unwrap();
+            let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            // One of them is the directory itself.
+            send.send(numbers.filter(|number| number.parse::<i32>().unwrap() > 2).count()).unwrap();
+        })
+        .unwrap();
+        let held = receive.recv().unwrap();
+        // A sandbox that refuses the table says so, and the thread has worked all the same.
+        match descriptor_tables_are_separate() {
+            Some(true) => assert_eq!(held, 1),
+            outcome => {
+                assert_eq!(outcome, Some(false));
+                assert!(held > 1);
+            }
+        }
+        std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(listener.accept().is_ok());
+    }
+}

@@ -1,0 +1,12 @@
+//! The system calls of vitald that need `unsafe`: one function each, with the reason why it is
+//! sound. Every other crate of the workspace forbids unsafe code.
+//!
+//! What rustix offers safely is not here.
+
+mod code;
+mod descriptors;
+
+pub use code::release_code;
+#[cfg(target_os = "linux")]
+pub use descriptors::unshare_descriptors;
+pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with_own_descriptors};
