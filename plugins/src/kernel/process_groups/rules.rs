@@ -369,7 +369,6 @@ fn users_in(users: &[u8]) -> impl Iterator<Item = (&[u8], u32)> {
 mod tests {
     use super::*;
     use vitald_core::settings::Origin;
-    use vitald_core::testing::*;
 
     #[test]
     fn names_are_put_together_of_parts() {
@@ -420,7 +419,6 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_told() {
-        let host = MemoryHost::new().host();
         let rule = |name: &str| Rule {
             name: Template::decode(&Value::new(name, Origin::Default)).unwrap(),
             command: Some(Pattern::new("(?P<first>.)").unwrap()),
