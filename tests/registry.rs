@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex};
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
-use vitald_core::error::Error;
 use vitald_core::host::{Host, Roots};
 use vitald_core::pattern::Pattern;
 use vitald_core::run::Run;
@@ -92,24 +91,27 @@ fn variations(descriptor: &'static Descriptor) -> Vec<Variation> {
     }
     // Some settings exclude each other, such as what to show and what to leave out.
     variations.retain(|variation| {
-        match prepare(descriptor, variation).open(&MemoryHost::new().host()) {
-            Ok(_) => true,
-            Err(Error::Setting { .. }) => false,
-            Err(error) => panic!("{}, {}: {error}", descriptor.name, variation.name),
-        }
+        try_prepare(descriptor, variation).is_ok_and(|prepared| prepared.check().is_ok())
     });
     assert_eq!(variations[0].name, "by default", "{} does not open by default", descriptor.name);
     variations
 }
 
-fn prepare(descriptor: &Descriptor, variation: &Variation) -> Box<dyn Prepared> {
+fn try_prepare(
+    descriptor: &Descriptor,
+    variation: &Variation,
+) -> Result<Box<dyn Prepared>, Mistakes> {
     let mut table = Table::at(format!("collectors.{}", descriptor.name));
     for (key, node) in &variation.settings {
         table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
     }
     let mut mistakes = Mistakes::new();
-    let prepared = (descriptor.prepare)(&table, &mut mistakes);
-    prepared.unwrap_or_else(|| panic!("{}, {}: {mistakes:?}", descriptor.name, variation.name))
+    (descriptor.prepare)(&table, &mut mistakes).ok_or(mistakes)
+}
+
+fn prepare(descriptor: &Descriptor, variation: &Variation) -> Box<dyn Prepared> {
+    let prepared = try_prepare(descriptor, variation);
+    prepared.unwrap_or_else(|wrong| panic!("{}, {}: {wrong:?}", descriptor.name, variation.name))
 }
 
 fn open(descriptor: &Descriptor, variation: &Variation, host: &Host) -> Box<dyn Running> {

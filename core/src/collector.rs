@@ -19,7 +19,7 @@ pub trait Collector: Send + Sized + 'static {
     /// One sentence for listings and the manual.
     const SUMMARY: &'static str;
 
-    /// Whether it runs when nobody says.
+    /// Whether it runs when the configuration does not say.
     const ENABLED: bool = true;
 
     /// Whether a read can block for long (a network file system, a bus): it then has a thread of
@@ -36,7 +36,7 @@ pub trait Collector: Send + Sized + 'static {
     const INTERNAL: bool = false;
 
     /// The families it may push.
-    const FAMILIES: &'static [FamilyInfo];
+    const FAMILIES: &'static [FamilyInfo] = &[];
 
     /// The families it may name at run time.
     const PATTERNS: &'static [FamilyPattern] = &[];
@@ -54,11 +54,23 @@ pub trait Collector: Send + Sized + 'static {
     /// Its settings: a `Settings` made by `settings!`, or `()`.
     type Settings: Settings;
 
-    /// Makes it from decoded settings. Touches no source and cannot block.
+    /// Looks for settings that contradict each other; each by itself has been decoded. A configuration
+    /// is checked far more often than it is used, so nothing is opened for it.
+    ///
+    /// A [`Filter`](crate::filter::Filter) needs no check: its keys are checked when they are decoded.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`](crate::error::Error::Setting) for a setting that is wrong beside another.
+    /// [`Error::Setting`](crate::error::Error::Setting) with the key at which the mistake is reported.
+    fn check(_settings: &Self::Settings) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes it from settings that have been checked. Touches no source and cannot block.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from running; hardly any collector has such a thing.
     fn open(settings: Self::Settings, host: &Host) -> Result<Self>;
 
     /// Whether it may block with these settings; for a collector that only sometimes does.
@@ -95,11 +107,18 @@ pub trait Prepared: Send + Sync {
     /// Whether another one decoded to the same settings.
     fn same(&self, other: &dyn Prepared) -> bool;
 
+    /// See [`Collector::check`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn check(&self) -> Result<()>;
+
     /// Opens the collector.
     ///
     /// # Errors
     ///
-    /// See [`Collector::open`].
+    /// See [`Collector::check`] and [`Collector::open`].
     fn open(&self, host: &Host) -> Result<Box<dyn Running>>;
 
     /// Whether the collector may block with these settings.
@@ -116,7 +135,12 @@ impl<C: Collector> Prepared for PreparedSettings<C> {
         other.as_any().downcast_ref::<Self>().is_some_and(|other| self.0 == other.0)
     }
 
+    fn check(&self) -> Result<()> {
+        C::check(&self.0)
+    }
+
     fn open(&self, host: &Host) -> Result<Box<dyn Running>> {
+        C::check(&self.0)?;
         Ok(Box::new(C::open(self.0.clone(), host)?))
     }
 
@@ -199,6 +223,69 @@ impl fmt::Debug for Descriptor {
 #[linkme::distributed_slice]
 pub static VITALD_COLLECTORS: [Descriptor];
 
+/// Writes the constants of a collector's `impl` that are the same in form everywhere.
+///
+/// ```
+/// use vitald_core::prelude::*;
+///
+/// families! {
+///     /// Users logged in.
+///     USERS: gauge = "t_users";
+/// }
+/// struct Users(KeptFile);
+///
+/// impl Collector for Users {
+///     about! {
+///         name: "users",
+///         summary: "Users logged in",
+///         families: FAMILIES,
+///         sources: ["proc/users"],
+///     }
+///
+///     fn open((): (), host: &Host) -> Result<Self> {
+///         Ok(Users(host.keep_whole("proc/users")))
+///     }
+///
+///     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+///         batch.value(&USERS, self.0.parse(text::single_u64)?);
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// `families`, `patterns` and `settings` may be left out, in this order; without `settings` there
+/// are none. What else a collector may say of itself, such as
+/// [`MAY_BLOCK`](crate::collector::Collector::MAY_BLOCK), is written beside it as a constant.
+#[macro_export]
+macro_rules! about {
+    (
+        name: $name:literal,
+        summary: $summary:literal,
+        $(families: $families:expr,)?
+        $(patterns: [$($pattern:expr),+ $(,)?],)?
+        sources: [$($source:literal),+ $(,)?]
+        $(, settings: $settings:ty)? $(,)?
+    ) => {
+        const NAME: &'static str = $name;
+        const SUMMARY: &'static str = $summary;
+        $(const FAMILIES: &'static [$crate::family::FamilyInfo] = $families;)?
+        $(const PATTERNS: &'static [$crate::family::FamilyPattern] = &[$($pattern),+];)?
+        const SOURCES: &'static [&'static str] = &[$($source),+];
+        type Settings = $crate::collector_settings!($($settings)?);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! collector_settings {
+    () => {
+        ()
+    };
+    ($settings:ty) => {
+        $settings
+    };
+}
+
 /// Registers a collector: `register_collector!(Diskstats);`.
 #[macro_export]
 macro_rules! register_collector {
@@ -226,7 +313,7 @@ pub fn registry() -> Vec<&'static Descriptor> {
 ///
 /// # Errors
 ///
-/// Every missing, unpromised and doubled name.
+/// Every name that is missing, unpromised or there twice.
 pub fn roll_call(rolls: &[&[&'static str]]) -> Result<Vec<&'static Descriptor>, RollCallError> {
     let linked = registry();
     let mut error = RollCallError::default();
@@ -240,7 +327,7 @@ pub fn roll_call(rolls: &[&[&'static str]]) -> Result<Vec<&'static Descriptor>, 
     }
     for same in linked.chunk_by(|a, b| a.name == b.name) {
         if same.len() > 1 {
-            error.doubled.push(same[0].name);
+            error.duplicate.push(same[0].name);
         }
         if !promised.contains(&same[0].name) {
             error.unpromised.push(same[0].name);
@@ -257,7 +344,7 @@ pub struct RollCallError {
     /// Registered, but on no roll.
     pub unpromised: Vec<&'static str>,
     /// Registered more than once.
-    pub doubled: Vec<&'static str>,
+    pub duplicate: Vec<&'static str>,
     /// On the rolls more than once.
     pub promised_twice: Vec<&'static str>,
 }
@@ -267,7 +354,7 @@ impl fmt::Display for RollCallError {
         let mut separator = "the collectors in this binary do not add up: ";
         for (names, what) in [
             (&self.missing, "compiled in but not registered (is register_collector! missing?)"),
-            (&self.doubled, "registered more than once (two collectors share a NAME)"),
+            (&self.duplicate, "registered more than once (two collectors share a NAME)"),
             (
                 &self.unpromised,
                 "registered but on no roll (is the module's name on its crate's roll?)",

@@ -32,7 +32,7 @@ pub enum Error {
         /// What the parser wanted to find there.
         expected: &'static str,
     },
-    /// A setting that decoded is wrong beside another one; raised by `open` only.
+    /// A setting that decoded is wrong beside another one; raised by `Collector::check`.
     Setting {
         /// The key in the collector's table.
         key: &'static str,
@@ -107,7 +107,7 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// A parser's complaint.
+    /// What a parser says.
     pub const fn new(at: usize, expected: &'static str) -> Self {
         Malformed { at, expected }
     }

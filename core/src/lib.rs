@@ -1,9 +1,10 @@
 //! What a vitald collector or output is written against.
 //!
 //! * [`collector`], [`output`]: the two traits and their registries;
-//! * [`family`], [`settings`], [`pattern`]: what they declare;
+//! * [`family`], [`settings`], [`filter`], [`pattern`]: what they declare;
 //! * [`host`]: the only way to the world, with an in-memory fake for tests;
-//! * [`text`], [`number`]: parsing and printing, pure functions of bytes;
+//! * [`rows`], [`optional`]: what a collector keeps from run to run;
+//! * [`text`], [`number`], [`errno`]: parsing and printing, pure functions of bytes;
 //! * [`batch`]: what a collector pushes into; [`run`]: the same for who calls the collector;
 //! * [`shape`], [`identity`]: which series there are, and what names each for ever;
 //! * [`snapshot`], [`sealer`]: a collection, sealed and merged: what every reader sees;
@@ -14,14 +15,18 @@
 
 pub mod batch;
 pub mod collector;
+pub mod errno;
 pub mod error;
 pub mod family;
+pub mod filter;
 pub mod host;
 pub mod identity;
 mod merge;
 pub mod number;
+pub mod optional;
 pub mod output;
 pub mod pattern;
+pub mod rows;
 pub mod run;
 pub mod sealer;
 pub mod settings;
@@ -40,11 +45,14 @@ pub mod prelude {
     pub use crate::collector::Collector;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};
+    pub use crate::filter::Filter;
     pub use crate::host::{Host, KeptFile, KeptTree, SharedFile, Walk};
-    pub use crate::pattern::{Filter, Pattern};
+    pub use crate::optional::OptionalFile;
+    pub use crate::pattern::Pattern;
+    pub use crate::rows::Rows;
     pub use crate::settings::{Mistakes, Table, UNSET};
     pub use crate::shape::Suffix;
     pub use crate::text::{self, Fields, lines};
-    pub use crate::{attributes, families, register_collector, settings};
+    pub use crate::{about, attributes, families, register_collector, settings};
     pub use std::time::Duration;
 }

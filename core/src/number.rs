@@ -91,7 +91,7 @@ fn write_whole(out: &mut Vec<u8>, negative: bool, whole: u64) {
     });
 }
 
-/// Fractions, very large numbers and those that are none.
+/// Fractions, very large numbers, infinities and NaN.
 fn write_other(out: &mut Vec<u8>, value: f64) {
     let size = value.abs();
     // Most fractions in host metrics are seconds or ratios that the kernel counts in units down

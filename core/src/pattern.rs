@@ -195,24 +195,3 @@ impl Setting for Pattern {
         }
     }
 }
-
-/// Names to take and names to leave, by at most one pattern of each kind.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter {
-    include: Option<Pattern>,
-    exclude: Option<Pattern>,
-}
-
-impl Filter {
-    /// A filter from an include and an exclude setting; an empty pattern is none.
-    pub fn new(include: Option<Pattern>, exclude: Option<Pattern>) -> Self {
-        let given = |pattern: Option<Pattern>| pattern.filter(|pattern| !pattern.source.is_empty());
-        Filter { include: given(include), exclude: given(exclude) }
-    }
-
-    /// Whether a name is taken: included if there is an include, and not excluded.
-    pub fn takes(&self, name: &[u8]) -> bool {
-        !self.exclude.as_ref().is_some_and(|pattern| pattern.matches(name))
-            && self.include.as_ref().is_none_or(|pattern| pattern.matches(name))
-    }
-}

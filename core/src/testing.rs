@@ -23,15 +23,42 @@ use std::time::{Duration, SystemTime};
 ///
 /// When a setting does not decode or the collector does not open.
 pub fn open<C: Collector>(host: &Host, settings: &[(&str, Node)]) -> C {
-    let mut table = Table::at(format!("collectors.{}", C::NAME));
+    match decode::<C>(settings) {
+        Ok(decoded) => C::open(decoded, host).expect("the collector opens"),
+        Err(mistakes) => panic!("{mistakes}"),
+    }
+}
+
+/// What is said of settings that are refused, one mistake a line.
+///
+/// # Panics
+///
+/// When they are taken.
+pub fn refusal<C: Collector>(settings: &[(&str, Node)]) -> String {
+    match decode::<C>(settings) {
+        Ok(_) => panic!("{settings:?} are taken"),
+        Err(mistakes) => mistakes,
+    }
+}
+
+/// Decodes and checks settings as a configuration file would give them.
+fn decode<C: Collector>(settings: &[(&str, Node)]) -> Result<C::Settings, String> {
+    let mut table = Table::default();
+    let origin = Origin::File { file: "test".into(), line: 1, column: 1 };
     for (key, node) in settings {
-        table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
+        table.entries.insert((*key).to_owned(), Value::new(node.clone(), origin.clone()));
     }
     let mut mistakes = Mistakes::new();
-    let decoded = C::Settings::decode(&table, &mut mistakes);
-    match decoded {
-        Some(decoded) => C::open(decoded, host).expect("the collector opens"),
-        None => panic!("{mistakes:?}"),
+    match C::Settings::decode(&table, &mut mistakes) {
+        Some(decoded) => C::check(&decoded).map(|()| decoded).map_err(|error| error.to_string()),
+        None => {
+            let each = mistakes.into_sorted();
+            Err(each
+                .iter()
+                .map(|mistake| format!("{}: {}", mistake.path, mistake.message))
+                .collect::<Vec<_>>()
+                .join("\n"))
+        }
     }
 }
 

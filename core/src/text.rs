@@ -9,7 +9,7 @@ use std::iter::FusedIterator;
 use crate::error::Malformed;
 use crate::number::{parse_f64, parse_hex_u64, parse_i64, parse_u64};
 
-/// More CPUs than any Linux kernel can be built for, so that a longer list is no CPU list.
+/// More CPUs than any Linux kernel can be built for, so that a longer list is not a CPU list.
 const MOST_CPUS: u32 = 65_536;
 
 /// The lines of `text`, each without its newline.
@@ -58,6 +58,71 @@ impl<'a> Iterator for Lines<'a> {
 
 impl FusedIterator for Lines<'_> {}
 
+/// The sections of `text`, each of which begins with a line that `begins` recognises.
+///
+/// For files such as `proc/cpuinfo`, `proc/self/mountstats` or `proc/mdstat`. What is before the first
+/// such line is left out. A body may be cut into sections again, by lines that begin those.
+///
+/// ```
+/// use vitald_core::text::{lines, sections};
+///
+/// let text = b"device a mounted on /a\n  age: 1\n  bytes: 2\ndevice b mounted on /b\n  age: 3\n";
+/// let heads = sections(text, |line| line.starts_with(b"device "));
+/// let bodies: Vec<usize> = heads.map(|section| lines(section.body).count()).collect();
+/// assert_eq!(bodies, [2, 1]);
+/// ```
+pub fn sections<F: FnMut(&[u8]) -> bool>(text: &[u8], begins: F) -> Sections<'_, F> {
+    let mut sections = Sections { text, next: 0, begins };
+    sections.next = sections.find_from(0);
+    sections
+}
+
+/// A line that begins a section, and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// The line that begins it, without its newline.
+    pub head: &'a [u8],
+    /// The lines that follow, up to the next section.
+    pub body: &'a [u8],
+    /// Where the body starts in the text; added to a [`Malformed`] of the body it gives the offset in the
+    /// text.
+    pub offset: usize,
+}
+
+/// An iterator over sections; see [`sections`].
+#[derive(Clone, Debug)]
+pub struct Sections<'a, F> {
+    text: &'a [u8],
+    /// Where the next section starts; the length of the text if there is no more.
+    next: usize,
+    begins: F,
+}
+
+impl<F: FnMut(&[u8]) -> bool> Sections<'_, F> {
+    /// Where the first section at or after a line's start begins.
+    fn find_from(&mut self, start: usize) -> usize {
+        let mut lines = lines(self.text.get(start..).unwrap_or_default());
+        while let Some(line) = lines.next() {
+            if (self.begins)(line) {
+                return start + lines.offset();
+            }
+        }
+        self.text.len()
+    }
+}
+
+impl<'a, F: FnMut(&[u8]) -> bool> Iterator for Sections<'a, F> {
+    type Item = Section<'a>;
+
+    fn next(&mut self) -> Option<Section<'a>> {
+        let text = self.text.get(self.next..)?;
+        let head = lines(text).next()?;
+        let offset = (self.next + head.len() + 1).min(self.text.len());
+        self.next = self.find_from(offset);
+        Some(Section { head, body: self.text.get(offset..self.next)?, offset })
+    }
+}
+
 /// The fields of one line, separated by runs of spaces and tabs.
 ///
 /// It can be iterated over, or asked for one typed field after the other. Offsets in errors count
@@ -98,7 +163,7 @@ impl<'a> Fields<'a> {
 
     /// Passes over `count` fields.
     ///
-    /// Fewer fields than that are no error yet: the field that is asked for next will be missing.
+    /// Fewer fields than that are not an error yet: the field that is asked for next will be missing.
     #[inline]
     pub fn pass(&mut self, count: usize) -> &mut Self {
         for _ in 0..count {
@@ -267,7 +332,7 @@ pub fn unescape_octal<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8]
 
 /// Calls `each` with every CPU of a kernel list such as `0-3,8,10-11`, in the order of the list.
 ///
-/// An empty list is none, as the kernel writes it for a node without CPUs. More than 65,536 CPUs
+/// An empty list has no CPU, as the kernel writes it for a node without CPUs. More than 65,536 CPUs
 /// in all are refused before the range that has them is walked, so that wrong text cannot keep
 /// the daemon busy. What comes before an error has been handed to `each` already.
 pub fn cpu_list(text: &[u8], mut each: impl FnMut(u32)) -> Result<(), Malformed> {
@@ -327,6 +392,22 @@ mod tests {
             starts.push(lines.offset());
         }
         assert_eq!(starts, [0, 3, 4]);
+    }
+
+    #[test]
+    fn sections_begin_where_they_are_said_to() {
+        let parts = |text: &'static [u8]| -> Vec<(&[u8], &[u8], usize)> {
+            sections(text, |line| line.starts_with(b"["))
+                .map(|section| (section.head, section.body, section.offset))
+                .collect()
+        };
+        assert_eq!(parts(b""), []);
+        assert_eq!(parts(b"a\nb\n"), []);
+        assert_eq!(
+            parts(b"x\n[a]\n1\n2\n[b]\n[c]\n3"),
+            [(&b"[a]"[..], &b"1\n2\n"[..], 6), (b"[b]", b"", 14), (b"[c]", b"3", 18)]
+        );
+        assert_eq!(parts(b"[a]"), [(&b"[a]"[..], &b""[..], 3)]);
     }
 
     #[test]
@@ -413,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_cpu_list() {
+    fn refuses_what_is_not_a_cpu_list() {
         assert_eq!(cpus(b"0-4294967295"), Err(Malformed::new(0, "at most 65536 CPUs")));
         assert_eq!(cpus(b"0-65535,0"), Err(Malformed::new(8, "at most 65536 CPUs")));
         assert_eq!(cpus(b" 1,3-2"), Err(Malformed::new(3, "an ascending range")));
@@ -453,6 +534,8 @@ mod tests {
                     }
                     let _ = key_value(line, b':');
                 }
+                let sections = sections(text, |line| line.len() > 2);
+                prop_assert!(sections.map(|section| section.body.len()).sum::<usize>() <= text.len());
                 let _ = single_u64(text);
                 let _ = single_i64(text);
                 let _ = single_f64(text);

@@ -27,7 +27,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitald_core::collector::Descriptor;
 use vitald_core::error::Error;
-use vitald_core::host::Host;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table, Value, nearest};
 
@@ -260,15 +259,12 @@ fn decode(
         // Without a valid [scrape] the tables are still checked, under its defaults.
         let built_in = || scrape::decode(&Table::at("scrape"), &mut Mistakes::new());
         let (scrape, max_series) = scrape.clone().or_else(built_in)?;
-        let host = roots.clone().map(Host::new);
         let plans: Vec<_> = collectors
             .iter()
             .map(|descriptor| {
                 let own = part(&table, descriptor.name, mistakes)?;
                 let plan = collector_plan(descriptor, &own, (&scrape, max_series), mistakes)?;
-                if let Some(host) = &host {
-                    open(&plan, &own, host, mistakes);
-                }
+                check(&plan, &own, mistakes);
                 let mut shown = shown(&own, &[COLLECTOR_FIELDS, descriptor.settings]);
                 fill(&mut shown, "enabled", plan.enabled);
                 fill(&mut shown, "max_series", i64::from(plan.max_series));
@@ -426,14 +422,13 @@ fn collector_plan(
     })
 }
 
-/// Opens a collector that runs, or whose table somebody wrote, to hear of settings that contradict
-/// each other. Opening touches no source, so what else it may say is not about the configuration.
-fn open(plan: &CollectorPlan, table: &Table, host: &Host, mistakes: &mut Mistakes) {
+/// Records settings that contradict each other, of a collector that runs or whose table was written.
+fn check(plan: &CollectorPlan, table: &Table, mistakes: &mut Mistakes) {
     let is_written = table.entries.values().any(|value| value.origin != Origin::Default);
     if !plan.enabled && !is_written {
         return;
     }
-    if let Err(Error::Setting { key, message }) = plan.prepared.open(host) {
+    if let Err(Error::Setting { key, message }) = plan.prepared.check() {
         let origin = match table.entries.get(key) {
             Some(value) => value.origin.clone(),
             None => Origin::Default,

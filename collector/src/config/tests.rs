@@ -36,19 +36,29 @@ mod sample {
 
     struct Sample;
 
+    thread_local! {
+        /// How often it was opened by this thread.
+        pub(super) static OPENED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
     impl Collector for Sample {
         const NAME: &'static str = "sample";
         const SUMMARY: &'static str = "Samples for tests";
         const FAMILIES: &'static [FamilyInfo] = FAMILIES;
         type Settings = Settings;
 
-        fn open(settings: Settings, _host: &Host) -> Result<Self> {
+        fn check(settings: &Settings) -> Result<()> {
             if settings.device_exclude.is_some() && settings.device_include.is_some() {
                 return Err(Error::setting(
                     "device_include",
                     "exclude or include: not both device_exclude and device_include",
                 ));
             }
+            Ok(())
+        }
+
+        fn open(_settings: Settings, _host: &Host) -> Result<Self> {
+            OPENED.with(|opened| opened.set(opened.get() + 1));
             Ok(Sample)
         }
 
@@ -804,6 +814,31 @@ fn the_hash_is_of_the_meaning() {
     }
     let written = plan("[scrape]\nmax_series = 16", &[]).hash;
     assert_eq!(plan("", &[("VITALD__SCRAPE__MAX_SERIES", "16")]).hash, written);
+}
+
+/// A configuration is checked without opening anything; what a reload needs is then opened once.
+#[test]
+fn a_reload_opens_a_collector_once() {
+    use crate::engine::{Engine, Limits};
+    use vitald_core::host::Host;
+
+    let opened = || sample::OPENED.with(std::cell::Cell::get);
+    let engine = Engine::new(Host::new(vitald_core::host::Roots::default()));
+    let mut before = opened();
+    for (text, opens) in [
+        ("[collectors.sample]\nenabled = true\n", 1),
+        ("[collectors.sample]\nenabled = true\nfactor = 2.5\n", 1),
+        ("[collectors.sample]\nenabled = true\nfactor = 2.5\n", 0),
+    ] {
+        let plan = plan(text, &[]);
+        assert_eq!(opened(), before, "reading the configuration opened the collector");
+        let limits = Limits { max_age: plan.scrape.max_age };
+        let host = Host::new(plan.roots.clone());
+        let staged = engine.stage(&plan.collectors, &host, limits).expect("it opens");
+        engine.swap(staged);
+        assert_eq!(opened() - before, opens, "{text}");
+        before = opened();
+    }
 }
 
 #[test]

@@ -41,6 +41,10 @@ impl Prepared for Prepare {
         other.as_any().downcast_ref::<Self>().is_some_and(|other| other.settings == self.settings)
     }
 
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn open(&self, _host: &Host) -> Result<Box<dyn Running>> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         self.open.fetch_add(1, Ordering::SeqCst);

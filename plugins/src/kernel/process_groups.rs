@@ -233,16 +233,20 @@ impl Collector for ProcessGroups {
     const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"];
     type Settings = Settings;
 
-    fn open(settings: Settings, host: &Host) -> Result<Self> {
+    fn check(settings: &Settings) -> Result<()> {
         if settings.max_groups < settings.top_groups {
             return Err(Error::setting("max_groups", "must not be less than top_groups"));
         }
+        Rules::check(&settings.rules)
+    }
+
+    fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(ProcessGroups {
             host: host.clone(),
             children: host.children("proc"),
             uptime: host.keep_whole("proc/uptime"),
             load: host.keep_whole("proc/loadavg"),
-            rules: Rules::new(settings.rules.clone(), host)?,
+            rules: Rules::new(settings.rules.clone(), host),
             groups: Groups::new(
                 settings.max_groups,
                 settings.top_groups,

@@ -12,51 +12,39 @@ register_collector!(Vmstat);
 struct Vmstat {
     file: KeptFile,
     fields: Pattern,
-    /// The fields of the last collection, in the order of the file. A handful of some two hundred
-    /// are shown by default, and a field is matched only when its name has changed.
-    known: Vec<Field>,
-}
-
-struct Field {
-    name: Vec<u8>,
-    shown: bool,
+    /// Whether each field is shown. A handful of some two hundred are by default.
+    shown: Rows<bool>,
 }
 
 impl Collector for Vmstat {
-    const NAME: &'static str = "vmstat";
-    const SUMMARY: &'static str = "Events and states of the virtual memory";
+    about! {
+        name: "vmstat",
+        summary: "Events and states of the virtual memory",
+        patterns: [FamilyPattern {
+            name: "node_vmstat_*",
+            kinds: &[Kind::Untyped],
+            help: "A field of /proc/vmstat.",
+        }],
+        sources: ["proc/vmstat"],
+        settings: Settings,
+    }
     const SINCE: Since = Since::Boot;
-    const FAMILIES: &'static [FamilyInfo] = &[];
-    const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
-        name: "node_vmstat_*",
-        kinds: &[Kind::Untyped],
-        help: "A field of /proc/vmstat.",
-    }];
-    const SOURCES: &'static [&'static str] = &["proc/vmstat"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Vmstat {
             file: host.keep_short_records("proc/vmstat"),
             fields: settings.fields,
-            known: Vec::new(),
+            shown: Rows::new(),
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let text = self.file.read()?;
-        for (position, line) in lines(text).enumerate() {
+        let mut shown = self.shown.begin();
+        for line in lines(text) {
             let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-            let as_before = self.known.get(position).is_some_and(|known| known.name == name);
-            if !as_before {
-                self.known.truncate(position);
-                let shown = is_field_name(name) && self.fields.matches(name);
-                self.known.push(Field { name: name.to_vec(), shown });
-            }
-            if !self.known.get(position).is_some_and(|known| known.shown) {
-                continue;
-            }
-            if let Some(value) = batch.tolerate(parse_line(line)) {
+            let is_shown = shown.row(name, || is_field_name(name) && self.fields.matches(name));
+            if *is_shown && let Some(value) = batch.tolerate(parse_line(line)) {
                 batch.named_value(
                     &[b"node_vmstat_", name],
                     Kind::Untyped,
@@ -65,6 +53,7 @@ impl Collector for Vmstat {
                 );
             }
         }
+        shown.finish();
         Ok(())
     }
 }

@@ -91,14 +91,12 @@ families! {
 }
 
 settings! {
-    /// Interfaces to show, by name; not together with `device_exclude`.
-    device_include: Option<Pattern> = UNSET;
-    /// Interfaces to leave out, by name; not together with `device_include`.
-    device_exclude: Option<Pattern> = UNSET;
-    /// The old name of `device_include`.
-    device_whitelist: Option<Pattern> = UNSET;
-    /// The old name of `device_exclude`.
-    device_blacklist: Option<Pattern> = UNSET;
+    devices: Filter {
+        /// Interfaces to show, by name; not together with `device_exclude`.
+        include device_include, old device_whitelist;
+        /// Interfaces to leave out, by name; not together with `device_include`.
+        exclude device_exclude, old device_blacklist;
+    } together Refused;
     /// Ask by netlink, which answers for the daemon's own network namespace, instead of reading
     /// `/proc/net/dev` below `paths.procfs`.
     netlink: bool = true;
@@ -134,20 +132,6 @@ impl Collector for Netdev {
     type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        let include = renamed(
-            settings.device_include,
-            settings.device_whitelist,
-            Error::setting("device_whitelist", "is the old name of device_include: set only that"),
-        )?;
-        let exclude = renamed(
-            settings.device_exclude,
-            settings.device_blacklist,
-            Error::setting("device_blacklist", "is the old name of device_exclude: set only that"),
-        )?;
-        if include.is_some() && exclude.is_some() {
-            let message = "cannot be set together with device_include: remove one of them";
-            return Err(Error::setting("device_exclude", message));
-        }
         let procfs = || {
             let classes = || host.keep_tree("sys/class/net", &["ifalias"]);
             Box::new(Procfs {
@@ -158,7 +142,7 @@ impl Collector for Netdev {
         Ok(Netdev {
             links: host.shared_links(),
             route: host.route_socket(),
-            filter: Filter::new(include, exclude),
+            filter: settings.devices,
             detailed: settings.enable_detailed_metrics,
             label_ifalias: settings.label_ifalias,
             procfs: (!settings.netlink).then(procfs),
@@ -200,15 +184,6 @@ impl Collector for Netdev {
             None => Ok(()),
             Some(addresses) => addresses.push(route, batch),
         }
-    }
-}
-
-/// The one that is set of a setting and its old name; as there, an empty pattern is none.
-fn renamed(new: Option<Pattern>, old: Option<Pattern>, both: Error) -> Result<Option<Pattern>> {
-    let given = |pattern: &Pattern| !pattern.source().is_empty();
-    match (new.filter(given), old.filter(given)) {
-        (Some(_), Some(_)) => Err(both),
-        (new, old) => Ok(new.or(old)),
     }
 }
 
@@ -776,29 +751,14 @@ Inter-|   Receive                                                |  Transmit
 
     #[test]
     fn settings_that_contradict_are_refused() {
-        let pattern = || Some(Pattern::new("^lo$").expect("a pattern"));
-        let none = Settings {
-            device_include: None,
-            device_exclude: None,
-            device_whitelist: None,
-            device_blacklist: None,
-            netlink: true,
-            address_info: false,
-            enable_detailed_metrics: false,
-            label_ifalias: false,
+        let include = ("device_include", Node::from("^lo$"));
+        let refused = |other: &str| {
+            refusal::<Netdev>(&[include.clone(), (other, Node::from("^lo$"))])
         };
-        let host = MemoryHost::new().host();
-        let refused = |settings| Netdev::open(settings, &host).err().map(|error| error.to_string());
-        let include = Settings { device_include: pattern(), ..none };
-        let both = Settings { device_exclude: pattern(), ..include.clone() };
-        expect!["device_exclude: cannot be set together with device_include: remove one of them"]
-            .assert_eq(&refused(both).unwrap_or_default());
-        let old = Settings { device_whitelist: pattern(), ..include.clone() };
-        expect!["device_whitelist: is the old name of device_include: set only that"]
-            .assert_eq(&refused(old).unwrap_or_default());
-        let empty = Pattern::new("").ok();
-        let one = Settings { device_exclude: empty, ..include };
-        assert_eq!(refused(one), None);
+        expect!["device_include: cannot be used together with device_exclude: remove one of them"]
+            .assert_eq(&refused("device_exclude"));
+        expect!["device_whitelist: this is the old name of device_include, which is set, too: remove this one"]
+            .assert_eq(&refused("device_whitelist"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! `/proc/net/snmp6` (proc_pid_net(5)).
 //!
 //! The kernel names some five hundred fields and a host shows a few of them. Which ones is decided
-//! when a name is first seen: a field whose name stands where it stood at the last collection needs
-//! no regular expression and no copy.
+//! when a name is first seen: a field whose name is where it was at the last collection needs no
+//! regular expression and no copy.
 
 use std::ops::Range;
 
@@ -22,25 +22,27 @@ struct Netstat {
     snmp: KeptFile,
     snmp6: KeptFile,
     fields: Chosen,
-    netstat_headings: Vec<Heading>,
-    snmp_headings: Vec<Heading>,
-    snmp6_names: Vec<FieldName>,
+    /// By the line of names.
+    netstat_shown: Rows<Vec<Column>>,
+    snmp_shown: Rows<Vec<Column>>,
+    /// By name: how long the protocol at its beginning is, if the field is shown.
+    snmp6_shown: Rows<Option<usize>>,
 }
 
 impl Collector for Netstat {
-    const NAME: &'static str = "netstat";
-    const SUMMARY: &'static str = "Statistics of IP, ICMP, TCP and UDP";
+    about! {
+        name: "netstat",
+        summary: "Statistics of IP, ICMP, TCP and UDP",
+        patterns: [FamilyPattern {
+            name: "node_netstat_*_*",
+            kinds: &[Kind::Untyped],
+            help: "A statistic of the kernel's network stack, by the protocol and the kernel's name \
+                   for it.",
+        }],
+        sources: ["proc/net/netstat", "proc/net/snmp", "proc/net/snmp6"],
+        settings: Settings,
+    }
     const SINCE: Since = Since::Boot;
-    const FAMILIES: &'static [FamilyInfo] = &[];
-    const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
-        name: "node_netstat_*_*",
-        kinds: &[Kind::Untyped],
-        help: "A statistic of the kernel's network stack, by the protocol and the kernel's name \
-               for it.",
-    }];
-    const SOURCES: &'static [&'static str] =
-        &["proc/net/netstat", "proc/net/snmp", "proc/net/snmp6"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Netstat {
@@ -48,20 +50,20 @@ impl Collector for Netstat {
             snmp: host.keep_whole("proc/net/snmp"),
             snmp6: host.keep_whole("proc/net/snmp6"),
             fields: Chosen { pattern: settings.fields, key: Vec::new() },
-            netstat_headings: Vec::new(),
-            snmp_headings: Vec::new(),
-            snmp6_names: Vec::new(),
+            netstat_shown: Rows::new(),
+            snmp_shown: Rows::new(),
+            snmp6_shown: Rows::new(),
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let netstat = self.netstat.read()?;
         let snmp = self.snmp.read()?;
-        // There is none on a host whose IPv6 is off.
+        // It is absent on a host whose IPv6 is off.
         let snmp6 = self.snmp6.optional()?;
-        push_pairs_of_lines(netstat, &mut self.netstat_headings, &mut self.fields, batch);
-        push_pairs_of_lines(snmp, &mut self.snmp_headings, &mut self.fields, batch);
-        push_lines(snmp6.unwrap_or_default(), &mut self.snmp6_names, &mut self.fields, batch);
+        push_pairs_of_lines(netstat, &mut self.netstat_shown, &mut self.fields, batch);
+        push_pairs_of_lines(snmp, &mut self.snmp_shown, &mut self.fields, batch);
+        push_lines(snmp6.unwrap_or_default(), &mut self.snmp6_shown, &mut self.fields, batch);
         Ok(())
     }
 }
@@ -83,54 +85,49 @@ impl Chosen {
     }
 }
 
-/// A line of names as it was last seen, and the fields below it that are shown.
-#[derive(Default)]
-struct Heading {
-    line: Vec<u8>,
-    shown: Vec<Column>,
-}
-
+/// A field that is shown, by its place in the line of names.
 struct Column {
     /// Fields between the one before and this one.
     passed: usize,
-    /// Where the name stands in the line.
     name: Range<usize>,
 }
 
-impl Heading {
-    /// Decides on every name of a line such as `Ip: Forwarding DefaultTTL InReceives`.
-    fn learn(&mut self, line: &[u8], chosen: &mut Chosen) {
-        self.line.clear();
-        self.line.extend_from_slice(line);
-        self.shown.clear();
-        let mut fields = Fields::new(line);
-        let Ok(protocol) = protocol(&mut fields) else { return };
-        let mut passed = 0;
-        while let Some(name) = fields.next() {
-            if chosen.takes(protocol, name) {
-                let end = fields.offset();
-                self.shown.push(Column { passed, name: end - name.len()..end });
-                passed = 0;
-            } else {
-                passed += 1;
-            }
+/// Decides on every name of a line such as `Ip: Forwarding DefaultTTL InReceives`.
+fn columns(names: &[u8], chosen: &mut Chosen) -> Vec<Column> {
+    let mut fields = Fields::new(names);
+    let Ok(protocol) = protocol(&mut fields) else { return Vec::new() };
+    let mut columns = Vec::new();
+    let mut passed = 0;
+    while let Some(name) = fields.next() {
+        if chosen.takes(protocol, name) {
+            let end = fields.offset();
+            columns.push(Column { passed, name: end - name.len()..end });
+            passed = 0;
+        } else {
+            passed += 1;
         }
     }
+    columns
+}
 
-    /// Shows the fields of a line of values such as `Ip: 2 64 5928`.
-    fn push(&self, values: &[u8], batch: &mut Batch) -> Result<(), Malformed> {
-        let protocol = protocol(&mut Fields::new(&self.line))?;
-        if blanks(values) != blanks(&self.line) {
-            return Err(Malformed::new(0, "as many values as names"));
-        }
-        let mut fields = Fields::new(values);
-        fields.pass(1);
-        for column in &self.shown {
-            let name = self.line.get(column.name.clone()).unwrap_or_default();
-            push(protocol, name, fields.pass(column.passed).f64()?, batch);
-        }
-        Ok(())
+/// Shows those fields of a line of values such as `Ip: 2 64 5928`.
+fn push_columns(
+    names: &[u8],
+    values: &[u8],
+    columns: &[Column],
+    batch: &mut Batch,
+) -> Result<(), Malformed> {
+    let protocol = protocol(&mut Fields::new(names))?;
+    if blanks(values) != blanks(names) {
+        return Err(Malformed::new(0, "as many values as names"));
     }
+    let mut fields = Fields::new(values);
+    fields.pass(1);
+    for column in columns {
+        let name = names.get(column.name.clone()).unwrap_or_default();
+        push(protocol, name, fields.pass(column.passed).f64()?, batch);
+    }
+    Ok(())
 }
 
 /// Takes the protocol from the beginning of a line of names: `Ip` of `Ip: Forwarding DefaultTTL`.
@@ -145,72 +142,46 @@ fn blanks(line: &[u8]) -> usize {
 /// Shows the fields of a file of lines in pairs, names above values.
 fn push_pairs_of_lines(
     text: &[u8],
-    headings: &mut Vec<Heading>,
+    shown: &mut Rows<Vec<Column>>,
     chosen: &mut Chosen,
     batch: &mut Batch,
 ) {
+    let mut shown = shown.begin();
     let mut lines = lines(text);
-    let mut position = 0;
     while let Some(names) = lines.next() {
         let values = lines.next().unwrap_or_default();
-        let heading = at_or_new(headings, position);
-        if heading.line != names {
-            heading.learn(names, chosen);
-        }
-        let pushed = heading.push(values, batch);
+        let columns = shown.row(names, || columns(names, chosen));
+        let pushed = push_columns(names, values, columns, batch);
         batch.tolerate(pushed);
-        position += 1;
     }
-}
-
-/// A name of `snmp6` as it was last seen.
-#[derive(Default)]
-struct FieldName {
-    text: Vec<u8>,
-    /// How long the protocol at its beginning is, if the field is shown.
-    shown: Option<usize>,
-}
-
-impl FieldName {
-    /// Decides on a name such as `Ip6InReceives`; the protocol ends with the first 6.
-    fn learn(&mut self, text: &[u8], chosen: &mut Chosen) {
-        self.text.clear();
-        self.text.extend_from_slice(text);
-        self.shown = text
-            .iter()
-            .position(|&byte| byte == b'6')
-            .map(|six| six + 1)
-            .filter(|&length| chosen.takes(&text[..length], &text[length..]));
-    }
+    shown.finish();
 }
 
 /// Shows the fields of a file of lines such as `Ip6InReceives 1`, whose columns the kernel
 /// pads with blanks and a tab.
-fn push_lines(text: &[u8], names: &mut Vec<FieldName>, chosen: &mut Chosen, batch: &mut Batch) {
-    for (position, line) in lines(text).enumerate() {
+fn push_lines(
+    text: &[u8],
+    shown: &mut Rows<Option<usize>>,
+    chosen: &mut Chosen,
+    batch: &mut Batch,
+) {
+    let mut shown = shown.begin();
+    for line in lines(text) {
         let mut fields = Fields::new(line);
-        // A line without a name is none.
-        let Some(text) = fields.next() else { continue };
-        let name = at_or_new(names, position);
-        if name.text != text {
-            name.learn(text, chosen);
-        }
-        let Some((protocol, rest)) = name.shown.and_then(|length| text.split_at_checked(length))
-        else {
-            continue;
-        };
-        if let Some(value) = batch.tolerate(fields.f64()) {
+        // A line without a name says nothing.
+        let Some(name) = fields.next() else { continue };
+        let length = shown.row(name, || {
+            // The protocol ends with the first 6.
+            let length = name.iter().position(|&byte| byte == b'6')? + 1;
+            chosen.takes(&name[..length], &name[length..]).then_some(length)
+        });
+        if let Some((protocol, rest)) = length.and_then(|length| name.split_at_checked(length))
+            && let Some(value) = batch.tolerate(fields.f64())
+        {
             push(protocol, rest, value, batch);
         }
     }
-}
-
-/// What is remembered of a place in a file, which is at most the first one after those known.
-fn at_or_new<T: Default>(known: &mut Vec<T>, position: usize) -> &mut T {
-    if known.len() <= position {
-        known.resize_with(position + 1, T::default);
-    }
-    &mut known[position]
+    shown.finish();
 }
 
 fn push(protocol: &[u8], name: &[u8], value: f64, batch: &mut Batch) {

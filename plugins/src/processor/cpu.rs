@@ -49,7 +49,7 @@ struct Cpu {
     info: bool,
     flags: Option<Pattern>,
     bugs: Option<Pattern>,
-    stat: KeptFile,
+    stat: SharedFile,
     cpuinfo: KeptFile,
     isolated: KeptFile,
     online: KeptFile,
@@ -88,7 +88,7 @@ impl Collector for Cpu {
             info: settings.info || flags.is_some() || bugs.is_some(),
             flags,
             bugs,
-            stat: host.keep_whole("proc/stat"),
+            stat: host.shared_whole("proc/stat"),
             cpuinfo: host.keep("proc/cpuinfo"),
             isolated: host.keep_whole("sys/devices/system/cpu/isolated"),
             online: host.keep_whole("sys/devices/system/cpu/online"),
@@ -157,11 +157,11 @@ fn advance(shown: &mut Seconds, read: &Seconds) {
 
 impl Cpu {
     fn push_seconds(&mut self, batch: &mut Batch) -> Result<()> {
-        let text = self.stat.read()?;
+        let text = self.stat.read(batch.fresh_from())?;
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let mut position = 0;
         let mut changed = false;
-        for line in lines(text) {
+        for line in lines(&text) {
             let Some(parsed) = parse_stat(line, self.ticks_per_second) else { continue };
             let Some((name, cpu, read)) = batch.tolerate(parsed) else { continue };
             changed |= shown.place(position, cpu);

@@ -28,7 +28,7 @@ settings! {
 register_collector!(Stat);
 
 struct Stat {
-    file: KeptFile,
+    file: SharedFile,
     softirq: bool,
 }
 
@@ -41,11 +41,11 @@ impl Collector for Stat {
     type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        Ok(Stat { file: host.keep_whole("proc/stat"), softirq: settings.softirq })
+        Ok(Stat { file: host.shared_whole("proc/stat"), softirq: settings.softirq })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        for line in lines(self.file.read()?) {
+        for line in lines(&self.file.read(batch.fresh_from())?) {
             let mut fields = Fields::new(line);
             let family = match fields.next() {
                 Some(b"softirq") if self.softirq => {

@@ -57,10 +57,12 @@ families! {
 }
 
 settings! {
-    /// Disks to leave out, by name. It must be empty to use `device_include`.
-    device_exclude: Option<Pattern> = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
-    /// Disks to show, by name.
-    device_include: Option<Pattern> = UNSET;
+    devices: Filter {
+        /// Disks to show, by name. `device_exclude` must be empty then.
+        include device_include;
+        /// Disks to leave out, by name. It must be empty to use `device_include`.
+        exclude device_exclude = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+    } together Refused;
 }
 
 register_collector!(Diskstats);
@@ -85,20 +87,10 @@ impl Collector for Diskstats {
     type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        let is_given = |pattern: &Option<Pattern>| {
-            pattern.as_ref().is_some_and(|pattern| !pattern.source().is_empty())
-        };
-        if is_given(&settings.device_include) && is_given(&settings.device_exclude) {
-            return Err(Error::setting(
-                "device_include",
-                "cannot be used with device_exclude, which is set by default: \
-                 set device_exclude = \"\" beside it",
-            ));
-        }
         Ok(Diskstats {
             host: host.clone(),
             file: host.keep_short_records("proc/diskstats"),
-            filter: Filter::new(settings.device_include, settings.device_exclude),
+            filter: settings.devices,
             disks: Vec::new(),
             udev: UdevDirectory::default(),
             scratch: Vec::new(),
@@ -619,12 +611,8 @@ G:systemd
 
     #[test]
     fn one_of_the_two_at_most() {
-        let settings = Settings { device_exclude: Pattern::new("a").ok(), device_include: None };
-        let host = MemoryHost::new().host();
-        assert!(Diskstats::open(settings.clone(), &host).is_ok());
-        let both = Settings { device_include: Pattern::new("b").ok(), ..settings };
-        let refused = Diskstats::open(both, &host).err().expect("both are refused");
-        assert!(matches!(refused, Error::Setting { key: "device_include", .. }), "{refused}");
+        expect![[r#"device_include: cannot be used together with device_exclude, which has a default: set device_exclude = "", too"#]]
+            .assert_eq(&refusal::<Diskstats>(&[("device_include", "b".into())]));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Space of mounted file systems, from `/proc/1/mountinfo` (proc_pid_mountinfo(5)) and statfs(2).
 
+use std::collections::HashSet;
 use vitald_core::host::{Space, StatfsError, StatfsQueue};
-use vitald_core::number::{parse_u64, write_number};
+use vitald_core::errno;
+use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
 families! {
@@ -26,20 +28,22 @@ families! {
 }
 
 settings! {
-    /// Mount points to leave out. Not together with mount_points_include.
-    mount_points_exclude: Pattern =
-        "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
-    /// Mount points to show, and no others.
-    mount_points_include: Option<Pattern> = UNSET;
-    /// Types of file systems to leave out. Not together with fs_types_include.
-    fs_types_exclude: Pattern =
-        "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
-    /// Types of file systems to show, and no others.
-    fs_types_include: Option<Pattern> = UNSET;
-    /// Old name of mount_points_exclude.
-    ignored_mount_points: Option<Pattern> = UNSET;
-    /// Old name of fs_types_exclude.
-    ignored_fs_types: Option<Pattern> = UNSET;
+    mount_points: Filter {
+        /// Mount points to show, and no others; displaces the default of `mount_points_exclude`.
+        include mount_points_include;
+        /// Mount points to leave out. Not together with `mount_points_include`.
+        exclude mount_points_exclude =
+            "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
+            old ignored_mount_points;
+    } together IncludeReplaces;
+    types: Filter {
+        /// Types of file systems to show, and no others; displaces the default of `fs_types_exclude`.
+        include fs_types_include;
+        /// Types of file systems to leave out. Not together with `fs_types_include`.
+        exclude fs_types_exclude =
+            "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$",
+            old ignored_fs_types;
+    } together IncludeReplaces;
     /// How long a mount may take to answer before it counts as stuck.
     mount_timeout: Duration = "5s" in "1ms".."1h";
     /// Taken for compatibility and without effect: mounts that may not answer are asked by a thread
@@ -146,34 +150,14 @@ impl Collector for Filesystem {
     type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        let Settings {
-            mount_points_exclude,
-            mount_points_include,
-            fs_types_exclude,
-            fs_types_include,
-            ignored_mount_points,
-            ignored_fs_types,
-            mount_timeout,
-            stat_workers: _,
-        } = settings;
         Ok(Filesystem {
             host: host.clone(),
             // A line is as long as the options of its mount: overlay names every layer.
             first: host.keep("proc/1/mountinfo"),
             own: host.keep("proc/self/mountinfo"),
-            mount_points: filter(
-                "mount_points_exclude",
-                mount_points_exclude,
-                ignored_mount_points,
-                mount_points_include,
-            )?,
-            types: filter(
-                "fs_types_exclude",
-                fs_types_exclude,
-                ignored_fs_types,
-                fs_types_include,
-            )?,
-            timeout: mount_timeout,
+            mount_points: settings.mount_points,
+            types: settings.types,
+            timeout: settings.mount_timeout,
             text: Vec::new(),
             mounts: Vec::new(),
             queue: StatfsQueue::new(),
@@ -215,7 +199,8 @@ impl Filesystem {
         self.text.extend_from_slice(text);
         self.mounts.clear();
         let root = self.host.roots().rootfs.as_os_str().as_encoded_bytes();
-        let mut blocking: Vec<Vec<u8>> = Vec::new();
+        let mut blocking: HashSet<Vec<u8>> = HashSet::new();
+        let mut seen: HashSet<Box<[u8]>> = HashSet::new();
         let mut refused = false;
         for line in lines(text) {
             let parsed = batch.tolerate(parse_line(line));
@@ -225,16 +210,16 @@ impl Filesystem {
             let point = below(root, point);
             let prompt = PROMPT_TYPES.contains(&line.kind);
             if !prompt {
-                blocking.push(point.to_vec());
+                blocking.insert(point.to_vec());
             }
             if !self.mount_points.takes(point) || !self.types.takes(line.kind) {
                 continue;
             }
-            let same = |mount: &Mount| {
-                mount.device == line.device && mount.point == point && mount.kind == line.kind
-            };
-            let repeated = self.mounts.iter().any(same);
-            if repeated && self.mounts.iter().any(|one| same(one) && one.number == line.number) {
+            // The labels of a mount, and those with its numbers; no path has a byte 0.
+            let labels = [line.device, point, line.kind].join(&0);
+            let with_numbers = [&labels, line.number].join(&0);
+            let repeated = !seen.insert(labels.into());
+            if !seen.insert(with_numbers.into()) {
                 continue;
             }
             self.mounts.push(Mount {
@@ -251,7 +236,7 @@ impl Filesystem {
         // hangs. Not only its ancestors by mount id are on that way: a mount made later above or
         // at the same place covers it.
         for mount in &mut self.mounts {
-            mount.may_block |= blocking.iter().any(|above| is_within(&mount.point, above));
+            mount.may_block |= is_within_any(&mount.point, &blocking);
         }
         if refused {
             // So that the odd lines are told of at each collection.
@@ -259,42 +244,6 @@ impl Filesystem {
         }
         Ok(())
     }
-}
-
-/// A filter from the settings of one kind. An include displaces the default exclude.
-fn filter(
-    key: &'static str,
-    exclude: Pattern,
-    ignored: Option<Pattern>,
-    include: Option<Pattern>,
-) -> Result<Filter> {
-    let given = |pattern: Option<Pattern>| pattern.filter(|pattern| !pattern.source().is_empty());
-    let (ignored, include) = (given(ignored), given(include));
-    let mut exclude = given(Some(exclude));
-    // That a setting was written out with its default value cannot be told, and need not.
-    let is_default = exclude.as_ref().is_some_and(|pattern| is_default(key, pattern));
-    if let Some(ignored) = ignored {
-        if !is_default {
-            return Err(Error::setting(
-                key,
-                "has an old name that is set, too; keep only this one",
-            ));
-        }
-        exclude = Some(ignored);
-    } else if is_default && include.is_some() {
-        exclude = None;
-    }
-    if exclude.is_some() && include.is_some() {
-        return Err(Error::setting(key, "cannot stand beside an include; keep one of the two"));
-    }
-    Ok(Filter::new(include, exclude))
-}
-
-fn is_default(key: &str, pattern: &Pattern) -> bool {
-    use vitald_core::settings::{Node, Settings as _};
-    Settings::FIELDS
-        .iter()
-        .any(|field| field.key == key && (field.default)() == Node::from(pattern.source()))
 }
 
 /// Whether hidepid hides the process (`ENOENT`, or `EPERM` and `EACCES` where it is only closed).
@@ -313,7 +262,7 @@ fn push(
         Ok(space) => (Some(space), &b""[..]),
         Err(StatfsError::Stuck) => (None, STUCK),
         Err(StatfsError::NotAsked) => (None, &b"mountpoint not asked"[..]),
-        Err(StatfsError::Failed(errno)) => (None, describe(errno, scratch)),
+        Err(StatfsError::Failed(errno)) => (None, errno::words(errno, scratch)),
     };
     if !mount.repeated {
         let labels = batch.labels([&mount.device, &mount.point, &mount.kind, error]);
@@ -334,59 +283,6 @@ fn push(
     }
 }
 
-/// An `errno` in the words that node_exporter's label has, which are those of Go's library.
-///
-/// The numbers are those of every Linux architecture but alpha, mips, parisc and sparc.
-fn describe(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
-    match errno {
-        1 => b"operation not permitted",
-        2 => b"no such file or directory",
-        4 => b"interrupted system call",
-        5 => b"input/output error",
-        6 => b"no such device or address",
-        11 => b"resource temporarily unavailable",
-        12 => b"cannot allocate memory",
-        13 => b"permission denied",
-        16 => b"device or resource busy",
-        19 => b"no such device",
-        20 => b"not a directory",
-        22 => b"invalid argument",
-        23 => b"too many open files in system",
-        24 => b"too many open files",
-        36 => b"file name too long",
-        38 => b"function not implemented",
-        40 => b"too many levels of symbolic links",
-        61 => b"no data available",
-        67 => b"link has been severed",
-        71 => b"protocol error",
-        75 => b"value too large for defined data type",
-        95 => b"operation not supported",
-        100 => b"network is down",
-        101 => b"network is unreachable",
-        103 => b"software caused connection abort",
-        104 => b"connection reset by peer",
-        107 => b"transport endpoint is not connected",
-        108 => b"cannot send after transport endpoint shutdown",
-        110 => b"connection timed out",
-        111 => b"connection refused",
-        112 => b"host is down",
-        113 => b"no route to host",
-        116 => b"stale NFS file handle",
-        117 => b"structure needs cleaning",
-        121 => b"remote I/O error",
-        126 => b"required key not available",
-        127 => b"key has expired",
-        128 => b"key has been revoked",
-        129 => b"key was rejected by service",
-        other => {
-            scratch.clear();
-            scratch.extend_from_slice(b"errno ");
-            write_number(scratch, f64::from(other));
-            scratch
-        }
-    }
-}
-
 /// A mount point as seen from the root file system's prefix, which some of them have.
 fn below<'a>(root: &[u8], point: &'a [u8]) -> &'a [u8] {
     let root = root.strip_suffix(b"/").unwrap_or(root);
@@ -397,10 +293,11 @@ fn below<'a>(root: &[u8], point: &'a [u8]) -> &'a [u8] {
     }
 }
 
-/// Whether a path is another one or leads through it.
-fn is_within(path: &[u8], above: &[u8]) -> bool {
-    let above = above.strip_suffix(b"/").unwrap_or(above);
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+/// Whether a path is one of these or leads through one. It takes as long as the path is deep, however
+/// many there are.
+fn is_within_any(path: &[u8], above: &HashSet<Vec<u8>>) -> bool {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at.max(1));
+    ends.chain([path.len()]).any(|end| path.get(..end).is_some_and(|part| above.contains(part)))
 }
 
 /// What is taken of a line; its paths still have the kernel's escapes.
@@ -564,24 +461,11 @@ mod tests {
     }
 
     #[test]
-    fn filters_that_contradict_each_other_do_not_open() {
-        let pattern = |text: &str| Pattern::new(text).unwrap();
-        let opened = |exclude: &str, ignored: Option<&str>, include: Option<&str>| {
-            filter("fs_types_exclude", pattern(exclude), ignored.map(pattern), include.map(pattern))
-        };
-        assert!(opened("a", None, Some("b")).is_err());
-        assert!(opened("a", Some("b"), None).is_err());
-        let default = |key| {
-            use vitald_core::settings::Settings as _;
-            let field = Settings::FIELDS.iter().find(|field| field.key == key).unwrap();
-            let Node::Text(text) = (field.default)() else { panic!("{key} is text") };
-            text
-        };
-        let default = default("fs_types_exclude");
-        assert!(opened(&default, Some("b"), Some("c")).is_err());
-        assert!(opened(&default, Some("b"), None).is_ok());
-        assert!(opened(&default, None, Some("c")).is_ok());
-        assert!(opened("a", Some(""), Some("")).is_ok());
+    fn filters_that_contradict_each_other_are_refused() {
+        let [exclude, include] =
+            ["fs_types_exclude", "fs_types_include"].map(|key| (key, Node::from("a")));
+        expect!["fs_types_include: cannot be used together with fs_types_exclude: remove one of them"]
+            .assert_eq(&refusal::<Filesystem>(&[exclude, include]));
     }
 
     #[test]

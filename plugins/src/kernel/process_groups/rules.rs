@@ -122,12 +122,7 @@ struct Fact {
 
 impl Rules {
     /// Checks each rule's variables against its patterns.
-    pub(super) fn new(mut rules: Vec<Rule>, host: &Host) -> Result<Self> {
-        if rules.is_empty() {
-            let name = Template { parts: vec![Part::CommandName] };
-            rules =
-                vec![Rule { name, command: None, command_line: None, user: None, cgroup: None }];
-        }
+    pub(super) fn check(rules: &[Rule]) -> Result<()> {
         for (position, rule) in rules.iter().enumerate() {
             for part in &rule.name.parts {
                 let Part::Capture(wanted) = part else { continue };
@@ -144,8 +139,18 @@ impl Rules {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// From rules that have been checked.
+    pub(super) fn new(mut rules: Vec<Rule>, host: &Host) -> Self {
+        if rules.is_empty() {
+            let name = Template { parts: vec![Part::CommandName] };
+            rules =
+                vec![Rule { name, command: None, command_line: None, user: None, cgroup: None }];
+        }
         let needs_files = rules.iter().any(Rule::needs_files);
-        Ok(Rules {
+        Rules {
             rules,
             needs_files,
             host: host.clone(),
@@ -153,7 +158,7 @@ impl Rules {
             users_are_read: false,
             facts: Facts::default(),
             name: Vec::new(),
-        })
+        }
     }
 
     /// Whether any rule looks at more than the command name, which can change without it.
@@ -364,7 +369,6 @@ fn users_in(users: &[u8]) -> impl Iterator<Item = (&[u8], u32)> {
 mod tests {
     use super::*;
     use vitald_core::settings::Origin;
-    use vitald_core::testing::*;
 
     #[test]
     fn names_are_put_together_of_parts() {
@@ -415,7 +419,6 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_told() {
-        let host = MemoryHost::new().host();
         let rule = |name: &str| Rule {
             name: Template::decode(&Value::new(name, Origin::Default)).unwrap(),
             command: Some(Pattern::new("(?P<first>.)").unwrap()),
@@ -423,9 +426,9 @@ mod tests {
             user: None,
             cgroup: None,
         };
-        assert!(Rules::new(vec![rule("${first}")], &host).is_ok());
+        assert!(Rules::check(&[rule("${first}")]).is_ok());
         let message =
-            Rules::new(vec![rule("a"), rule("${frist}")], &host).err().unwrap().to_string();
+            Rules::check(&[rule("a"), rule("${frist}")]).err().unwrap().to_string();
         assert_eq!(message, "rules: rule 2: nothing sets ${frist}; did you mean ${first}?");
     }
 }

@@ -413,15 +413,8 @@ fn mistakes_in_rules_are_told_at_their_places() {
 
 #[test]
 fn more_may_be_shown_than_known_is_a_mistake() {
-    let memory = booted();
-    let mut table = Table::default();
-    for (key, number) in [("top_groups", 5), ("max_groups", 4)] {
-        let value = Value::new(number, Origin::Default);
-        table.entries.insert(key.to_owned(), value);
-    }
-    let settings = <Settings as settings::Settings>::decode(&table, &mut Mistakes::new());
-    let error = ProcessGroups::open(settings.unwrap(), &memory.host()).err().unwrap();
-    assert_eq!(error.to_string(), "max_groups: must not be less than top_groups");
+    let refused = refusal::<ProcessGroups>(&[("top_groups", 5.into()), ("max_groups", 4.into())]);
+    assert_eq!(refused, "max_groups: must not be less than top_groups");
 }
 
 #[test]

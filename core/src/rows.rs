@@ -1,0 +1,158 @@
+//! Rows of a text that are recognised from run to run.
+
+use std::collections::HashMap;
+
+/// What a collector knows of each row of a text: whether a filter takes it, its labels, the handles
+/// on its files.
+///
+/// The kernel lists the same rows in the same order nearly always. So a row is first compared with
+/// the one that was at its place in the last run, by its key (its name, or all fields that tell it
+/// from others). While they are equal nothing is searched and nothing allocated. At the first
+/// difference the rest is looked up by key, so that what is known of a row survives when others
+/// come, go or change places. What is known of a row that is gone is dropped.
+///
+/// ```
+/// use vitald_core::rows::Rows;
+///
+/// let mut rows: Rows<bool> = Rows::new();
+/// for text in ["sda\nloop0\n", "sda\nloop0\n"] {
+///     let mut run = rows.begin();
+///     for name in text.lines() {
+///         let is_shown = run.row(name.as_bytes(), || !name.starts_with("loop"));
+///         assert_eq!(*is_shown, name == "sda");
+///     }
+///     run.finish();
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Rows<T> {
+    /// In the order of the text.
+    known: Vec<(Box<[u8]>, T)>,
+    /// Those that were beyond the first difference and have not been met yet.
+    displaced: HashMap<Box<[u8]>, T>,
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Rows { known: Vec::new(), displaced: HashMap::new() }
+    }
+}
+
+impl<T> Rows<T> {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Rows::default()
+    }
+
+    /// Begins a run over the text, from its first row.
+    pub fn begin(&mut self) -> Run<'_, T> {
+        Run { rows: self, position: 0, has_changed: false }
+    }
+
+    /// How many rows there were.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+/// A run over the rows; what it did not meet is dropped by [`Run::finish`].
+#[derive(Debug)]
+pub struct Run<'r, T> {
+    rows: &'r mut Rows<T>,
+    position: usize,
+    has_changed: bool,
+}
+
+impl<T> Run<'_, T> {
+    /// What is known of the next row, which `learn` finds out when the row is new.
+    pub fn row(&mut self, key: &[u8], learn: impl FnOnce() -> T) -> &mut T {
+        let Rows { known, displaced } = &mut *self.rows;
+        let position = self.position;
+        self.position += 1;
+        if known.get(position).is_none_or(|(before, _)| **before != *key) {
+            self.has_changed = true;
+            displaced.extend(known.drain(position..));
+            let entry = displaced.remove_entry(key);
+            known.push(entry.unwrap_or_else(|| (key.into(), learn())));
+        }
+        &mut known[position].1
+    }
+
+    /// Ends the run. Answers whether the rows are others than those of the last run, or in another
+    /// order.
+    pub fn finish(self) -> bool {
+        let Run { rows, position, has_changed } = self;
+        let has_gone = position < rows.known.len();
+        rows.known.truncate(position);
+        if has_changed {
+            // A map that is seldom needed keeps no memory.
+            rows.displaced = HashMap::new();
+        }
+        has_changed || has_gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row, with the number of the learning that its knowledge is from.
+    fn run(rows: &mut Rows<u32>, learned: &mut u32, keys: &[&str]) -> (Vec<u32>, bool) {
+        let mut run = rows.begin();
+        let known = keys
+            .iter()
+            .map(|key| {
+                *run.row(key.as_bytes(), || {
+                    *learned += 1;
+                    *learned
+                })
+            })
+            .collect();
+        (known, run.finish())
+    }
+
+    #[test]
+    fn rows_are_recognised_wherever_they_are() {
+        let (mut rows, mut learned) = (Rows::new(), 0);
+        let mut run = |keys: &[&str]| run(&mut rows, &mut learned, keys);
+        assert_eq!(run(&["a", "b", "c"]), (vec![1, 2, 3], true));
+        assert_eq!(run(&["a", "b", "c"]), (vec![1, 2, 3], false));
+        assert_eq!(run(&["a", "x", "b", "c"]), (vec![1, 4, 2, 3], true), "one comes between");
+        assert_eq!(run(&["c", "b", "a"]), (vec![3, 2, 1], true), "another order");
+        assert_eq!(run(&["c"]), (vec![3], true), "some have gone");
+        assert_eq!(run(&["c", "a"]), (vec![3, 5], true), "what has gone is forgotten");
+        assert_eq!(run(&["c", "c"]), (vec![3, 6], true), "two rows of one key are two");
+        assert_eq!(run(&["c", "c"]), (vec![3, 6], false));
+        assert_eq!(run(&[]), (vec![], true));
+        assert_eq!(run(&[]), (vec![], false));
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_costs_nothing() {
+        let (mut rows, mut learned) = (Rows::new(), 0);
+        run(&mut rows, &mut learned, &["a", "b", "c"]);
+        rows.begin().row(b"b", || 0);
+        assert_eq!(run(&mut rows, &mut learned, &["a", "b", "c"]), (vec![1, 2, 3], true));
+    }
+
+    #[test]
+    fn many_rows_in_another_order_take_linear_time() {
+        // With a search from the start for each of them this would be 20,000,000,000 comparisons.
+        let keys: Vec<Vec<u8>> = (0..200_000_u32).map(|i| i.to_string().into_bytes()).collect();
+        let mut rows: Rows<usize> = Rows::new();
+        for round in 0..2 {
+            let mut run = rows.begin();
+            for i in 0..keys.len() {
+                let i = if round == 0 { i } else { keys.len() - 1 - i };
+                assert_eq!(*run.row(&keys[i], || i), i);
+            }
+            assert!(run.finish());
+        }
+        assert_eq!(rows.len(), keys.len());
+    }
+}
