@@ -6,8 +6,7 @@ use super::queue::Queue;
 use super::results::Want;
 use super::set::Set;
 use super::slot::Slot;
-use crate::sync::{Arc, Condvar, Mutex, Weak, lock, spawn};
-use std::sync::PoisonError;
+use super::sync::{Arc, Condvar, Mutex, Weak, lock, spawn, wait_for};
 use std::time::{Duration, Instant};
 
 /// The running clock, if there is one.
@@ -67,8 +66,7 @@ impl Watch {
             ended = lock(&self.ended);
             if !*ended {
                 let wait = next.saturating_duration_since(Instant::now());
-                ended =
-                    self.wake.wait_timeout(ended, wait).unwrap_or_else(PoisonError::into_inner).0;
+                ended = wait_for(&self.wake, ended, wait);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::request::Request;
 use super::results::Want;
 use super::set::Set;
 use super::slot::{Look, Slot};
-use crate::sync::Arc;
+use super::sync::Arc;
 use std::task::Waker;
 use std::time::{Instant, SystemTime};
 use vitald_core::snapshot::Collection;

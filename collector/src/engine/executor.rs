@@ -4,7 +4,7 @@ use super::job::{Instance, Job, Work};
 use super::lane::Lane;
 use super::occupancy::{Occupancy, Successor, Waiting};
 use super::queue::Queue;
-use crate::sync::Arc;
+use super::sync::Arc;
 use std::io;
 
 /// The executor that owns a collector.

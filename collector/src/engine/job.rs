@@ -4,8 +4,8 @@
 //! open. What others have of it is an [`Instance`], which tells the executor which one is meant.
 
 use super::occupancy::Occupant;
+use super::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
-use crate::sync::{Arc, Mutex, lock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::collector::Running;
@@ -48,7 +48,7 @@ pub(super) enum Work {
 /// Who asked for a run and takes what it gives.
 pub(super) trait Owner: Send + Sync {
     /// The run begins: what is it to do?
-    fn begin(&self, began: Instant) -> Order;
+    fn begin(&self) -> Order;
 
     /// The run has come back.
     fn ended(self: Arc<Self>, ran: Ran);
@@ -56,6 +56,8 @@ pub(super) trait Owner: Send + Sync {
 
 /// What a run is given.
 pub(super) struct Order {
+    /// When it began: not before the last request arrived that counts on it.
+    pub(super) began: Instant,
     /// What the run before gave, to compare with.
     pub(super) last: Option<Arc<Run>>,
     /// What it writes into; no other thread holds it.
@@ -142,16 +144,16 @@ impl Job {
     /// Does what is to be done, on this thread. The name is free again before the result is
     /// handed over.
     pub(super) fn execute(self) {
-        let (began, began_at) = (Instant::now(), SystemTime::now());
         let owner = match self.work {
             Work::Run(owner) => owner,
             Work::Close => {
-                self.occupant.begin(began, CLOSE_LIMIT);
+                self.occupant.begin(Instant::now(), CLOSE_LIMIT);
                 self.instance.close();
                 return;
             }
         };
-        let mut order = owner.begin(began);
+        let mut order = owner.begin();
+        let (began, began_at) = (order.began, SystemTime::now());
         self.occupant.begin(began, order.limit);
         let outcome = match Arc::get_mut(&mut order.batch) {
             Some(batch) => {

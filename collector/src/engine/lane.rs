@@ -7,7 +7,7 @@
 //! runtime's descriptors: the collection thread does.
 
 use super::job::{Job, Work};
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use super::sync::{Arc, Condvar, Mutex, lock, wait};
 use std::io;
 use vitald_core::host::spawn_apart;
 
@@ -49,7 +49,7 @@ impl Lane {
         let work = move || lane.work();
         match self.own_descriptors {
             true => spawn_apart(name, work)?,
-            false => crate::sync::spawn(name, work)?,
+            false => super::sync::spawn(name, work)?,
         }
         state.job = Some(job);
         state.alive = true;

@@ -28,6 +28,7 @@ mod results;
 mod set;
 mod slot;
 mod status;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +38,8 @@ pub use request::{Limits, Request, Selection};
 pub use set::Changes;
 pub use status::{CollectorStatus, Counts};
 
+use self::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
-use crate::sync::{Arc, Mutex, lock};
 use clock::Clock;
 use queue::Queue;
 use set::Set;

@@ -1,7 +1,7 @@
 //! What the log is to say. It is made under a lock and logged when no lock is held, because a log
 //! line may have to wait for its reader.
 
-use crate::sync::Arc;
+use super::sync::Arc;
 use std::io;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! most one thread per name can therefore hang: an instance with other settings, or one that was
 //! switched off and on again, begins when the occupant has come back.
 
-use crate::sync::{Arc, Mutex, Weak, lock};
+use super::sync::{Arc, Mutex, Weak, lock};
 use std::time::{Duration, Instant};
 use vitald_core::host::{StuckThread, StuckThreads};
 

@@ -8,7 +8,7 @@
 use super::job::{Job, Work};
 use super::notice::{Notice, What};
 use super::occupancy::Occupancy;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
 use std::collections::VecDeque;
 use std::io;
 use std::task::Waker;

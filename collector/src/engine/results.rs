@@ -4,8 +4,8 @@
 use super::job::{Order, Outcome, Ran};
 use super::notice::{Notice, What};
 use super::status::Counters;
+use super::sync::Arc;
 use crate::plan::CollectorPlan;
-use crate::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
 use vitald_core::run::{Run, Spares};
@@ -142,6 +142,7 @@ impl Results {
         let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
         self.running = Some(Begun { at: began, given });
         Order {
+            began,
             last: self.last.clone(),
             batch: self.spares.take(),
             deadline: by,

@@ -6,8 +6,8 @@ use super::occupancy::Occupancies;
 use super::queue::Queue;
 use super::request::Limits;
 use super::slot::Slot;
+use super::sync::Arc;
 use crate::plan::CollectorPlan;
-use crate::sync::Arc;
 use vitald_core::error::Error;
 use vitald_core::host::Host;
 

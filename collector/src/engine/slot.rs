@@ -10,8 +10,8 @@ use super::occupancy::{Occupancies, Occupancy, Occupant, Successor, Verdict, Wai
 use super::queue::Queue;
 use super::results::{Results, Want};
 use super::status::{CollectorStatus, Counters};
+use super::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::plan::CollectorPlan;
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use std::io;
 use std::time::{Duration, Instant};
 use vitald_core::collector::Running;
@@ -212,8 +212,11 @@ impl Slot {
 }
 
 impl Owner for Slot {
-    fn begin(&self, began: Instant) -> Order {
-        lock(&self.results).begin(began)
+    fn begin(&self) -> Order {
+        let mut results = lock(&self.results);
+        // The instant is taken under the lock: a request that asked before counts on this run, so
+        // the run must not have begun before the request arrived.
+        results.begin(Instant::now())
     }
 
     fn ended(self: Arc<Self>, ran: Ran) {

@@ -1,6 +1,6 @@
 //! What is known of a collector besides its samples.
 
-use crate::sync::Arc;
+use super::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vitald_core::collector::Descriptor;

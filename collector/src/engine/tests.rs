@@ -1,6 +1,8 @@
 //! Faults that really happen, in collectors made for the purpose.
 
 mod containment;
+#[cfg(feature = "model-check")]
+mod model;
 
 use super::*;
 use std::any::Any;

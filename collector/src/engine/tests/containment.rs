@@ -147,7 +147,7 @@ fn timed(may_block: bool) -> (Maker, Sender<()>) {
     (maker, open)
 }
 
-fn first_value(snapshot: &Snapshot) -> f64 {
+fn first_value(snapshot: &Collection) -> f64 {
     snapshot.parts[0].batch.as_ref().expect("it has samples").values()[0]
 }
 
@@ -192,7 +192,6 @@ fn a_run_is_stuck_when_it_has_been_out_for_the_scrape_timeout() {
         assert!((SHORT..LONG / 2).contains(&began.elapsed()), "{:?}", began.elapsed());
         let status = &engine.status()[0];
         assert_eq!((status.state, status.counts.timeouts), (Outcome::TimedOut, 1));
-        assert_eq!(status.counts.incidents(), 1);
         drop(gate);
         until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(1.0))]);
     }
