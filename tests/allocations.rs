@@ -140,7 +140,8 @@ impl Scraper {
         plans.push(process::plan());
         let host = Host::new(Roots::default());
         let engine = Arc::new(Engine::new(host.clone()));
-        let staged = engine.stage(&plans, &host, Limits { max_age: Duration::ZERO });
+        let limits = Limits { max_age: Duration::ZERO, timeout: Duration::from_secs(10) };
+        let staged = engine.stage(&plans, &host, limits);
         engine.swap(staged.unwrap_or_else(|refused| panic!("{refused:?}")));
         let configuration = Arc::new(Applied);
         let known: Weak<Applied> = Arc::downgrade(&configuration);

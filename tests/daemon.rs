@@ -1139,17 +1139,10 @@ fn the_scraper_is_answered_before_it_gives_up() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let timed_out = "vitald_collector_state{collector=\"textfile\",state=\"timed_out\"}";
     assert_eq!(page.value(timed_out), Some(1.0));
-    assert!(
-        page.value(
-            "vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"timeout\"}"
-        ) >= Some(1.0)
-    );
-    // Nobody waits for it again while it is out.
-    let began = Instant::now();
-    let page = daemon.metrics();
-    if page.value(timed_out) == Some(1.0) {
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    }
+    // That a scraper has little time is no incident of the collector.
+    let timeouts = page
+        .value("vitald_collector_incident_kinds_total{collector=\"textfile\",kind=\"timeout\"}");
+    assert!(timeouts.unwrap_or(0.0) == 0.0, "{timeouts:?}");
     let began = Instant::now();
     until("it has come back", || {
         daemon.metrics().value("node_scrape_collector_success{collector=\"textfile\"}") == Some(1.0)

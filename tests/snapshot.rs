@@ -92,7 +92,8 @@ fn plan(descriptor: &'static Descriptor, settings: &[(&'static str, Node)]) -> C
 }
 
 fn apply(engine: &Engine, host: &Host, plans: &[CollectorPlan]) {
-    let staged = engine.stage(plans, host, Limits { max_age: Duration::ZERO });
+    let limits = Limits { max_age: Duration::ZERO, timeout: Duration::from_secs(10) };
+    let staged = engine.stage(plans, host, limits);
     engine.swap(staged.unwrap_or_else(|refused| panic!("{refused:?}")));
 }
 

@@ -302,7 +302,7 @@ impl Daemon {
     /// Opens what a plan asks for, beside what runs.
     fn stage(&self, plan: Plan) -> Result<Staged, Vec<Mistake>> {
         let host = Host::new(plan.roots.clone());
-        let limits = Limits { max_age: plan.scrape.max_age };
+        let limits = Limits { max_age: plan.scrape.max_age, timeout: plan.scrape.timeout };
         let mut plans = plan.collectors.clone();
         if !self.own.is_of_collections_only() {
             plans.push(process::plan());

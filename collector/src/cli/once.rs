@@ -100,7 +100,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), String> {
     let host = Host::new(plan.roots.clone());
     let engine = Engine::new(host.clone());
-    let limits = Limits { max_age: std::time::Duration::ZERO };
+    let limits = Limits { max_age: std::time::Duration::ZERO, timeout: plan.scrape.timeout };
     let staged = engine.stage(&plan.collectors, &host, limits).map_err(|refused| {
         let refused: Vec<String> =
             refused.iter().map(|(name, error)| format!("collectors.{name}: {error}")).collect();

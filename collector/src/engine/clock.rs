@@ -1,12 +1,15 @@
-//! The clock: refreshes collectors that have an interval of their own. Without any it has no
-//! thread.
+//! The interval clock: refreshes collectors that have an interval of their own. Without any it has
+//! no thread.
 
+use super::notice::{Notice, What};
+use super::queue::Queue;
+use super::results::Want;
+use super::set::Set;
 use super::slot::Slot;
-use super::{Set, Shared};
-use crate::sync::lock;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use super::sync::{Arc, Condvar, Mutex, Weak, lock, spawn, wait_for};
 use std::time::{Duration, Instant};
 
+/// The running clock, if there is one.
 pub(super) struct Clock {
     watch: Mutex<Option<Arc<Watch>>>,
 }
@@ -14,6 +17,7 @@ pub(super) struct Clock {
 /// One thread's list; a reload makes a new one and ends the old.
 struct Watch {
     slots: Vec<(Weak<Slot>, Duration)>,
+    timeout: Duration,
     ended: Mutex<bool>,
     wake: Condvar,
 }
@@ -25,7 +29,7 @@ impl Clock {
 
     /// Watches the collectors of a set that have an interval. The schedule of one that was running
     /// already goes on, since it counts from its last run.
-    pub(super) fn watch(&self, shared: &Arc<Shared>, set: &Set) {
+    pub(super) fn watch(&self, queue: &Arc<Queue>, set: &Set) {
         self.stop();
         let slots: Vec<(Weak<Slot>, Duration)> = set
             .slots
@@ -35,19 +39,18 @@ impl Clock {
         if slots.is_empty() {
             return;
         }
-        let watch = Arc::new(Watch { slots, ended: Mutex::new(false), wake: Condvar::new() });
+        let (timeout, wake) = (set.limits.timeout, Condvar::new());
+        let watch = Arc::new(Watch { slots, timeout, ended: Mutex::new(false), wake });
         *lock(&self.watch) = Some(Arc::clone(&watch));
-        let shared = Arc::downgrade(shared);
-        let started = std::thread::Builder::new()
-            .name("interval clock".to_owned())
-            .spawn(move || watch.work(&shared));
-        if let Err(error) = started {
-            tracing::error!(%error, "cannot start the interval clock");
+        let queue = Arc::downgrade(queue);
+        if let Err(error) = spawn("interval clock".to_owned(), move || watch.work(&queue)) {
+            Notice { collector: None, what: What::NoThread("interval clock", error) }.log();
         }
     }
 
     pub(super) fn stop(&self) {
-        if let Some(watch) = lock(&self.watch).take() {
+        let watch = lock(&self.watch).take();
+        if let Some(watch) = watch {
             *lock(&watch.ended) = true;
             watch.wake.notify_all();
         }
@@ -55,41 +58,42 @@ impl Clock {
 }
 
 impl Watch {
-    fn work(&self, shared: &Weak<Shared>) {
+    fn work(&self, queue: &Weak<Queue>) {
         let mut ended = lock(&self.ended);
         while !*ended {
             drop(ended);
-            let Some(next) = self.turn(shared) else { return };
+            let Some(next) = self.turn(queue) else { return };
             ended = lock(&self.ended);
             if !*ended {
                 let wait = next.saturating_duration_since(Instant::now());
-                ended =
-                    self.wake.wait_timeout(ended, wait).unwrap_or_else(PoisonError::into_inner).0;
+                ended = wait_for(&self.wake, ended, wait);
             }
         }
     }
 
     /// Asks for what is due; answers when to look again, or `None` when the engine has gone.
-    fn turn(&self, shared: &Weak<Shared>) -> Option<Instant> {
-        let shared = shared.upgrade()?;
+    fn turn(&self, queue: &Weak<Queue>) -> Option<Instant> {
+        let queue = queue.upgrade()?;
         let now = Instant::now();
+        let want = Want { from: now, arrived: now, by: None, timeout: self.timeout };
         let mut next = now + Duration::from_secs(3600);
-        let mut state = lock(&shared.state);
         for (slot, interval) in &self.slots {
             let Some(slot) = slot.upgrade() else { continue };
-            let mut inner = lock(&slot.inner);
-            let due = inner.began().map_or(now, |began| began + *interval);
-            if due <= now {
-                inner.need = Some(now);
-                state.dispatch(&slot, &mut inner, &shared);
-                next = next.min(now + *interval);
-            } else {
+            let due = slot.due(*interval, now);
+            if due > now {
                 next = next.min(due);
+                continue;
             }
+            let (job, notice) = slot.refresh(&want, now);
+            if let Some(job) = job {
+                slot.submit(job);
+            }
+            notice.into_iter().for_each(Notice::log);
+            next = next.min(now + *interval);
         }
-        let attention = state.tend(&shared, now);
-        drop(state);
-        attention.wake(&shared);
-        Some(attention.again.map_or(next, |at| at.min(next)))
+        let attention = queue.watch().tend(now);
+        let again = attention.again;
+        attention.pay(&queue);
+        Some(again.map_or(next, |at| at.min(next)))
     }
 }

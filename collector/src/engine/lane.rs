@@ -1,94 +1,75 @@
-//! A lane: a parked thread that belongs to one collector that may block.
+//! A lane: the executor of one collector that may block, a parked thread of its own.
 //!
-//! It may hang in the kernel, and then outlives SIGKILL; so it has a descriptor table of its own,
-//! and with it no listener and no connection. Its collector lives and dies on it, with a `Host` that
-//! nobody else uses, since descriptors mean nothing in another table. For the same reason it wakes
-//! no request itself, which would take the runtime's descriptors: the collection thread does.
+//! It may hang in the kernel, and then outlives SIGKILL. Where the collector says that this is
+//! possible, the thread has a descriptor table of its own, and with it no listener and no
+//! connection. Its collector lives and dies on it, with a `Host` of its own, since descriptors mean
+//! nothing in another table. For the same reason it wakes no request itself, which would take the
+//! runtime's descriptors: the collection thread does.
 
-use super::slot::Slot;
-use super::{Shared, lane_returned};
-use crate::sync::lock;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use vitald_core::collector::Running;
-use vitald_core::host::{Host, spawn_apart};
+use super::job::{Job, Work};
+use super::sync::{Arc, Condvar, Mutex, lock, wait};
+use std::io;
+use vitald_core::host::spawn_apart;
 
-/// The thread is started at the first job and ends when the collector's slot is dropped. While it
-/// is parked it holds no slot, so that a collector that was switched off is closed at once.
+/// The thread is started at the first job and ends after the job that closes the collector.
 pub(super) struct Lane {
     name: &'static str,
     own_descriptors: bool,
-    state: Mutex<LaneState>,
+    state: Mutex<State>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct LaneState {
-    job: Option<Arc<Slot>>,
+struct State {
+    /// There is never more than one, since a job occupies the collector's name.
+    job: Option<Job>,
     alive: bool,
-    closing: bool,
-    /// What is to be closed by the thread that opened it.
-    remains: Option<(Option<Box<dyn Running>>, Host)>,
 }
 
 impl Lane {
-    pub(super) fn new(name: &'static str, own_descriptors: bool) -> Self {
-        Lane {
-            name,
-            own_descriptors,
-            state: Mutex::new(LaneState::default()),
-            wake: Condvar::new(),
-        }
+    pub(super) fn new(name: &'static str, own_descriptors: bool) -> Arc<Self> {
+        Arc::new(Lane { name, own_descriptors, state: Mutex::default(), wake: Condvar::new() })
     }
 
-    /// Gives the lane a run to do. The caller sees to it that none is under way.
-    pub(super) fn submit(self: &Arc<Self>, slot: Arc<Slot>, shared: &Arc<Shared>) {
+    /// Gives the thread something to do.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread to be had; the job is dropped.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.job = Some(slot);
         if state.alive {
+            state.job = Some(job);
+            drop(state);
             self.wake.notify_one();
-            return;
+            return Ok(());
         }
-        let (lane, shared) = (Arc::clone(self), Arc::downgrade(shared));
+        let lane = Arc::clone(self);
         let name = format!("lane {}", self.name);
-        let work = move || lane.work(&shared);
-        let started = match self.own_descriptors {
-            true => spawn_apart(name, work),
-            false => std::thread::Builder::new().name(name).spawn(work).map(drop),
-        };
-        match started {
-            Ok(()) => state.alive = true,
-            Err(error) => tracing::error!(%error, collector = self.name, "cannot start its thread"),
+        let work = move || lane.work();
+        match self.own_descriptors {
+            true => spawn_apart(name, work)?,
+            false => super::sync::spawn(name, work)?,
         }
+        state.job = Some(job);
+        state.alive = true;
+        Ok(())
     }
 
-    /// Lets the thread end, and close what it has opened. A thread that never began has opened
-    /// nothing.
-    pub(super) fn close(&self, collector: Option<Box<dyn Running>>, host: Host) {
+    fn work(&self) {
         let mut state = lock(&self.state);
-        state.closing = true;
-        if state.alive {
-            state.remains = Some((collector, host));
-        }
-        self.wake.notify_one();
-    }
-
-    fn work(&self, shared: &Weak<Shared>) {
-        let mut state = lock(&self.state);
-        while !state.closing {
-            let Some(slot) = state.job.take() else {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(job) = state.job.take() else {
+                state = wait(&self.wake, state);
                 continue;
             };
             drop(state);
-            slot.run();
-            if let Some(shared) = shared.upgrade() {
-                lane_returned(&slot, &shared);
+            let ends = matches!(job.work, Work::Close);
+            job.execute();
+            if ends {
+                return;
             }
-            drop(slot);
             state = lock(&self.state);
         }
-        let remains = state.remains.take();
-        drop(state);
-        drop(remains);
     }
 }

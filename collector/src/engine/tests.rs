@@ -1,5 +1,9 @@
 //! Faults that really happen, in collectors made for the purpose.
 
+mod containment;
+#[cfg(feature = "model-check")]
+mod model;
+
 use super::*;
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -154,20 +158,32 @@ fn gated(name: usize, may_block: bool) -> (Maker, Sender<()>) {
     (maker, open)
 }
 
-const FRESH: Limits = Limits { max_age: Duration::ZERO };
+const FRESH: Limits = Limits { max_age: Duration::ZERO, timeout: LONG };
+/// A run is stuck soon.
+const HASTY: Limits = Limits { timeout: SHORT, ..FRESH };
 
 fn host() -> Host {
     Host::new(Roots::default())
 }
 
 fn swap(engine: &Engine, makers: &[&Maker]) -> Changes {
+    swap_with(engine, FRESH, makers)
+}
+
+fn swap_with(engine: &Engine, limits: Limits, makers: &[&Maker]) -> Changes {
     let plans: Vec<CollectorPlan> = makers.iter().map(|maker| maker.plan.clone()).collect();
-    let staged = engine.stage(&plans, &host(), FRESH).expect("it opens");
+    let staged = engine.stage(&plans, &host(), limits).expect("it opens");
     engine.swap(staged)
 }
 
+/// An engine that shares nothing with those of other tests.
+fn new_engine() -> Engine {
+    let stuck = Box::leak(Box::new(StuckThreads::new()));
+    Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
+}
+
 fn engine(makers: &[&Maker]) -> Engine {
-    let engine = Engine::new(host());
+    let engine = new_engine();
     swap(&engine, makers);
     engine
 }
@@ -212,8 +228,8 @@ fn every_request_gets_a_read_of_its_own_time() {
 #[test]
 fn requests_of_one_moment_share_a_run() {
     let a = counting(0);
-    let engine = Engine::new(host());
-    let limits = Limits { max_age: LONG };
+    let engine = new_engine();
+    let limits = Limits { max_age: LONG, ..FRESH };
     let staged = engine.stage(std::slice::from_ref(&a.plan), &host(), limits).expect("it opens");
     engine.swap(staged);
     for _ in 0..3 {
@@ -248,7 +264,8 @@ fn one_that_hangs_costs_its_own_samples_only() {
     for may_block in [false, true] {
         let (b, gate) = gated(1, may_block);
         let (a, c) = (counting(0), counting(2));
-        let engine = engine(&[&a, &b, &c]);
+        let engine = new_engine();
+        swap_with(&engine, HASTY, &[&a, &b, &c]);
         let began = Instant::now();
         let page = scrape(&engine, SHORT);
         assert!(began.elapsed() >= SHORT);
@@ -268,7 +285,7 @@ fn one_that_hangs_costs_its_own_samples_only() {
             assert_eq!(page[2], ("c", Outcome::Running, Some(f64::from(run))));
         }
         assert!(began.elapsed() < LONG / 2);
-        assert_eq!(engine.status()[1].counts.timeouts, 4);
+        assert_eq!(engine.status()[1].counts.timeouts, 1, "it is one run");
         drop(gate);
         until(|| engine.status()[1].out.is_none());
         assert_eq!(scrape(&engine, LONG)[1], ("b", Outcome::Running, Some(1.0)));
@@ -364,13 +381,14 @@ fn an_unchanged_collector_is_not_touched() {
 #[test]
 fn a_successor_waits_for_a_stuck_one() {
     let (a, gate) = gated(0, false);
-    let engine = engine(&[&a]);
+    let engine = new_engine();
+    swap_with(&engine, HASTY, &[&a]);
     assert_eq!(scrape(&engine, SHORT)[0].1, Outcome::TimedOut);
     let successor = make(0, 1, false, |batch| {
         batch.value(&RUNS, 7);
         Ok(())
     });
-    swap(&engine, &[&successor]);
+    swap_with(&engine, HASTY, &[&successor]);
     assert_eq!(scrape(&engine, LONG), [("a", Outcome::TimedOut, None)]);
     drop(gate);
     until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(7.0))]);
@@ -395,7 +413,7 @@ fn a_filtered_request_runs_its_collectors_only() {
 fn an_interval_refreshes_in_the_background() {
     let mut a = counting(0);
     a.plan.interval = Some(Duration::from_millis(20));
-    let engine = Engine::new(host());
+    let engine = new_engine();
     let staged = engine.stage(std::slice::from_ref(&a.plan), &host(), FRESH).expect("it opens");
     engine.warm(&staged, Instant::now() + LONG);
     assert!(staged.changes.started == ["a"]);

@@ -6,7 +6,7 @@ mod changes;
 mod clients;
 
 use super::{Http, HttpCounters, Listeners, Mode, Served};
-use crate::engine::{Changes, Engine, Limits};
+use crate::engine::{Changes, Engine, Limits, Occupancies};
 use crate::outputs::OutputStatus;
 use crate::plan::{
     Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use vitald_core::collector::Descriptor;
-use vitald_core::host::{MemoryHost, Roots};
+use vitald_core::host::{MemoryHost, Roots, StuckThreads};
 use vitald_core::prelude::*;
 use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::{Mistake, Origin};
@@ -181,8 +181,9 @@ impl Setup {
                 max_series: 0,
             })
             .collect();
-        let engine = Engine::new(host.clone());
-        let limits = Limits { max_age: Duration::from_millis(100) };
+        let occupancies = Arc::new(Occupancies::new(StuckThreads::of_process()));
+        let engine = Engine::with_occupancies(host.clone(), occupancies);
+        let limits = Limits { max_age: Duration::from_millis(100), timeout: self.timeout };
         let Ok(staged) = engine.stage(&collectors, &host, limits) else {
             panic!("collectors open")
         };

@@ -1,0 +1,119 @@
+//! A collection under way.
+
+use super::notice::Notice;
+use super::queue::Queue;
+use super::request::Request;
+use super::results::Want;
+use super::set::Set;
+use super::slot::{Look, Slot};
+use super::sync::Arc;
+use std::task::Waker;
+use std::time::{Instant, SystemTime};
+use vitald_core::snapshot::Collection;
+
+/// A collection under way. It needs no runtime, only a caller that looks again when
+/// [`Collecting::poll_at`] says or the waker is woken.
+pub struct Collecting {
+    queue: Arc<Queue>,
+    set: Arc<Set>,
+    request: Request,
+    want: Want,
+}
+
+impl Collecting {
+    /// Asks the collectors that a request is about for what it wants.
+    pub(super) fn begin(queue: &Arc<Queue>, set: Arc<Set>, request: Request) -> Self {
+        let now = Instant::now();
+        // A collector that knows its limit stops a little before it, so that what it has counts.
+        let margin = request.deadline.saturating_duration_since(request.arrived) / 10;
+        let want = Want {
+            from: request.arrived.checked_sub(set.limits.max_age).unwrap_or(request.arrived),
+            arrived: request.arrived,
+            by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
+            timeout: set.limits.timeout,
+        };
+        let collecting = Collecting { queue: Arc::clone(queue), set, request, want };
+        let mut notices: Vec<Notice> = Vec::new();
+        // Those that may block go first: they run beside everything else.
+        for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
+            let (job, notice) = slot.ask(&want, now);
+            if let Some(job) = job {
+                slot.submit(job);
+            }
+            notices.extend(notice);
+        }
+        let mut watched = queue.watch();
+        for slot in collecting.slots().filter(|slot| !slot.executor.is_lane()) {
+            let (job, notice) = slot.ask(&want, now);
+            if let Some(job) = job {
+                watched.add(job);
+            }
+            notices.extend(notice);
+        }
+        watched.release(now);
+        notices.into_iter().for_each(Notice::log);
+        collecting
+    }
+
+    /// Whether everything is there or the deadline has passed (`Ok`), or when to look again (`Err`);
+    /// the waker is woken when it may be earlier.
+    pub fn poll_at(&mut self, waker: &Waker, now: Instant) -> Result<(), Instant> {
+        if now >= self.request.deadline {
+            return Ok(());
+        }
+        let mut watched = self.queue.watch();
+        let attention = watched.tend(now);
+        let mut again = attention.again;
+        if attention.is_urgent() {
+            drop(watched);
+            attention.pay(&self.queue);
+            watched = self.queue.watch();
+        }
+        let mut is_complete = true;
+        let mut notices: Vec<Notice> = Vec::new();
+        for slot in self.slots() {
+            let (look, notice) = slot.look(&self.want, now);
+            notices.extend(notice);
+            if let Look::Waits(until) = look {
+                is_complete = false;
+                again = earlier(again, until);
+            }
+        }
+        if !is_complete {
+            watched.wake_at_the_end(waker);
+        }
+        drop(watched);
+        notices.into_iter().for_each(Notice::log);
+        match is_complete {
+            true => Ok(()),
+            false => Err(again.map_or(self.request.deadline, |at| at.min(self.request.deadline))),
+        }
+    }
+
+    /// Takes what there is.
+    pub fn finish(self, collection: &mut Collection) {
+        let now = Instant::now();
+        collection.taken = SystemTime::now();
+        let took = now.saturating_duration_since(self.request.arrived);
+        collection.began = collection.taken.checked_sub(took).unwrap_or(collection.taken);
+        collection.parts.clear();
+        collection.parts.extend(self.slots().map(|slot| slot.part(&self.want, now)));
+    }
+
+    /// How many samples the page will have, going by the runs before.
+    pub fn samples(&self) -> usize {
+        self.slots().map(|slot| slot.samples()).sum()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        let selection = &self.request.selection;
+        self.set.slots.iter().filter(|slot| selection.takes(slot.plan.descriptor))
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,174 @@
+//! A job for an executor: one run of a collector, or its end.
+//!
+//! The executor (the collection thread or a lane) owns the open collector and all that it has
+//! open. What others have of it is an [`Instance`], which tells the executor which one is meant.
+
+use super::occupancy::Occupant;
+use super::sync::{Arc, Mutex, lock};
+use crate::plan::CollectorPlan;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime};
+use vitald_core::collector::Running;
+use vitald_core::error::{Error, Result};
+use vitald_core::host::Host;
+use vitald_core::run::Run;
+
+/// How long the end of a collector may take before it is stuck.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// One open collector. Only its executor touches what is inside.
+pub(super) struct Instance {
+    plan: CollectorPlan,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    /// None after a panic; it is then opened anew by the next run.
+    collector: Option<Box<dyn Running>>,
+    /// None when it is closed.
+    host: Option<Host>,
+    has_run: bool,
+}
+
+/// What an executor is to do with an instance.
+pub(super) struct Job {
+    pub(super) instance: Arc<Instance>,
+    pub(super) occupant: Occupant,
+    pub(super) work: Work,
+}
+
+pub(super) enum Work {
+    /// One run.
+    Run(Arc<dyn Owner>),
+    /// The end: the collector is dropped.
+    Close,
+}
+
+/// Who asked for a run and takes what it gives.
+pub(super) trait Owner: Send + Sync {
+    /// The run begins: what is it to do?
+    fn begin(&self) -> Order;
+
+    /// The run has come back.
+    fn ended(self: Arc<Self>, ran: Ran);
+}
+
+/// What a run is given.
+pub(super) struct Order {
+    /// When it began: not before the last request arrived that counts on it.
+    pub(super) began: Instant,
+    /// What the run before gave, to compare with.
+    pub(super) last: Option<Arc<Run>>,
+    /// What it writes into; no other thread holds it.
+    pub(super) batch: Arc<Run>,
+    /// By when the run is of use to the most patient of those who wait.
+    pub(super) deadline: Option<Instant>,
+    /// How old what it takes from others may be.
+    pub(super) fresh_from: Option<Instant>,
+    /// After how long it is stuck.
+    pub(super) limit: Duration,
+}
+
+/// What a run gave.
+pub(super) struct Ran {
+    pub(super) batch: Arc<Run>,
+    pub(super) outcome: Outcome,
+    pub(super) began: Instant,
+    pub(super) began_at: SystemTime,
+    pub(super) took: Duration,
+    /// It was out for too long, and nobody has noticed.
+    pub(super) was_stuck: bool,
+}
+
+pub(super) enum Outcome {
+    /// The collector returned.
+    Returned(Result<()>),
+    /// It panicked, or could not be opened after a panic.
+    Panicked,
+}
+
+impl Instance {
+    pub(super) fn new(plan: CollectorPlan, host: Host, collector: Box<dyn Running>) -> Arc<Self> {
+        let open = Open { collector: Some(collector), host: Some(host), has_run: false };
+        Arc::new(Instance { plan, open: Mutex::new(open) })
+    }
+
+    /// Whether it has read anything yet.
+    pub(super) fn has_run(&self) -> bool {
+        lock(&self.open).has_run
+    }
+
+    /// Drops the collector and its host on this thread.
+    pub(super) fn close(&self) {
+        let open = std::mem::take(&mut *lock(&self.open));
+        // A collector that panics while it is dropped has lost what it had; the hook logs it.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+    }
+
+    fn run(&self, last: Option<&Run>, batch: &mut Run) -> Outcome {
+        let (collector, host) = {
+            let mut open = lock(&self.open);
+            open.has_run = true;
+            (open.collector.take(), open.host.clone())
+        };
+        batch.begin(last, self.plan.max_series);
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let mut collector = match collector {
+                Some(collector) => collector,
+                None => {
+                    let host = host.as_ref().ok_or_else(|| Error::absent("host"))?;
+                    self.plan.prepared.open(host)?
+                }
+            };
+            // A collector that panics is dropped by the unwinding, inside this closure.
+            let outcome = collector.collect(batch.batch());
+            Ok((collector, outcome))
+        }));
+        match run {
+            Ok(Ok((collector, outcome))) => {
+                batch.seal();
+                lock(&self.open).collector = Some(collector);
+                Outcome::Returned(outcome)
+            }
+            // It would not open again: its settings were good before, so it is treated alike.
+            Ok(Err::<_, Error>(_)) | Err(_) => {
+                batch.discard();
+                Outcome::Panicked
+            }
+        }
+    }
+}
+
+impl Job {
+    /// Does what is to be done, on this thread. The name is free again before the result is
+    /// handed over.
+    pub(super) fn execute(self) {
+        let owner = match self.work {
+            Work::Run(owner) => owner,
+            Work::Close => {
+                self.occupant.begin(Instant::now(), CLOSE_LIMIT);
+                self.instance.close();
+                return;
+            }
+        };
+        let mut order = owner.begin();
+        let (began, began_at) = (order.began, SystemTime::now());
+        self.occupant.begin(began, order.limit);
+        let outcome = match Arc::get_mut(&mut order.batch) {
+            Some(batch) => {
+                batch.set_deadline(order.deadline);
+                batch.set_fresh_from(order.fresh_from);
+                self.instance.run(order.last.as_deref(), batch)
+            }
+            // No other thread can have taken it in between.
+            None => Outcome::Panicked,
+        };
+        drop(order.last);
+        let batch = order.batch;
+        let ended = Instant::now();
+        let was_stuck = self.occupant.leave(ended);
+        let took = ended.saturating_duration_since(began);
+        owner.ended(Ran { batch, outcome, began, began_at, took, was_stuck });
+    }
+}

@@ -1,0 +1,211 @@
+//! The queue: the executor of the collectors that do not block. One collection thread runs them
+//! one after another, because parallel reads contend in the kernel.
+//!
+//! When one does not return within the queue's patience it keeps its thread and a fresh one goes
+//! on with the rest. Whoever waits for a result looks after that ([`Queue::watch`]); there is no
+//! supervisor, and while nobody asks nothing wakes up.
+
+use super::job::{Job, Work};
+use super::notice::{Notice, What};
+use super::occupancy::Occupancy;
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
+use std::collections::VecDeque;
+use std::io;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// Jobs for the collection thread, and the requests that it wakes when it has done them.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    /// How long one job may take before its thread is left behind.
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Since when the collection thread has been at its job, and whose job that is.
+    busy: Option<(Instant, Arc<Occupancy>)>,
+    /// The number of the collection thread. A thread that returns and finds another number here
+    /// has been left behind and ends.
+    leader: u64,
+    leader_alive: bool,
+    /// No thread could be started, which has been reported.
+    thread_refused: bool,
+    waiting: Vec<Waker>,
+    /// The engine has gone: what is left is closed and nothing runs any more.
+    ended: bool,
+}
+
+/// The queue while its lock is held.
+pub(super) struct Watched<'a> {
+    queue: &'a Arc<Queue>,
+    state: MutexGuard<'a, State>,
+}
+
+/// What is left to do after the queue was looked at, without its lock.
+#[must_use = "the collection thread may have to be woken"]
+pub(super) struct Attention {
+    /// When to look again.
+    pub(super) again: Option<Instant>,
+    /// The collection thread is parked. It is woken after the lock is free, or it would wake only
+    /// to wait for it.
+    wakes: bool,
+    notice: Option<Notice>,
+}
+
+impl Queue {
+    pub(super) fn new(patience: Duration) -> Arc<Self> {
+        Arc::new(Queue { state: Mutex::default(), work: Condvar::new(), patience })
+    }
+
+    /// Takes the lock, to add jobs and to see to it that they are done.
+    pub(super) fn watch(self: &Arc<Self>) -> Watched<'_> {
+        Watched { queue: self, state: lock(&self.state) }
+    }
+
+    /// Adds one job.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) {
+        let mut watched = self.watch();
+        watched.add(job);
+        watched.release(Instant::now());
+    }
+
+    /// Has the collection thread wake the requests that wait: a lane has brought a result.
+    pub(super) fn wake_requests(&self) {
+        // With the lock taken once the thread has either not yet looked, or waits for this.
+        drop(lock(&self.state));
+        self.work.notify_one();
+    }
+
+    /// Ends the collection thread. Jobs that run collectors are not done any more; instances are
+    /// closed.
+    pub(super) fn end(self: &Arc<Self>) {
+        let mut watched = self.watch();
+        watched.state.ended = true;
+        watched.release(Instant::now());
+        self.work.notify_one();
+    }
+
+    /// The collection thread: does what is queued, then wakes those who wait and parks.
+    fn lead(&self, ticket: u64) {
+        let mut wakers: Vec<Waker> = Vec::new();
+        let mut state = lock(&self.state);
+        while state.leader == ticket {
+            if let Some(job) = state.jobs.pop_front() {
+                if state.ended && matches!(job.work, Work::Run(_)) {
+                    drop(state);
+                    drop(job);
+                    state = lock(&self.state);
+                    continue;
+                }
+                state.busy = Some((Instant::now(), Arc::clone(job.occupant.occupancy())));
+                drop(state);
+                job.execute();
+                state = lock(&self.state);
+                if state.leader == ticket {
+                    state.busy = None;
+                }
+                continue;
+            }
+            std::mem::swap(&mut wakers, &mut state.waiting);
+            if !wakers.is_empty() {
+                drop(state);
+                wakers.drain(..).for_each(Waker::wake);
+                state = lock(&self.state);
+            } else if state.ended {
+                state.leader_alive = false;
+                return;
+            } else {
+                state = wait(&self.work, state);
+            }
+        }
+        // It was left behind. What it has brought may be all that a request still waits for.
+        wakers.append(&mut state.waiting);
+        drop(state);
+        wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Watched<'_> {
+    /// Adds one job at the end.
+    pub(super) fn add(&mut self, job: Job) {
+        self.state.jobs.push_back(job);
+    }
+
+    /// Has the waker woken when the queue is empty.
+    pub(super) fn wake_at_the_end(&mut self, waker: &Waker) {
+        if !self.state.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            self.state.waiting.push(waker.clone());
+        }
+    }
+
+    /// Sees to it that there is a collection thread that can work: starts one, or leaves one
+    /// behind when it has been at one job for too long, or has it woken. It is needed for an empty
+    /// queue, too, because it wakes those who wait for a lane.
+    pub(super) fn tend(&mut self, now: Instant) -> Attention {
+        let state = &mut *self.state;
+        let idle = state.jobs.is_empty();
+        let look_again = Attention {
+            again: (!idle).then(|| now + self.queue.patience),
+            wakes: false,
+            notice: None,
+        };
+        if state.ended && idle {
+            return Attention { again: None, ..look_again };
+        }
+        match &state.busy {
+            Some((since, _)) if now < *since + self.queue.patience => {
+                let again = Some(*since + self.queue.patience);
+                return Attention { again, ..look_again };
+            }
+            Some((_, occupancy)) => occupancy.count_thread(),
+            None if state.leader_alive => return Attention { wakes: !idle, ..look_again },
+            None => {}
+        }
+        let notice = self.start_leader().and_then(|error| {
+            let is_new = !std::mem::replace(&mut self.state.thread_refused, true);
+            is_new.then_some(Notice { collector: None, what: What::NoThread("collect", error) })
+        });
+        Attention { again: Some(now + self.queue.patience), wakes: false, notice }
+    }
+
+    /// Starts a collection thread in the place of the one before; without one (there is no thread
+    /// to be had) requests time out and the next one tries again.
+    fn start_leader(&mut self) -> Option<io::Error> {
+        let state = &mut *self.state;
+        state.leader += 1;
+        state.busy = None;
+        let (queue, ticket) = (Arc::clone(self.queue), state.leader);
+        let started = spawn("collect".to_owned(), move || queue.lead(ticket));
+        state.leader_alive = started.is_ok();
+        state.thread_refused &= started.is_err();
+        started.err()
+    }
+
+    /// Gives the lock back and sees to it that what was added is done.
+    pub(super) fn release(mut self, now: Instant) {
+        let attention = self.tend(now);
+        let queue = self.queue;
+        drop(self);
+        attention.pay(queue);
+    }
+}
+
+impl Attention {
+    /// Does what is left to do. No lock may be held.
+    pub(super) fn pay(self, queue: &Queue) {
+        if self.wakes {
+            queue.work.notify_one();
+        }
+        if let Some(notice) = self.notice {
+            notice.log();
+        }
+    }
+
+    /// Whether there is something to do before the lock is taken for longer.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.wakes || self.notice.is_some()
+    }
+}

@@ -1,0 +1,331 @@
+//! What the last run of a collector gave, and what is asked of the next one. Nothing here runs,
+//! waits or logs.
+
+use super::job::{Order, Outcome, Ran};
+use super::notice::{Notice, What};
+use super::status::Counters;
+use super::sync::Arc;
+use crate::plan::CollectorPlan;
+use std::time::{Duration, Instant, SystemTime};
+use vitald_core::error::Error;
+use vitald_core::run::{Run, Spares};
+use vitald_core::snapshot::{Part, State};
+
+/// The first wait after a panic; it doubles with each further one.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait after a panic.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// How often a fault that goes on is logged again.
+const REMIND: Duration = Duration::from_secs(3600);
+/// For how many of its intervals the result of a collector with an interval is served.
+const INTERVALS: u32 = 3;
+
+/// What one request, or the interval clock, wants of a collector.
+#[derive(Clone, Copy)]
+pub(super) struct Want {
+    /// A run may have begun this early for its result to be shared.
+    pub(super) from: Instant,
+    /// A run that began then or later serves in any case.
+    pub(super) arrived: Instant,
+    /// By when the run is of use; none if no request waits for it.
+    pub(super) by: Option<Instant>,
+    /// The scrape timeout.
+    pub(super) timeout: Duration,
+}
+
+/// What is asked of the next run, by all who want it.
+#[derive(Clone, Copy)]
+struct Next {
+    from: Instant,
+    by: Option<Instant>,
+}
+
+/// A run that has begun.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// How long it might take.
+    given: Duration,
+}
+
+pub(super) struct Results {
+    /// A job of it is queued or out, or waits until another instance of its name has come back.
+    pub(super) is_busy: bool,
+    next: Option<Next>,
+    /// The run that is out.
+    running: Option<Begun>,
+    /// The last run that came back, or the moment from which on it is known that there is none.
+    ended: Option<Begun>,
+    began_at: SystemTime,
+    number: u64,
+    state: State,
+    duration: Duration,
+    /// How long the next run may be out before it is stuck.
+    limit: Duration,
+    /// The last run's samples; what a panic left is not kept.
+    last: Option<Arc<Run>>,
+    /// Those before, to be written next.
+    spares: Spares,
+    /// Before this it is not run, because it panicked.
+    retry: Option<Instant>,
+    panics_in_a_row: u32,
+    error: Option<Arc<str>>,
+    logged: Option<Instant>,
+}
+
+impl Want {
+    /// Whether a run serves. A result that others asked for is shared, but not one that had to be
+    /// quick for somebody with little time if there is much.
+    fn is_met_by(&self, run: Begun) -> bool {
+        let time = self.by.map_or(Duration::ZERO, |by| by.saturating_duration_since(self.arrived));
+        run.at >= self.arrived || (run.at >= self.from && run.given.saturating_mul(2) >= time)
+    }
+}
+
+impl Results {
+    pub(super) fn new(plan: &CollectorPlan) -> Self {
+        Results {
+            is_busy: false,
+            next: None,
+            running: None,
+            ended: None,
+            began_at: SystemTime::UNIX_EPOCH,
+            number: 0,
+            state: State::Waiting,
+            duration: Duration::ZERO,
+            limit: Duration::MAX,
+            last: None,
+            spares: Spares::new(plan.descriptor.families),
+            retry: None,
+            panics_in_a_row: 0,
+            error: None,
+            logged: None,
+        }
+    }
+
+    /// Asks for a run, unless there is one that serves.
+    pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want, now: Instant) {
+        if self.answers(plan, want, now) || self.running.is_some_and(|run| want.is_met_by(run)) {
+            return;
+        }
+        self.limit = want.timeout.max(plan.interval.unwrap_or_default());
+        self.next = Some(match self.next {
+            // The most patient of those who wait says how long it may take.
+            Some(next) => Next { from: next.from.max(want.from), by: next.by.max(want.by) },
+            None => Next { from: want.from, by: want.by },
+        });
+    }
+
+    /// Asks for a run, unless one is under way.
+    pub(super) fn refresh(&mut self, plan: &CollectorPlan, want: &Want) {
+        if !self.is_busy {
+            self.limit = want.timeout.max(plan.interval.unwrap_or_default());
+            self.next = Some(Next { from: want.from, by: want.by });
+        }
+    }
+
+    /// Whether a run is asked for that no job will make.
+    pub(super) fn wants_job(&self) -> bool {
+        self.next.is_some() && !self.is_busy
+    }
+
+    /// Until when it is not run, if that is not over.
+    pub(super) fn is_backing_off(&self, now: Instant) -> bool {
+        self.retry.is_some_and(|retry| now < retry)
+    }
+
+    /// The run that was asked for begins.
+    pub(super) fn begin(&mut self, began: Instant) -> Order {
+        let next = self.next.take();
+        // Nobody waits any more for what has come too late.
+        let by = next.and_then(|next| next.by).filter(|by| *by > began);
+        let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
+        self.running = Some(Begun { at: began, given });
+        Order {
+            began,
+            last: self.last.clone(),
+            batch: self.spares.take(),
+            deadline: by,
+            fresh_from: next.map(|next| next.from),
+            limit: self.limit,
+        }
+    }
+
+    /// Keeps what a run gave.
+    pub(super) fn keep(
+        &mut self,
+        plan: &CollectorPlan,
+        counters: &Counters,
+        ran: Ran,
+        now: Instant,
+    ) -> Option<Notice> {
+        self.is_busy = false;
+        self.ended = self.running.take().or(Some(Begun { at: ran.began, given: Duration::MAX }));
+        self.began_at = ran.began_at;
+        self.duration = ran.took;
+        self.number = counters.count_run();
+        if ran.was_stuck {
+            counters.count_timeout();
+        }
+        let (state, error) = match ran.outcome {
+            Outcome::Returned(outcome) => {
+                self.retry = None;
+                self.panics_in_a_row = 0;
+                counters.count_dropped(&ran.batch);
+                let malformed = ran.batch.malformed().filter(|_| ran.batch.is_empty());
+                if let Some(before) = self.last.replace(ran.batch) {
+                    self.spares.keep(before);
+                }
+                match (outcome, malformed) {
+                    // Malformed lines are tolerated; a source of nothing else is a fault.
+                    (Ok(()), Some((_, first))) => {
+                        (State::Failing, Some(first.in_file("every line")))
+                    }
+                    (Ok(()), None) => (State::Running, None),
+                    (Err(error @ Error::Absent { .. }), _) => (State::Absent, Some(error)),
+                    (Err(error), _) => (State::Failing, Some(error)),
+                }
+            }
+            Outcome::Panicked => {
+                counters.count_panic();
+                let wait = BACKOFF_FIRST
+                    .saturating_mul(1 << self.panics_in_a_row.min(16))
+                    .min(BACKOFF_MAX);
+                self.panics_in_a_row += 1;
+                self.retry = Some(now + wait);
+                self.last = None;
+                self.spares.keep(ran.batch);
+                (State::Panicked, None)
+            }
+        };
+        if state == State::Failing {
+            counters.count_failure();
+        }
+        let notice = self.notice(plan.descriptor.name, state, error.as_ref(), now);
+        self.state = state;
+        notice
+    }
+
+    /// It is not run: those who wait have their answer.
+    pub(super) fn settle(&mut self, state: State, now: Instant) {
+        self.is_busy = false;
+        self.next = None;
+        self.state = state;
+        self.ended = Some(Begun { at: now, given: Duration::MAX });
+        if state == State::TimedOut {
+            self.last = None;
+        }
+    }
+
+    /// It cannot be run, for a reason that does not lie with it.
+    pub(super) fn refuse(
+        &mut self,
+        name: &'static str,
+        why: String,
+        now: Instant,
+    ) -> Option<Notice> {
+        let is_new = self.state != State::TimedOut || self.error.is_none();
+        let why: Arc<str> = why.into();
+        self.error = Some(Arc::clone(&why));
+        self.settle(State::TimedOut, now);
+        is_new.then_some(Notice { collector: Some(name), what: What::NotRun(why) })
+    }
+
+    /// The run that is out, or that of the instance before, is stuck.
+    pub(super) fn set_stuck(&mut self) {
+        self.state = State::TimedOut;
+    }
+
+    /// Whether there is a result that serves, or the knowledge that there will be none.
+    pub(super) fn answers(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> bool {
+        self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, now))
+    }
+
+    pub(super) fn has_run(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// What a snapshot shows to a request. At its end it takes what there is.
+    pub(super) fn part(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> Part {
+        let is_fresh =
+            self.ended.is_some_and(|run| run.at >= want.from || is_in_intervals(plan, run, now));
+        Part {
+            descriptor: plan.descriptor,
+            state: if is_fresh { self.state } else { State::TimedOut },
+            run: self.number,
+            began: self.began_at,
+            duration: self.duration,
+            age: self.age(now).unwrap_or_default(),
+            batch: if is_fresh { self.last.clone() } else { None },
+        }
+    }
+
+    /// When a collector with an interval is due again.
+    pub(super) fn due(&self, interval: Duration, now: Instant) -> Instant {
+        self.ended.map_or(now, |run| run.at + interval)
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.ended.map(|run| now.saturating_duration_since(run.at))
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(super) fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    pub(super) fn last(&self) -> Option<&Run> {
+        self.last.as_deref()
+    }
+
+    pub(super) fn error(&self) -> Option<&Arc<str>> {
+        self.error.as_ref()
+    }
+
+    /// Says something when the state changes, and hourly while a fault goes on; never at each run.
+    fn notice(
+        &mut self,
+        name: &'static str,
+        state: State,
+        error: Option<&Error>,
+        now: Instant,
+    ) -> Option<Notice> {
+        let is_same = self.state == state;
+        self.error = match (error, state) {
+            (Some(error), _) if is_same && self.error.is_some() => {
+                let text = error.to_string();
+                self.error.take().filter(|known| **known == *text).or_else(|| Some(text.into()))
+            }
+            (Some(error), _) => Some(error.to_string().into()),
+            (None, State::Panicked) => Some("it panicked; the log says where".into()),
+            (None, _) => None,
+        };
+        let is_fault = matches!(state, State::Failing | State::Panicked);
+        let reminds = is_fault && self.logged.is_none_or(|logged| now > logged + REMIND);
+        if is_same && !reminds {
+            return None;
+        }
+        self.logged = Some(now);
+        let error = || self.error.clone().unwrap_or_default();
+        let what = match state {
+            State::Failing => What::Failed(error()),
+            State::Panicked => What::Panicked,
+            State::Absent => What::Absent(error()),
+            State::Running if !matches!(self.state, State::Waiting | State::Running) => {
+                What::WorksAgain
+            }
+            _ => return None,
+        };
+        Some(Notice { collector: Some(name), what })
+    }
+}
+
+/// A collector with an interval serves its last result for some intervals.
+fn is_in_intervals(plan: &CollectorPlan, run: Begun, now: Instant) -> bool {
+    plan.interval.is_some_and(|interval| {
+        now.saturating_duration_since(run.at) <= interval.saturating_mul(INTERVALS)
+    })
+}

@@ -1,0 +1,115 @@
+//! The set of collectors that are on; a reload replaces it whole.
+
+use super::executor::Executor;
+use super::lane::Lane;
+use super::occupancy::Occupancies;
+use super::queue::Queue;
+use super::request::Limits;
+use super::slot::Slot;
+use super::sync::Arc;
+use crate::plan::CollectorPlan;
+use vitald_core::error::Error;
+use vitald_core::host::Host;
+
+/// What a change of the set did, by collector name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Switched on.
+    pub started: Vec<&'static str>,
+    /// Switched off.
+    pub stopped: Vec<&'static str>,
+    /// On before and after, with other settings.
+    pub changed: Vec<&'static str>,
+    /// On before and after, not touched.
+    pub unchanged: Vec<&'static str>,
+}
+
+impl Changes {
+    /// Takes a name out of the lists.
+    pub(crate) fn forget(&mut self, name: &str) {
+        for list in [&mut self.started, &mut self.stopped, &mut self.changed, &mut self.unchanged] {
+            list.retain(|known| *known != name);
+        }
+    }
+}
+
+/// The collectors that are on.
+pub(super) struct Set {
+    /// By name.
+    pub(super) slots: Vec<Arc<Slot>>,
+    pub(super) host: Host,
+    pub(super) limits: Limits,
+}
+
+impl Set {
+    /// Those that users see.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| !slot.plan.descriptor.internal)
+    }
+
+    /// A set for these plans. What is new or changed is opened; what is not is taken over.
+    ///
+    /// # Errors
+    ///
+    /// Every collector that would not open.
+    pub(super) fn next(
+        &self,
+        plans: &[CollectorPlan],
+        host: &Host,
+        limits: Limits,
+        queue: &Arc<Queue>,
+        occupancies: &Occupancies,
+    ) -> Result<(Set, Changes), Vec<(&'static str, Error)>> {
+        let is_same_host = self.host.roots() == host.roots();
+        let mut changes = Changes::default();
+        let mut slots: Vec<Arc<Slot>> = Vec::new();
+        let mut refused = Vec::new();
+        for plan in plans.iter().filter(|plan| plan.enabled) {
+            let descriptor = plan.descriptor;
+            let before = self.slots.iter().find(|slot| slot.name() == descriptor.name);
+            if let Some(slot) = before
+                && is_same_host
+                && slot.plan.same(plan)
+            {
+                changes.unchanged.push(descriptor.name);
+                slots.push(Arc::clone(slot));
+                continue;
+            }
+            // What runs on a lane shares no descriptor with anybody.
+            let (executor, host) = if plan.prepared.may_block() {
+                let lane = Lane::new(descriptor.name, descriptor.own_descriptors);
+                (Executor::Lane(lane), Host::new(host.roots().clone()))
+            } else {
+                (Executor::Queue(Arc::clone(queue)), host.clone())
+            };
+            let collector = match plan.prepared.open(&host) {
+                Ok(collector) => collector,
+                Err(error) => {
+                    refused.push((descriptor.name, error));
+                    continue;
+                }
+            };
+            let list = if before.is_some() { &mut changes.changed } else { &mut changes.started };
+            list.push(descriptor.name);
+            let queue = Arc::clone(queue);
+            let before = before.map(|before| &**before);
+            slots.push(Slot::new(
+                plan.clone(),
+                host,
+                collector,
+                executor,
+                queue,
+                occupancies,
+                before,
+            ));
+        }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        slots.sort_by_key(|slot| slot.name());
+        let names = self.slots.iter().map(|slot| slot.name());
+        changes.stopped.extend(names.filter(|name| !slots.iter().any(|slot| slot.name() == *name)));
+        let host = if is_same_host { self.host.clone() } else { host.clone() };
+        Ok((Set { slots, host, limits }, changes))
+    }
+}

@@ -1,0 +1,46 @@
+//! The locks and threads of the engine: those of the standard library, or with the feature
+//! `model-check` those of shuttle, which decides itself which thread goes on.
+
+#[cfg(feature = "model-check")]
+pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use std::sync::{Arc, Weak};
+#[cfg(not(feature = "model-check"))]
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+
+#[cfg(feature = "model-check")]
+use shuttle::thread::Builder;
+#[cfg(not(feature = "model-check"))]
+use std::thread::Builder;
+
+use std::io;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Takes a lock. A panic elsewhere does not make the data unusable, since under every lock of the
+/// engine each change is complete before anything that could panic.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits without the lock until it is notified.
+pub(super) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits without the lock until it is notified, but not longer than `limit`.
+pub(super) fn wait_for<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: Duration,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Starts a thread that is not waited for.
+///
+/// # Errors
+///
+/// As [`std::thread::Builder::spawn`].
+pub(super) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Builder::new().name(name).spawn(work).map(drop)
+}

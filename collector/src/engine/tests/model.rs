@@ -1,0 +1,110 @@
+//! A model check of the hand-over: shuttle decides which thread goes on, at every lock, and looks
+//! for an order in which a request is never woken, a collector runs twice at a time, or an instance
+//! is not closed.
+//!
+//! `cargo test -p vitald --lib --features full,model-check engine::tests::model`
+
+use super::*;
+use crate::engine::queue::Queue;
+use crate::engine::sync::{Condvar, wait};
+use shuttle::thread;
+
+/// How many orders are tried.
+const ORDERS: usize = 1_000;
+
+#[derive(Default)]
+struct Woken {
+    is_woken: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        *lock(&self.is_woken) = true;
+        self.wake.notify_one();
+    }
+}
+
+/// Waits for a collection without ever looking at a clock: a wake-up that is lost is a deadlock.
+fn wait_for(mut collecting: Collecting) -> Collection {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    while collecting.poll_at(&waker, Instant::now()).is_err() {
+        let mut is_woken = lock(&woken.is_woken);
+        while !*is_woken {
+            is_woken = wait(&woken.wake, is_woken);
+        }
+        *is_woken = false;
+    }
+    let mut collection = Collection::new();
+    collecting.finish(&mut collection);
+    collection
+}
+
+/// Collectors of one name with any settings, of which one may run at a time.
+fn alone(name: usize, may_block: bool) -> impl Fn(u32) -> Maker {
+    let inside = Arc::new(AtomicUsize::new(0));
+    move |settings| {
+        let inside = Arc::clone(&inside);
+        make(name, settings, may_block, move |batch| {
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "it runs twice at a time");
+            thread::yield_now();
+            batch.value(&RUNS, settings);
+            inside.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+}
+
+/// Requests beside reloads, on a queue whose thread is left behind whenever somebody looks.
+fn hand_over(patience: Duration, a_blocks: [bool; 2]) {
+    let mut engine = new_engine();
+    engine.queue = Queue::new(patience);
+    let engine = Arc::new(engine);
+    let (a, b) = (a_blocks.map(|may_block| alone(0, may_block)), alone(1, true)(0));
+    // Both kinds have one name, but only one of them is on at a time.
+    let generations = [a[0](0), a[0](1), a[1](2), a[0](0)];
+    swap(&engine, &[&generations[0], &b]);
+    let requests: Vec<_> = (0..2)
+        .map(|_| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let snapshot = wait_for(engine.collect(request(LONG)));
+                    let states = snapshot.parts.iter().map(|part| part.state);
+                    assert!(
+                        states.clone().all(|state| state == Outcome::Running),
+                        "{:?}",
+                        states.collect::<Vec<_>>()
+                    );
+                }
+            })
+        })
+        .collect();
+    swap(&engine, &[&generations[1], &b]);
+    swap(&engine, &[&generations[2]]);
+    swap(&engine, &[&generations[3], &b]);
+    requests.into_iter().for_each(|request| request.join().expect("it ends"));
+    drop(engine);
+    for maker in generations.iter().chain([&b]) {
+        while maker.open.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn the_collection_thread_is_never_left_behind() {
+    shuttle::check_random(|| hand_over(LONG, [false, false]), ORDERS);
+}
+
+#[test]
+fn the_collection_thread_is_left_behind_each_time() {
+    shuttle::check_random(|| hand_over(Duration::ZERO, [false, false]), ORDERS);
+}
+
+#[test]
+fn a_collector_moves_between_the_queue_and_a_lane() {
+    shuttle::check_random(|| hand_over(Duration::ZERO, [false, true]), ORDERS);
+    shuttle::check_random(|| hand_over(Duration::ZERO, [true, false]), ORDERS);
+}
