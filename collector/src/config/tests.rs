@@ -832,7 +832,7 @@ fn a_reload_opens_a_collector_once() {
     ] {
         let plan = plan(text, &[]);
         assert_eq!(opened(), before, "reading the configuration opened the collector");
-        let limits = Limits { max_age: plan.scrape.max_age };
+        let limits = Limits { max_age: plan.scrape.max_age, timeout: plan.scrape.timeout };
         let host = Host::new(plan.roots.clone());
         let staged = engine.stage(&plan.collectors, &host, limits).expect("it opens");
         engine.swap(staged);

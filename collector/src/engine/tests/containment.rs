@@ -287,6 +287,10 @@ impl Prepared for PrepareBomb {
         other.as_any().downcast_ref::<Self>().is_some_and(|other| other.0 == self.0)
     }
 
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn open(&self, _host: &Host) -> Result<Box<dyn Running>> {
         Ok(Box::new(Bomb))
     }
