@@ -124,6 +124,11 @@ impl Results {
         }
     }
 
+    /// How long the next run may be out before it is stuck.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Whether a run is asked for that no job will make.
     pub(super) fn wants_job(&self) -> bool {
         self.next.is_some() && !self.is_busy

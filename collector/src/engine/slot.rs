@@ -161,7 +161,9 @@ impl Slot {
             return (Look::Waits(None), None);
         }
         match self.occupancy.judge(now) {
-            Verdict::Waiting => (Look::Waits(None), None),
+            // It has not begun, and no request is woken when it does: it is judged again when it
+            // would be stuck had it begun now.
+            Verdict::Waiting => (Look::Waits(now.checked_add(results.limit())), None),
             Verdict::Out(until) => (Look::Waits(Some(until)), None),
             Verdict::Stuck { out, newly } => {
                 results.set_stuck();
