@@ -25,6 +25,10 @@ pub(super) enum What {
     Absent(Arc<str>),
     /// A run succeeded after others did not.
     WorksAgain,
+    /// A run gave less than there is, for this reason.
+    Degraded(&'static str),
+    /// A run gave all there is, after others did not.
+    Complete,
     /// No run was begun.
     NotRun(Arc<str>),
     /// A thread of this name could not be started.
@@ -53,6 +57,12 @@ impl Notice {
                 "the collector has no source on this host"
             ),
             What::WorksAgain => tracing::info!(collector, "the collector works again"),
+            What::Degraded(reason) => {
+                tracing::warn!(collector, reason, "the collector does not give all its samples");
+            }
+            What::Complete => {
+                tracing::info!(collector, "the collector gives all its samples again")
+            }
             What::NotRun(error) => {
                 tracing::error!(collector, error = &*error, "the collector was not run");
             }

@@ -172,6 +172,7 @@ impl Results {
         if ran.was_stuck {
             counters.count_timeout();
         }
+        let degraded_before = self.degraded();
         let (state, error) = match ran.outcome {
             Outcome::Returned(outcome) => {
                 self.retry = None;
@@ -206,9 +207,15 @@ impl Results {
         if state == State::Failing {
             counters.count_failure();
         }
-        let notice = self.notice(plan.descriptor.name, state, error.as_ref(), now);
+        let name = plan.descriptor.name;
+        let notice = self.notice(name, state, error.as_ref(), now);
         self.state = state;
-        notice
+        let what = match (degraded_before, self.degraded()) {
+            (before, Some(reason)) if before != Some(reason) => Some(What::Degraded(reason)),
+            (Some(_), None) if state == State::Running => Some(What::Complete),
+            _ => None,
+        };
+        notice.or(what.map(|what| Notice { collector: Some(name), what }))
     }
 
     /// It is not run: those who wait have their answer.
@@ -284,6 +291,11 @@ impl Results {
 
     pub(super) fn last(&self) -> Option<&Run> {
         self.last.as_deref()
+    }
+
+    /// Why the samples of the last run are not all there.
+    pub(super) fn degraded(&self) -> Option<&'static str> {
+        self.last().and_then(Run::degraded_reason)
     }
 
     pub(super) fn error(&self) -> Option<&Arc<str>> {

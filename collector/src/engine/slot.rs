@@ -205,7 +205,7 @@ impl Slot {
             samples: results.last().map_or(0, |batch| batch.len()),
             counts: self.counters.counts(),
             error: results.error().cloned(),
-            degraded: results.last().and_then(|batch| batch.degraded_reason()),
+            degraded: results.degraded(),
         };
         drop(results);
         notice.into_iter().for_each(Notice::log);

@@ -439,6 +439,38 @@ fn max_series_cuts_and_counts() {
 }
 
 #[test]
+fn what_a_collector_leaves_out_is_logged_once() {
+    use job::{Outcome as How, Ran};
+    use notice::What;
+    use results::Results;
+    let plan = counting(0).plan;
+    let (counters, mut results) = (status::Counters::default(), Results::new(&plan));
+    let mut run = |reason: Option<&'static str>| {
+        let mut batch = vitald_core::run::Run::new(TABLE);
+        batch.begin(None, 0);
+        batch.batch().value(&RUNS, 1);
+        reason.into_iter().for_each(|reason| batch.batch().degraded(reason));
+        batch.seal();
+        let ran = Ran {
+            batch: Arc::new(batch),
+            outcome: How::Returned(Ok(())),
+            began: Instant::now(),
+            began_at: std::time::SystemTime::now(),
+            took: Duration::ZERO,
+            was_stuck: false,
+        };
+        match results.keep(&plan, &counters, ran, Instant::now())?.what {
+            What::Degraded(reason) => Some(reason),
+            What::Complete => Some("complete"),
+            _ => Some("something else"),
+        }
+    };
+    let reasons = [Some("hidepid"), Some("hidepid"), Some("max_series"), None, None];
+    let logged = [Some("hidepid"), None, Some("max_series"), Some("complete"), None];
+    assert_eq!(reasons.map(&mut run), logged);
+}
+
+#[test]
 fn nothing_is_left_when_the_engine_goes() {
     let (a, (b, gate)) = (counting(0), gated(1, true));
     let engine = engine(&[&a, &b]);
