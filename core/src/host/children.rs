@@ -8,6 +8,9 @@ use super::listing::Listing;
 use super::{Handle, Host, Opened, system, with_c_string};
 use crate::error::{Error, Result};
 
+/// What is kept of the memory that [`Children::read_start`] needed for a long file.
+const MOST_KEPT: usize = 64 << 10;
+
 /// A directory such as `proc`, whose children are too many and too short-lived for the
 /// descriptors and the memory that a [`super::KeptTree`] spends on each.
 ///
@@ -110,8 +113,13 @@ impl Children {
     pub fn read_start(&mut self, child: &[u8], file: &str, most: usize) -> io::Result<&[u8]> {
         let handle = self.open(child, file, Opened::File)?;
         self.buffer.clear();
-        self.buffer.reserve(most);
+        // What one long file took is not kept for ever.
+        self.buffer.shrink_to(MOST_KEPT);
         while self.buffer.len() < most {
+            if self.buffer.spare_capacity_mut().is_empty() {
+                let more = self.buffer.len().max(4096).min(most - self.buffer.len());
+                self.buffer.reserve_exact(more);
+            }
             let offset = self.buffer.len() as u64;
             if self.host.read_at(&handle, &mut self.buffer, offset)? == 0 {
                 break;
@@ -216,6 +224,13 @@ mod tests {
         let mut children = two_processes().host().children("proc");
         assert_eq!(children.read_start(b"1", "cmdline", 4).unwrap(), b"/sbi");
         assert_eq!(children.read_start(b"1", "cmdline", 400).unwrap(), b"/sbin/init\0splash\0");
+        let memory = two_processes();
+        let mut children = memory.host().children("proc");
+        memory.write("proc/27/cmdline", "x".repeat(200_000));
+        assert_eq!(children.read_start(b"27", "cmdline", 1 << 20).unwrap().len(), 200_000);
+        assert_eq!(children.read_start(b"27", "cmdline", 150_000).unwrap().len(), 150_000);
+        children.read_start(b"1", "cmdline", 1 << 20).unwrap();
+        assert!(children.buffer.capacity() <= MOST_KEPT);
     }
 
     #[test]

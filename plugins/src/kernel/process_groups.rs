@@ -1,6 +1,6 @@
 //! Processes in groups, from `/proc/PID` (proc(5)), with the names of process-exporter.
 //!
-//! A group's counters are sums of what its processes used while somebody looked: they start at zero
+//! A group's counters are sums of what its processes used while the collector looked: they start at zero
 //! when the collector is opened (at start and when a reload changes its settings), go on when a
 //! process ends or moves to another group, and never go backwards. A group that has neither
 //! processes nor a place among those shown is forgotten; its counters start at zero if it returns.
@@ -8,6 +8,10 @@
 //! A process counts from its birth if it was born since the last collection, and otherwise from the
 //! first collection that saw it: its past is not what the group used just now. What it uses between
 //! the last collection that saw it and its end is never seen, nor is one that lived between two.
+//!
+//! The processes alone are needed. When the system booted and for how long it has been up are facts
+//! that containers often have wrong or not at all: lxcfs gives the container's own uptime beside
+//! start times that count from the boot of the host, and may cut `proc/stat` short before `btime`.
 
 use std::io;
 
@@ -15,10 +19,12 @@ use vitald_core::host::{Children, Listing};
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Setting, Value};
 
+use birth::Births;
 use groups::{Counters, Gauges, Group, Groups, OTHER};
-use parse::Stat;
+use parse::{Parsed, Stat, Status};
 use rules::{Rule, Rules};
 
+mod birth;
 mod groups;
 mod parse;
 mod rules;
@@ -113,8 +119,8 @@ const HIDDEN_SLACK: u64 = 16;
 /// time of other processes.
 const LIMIT_PERIOD: u32 = 16;
 
-/// A process that no group has.
-const NOBODY: u32 = u32::MAX;
+/// A process that no rule has given to a group.
+const NO_GROUP: u32 = u32::MAX;
 
 /// Ancestors that are asked. Numbers given again between two readings could else lead in a circle.
 const MOST_ANCESTORS: usize = 64;
@@ -160,8 +166,8 @@ struct ProcessGroups {
     buffer: Vec<u8>,
     /// Counts collections, wrapping.
     round: u32,
-    /// When the last collection began, in clock ticks since boot.
-    last_began: Option<u64>,
+    births: Births,
+    /// When the system booted, if it says so.
     boot_seconds: Option<u64>,
     ticks_per_second: f64,
     page_size: u64,
@@ -181,7 +187,8 @@ struct Errors {
 #[derive(Clone, Copy)]
 struct Process {
     pid: u32,
-    /// The collection that saw it last.
+    /// The collections that saw it first and last.
+    first_round: u32,
     round: u32,
     group: u32,
     /// Whether it has its group from an ancestor.
@@ -261,7 +268,7 @@ impl Collector for ProcessGroups {
             command_name: Vec::new(),
             buffer: Vec::new(),
             round: 0,
-            last_began: None,
+            births: Births::default(),
             boot_seconds: None,
             ticks_per_second: host.ticks_per_second(),
             page_size: host.page_size(),
@@ -271,44 +278,52 @@ impl Collector for ProcessGroups {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         self.round = self.round.wrapping_add(1);
-        let uptime = self.uptime.parse(parse::uptime);
-        let listed = uptime.and_then(|uptime| {
-            self.note_boot(uptime)?;
-            self.children.list(&mut self.listing)?;
-            Ok(uptime)
-        });
-        let uptime = match listed {
-            Ok(uptime) => uptime,
-            Err(error) => {
-                self.errors.scrape += 1;
-                self.push_errors(batch);
-                return Err(error);
-            }
-        };
+        if let Err(error) = self.children.list(&mut self.listing) {
+            self.errors.scrape += 1;
+            self.push_errors(batch);
+            return Err(error);
+        }
+        let uptime = self.read_uptime(batch);
+        self.note_boot(uptime, batch);
         let partial_before = self.errors.partial;
+        self.begin_births(uptime);
         self.look_at_all(batch);
         self.adopt();
         self.measure(batch);
-        self.last_began = Some((uptime * self.ticks_per_second) as u64);
+        self.births.end();
         self.groups.settle();
         self.push_groups(batch);
         self.push_errors(batch);
-        self.say_what_is_hidden(self.errors.partial > partial_before, batch);
+        self.report_hidden(self.errors.partial > partial_before, batch);
         Ok(())
     }
 }
 
 impl ProcessGroups {
+    /// For how long the system has been up, in seconds; `None` if it does not say so.
+    fn read_uptime(&mut self, batch: &mut Batch) -> Option<f64> {
+        let text = self.uptime.optional().ok()??;
+        batch.tolerate(parse::uptime(text))
+    }
+
     /// Reads when the system booted, at first and whenever its clock was set since.
-    fn note_boot(&mut self, uptime: f64) -> Result<()> {
-        let by_clock = self.host.now().as_secs_f64() - uptime;
+    fn note_boot(&mut self, uptime: Option<f64>, batch: &mut Batch) {
+        let by_clock = uptime.map(|uptime| self.host.now().as_secs_f64() - uptime);
         // proc/stat is long on a large machine, so it is not read to find the same again.
-        if self.boot_seconds.is_none_or(|known| (known as f64 - by_clock).abs() > 2.0) {
-            let text = self.host.read("proc/stat", &mut self.buffer)?;
-            let boot = parse::boot_time(text).map_err(|wrong| wrong.in_file("proc/stat"))?;
-            self.boot_seconds = Some(boot);
+        let is_known = matches!((self.boot_seconds, by_clock), (Some(known), Some(by_clock))
+            if (known as f64 - by_clock).abs() <= 2.0);
+        if !is_known {
+            let read = self.host.read("proc/stat", &mut self.buffer).ok();
+            let boot = read.and_then(|text| batch.tolerate(parse::boot_time(text)));
+            // Zero is what a container says that does not know it.
+            self.boot_seconds = boot.flatten().filter(|seconds| *seconds > 0);
         }
-        Ok(())
+    }
+
+    fn begin_births(&mut self, uptime: Option<f64>) {
+        let ticks = |seconds: f64| (seconds * self.ticks_per_second) as u64;
+        let by_clock = self.boot_seconds.map(|boot| self.host.now().as_secs_f64() - boot as f64);
+        self.births.begin(uptime.map(ticks), by_clock.map(ticks));
     }
 
     /// Reads `stat` of every process, and asks the rules about those that are new or changed.
@@ -341,8 +356,8 @@ impl ProcessGroups {
 
     /// Reads `stat` of one process; `None` if it has gone since it was listed.
     fn look_at(&mut self, pid: u32, known: Option<Process>, batch: &mut Batch) -> Option<Process> {
-        let mut digits = [0; 10];
-        let name = decimal(pid, &mut digits);
+        let mut digits = [0; 20];
+        let name = text::decimal(pid.into(), &mut digits);
         let read = match self.children.read(name, "stat") {
             Ok(text) => batch.tolerate(parse::stat(text)),
             Err(error) if has_gone(&error) => return None,
@@ -359,8 +374,9 @@ impl ProcessGroups {
         let mut process = match known {
             // The number may have been given to another process meanwhile.
             Some(same) if same.stat.start_ticks == stat.start_ticks => same,
-            _ => Process::new(pid),
+            _ => Process::new(pid, self.round),
         };
+        self.births.saw(stat.start_ticks);
         if process.command_hash != command_hash {
             process.classified = Classified::Never;
         }
@@ -387,7 +403,7 @@ impl ProcessGroups {
         match self.rules.group_of(name, &self.command_name, &mut self.children) {
             // A process stays with those who took it in, also when its parent has ended.
             None if process.is_adopted => {}
-            None => process.group = NOBODY,
+            None => process.group = NO_GROUP,
             Some(group) => {
                 process.is_adopted = false;
                 process.group = self.groups.place(group).unwrap_or_else(|| {
@@ -405,11 +421,11 @@ impl ProcessGroups {
         }
         for place in 0..self.processes.len() {
             let Some(process) = self.processes.get(place) else { break };
-            if process.group == NOBODY && process.classified != Classified::Never {
+            if process.group == NO_GROUP && process.classified != Classified::Never {
                 let group = self.ancestral_group(process.stat.parent);
                 if let Some(process) = self.processes.get_mut(place) {
                     process.group = group;
-                    process.is_adopted = group != NOBODY;
+                    process.is_adopted = group != NO_GROUP;
                 }
             }
         }
@@ -422,12 +438,12 @@ impl ProcessGroups {
             let Some(process) = found.ok().and_then(|place| self.processes.get(place)) else {
                 break;
             };
-            if process.group != NOBODY {
+            if process.group != NO_GROUP {
                 return process.group;
             }
             parent = process.stat.parent;
         }
-        NOBODY
+        NO_GROUP
     }
 
     /// Reads the other files of every process that has a group, and sums it all up.
@@ -435,7 +451,7 @@ impl ProcessGroups {
         self.groups.begin();
         for place in 0..self.processes.len() {
             let Some(mut process) = self.processes.get(place).copied() else { break };
-            if process.group == NOBODY {
+            if process.group == NO_GROUP {
                 process.is_counted = false;
                 process.is_io_counted = false;
             } else {
@@ -450,8 +466,8 @@ impl ProcessGroups {
 
     /// What a process has, and what it has used since the last collection.
     fn measure_one(&mut self, process: &mut Process, batch: &mut Batch) -> (Gauges, Counters) {
-        let mut digits = [0; 10];
-        let name = decimal(process.pid, &mut digits);
+        let mut digits = [0; 20];
+        let name = text::decimal(process.pid.into(), &mut digits);
         let stat = process.stat;
         let mut now = process.gauges();
         let mut counters = Counters {
@@ -465,14 +481,17 @@ impl ProcessGroups {
         if self.settings.read_status {
             let read = self.children.read(name, "status");
             if let Some(status) = taken(read, parse::status, &mut is_partial, batch) {
-                now.swapped_bytes = status.swapped_bytes;
-                counters.voluntary_switches = status.voluntary_switches;
-                counters.nonvoluntary_switches = status.nonvoluntary_switches;
+                let Status { swapped_bytes, switches: [voluntary, nonvoluntary], .. } = status;
+                now.swapped_bytes = swapped_bytes.unwrap_or(0);
+                counters.voluntary_switches = voluntary.unwrap_or(counters.voluntary_switches);
+                counters.nonvoluntary_switches =
+                    nonvoluntary.unwrap_or(counters.nonvoluntary_switches);
             }
         }
         // Whatever a first reading finds belongs to the past, unless the process has none.
-        let is_newborn =
-            !process.is_counted && self.last_began.is_some_and(|began| stat.start_ticks >= began);
+        let is_newborn = !process.is_counted
+            && process.first_round == self.round
+            && self.births.is_newborn(stat.start_ticks);
         let mut before = process.counters;
         if !process.is_counted {
             before = if is_newborn { Counters::default() } else { counters };
@@ -481,6 +500,8 @@ impl ProcessGroups {
         if self.settings.read_io {
             let read = self.children.read(name, "io");
             if let Some([read, written]) = taken(read, parse::io, &mut is_partial, batch) {
+                let read = read.unwrap_or(counters.read_bytes);
+                let written = written.unwrap_or(counters.write_bytes);
                 (counters.read_bytes, counters.write_bytes) = (read, written);
                 if !process.is_io_counted && !is_newborn {
                     (before.read_bytes, before.write_bytes) = (read, written);
@@ -495,7 +516,7 @@ impl ProcessGroups {
                 let read = self.children.read(name, "smaps_rollup");
                 let shares = taken(read, parse::smaps_rollup, &mut is_partial, batch);
                 [now.proportional_bytes, now.proportional_swapped_bytes] =
-                    shares.unwrap_or_default();
+                    shares.unwrap_or_default().map(Option::unwrap_or_default);
             }
             if self.settings.read_descriptors {
                 self.count_descriptors(name, process, &mut now, &mut is_partial, batch);
@@ -517,7 +538,7 @@ impl ProcessGroups {
         if is_due || process.descriptor_limit.is_none() {
             let read = self.children.read(name, "limits");
             let limit = taken(read, parse::descriptor_limit, is_partial, batch);
-            process.descriptor_limit = limit.or(process.descriptor_limit);
+            process.descriptor_limit = limit.flatten().or(process.descriptor_limit);
         }
         match self.children.descriptors(name) {
             Ok(open) => {
@@ -541,9 +562,8 @@ impl ProcessGroups {
         let row = batch.labels([name]);
         batch.push(&PROCESSES, row, now.processes);
         batch.push(&THREADS, row, now.threads);
-        if let Some(ticks) = now.oldest_start_ticks {
-            let start =
-                self.boot_seconds.unwrap_or(0) as f64 + ticks as f64 / self.ticks_per_second;
+        if let (Some(boot), Some(ticks)) = (self.boot_seconds, now.oldest_start_ticks) {
+            let start = boot as f64 + ticks as f64 / self.ticks_per_second;
             batch.push(&OLDEST_START, row, start.floor());
         }
         batch.push(&MAJOR_FAULTS, row, totals.major_faults);
@@ -587,7 +607,7 @@ impl ProcessGroups {
 
     /// Compares the threads seen with those that the system says it has, because processes hidden by
     /// the mount option `hidepid` (proc(5)), or by a process namespace, leave no other trace.
-    fn say_what_is_hidden(&mut self, is_partial: bool, batch: &mut Batch) {
+    fn report_hidden(&mut self, is_partial: bool, batch: &mut Batch) {
         if is_partial {
             batch.degraded("permissions");
         }
@@ -601,11 +621,12 @@ impl ProcessGroups {
 }
 
 impl Process {
-    fn new(pid: u32) -> Self {
+    fn new(pid: u32, round: u32) -> Self {
         Process {
             pid,
-            round: 0,
-            group: NOBODY,
+            first_round: round,
+            round,
+            group: NO_GROUP,
             is_adopted: false,
             classified: Classified::Never,
             command_hash: 0,
@@ -640,15 +661,23 @@ impl Process {
     }
 }
 
-/// Takes what was read of a process that may have gone meanwhile, which is no error.
+/// Takes what was read of a process that may have gone meanwhile, which is not an error.
+///
+/// A line that cannot be understood costs that line, and not the others of its file.
 fn taken<T>(
     read: io::Result<&[u8]>,
-    parse: fn(&[u8]) -> Result<T, Malformed>,
+    parse: fn(&[u8]) -> Parsed<T>,
     is_partial: &mut bool,
     batch: &mut Batch,
 ) -> Option<T> {
     match read {
-        Ok(text) => batch.tolerate(parse(text)),
+        Ok(text) => {
+            let Parsed { found, malformed } = parse(text);
+            if let Some(malformed) = malformed {
+                batch.tolerate::<()>(Err(malformed));
+            }
+            Some(found)
+        }
         Err(error) => {
             *is_partial |= !has_gone(&error);
             None
@@ -659,20 +688,6 @@ fn taken<T>(
 /// ENOENT before a file of a process that has ended is opened, ESRCH when it is read.
 fn has_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(2 | 3))
-}
-
-/// The name of a process's directory.
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(digits.len() - length..).unwrap_or_default()
 }
 
 /// FNV-1a, to see whether a command name has changed without keeping it.

@@ -63,94 +63,89 @@ pub(super) fn stat(text: &[u8]) -> Result<(&[u8], Stat), Malformed> {
     Ok((name, numbers().map_err(after_name)?))
 }
 
+/// What a file of lines said, and the first line that could not be understood.
+///
+/// A kernel may lack any of the lines (gVisor had no context switches in `status` until 2026), and
+/// one line that is not as expected costs that line.
+#[derive(Debug, PartialEq)]
+pub(super) struct Parsed<T> {
+    pub(super) found: T,
+    pub(super) malformed: Option<Malformed>,
+}
+
+/// The numbers of the lines with these keys, each of which may be missing.
+fn numbers<const N: usize>(
+    text: &[u8],
+    keys: [&[u8]; N],
+    number: fn(&mut Fields<'_>) -> Result<u64, Malformed>,
+) -> Parsed<[Option<u64>; N]> {
+    let mut parsed = Parsed { found: [None; N], malformed: None };
+    let mut lines = lines(text);
+    while let Some(line) = lines.next() {
+        for (key, found) in keys.iter().zip(&mut parsed.found) {
+            let Some(rest) = line.strip_prefix(*key) else { continue };
+            match number(&mut Fields::new(rest)) {
+                Ok(number) => *found = Some(number),
+                Err(malformed) => {
+                    let at = lines.offset() + key.len() + malformed.at;
+                    parsed.malformed.get_or_insert(Malformed::new(at, malformed.expected));
+                }
+            }
+        }
+    }
+    parsed
+}
+
 /// What `proc/PID/status` says beyond `stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Status {
     /// The effective user.
     pub(super) user: Option<u32>,
-    pub(super) swapped_bytes: u64,
-    pub(super) voluntary_switches: u64,
-    pub(super) nonvoluntary_switches: u64,
+    /// Kernel threads and zombies have none.
+    pub(super) swapped_bytes: Option<u64>,
+    /// Voluntary and involuntary ones.
+    pub(super) switches: [Option<u64>; 2],
 }
 
-/// Takes four lines of `proc/PID/status`, of which kernel threads and zombies lack the second:
-/// `Uid: 0 33 0 0`, `VmSwap: 12 kB`, `voluntary_ctxt_switches: 5`, `nonvoluntary_ctxt_switches: 2`.
-pub(super) fn status(text: &[u8]) -> Result<Status, Malformed> {
-    let mut status = Status::default();
-    let mut switches = None;
-    for line in lines(text) {
-        // The first byte rules out nearly all of the sixty lines.
-        match line.first() {
-            Some(b'U') => {
-                if let Some(rest) = line.strip_prefix(b"Uid:") {
-                    status.user = u32::try_from(Fields::new(rest).pass(1).u64()?).ok();
-                }
-            }
-            Some(b'V') => {
-                if let Some(rest) = line.strip_prefix(b"VmSwap:") {
-                    status.swapped_bytes = Fields::new(rest).u64()?.saturating_mul(1024);
-                }
-            }
-            Some(b'v') => {
-                if let Some(rest) = line.strip_prefix(b"voluntary_ctxt_switches:") {
-                    status.voluntary_switches = Fields::new(rest).u64()?;
-                    switches = Some(());
-                }
-            }
-            Some(b'n') => {
-                if let Some(rest) = line.strip_prefix(b"nonvoluntary_ctxt_switches:") {
-                    status.nonvoluntary_switches = Fields::new(rest).u64()?;
-                }
-            }
-            _ => {}
-        }
+/// Takes four lines of `proc/PID/status`: `Uid: 0 33 0 0`, `VmSwap: 12 kB`,
+/// `voluntary_ctxt_switches: 5`, `nonvoluntary_ctxt_switches: 2`.
+pub(super) fn status(text: &[u8]) -> Parsed<Status> {
+    const KEYS: [&[u8]; 3] =
+        [b"VmSwap:", b"voluntary_ctxt_switches:", b"nonvoluntary_ctxt_switches:"];
+    let Parsed { found: [swapped, voluntary, nonvoluntary], malformed } =
+        numbers(text, KEYS, |fields| fields.u64());
+    let user = numbers(text, [b"Uid:"], |fields| fields.pass(1).u64());
+    Parsed {
+        found: Status {
+            user: user.found[0].and_then(|user| u32::try_from(user).ok()),
+            swapped_bytes: swapped.map(|kilobytes| kilobytes.saturating_mul(1024)),
+            switches: [voluntary, nonvoluntary],
+        },
+        malformed: user.malformed.or(malformed),
     }
-    switches.map(|()| status).ok_or(Malformed::new(text.len(), "voluntary_ctxt_switches"))
 }
 
 /// Takes the bytes that were really read and written from `read_bytes: 4096` and
 /// `write_bytes: 0` among the lines of `proc/PID/io`.
-pub(super) fn io(text: &[u8]) -> Result<[u64; 2], Malformed> {
-    named(text, [b"read_bytes:", b"write_bytes:"], "read_bytes and write_bytes")
+pub(super) fn io(text: &[u8]) -> Parsed<[Option<u64>; 2]> {
+    numbers(text, [b"read_bytes:", b"write_bytes:"], |fields| fields.u64())
 }
 
 /// Takes the proportional shares in bytes from `Pss: 84 kB` and `SwapPss: 0 kB` among the lines of
 /// `proc/PID/smaps_rollup`.
-pub(super) fn smaps_rollup(text: &[u8]) -> Result<[u64; 2], Malformed> {
-    named(text, [b"Pss:", b"SwapPss:"], "Pss and SwapPss")
-        .map(|kilobytes| kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024)))
-}
-
-/// The numbers of the two lines with these keys.
-fn named(text: &[u8], keys: [&[u8]; 2], expected: &'static str) -> Result<[u64; 2], Malformed> {
-    let mut found = [None; 2];
-    for line in lines(text) {
-        for (key, found) in keys.iter().zip(&mut found) {
-            if let Some(rest) = line.strip_prefix(*key) {
-                *found = Some(Fields::new(rest).u64()?);
-            }
-        }
-    }
-    match found {
-        [Some(first), Some(second)] => Ok([first, second]),
-        _ => Err(Malformed::new(text.len(), expected)),
-    }
+pub(super) fn smaps_rollup(text: &[u8]) -> Parsed<[Option<u64>; 2]> {
+    numbers(text, [b"Pss:", b"SwapPss:"], |fields| {
+        fields.u64().map(|kilobytes| kilobytes.saturating_mul(1024))
+    })
 }
 
 /// Takes the soft limit of `Max open files            1024                 524288               files`
 /// among the lines of `proc/PID/limits`.
-pub(super) fn descriptor_limit(text: &[u8]) -> Result<u64, Malformed> {
-    for line in lines(text) {
-        if let Some(rest) = line.strip_prefix(b"Max open files") {
-            let mut fields = Fields::new(rest);
-            return if fields.rest().starts_with(b"unlimited") {
-                Ok(u64::MAX)
-            } else {
-                fields.u64()
-            };
-        }
-    }
-    Err(Malformed::new(text.len(), "a line \"Max open files\""))
+pub(super) fn descriptor_limit(text: &[u8]) -> Parsed<Option<u64>> {
+    let Parsed { found: [limit], malformed } = numbers(text, [b"Max open files"], |fields| {
+        if fields.rest().starts_with(b"unlimited") { Ok(u64::MAX) } else { fields.u64() }
+    });
+    Parsed { found: limit, malformed }
 }
 
 /// Takes the seconds since boot from `1705.31 3280.44`.
@@ -165,10 +160,11 @@ pub(super) fn thread_total(text: &[u8]) -> Result<u64, Malformed> {
     total.and_then(Result::ok).ok_or(Malformed::new(0, "running and all threads"))
 }
 
-/// Takes the seconds since the epoch at boot from the line `btime 1790000000` of `proc/stat`.
-pub(super) fn boot_time(text: &[u8]) -> Result<u64, Malformed> {
+/// Takes the seconds since the epoch at boot from the line `btime 1790000000` of `proc/stat`, which
+/// some containers lack.
+pub(super) fn boot_time(text: &[u8]) -> Result<Option<u64>, Malformed> {
     let line = lines(text).find_map(|line| line.strip_prefix(b"btime "));
-    line.ok_or(Malformed::new(text.len(), "a line \"btime\"")).and_then(text::single_u64)
+    line.map(text::single_u64).transpose()
 }
 
 #[cfg(test)]
@@ -212,22 +208,40 @@ mod tests {
         assert_eq!(stat(b"1 (a) S x").unwrap_err().at, 8);
     }
 
+    /// What is found in a text without a mistake.
+    fn clean<T>(parsed: Parsed<T>) -> T {
+        assert_eq!(parsed.malformed, None);
+        parsed.found
+    }
+
     #[test]
     fn status_of_a_process_and_of_a_kernel_thread() {
         let process = "Name:\tcat\nUid:\t1000\t33\t0\t0\nVmSwap:\t      12 kB\n\
                        voluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(
-            status(process.as_bytes()),
-            Ok(Status {
-                user: Some(33),
-                swapped_bytes: 12288,
-                voluntary_switches: 5,
-                nonvoluntary_switches: 2
-            })
+            clean(status(process.as_bytes())),
+            Status { user: Some(33), swapped_bytes: Some(12288), switches: [Some(5), Some(2)] }
         );
         let thread = "Name:\tkthreadd\nUid:\t0\t0\t0\t0\nvoluntary_ctxt_switches:\t7\n";
-        assert_eq!(status(thread.as_bytes()).map(|status| status.swapped_bytes), Ok(0));
-        rejects(status, &["", "Name:\tcat\n", "Uid:\tx\n", "voluntary_ctxt_switches:\tx\n"]);
+        assert_eq!(clean(status(thread.as_bytes())).swapped_bytes, None);
+    }
+
+    #[test]
+    fn a_line_of_status_that_is_missing_or_odd_costs_that_line() {
+        let whole = ["Uid:\t9\t9\t9\t9\n", "VmSwap:\t1 kB\n", "voluntary_ctxt_switches:\t2\n"];
+        for missing in 0..whole.len() {
+            for odd in ["", "Uid:\tx\n", "VmSwap:\n", "voluntary_ctxt_switches:\t-\n"] {
+                let mut lines = whole;
+                lines[missing] = odd;
+                let Parsed { found, malformed } = status(lines.concat().as_bytes());
+                assert_eq!(found.user.is_some(), missing != 0, "{lines:?}");
+                assert_eq!(found.swapped_bytes.is_some(), missing != 1, "{lines:?}");
+                assert_eq!(found.switches[0].is_some(), missing != 2, "{lines:?}");
+                assert_eq!(malformed.is_some(), !odd.is_empty(), "{lines:?}");
+            }
+        }
+        assert_eq!(clean(status(b"")), Status::default());
+        assert_eq!(status(b"Name:\tx\nVmSwap:\t x kB\n").malformed.unwrap().at, 17);
     }
 
     #[test]
@@ -235,21 +249,28 @@ mod tests {
         let text =
             b"rchar: 6976\nwchar: 1\nsyscr: 10\nsyscw: 0\nread_bytes: 4096\nwrite_bytes: 512\n\
                      cancelled_write_bytes: 3\n";
-        assert_eq!(io(text), Ok([4096, 512]));
-        rejects(io, &["", "read_bytes: 1\n", "read_bytes: 1\nwrite_bytes: x\n"]);
+        assert_eq!(clean(io(text)), [Some(4096), Some(512)]);
+        assert_eq!(clean(io(b"write_bytes: 1\n")), [None, Some(1)]);
+        let odd = io(b"read_bytes: 1\nwrite_bytes: x\n");
+        assert_eq!((odd.found, odd.malformed.is_some()), ([Some(1), None], true));
         let text = b"55d0-7ffe ---p 00000000 00:00 0    [rollup]\nRss:  1768 kB\nPss:  84 kB\n\
                      Pss_Anon: 80 kB\nSwapPss:  2 kB\n";
-        assert_eq!(smaps_rollup(text), Ok([84 * 1024, 2048]));
-        rejects(smaps_rollup, &["", "Pss: 1 kB\n"]);
+        assert_eq!(clean(smaps_rollup(text)), [Some(84 * 1024), Some(2048)]);
+        assert_eq!(clean(smaps_rollup(b"Pss: 1 kB\n")), [Some(1024), None]);
         let limits = b"Limit                     Soft Limit           Hard Limit           Units     \n\
                        Max open files            1024                 524288               files     \n";
-        assert_eq!(descriptor_limit(limits), Ok(1024));
-        assert_eq!(descriptor_limit(b"Max open files unlimited unlimited files\n"), Ok(u64::MAX));
-        rejects(descriptor_limit, &["", "Max open files\n", "Max open files some\n"]);
+        assert_eq!(clean(descriptor_limit(limits)), Some(1024));
+        let unlimited = b"Max open files unlimited unlimited files\n";
+        assert_eq!(clean(descriptor_limit(unlimited)), Some(u64::MAX));
+        assert_eq!(clean(descriptor_limit(b"")), None);
+        for odd in [&b"Max open files\n"[..], b"Max open files some\n"] {
+            assert!(descriptor_limit(odd).malformed.is_some());
+        }
         assert_eq!(uptime(b"1705.31 3280.44\n"), Ok(1705.31));
         assert_eq!(thread_total(b"0.01 0.14 0.13 1/92 13034\n"), Ok(92));
         rejects(thread_total, &["", "0.01 0.14 0.13", "0.01 0.14 0.13 192", "0 0 0 1/x 3"]);
-        assert_eq!(boot_time(b"cpu 1 2\nbtime 1790000000\nprocesses 5\n"), Ok(1_790_000_000));
-        rejects(boot_time, &["", "btime x\n", "cpu 1\n"]);
+        assert_eq!(boot_time(b"cpu 1 2\nbtime 1790000000\nprocesses 5\n"), Ok(Some(1_790_000_000)));
+        assert_eq!(boot_time(b"cpu 1\n"), Ok(None));
+        rejects(boot_time, &["btime x\n", "btime -1\n"]);
     }
 }

@@ -1,5 +1,7 @@
 //! Which group a process belongs to.
 
+use std::borrow::Cow;
+
 use vitald_core::host::Children;
 use vitald_core::prelude::*;
 use vitald_core::setting_table;
@@ -7,8 +9,13 @@ use vitald_core::settings::{Node, Setting, Value, nearest};
 
 use super::parse;
 
-/// So much of a command line is looked at.
-const LONGEST_COMMAND_LINE: usize = 4096;
+/// The kernel gives at most 6 MiB to the arguments and the environment together (execve(2)). The
+/// class path of a Java program alone is often longer than a page, and what tells one from another
+/// comes after it.
+const LONGEST_COMMAND_LINE: usize = 6 << 20;
+
+/// What is kept of the memory that a command line took.
+const KEPT_COMMAND_LINE: usize = 64 << 10;
 
 /// A group's name is cut here, because text that a program chooses may be in it.
 const LONGEST_NAME: usize = 128;
@@ -182,7 +189,7 @@ impl Rules {
         for position in 0..self.rules.len() {
             if self.matches(position, process, children) {
                 self.expand(position, process, children);
-                // A pattern may have caught nothing; a group without a name is none.
+                // A pattern may have caught nothing, and a group needs a name.
                 if !self.name.is_empty() {
                     return Some(&self.name);
                 }
@@ -242,7 +249,22 @@ impl Rules {
                 Part::Capture(wanted) => rule.capture(wanted, facts, name),
             }
         }
-        name.truncate(LONGEST_NAME);
+        make_text(name);
+    }
+}
+
+/// Makes text of a name, as it will be shown, and cuts it.
+///
+/// The kernel cuts a command name after 15 bytes, be it in the middle of a character. What is left
+/// of the character is shown as U+FFFD; two names that differ there alone are shown as one, so they
+/// have to be one group.
+fn make_text(name: &mut Vec<u8>) {
+    if let Cow::Owned(text) = String::from_utf8_lossy(name) {
+        *name = text.into_bytes();
+    }
+    while name.len() > LONGEST_NAME {
+        // Whole characters go: one begins at every byte that does not continue another.
+        while name.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
     }
 }
 
@@ -284,14 +306,16 @@ impl Facts {
         self.command_name.clear();
         self.command_name.extend_from_slice(command_name);
         self.command_line.is_read = false;
+        self.command_line.text.clear();
+        self.command_line.text.shrink_to(KEPT_COMMAND_LINE);
         self.cgroup.is_read = false;
         self.user = None;
     }
 
-    /// What cannot be read, because the process has gone or is another's, is nothing.
+    /// `None` if it cannot be read, because the process has gone or belongs to another user.
     fn user(&mut self, process: &[u8], children: &mut Children) -> Option<u32> {
         *self.user.get_or_insert_with(|| {
-            children.read(process, "status").ok().and_then(|text| parse::status(text).ok()?.user)
+            children.read(process, "status").ok().and_then(|text| parse::status(text).found.user)
         })
     }
 
@@ -402,6 +426,21 @@ mod tests {
     }
 
     #[test]
+    fn names_are_text_and_are_cut_between_characters() {
+        let text = |name: &[u8]| {
+            let mut name = name.to_vec();
+            make_text(&mut name);
+            String::from_utf8(name).unwrap()
+        };
+        assert_eq!(text(b"inner-job-\xe5\x90\x8c\xe6\xad"), "inner-job-\u{540c}\u{fffd}");
+        assert_eq!(text(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+        let long = "\u{540c}".repeat(60);
+        assert_eq!(text(long.as_bytes()), "\u{540c}".repeat(LONGEST_NAME / 3));
+        // A byte becomes three; that does not lift the limit.
+        assert_eq!(text(&[0xff; 120]).len(), LONGEST_NAME / 3 * 3);
+    }
+
+    #[test]
     fn paths_of_control_groups() {
         assert_eq!(cgroup_path(b"0::/system.slice/a:b.service"), b"/system.slice/a:b.service");
         assert_eq!(cgroup_path(b"4:memory:/x"), b"/x");
@@ -418,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_is_told() {
+    fn an_unknown_variable_is_reported() {
         let rule = |name: &str| Rule {
             name: Template::decode(&Value::new(name, Origin::Default)).unwrap(),
             command: Some(Pattern::new("(?P<first>.)").unwrap()),

@@ -209,7 +209,7 @@ fn rules_name_groups() {
     Spawn { pid: 3, comm: "nginx", user: 33, ..SHELL }.on(&memory);
     Spawn { pid: 4, comm: "java", command_line: "java\0-jar\0/opt/shop.jar\0secret\0", ..SHELL }
         .on(&memory);
-    // Nobody's, and a grandchild of java.
+    // One that no rule takes, and a grandchild of java.
     Spawn { pid: 5, comm: "sleep", ..SHELL }.on(&memory);
     Spawn { pid: 7, comm: "sh", parent: 4, ..SHELL }.on(&memory);
     Spawn { pid: 6, comm: "cat", parent: 7, ..SHELL }.on(&memory);
@@ -295,7 +295,7 @@ fn the_smaller_groups_are_one() {
 }
 
 #[test]
-fn reads_only_what_it_is_told_to() {
+fn reads_only_what_the_settings_ask_for() {
     let memory = booted();
     SHELL.on(&memory);
     for file in ["status", "io", "limits", "cmdline", "cgroup", "fd/0"] {
@@ -357,7 +357,7 @@ fn odd_text_costs_one_process() {
 }
 
 #[test]
-fn hidden_processes_are_told() {
+fn hidden_processes_are_reported() {
     let memory = booted();
     SHELL.on(&memory);
     for (threads, reason) in [(20, None), (100, Some("hidepid"))] {
@@ -383,12 +383,12 @@ fn without_procfs_there_is_nothing() {
         # namedprocess_scrape_procread_errors counter
         namedprocess_scrape_procread_errors 0
     "#]];
-    let error = expect!["proc/uptime: not on this host"];
+    let error = expect!["proc: not on this host"];
     check_fails::<ProcessGroups>(&MemoryHost::new().host(), &[], &error, &page);
 }
 
 #[test]
-fn mistakes_in_rules_are_told_at_their_places() {
+fn mistakes_in_rules_are_reported_at_their_places() {
     let origin = |line| Origin::File { file: "c".into(), line, column: 1 };
     let mut rule = table(&[("nam", "a"), ("command", "("), ("user", "0")]);
     rule.origin = origin(1);
@@ -403,12 +403,12 @@ fn mistakes_in_rules_are_told_at_their_places() {
     let mut mistakes = Mistakes::new();
     let decoded = <Settings as settings::Settings>::decode(&settings, &mut mistakes);
     assert!(decoded.is_none());
-    let told: Vec<String> = mistakes.into_sorted().iter().map(ToString::to_string).collect();
+    let reported: Vec<String> = mistakes.into_sorted().iter().map(ToString::to_string).collect();
     expect![[r#"
         c:2:1: collectors.process_groups.rules.command: not a regular expression: unclosed group
         c:3:1: collectors.process_groups.rules.nam: no such key; did you mean name?
         c:9:1: collectors.process_groups.rules: expected a table, found text"#]]
-    .assert_eq(&told.join("\n"));
+    .assert_eq(&reported.join("\n"));
 }
 
 #[test]
@@ -417,11 +417,99 @@ fn more_may_be_shown_than_known_is_a_mistake() {
     assert_eq!(refused, "max_groups: must not be less than top_groups");
 }
 
-#[test]
-fn decimal_names() {
-    for number in [0, 7, 10, 4_194_304, u32::MAX] {
-        assert_eq!(decimal(number, &mut [0; 10]), number.to_string().as_bytes());
+/// A process that is not shown at first comes into a group with 5,000 ticks used.
+fn past_of_a_latecomer(memory: &MemoryHost, known: bool) -> Vec<String> {
+    let rule = table(&[("name", "java"), ("command", "^java$")]);
+    let settings = [("rules", Node::List(vec![rule]))];
+    let mut collector = open::<ProcessGroups>(&memory.host(), &settings);
+    let late = Spawn { pid: 50, used: 5_000, start: 9_990_000, ..SHELL };
+    if known {
+        late.on(memory);
     }
+    samples(&mut collector, "");
+    Spawn { comm: "java", ..late }.on(memory);
+    samples(&mut collector, "_bytes_total")
+}
+
+#[test]
+fn a_process_that_comes_into_a_group_late_brings_no_past_whatever_the_uptime() {
+    let nothing =
+        [r#"read_bytes_total{groupname="java"} 0"#, r#"write_bytes_total{groupname="java"} 0"#];
+    // That of the host, that of a container beside start times of the host's, none, and not a number.
+    for uptime in [Some("110000.00 1.0\n"), Some("100.00 1.0\n"), None, Some("?\n"), Some("")] {
+        for known in [true, false] {
+            let memory = booted();
+            memory.set_now(Duration::from_secs(1_790_110_000));
+            match uptime {
+                Some(text) => memory.write("proc/uptime", text),
+                None => memory.remove("proc/uptime"),
+            }
+            assert_eq!(past_of_a_latecomer(&memory, known), nothing, "{uptime:?} {known}");
+        }
+    }
+}
+
+#[test]
+fn without_the_time_of_the_boot_only_the_start_is_left_out() {
+    for stat in ["cpu  1 2 3\n", "", "btime 0\n", "btime x\n", "btime -5\n"] {
+        let memory = booted();
+        memory.write("proc/stat", stat);
+        SHELL.on(&memory);
+        let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
+        let page = samples(&mut collector, "");
+        assert!(!page.iter().any(|line| line.contains("oldest_start")), "{stat}");
+        assert!(page.contains(&r#"num_procs{groupname="bash"} 1"#.to_owned()), "{stat}: {page:?}");
+        assert!(page.contains(&"namedprocess_scrape_errors 0".to_owned()), "{stat}");
+    }
+    let memory = booted();
+    memory.fail("proc/stat", 13);
+    SHELL.on(&memory);
+    let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
+    assert_eq!(samples(&mut collector, "num_procs"), [r#"num_procs{groupname="bash"} 1"#]);
+}
+
+#[test]
+fn a_status_without_context_switches_says_whose_the_process_is() {
+    let memory = booted();
+    SHELL.on(&memory);
+    memory.write("proc/27/status", "Name:\tx\nUid:\t0\t1000\t0\t0\nVmSwap:\t      12 kB\n");
+    memory.write("proc/27/io", "rchar: 1\n");
+    memory.write("rootfs/etc/passwd", "web:x:1000:1000:::\n");
+    let rule = table(&[("name", "${user}-${comm}"), ("user", "web")]);
+    let mut collector =
+        open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
+    let swapped = [r#"memory_bytes{groupname="web-bash",memtype="swapped"} 12288"#];
+    assert_eq!(samples(&mut collector, "swapped"), swapped);
+}
+
+#[test]
+fn names_that_are_shown_as_one_are_one_group() {
+    let memory = booted();
+    for (pid, end) in [(27, &b"\xe6\xad"[..]), (28, b"\xe6\xae"), (29, b"\xe6")] {
+        Spawn { pid, ..SHELL }.on(&memory);
+        let text = format!("{pid} (job-");
+        let rest = ") S 1 27 27 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0 4550 8192 100 1\n";
+        memory.write(&format!("proc/{pid}/stat"), [text.as_bytes(), end, rest.as_bytes()].concat());
+    }
+    let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
+    let (batch, outcome) = run(&mut collector, None);
+    outcome.unwrap();
+    assert_eq!(batch.dropped().duplicates, 0);
+    let page = render(&batch);
+    assert!(page.contains("num_procs{groupname=\"job-\u{fffd}\"} 3\n"), "{page}");
+}
+
+#[test]
+fn the_end_of_a_long_command_line_decides() {
+    let memory = booted();
+    SHELL.on(&memory);
+    let class_path = "/opt/kafka/libs/some-library-1.2.3.jar:".repeat(8_000);
+    let command_line = format!("java\0-cp\0{class_path}\0kafka.Kafka\0");
+    memory.write("proc/27/cmdline", command_line);
+    let rule = table(&[("name", "kafka"), ("command_line", r"kafka\.Kafka$")]);
+    let mut collector =
+        open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
+    assert_eq!(samples(&mut collector, "num_procs"), [r#"num_procs{groupname="kafka"} 1"#]);
 }
 
 /// This machine's own processes, of which this test is one.
