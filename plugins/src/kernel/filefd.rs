@@ -36,9 +36,10 @@ impl Collector for Filefd {
 
 /// Takes the first and the last number of `557 0 2466170`, which tabs separate; the second is
 /// always 0 since Linux 2.6.
-fn parse(text: &[u8]) -> Result<[u64; 2], Malformed> {
+fn parse(text: &[u8]) -> Result<[f64; 2], Malformed> {
     let mut fields = Fields::new(text::trim(text));
-    Ok([fields.u64()?, fields.pass(1).u64()?])
+    // The limit may be any number that an administrator wrote there: -1 on an old kernel.
+    Ok([fields.f64()?, fields.pass(1).f64()?])
 }
 
 #[cfg(test)]
@@ -79,7 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_file_is_said() {
+    fn a_limit_may_be_any_number() {
+        assert_eq!(parse(b"1504\t0\t-1\n"), Ok([1504.0, -1.0]));
+        assert_eq!(parse(b"1504\t0\t18446744073709551615\n"), Ok([1504.0, u64::MAX as f64]));
+        assert_eq!(parse(b"1504\t0\t184467440737095516150\n"), Ok([1504.0, 10.0 * 2_f64.powi(64)]));
+    }
+
+    #[test]
+    fn an_absent_file_is_an_error() {
         check_fails::<Filefd>(
             &MemoryHost::new().host(),
             &[],
@@ -90,6 +98,6 @@ mod tests {
 
     #[test]
     fn refuses_bad_text() {
-        rejects(parse, &["", "\n", "557", "557\t0\n", "a\t0\t1\n", "557\t0\t-1\n", "557\t0\t1x\n"]);
+        rejects(parse, &["", "\n", "557", "557\t0\n", "a\t0\t1\n", "557\t0\t1x\n"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Names and versions of the running system, as uname(2) tells them.
+//! Names and versions of the running system, from uname(2).
 
 use vitald_core::host::Uname;
 use vitald_core::prelude::*;

@@ -200,16 +200,17 @@ impl Collector for Meminfo {
 
 /// Takes the name and the value of `MemTotal:       24684084 kB`, the value in bytes, or of
 /// `HugePages_Total:       0`, which counts pages.
-fn parse_line(line: &[u8]) -> Result<(&[u8], f64), Malformed> {
+fn parse_line(line: &[u8]) -> Result<(&[u8], u64), Malformed> {
     let mut fields = Fields::new(line);
     let name = fields.text()?;
     let name = name.strip_suffix(b":").ok_or(Malformed::new(0, "a name and a colon"))?;
-    let value = fields.u64()? as f64;
+    let value = fields.u64()?;
     let at = fields.offset();
     match fields.rest() {
         b"" => Ok((name, value)),
-        // 1,024 is a power of two, so the product is exact wherever the number was.
-        b"kB" => Ok((name, value * 1024.0)),
+        // lxcfs prints less than nothing in 64 bits (`SwapFree: 18446744073709346016 kB` beside a
+        // SwapTotal of 0). In bytes it stays that number modulo 2^64, as it does in node_exporter.
+        b"kB" => Ok((name, value.wrapping_mul(1024))),
         _ => Err(Malformed::new(at, "kB or the end of the line")),
     }
 }
@@ -277,6 +278,20 @@ mod tests {
                 node_memory_SwapFree_bytes 2048
                 # node_memory_SwapTotal_bytes gauge
                 node_memory_SwapTotal_bytes 4096
+            "#]],
+        );
+    }
+
+    #[test]
+    fn swap_of_less_than_nothing_is_as_node_exporter_has_it() {
+        check::<Meminfo>(
+            &host("SwapTotal: 0 kB\nSwapFree: 18446744073709346016 kB\n"),
+            &[],
+            &expect![[r#"
+                # node_memory_SwapFree_bytes gauge
+                node_memory_SwapFree_bytes 1.8446744073499017e+19
+                # node_memory_SwapTotal_bytes gauge
+                node_memory_SwapTotal_bytes 0
             "#]],
         );
     }

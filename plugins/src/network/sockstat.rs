@@ -43,22 +43,27 @@ impl Collector for Sockstat {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         // A kernel without IPv6, or one with nothing else, lacks one of the files.
-        let ipv4 = self.ipv4.optional()?;
-        let ipv6 = self.ipv6.optional()?;
-        for line in lines(ipv4.unwrap_or_default()) {
+        let ipv4 = self.ipv4.optional();
+        let ipv6 = self.ipv6.optional();
+        for line in lines(text_of(&ipv4)) {
             match batch.tolerate(parse_line(line)) {
                 Some(Line::Sockets(used)) => batch.value(&SOCKETS_USED, used),
                 Some(Line::Protocol(protocol)) => protocol.push(self.page_size, batch),
                 None => {}
             }
         }
-        for line in lines(ipv6.unwrap_or_default()) {
+        for line in lines(text_of(&ipv6)) {
             if let Some(Line::Protocol(protocol)) = batch.tolerate(parse_line(line)) {
                 protocol.push(self.page_size, batch);
             }
         }
-        Ok(())
+        ipv4.and(ipv6).map(|_| ())
     }
+}
+
+/// A file that is absent or cannot be read has no lines, and costs none of the other one's.
+fn text_of<'t>(read: &Result<Option<&'t [u8]>>) -> &'t [u8] {
+    read.as_ref().ok().copied().flatten().unwrap_or_default()
 }
 
 /// One line of either file.
@@ -223,14 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_costs_all() {
+    fn a_file_that_cannot_be_read_costs_no_other_one() {
         let memory = MemoryHost::from_files(&[(IPV4, "sockets: used 16\n")]);
         memory.fail(IPV6, 13);
         check_fails::<Sockstat>(
             &memory.host(),
             &[],
             &expect!["proc/net/sockstat6: Permission denied (os error 13)"],
-            &expect![""],
+            &expect![[r#"
+                # node_sockstat_sockets_used gauge
+                node_sockstat_sockets_used 16
+            "#]],
         );
     }
 

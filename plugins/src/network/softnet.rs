@@ -17,7 +17,7 @@ families! {
     RECEIVED_RPS: counter = "node_softnet_received_rps_total" [cpu];
     /// Packets dropped by the flow limit.
     FLOW_LIMIT_COUNT: counter = "node_softnet_flow_limit_count_total" [cpu];
-    /// Packets in the CPU's backlog now; 0 where an older kernel does not tell.
+    /// Packets in the CPU's backlog now; 0 on an older kernel, which does not count them.
     BACKLOG_LEN: gauge = "node_softnet_backlog_len" [cpu];
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_file_is_said() {
+    fn an_absent_file_is_an_error() {
         check_fails::<Softnet>(
             &MemoryHost::new().host(),
             &[],

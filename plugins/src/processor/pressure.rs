@@ -1,4 +1,8 @@
 //! Pressure stall information, from `/proc/pressure` (Documentation/accounting/psi.rst).
+//!
+//! Each resource stands for itself: the kernel refuses `irq` alone with EOPNOTSUPP where its clock
+//! is too slow to account for interrupts (`psi_show` in kernel/sched/psi.c, Linux 6.14), and all of
+//! them when it was started with `psi=0`.
 
 use std::io;
 use vitald_core::family::Family;
@@ -65,21 +69,22 @@ impl Collector for Pressure {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let mut found = 0;
+        let (mut found, mut fault) = (0, None);
         for resource in self.resources.iter_mut().filter(|resource| !resource.absent) {
-            let text = match resource.file.optional() {
-                Ok(Some(text)) => text,
-                Ok(None) => {
-                    resource.absent = true;
-                    continue;
-                }
-                // The kernel was started with psi=0, or was built to need psi=1.
-                Err(Error::Unreadable { source, .. })
-                    if source.kind() == io::ErrorKind::Unsupported =>
-                {
-                    return Err(no_data());
-                }
-                Err(error) => return Err(error),
+            // It is asked for by its own error, for which nothing is allocated.
+            let text = match resource.file.try_read() {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => continue,
+                Err(error) => match Error::from_io(resource.file.path(), error) {
+                    Error::Absent { .. } => {
+                        resource.absent = true;
+                        continue;
+                    }
+                    error => {
+                        fault.get_or_insert(error);
+                        continue;
+                    }
+                },
             };
             found += 1;
             let Some(stalls) = batch.tolerate(parse(text)) else { continue };
@@ -87,20 +92,21 @@ impl Collector for Pressure {
                 [(resource.some, stalls.some), (resource.full, stalls.full)]
             {
                 let Some(family) = family else { continue };
-                let microseconds = microseconds.ok_or_else(no_data)?;
-                batch.value(&family, microseconds as f64 / 1000.0 / 1000.0);
+                let microseconds = microseconds.ok_or(Malformed::new(text.len(), "another line"));
+                if let Some(microseconds) = batch.tolerate(microseconds) {
+                    batch.value(&family, microseconds as f64 / 1000.0 / 1000.0);
+                }
             }
         }
-        if found == 0 {
-            self.resources.iter_mut().for_each(|resource| resource.absent = false);
-            return Err(no_data());
+        match fault {
+            Some(fault) => Err(fault),
+            None if found > 0 => Ok(()),
+            None => {
+                self.resources.iter_mut().for_each(|resource| resource.absent = false);
+                Err(Error::absent("proc/pressure"))
+            }
         }
-        Ok(())
     }
-}
-
-fn no_data() -> Error {
-    Error::absent("proc/pressure")
 }
 
 /// For how long tasks waited since boot, in microseconds.
@@ -204,26 +210,49 @@ mod tests {
 
     #[test]
     fn switched_off_is_absent() {
-        let memory = MemoryHost::from_files(&[CPU, IO, MEMORY]);
-        memory.fail("proc/pressure/io", EOPNOTSUPP);
+        let memory = MemoryHost::from_files(&[CPU, IO, MEMORY, IRQ]);
+        for (path, _) in [CPU, IO, MEMORY, IRQ] {
+            memory.fail(path, EOPNOTSUPP);
+        }
         let (batch, outcome) = run(&mut open::<Pressure>(&memory.host(), &[]), None);
         let absent = outcome.unwrap_err();
         assert!(matches!(absent, Error::Absent { .. }), "{absent}");
-        assert_eq!(batch.len(), 1, "what came before it is kept");
+        assert_eq!(batch.len(), 0);
     }
 
     #[test]
-    fn a_missing_line_is_absent() {
+    fn a_resource_that_is_not_supported_costs_its_own_series() {
+        for (path, series) in [(CPU.0, 1), (IO.0, 2), (MEMORY.0, 2), (IRQ.0, 1)] {
+            let memory = MemoryHost::from_files(&[CPU, IO, MEMORY, IRQ]);
+            memory.fail(path, EOPNOTSUPP);
+            let mut pressure = open::<Pressure>(&memory.host(), &[]);
+            for _ in 0..2 {
+                let (batch, outcome) = run(&mut pressure, None);
+                outcome.unwrap();
+                assert_eq!(batch.len(), 6 - series, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resource_that_cannot_be_read_costs_no_other_one() {
+        let memory = MemoryHost::from_files(&[CPU, IO, MEMORY, IRQ]);
+        memory.fail(CPU.0, 5);
+        let (batch, outcome) = run(&mut open::<Pressure>(&memory.host(), &[]), None);
+        assert!(matches!(outcome, Err(Error::Unreadable { .. })));
+        assert_eq!(batch.len(), 5);
+    }
+
+    #[test]
+    fn a_missing_line_costs_that_line() {
         let memory = MemoryHost::from_files(&[CPU, ("proc/pressure/io", IRQ.1), MEMORY]);
-        check_fails::<Pressure>(
-            &memory.host(),
-            &[],
-            &expect!["proc/pressure: not on this host"],
-            &expect![[r#"
-                # node_pressure_cpu_waiting_seconds_total counter
-                node_pressure_cpu_waiting_seconds_total 16.427775
-            "#]],
-        );
+        let (batch, outcome) = run(&mut open::<Pressure>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        assert_eq!(batch.malformed().map(|(lines, _)| lines), Some(1));
+        let page = render(&batch);
+        assert!(page.contains("node_pressure_io_stalled_seconds_total"), "{page}");
+        assert!(!page.contains("node_pressure_io_waiting_seconds_total"), "{page}");
+        assert_eq!(batch.len(), 4);
     }
 
     #[test]

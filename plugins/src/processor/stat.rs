@@ -47,7 +47,7 @@ impl Collector for Stat {
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         for line in lines(&self.file.read(batch.fresh_from())?) {
             let mut fields = Fields::new(line);
-            let family = match fields.next() {
+            let (family, kind) = match fields.next() {
                 Some(b"softirq") if self.softirq => {
                     let counts = batch.tolerate(parse_softirq(line));
                     for (vector, count) in VECTORS.iter().zip(counts.iter().flatten()) {
@@ -55,12 +55,13 @@ impl Collector for Stat {
                     }
                     continue;
                 }
-                Some(key) => family_of(key),
+                Some(key) => match family_of(key) {
+                    Some(found) => found,
+                    None => continue,
+                },
                 None => continue,
             };
-            if let Some(family) = family
-                && let Some(value) = batch.tolerate(fields.u64())
-            {
+            if let Some(value) = batch.tolerate(parse_number(&mut fields, kind)) {
                 batch.value(family, value);
             }
         }
@@ -68,15 +69,15 @@ impl Collector for Stat {
     }
 }
 
-/// The family of a line such as `ctxt 660017`, which may go on after its first number.
-fn family_of(key: &[u8]) -> Option<&'static Family<0>> {
+/// The family of a line such as `ctxt 660017`, which may go on after its first number, and its type.
+fn family_of(key: &[u8]) -> Option<(&'static Family<0>, Kind)> {
     Some(match key {
-        b"intr" => &INTERRUPTS,
-        b"ctxt" => &CONTEXT_SWITCHES,
-        b"processes" => &FORKS,
-        b"btime" => &BOOT_TIME,
-        b"procs_running" => &RUNNING,
-        b"procs_blocked" => &BLOCKED,
+        b"intr" => (&INTERRUPTS, Kind::Counter),
+        b"ctxt" => (&CONTEXT_SWITCHES, Kind::Counter),
+        b"processes" => (&FORKS, Kind::Counter),
+        b"btime" => (&BOOT_TIME, Kind::Gauge),
+        b"procs_running" => (&RUNNING, Kind::Gauge),
+        b"procs_blocked" => (&BLOCKED, Kind::Gauge),
         _ => return None,
     })
 }
@@ -95,13 +96,31 @@ const VECTORS: [&str; 10] = [
     "rcu",
 ];
 
+/// Takes the number of `ctxt 660017`, or the one meant by `processes -2045677862`.
+///
+/// Kernels of some vendors print what they count in 32 bits with a sign, so that a counter which
+/// has gone past 2^31 reads as less than zero; it is the same number modulo 2^32. A number of tasks
+/// that is summed over CPUs without a lock can be less than zero for a moment, and is shown as zero.
+fn parse_number(fields: &mut Fields<'_>, kind: Kind) -> Result<u64, Malformed> {
+    let start = fields.clone();
+    let malformed = match fields.u64() {
+        Ok(number) => return Ok(number),
+        Err(malformed) => malformed,
+    };
+    *fields = start;
+    match (fields.i64()?, kind) {
+        (_, Kind::Gauge) => Ok(0),
+        (number, _) => i32::try_from(number).map(|number| number as u32 as u64).or(Err(malformed)),
+    }
+}
+
 /// Takes the counts after the sum in `softirq 225205 0 32131 6 6596 74811 0 151 59755 0 51755`.
 fn parse_softirq(line: &[u8]) -> Result<[u64; 10], Malformed> {
     let mut fields = Fields::new(line);
     fields.pass(2);
     let mut counts = [0; 10];
     for count in &mut counts {
-        *count = fields.u64()?;
+        *count = parse_number(&mut fields, Kind::Counter)?;
     }
     Ok(counts)
 }
@@ -145,6 +164,41 @@ softirq 225205 3 32131 6 6596 74811 4 151 59755 5 51755
                 node_procs_running 2
             "#]],
         );
+    }
+
+    #[test]
+    fn a_counter_that_is_printed_with_a_sign_is_the_number_meant() {
+        let text = "intr -1 0 0\nctxt -2147483648\nprocesses -2045677862\nprocs_running -1\n\
+                    procs_blocked 2\nbtime 1604900000\n\
+                    softirq 5 -1 2 3 4 5 6 7 8 9 -2147483648\n";
+        let host = MemoryHost::from_files(&[("proc/stat", text)]);
+        let mut stat = open::<Stat>(&host.host(), &[("softirq", true.into())]);
+        let (batch, outcome) = run(&mut stat, None);
+        outcome.unwrap();
+        assert_eq!(batch.malformed(), None);
+        let page = render(&batch);
+        for sample in [
+            "node_intr_total 4.294967295e+09\n",
+            "node_context_switches_total 2.147483648e+09\n",
+            "node_forks_total 2.249289434e+09\n",
+            "node_procs_running 0\n",
+            "node_procs_blocked 2\n",
+            "node_boot_time_seconds 1.6049e+09\n",
+            "node_softirqs_total{vector=\"hi\"} 4.294967295e+09\n",
+            "node_softirqs_total{vector=\"rcu\"} 2.147483648e+09\n",
+        ] {
+            assert!(page.contains(sample), "{sample}{page}");
+        }
+    }
+
+    #[test]
+    fn what_no_counter_can_be_costs_that_line() {
+        let text = "intr -2147483649\nctxt -x\nprocesses --1\nprocs_running 3\n";
+        let host = MemoryHost::from_files(&[("proc/stat", text)]);
+        let (batch, outcome) = run(&mut open::<Stat>(&host.host(), &[]), None);
+        outcome.unwrap();
+        assert_eq!(batch.malformed().map(|(lines, _)| lines), Some(3));
+        assert_eq!(render(&batch), "# node_procs_running gauge\nnode_procs_running 3\n");
     }
 
     #[test]
