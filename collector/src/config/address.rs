@@ -2,7 +2,7 @@
 
 use crate::plan::{Address, Admin};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 /// The bytes of `sun_path` in `struct sockaddr_un`, less the closing zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -32,6 +32,61 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
                        \"unix:/run/vitald/metrics.sock\" (host names are not looked up)"
                 .to_owned())
         }
+    }
+}
+
+/// Reads an address as Go's `net.Listen("tcp", text)` does: what is in brackets is the host, be it
+/// an address of either family or a name.
+///
+/// Of a name with several addresses Go takes the first of IPv4. Looking a name up may take long.
+pub(crate) fn parse_go(text: &str) -> Result<Address, String> {
+    if text.starts_with("vsock:") {
+        return Err("vitald does not listen on vsock".to_owned());
+    }
+    let (host, port) = split_host(text).map_err(|mistake| format!("address {text}: {mistake}"))?;
+    let port: u16 = match port.parse() {
+        Ok(port) => port,
+        Err(_) if port.is_empty() => 0,
+        Err(_) => return Err(format!("address {text}: invalid port")),
+    };
+    if host.is_empty() || host == "::" {
+        // Go opens one socket for both families here.
+        let socket = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        return Ok(Address::Tcp { socket, dual: true });
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(Address::Tcp { socket: SocketAddr::new(address, port), dual: false });
+    }
+    let found = (host, port).to_socket_addrs();
+    let mut found: Vec<SocketAddr> =
+        found.map_err(|error| format!("address {text}: {error}"))?.collect();
+    found.sort_by_key(|address| !address.is_ipv4());
+    match found.first() {
+        Some(socket) => Ok(Address::Tcp { socket: *socket, dual: false }),
+        None => Err(format!("address {text}: this name has no address")),
+    }
+}
+
+/// Host and port, by the rules and in the words of Go's `net.SplitHostPort`.
+fn split_host(text: &str) -> Result<(&str, &str), &'static str> {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err("missing port in address");
+    };
+    let host = match host.strip_prefix('[') {
+        Some(inside) => match inside.split_once(']') {
+            Some((host, "")) => host,
+            Some(_) => return Err("missing port in address"),
+            // The last colon was inside the brackets, or there is no other one.
+            None if text.ends_with(']') => return Err("missing port in address"),
+            None => return Err("missing ']' in address"),
+        },
+        None if host.contains(':') => return Err("too many colons in address"),
+        None => host,
+    };
+    match [host, port].iter().find_map(|part| part.find(['[', ']']).map(|at| &part[at..=at])) {
+        Some("[") => Err("unexpected '[' in address"),
+        Some(_) => Err("unexpected ']' in address"),
+        None => Ok((host, port)),
     }
 }
 
@@ -93,10 +148,50 @@ mod tests {
     }
 
     #[test]
+    fn go_takes_any_host_in_brackets() {
+        for (text, read) in [
+            (":9", ":9"),
+            ("[]:9", ":9"),
+            ("[::]:9", ":9"),
+            ("0.0.0.0:9", "0.0.0.0:9"),
+            ("[0.0.0.0]:9", "0.0.0.0:9"),
+            ("[127.0.0.1]:9", "127.0.0.1:9"),
+            ("[::1]:9", "[::1]:9"),
+            ("[::ffff:127.0.0.1]:9", "[::ffff:127.0.0.1]:9"),
+            ("localhost:9", "127.0.0.1:9"),
+            ("[localhost]:9", "127.0.0.1:9"),
+            ("127.0.0.1:", "127.0.0.1:0"),
+            ("[127.0.0.1]:", "127.0.0.1:0"),
+        ] {
+            let address = parse_go(text).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), Ok(read), "{text}");
+        }
+    }
+
+    #[test]
+    fn go_says_what_is_wrong() {
+        for (text, mistake) in [
+            ("9", "missing port in address"),
+            ("[::1]", "missing port in address"),
+            ("[127.0.0.1]9:9", "missing port in address"),
+            ("[::1:9", "missing ']' in address"),
+            ("::1:9", "too many colons in address"),
+            ("a[b:9", "unexpected '[' in address"),
+            ("a]:9", "unexpected ']' in address"),
+            ("[a[]:9", "unexpected '[' in address"),
+            ("127.0.0.1:x", "invalid port"),
+            ("127.0.0.1:65536", "invalid port"),
+        ] {
+            let expected = format!("address {text}: {mistake}");
+            assert_eq!(parse_go(text).err(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn sockets_that_exclude_each_other() {
         let both_ways = |a: &str, b: &str| match (parse(a), parse(b)) {
             (Ok(a), Ok(b)) => overlap(&a, &b) && overlap(&b, &a),
-            _ => panic!("{a} or {b} is no address"),
+            _ => panic!("{a} or {b} is not an address"),
         };
         assert!(both_ways("127.0.0.1:1", "127.0.0.1:1"));
         assert!(both_ways("127.0.0.1:1", "0.0.0.0:1"));

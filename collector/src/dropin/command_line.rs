@@ -1,7 +1,7 @@
 //! How a command line is cut into flags: the rules of kingpin, which node_exporter is built with.
 
-use super::Flag;
-use super::flags::Shape;
+use super::flags::{Shape, flat};
+use super::table::Flag;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
@@ -131,9 +131,4 @@ fn find<'f>(flags: &'f [Flag], name: &str) -> Option<&'f Flag> {
         .iter()
         .find(|flag| flag.name == name)
         .or_else(|| flags.iter().find(|flag| flat(&flag.name) == flat(name)))
-}
-
-/// A name apart from how its words are joined: `priorityStats`, `priority-stats`.
-pub(super) fn flat(name: &str) -> String {
-    name.replace(['-', '.', '_'], "").to_ascii_lowercase()
 }

@@ -207,3 +207,8 @@ pub(super) const OLD_SPELLINGS: &[(&str, &str)] = &[
 /// Flags that 1.12 takes without showing them.
 pub(super) const HIDDEN: &[&str] =
     &["filesystem.mount-timeout", "filesystem.stat-workers", "systemd.private"];
+
+/// A name apart from how its words are joined: `priorityStats`, `priority-stats`.
+pub(super) fn flat(name: &str) -> String {
+    name.replace(['-', '.', '_'], "").to_ascii_lowercase()
+}

@@ -1,7 +1,7 @@
 //! `--help` and `--help-man`.
 
-use super::Flag;
 use super::flags::Shape;
+use super::table::Flag;
 
 /// Columns of the whole text, and those before the descriptions.
 const WIDTH: usize = 80;

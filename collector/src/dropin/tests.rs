@@ -2,6 +2,9 @@
 
 use super::*;
 use expect_test::expect;
+use super::flags::{self, flat};
+use crate::config;
+use vitald_core::settings::Node;
 
 /// Makes collectors of the names that node_exporter has; those with braces have settings.
 macro_rules! collectors {
@@ -344,6 +347,7 @@ fn addresses_are_those_of_go() {
     assert_eq!(listen(&["--web.listen-address=[::]:9"]), [":9"]);
     assert_eq!(listen(&["--web.listen-address=0.0.0.0:9"]), ["0.0.0.0:9"]);
     assert_eq!(listen(&["--web.listen-address=localhost:9"]), ["127.0.0.1:9"]);
+    assert_eq!(listen(&["--web.listen-address=[10.1.2.3]:9"]), ["10.1.2.3:9"]);
     let two = ["--web.listen-address=127.0.0.1:9", "--web.listen-address", "[::1]:9"];
     assert_eq!(listen(&two), ["127.0.0.1:9", "[::1]:9"]);
 }
