@@ -46,6 +46,7 @@ mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 mod real_path;
+mod regular;
 #[cfg(target_os = "linux")]
 mod route_socket;
 mod shared;

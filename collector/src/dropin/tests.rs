@@ -1,9 +1,9 @@
 //! The command line as users of node_exporter know it.
 
-use super::*;
-use expect_test::expect;
 use super::flags::{self, flat};
+use super::*;
 use crate::config;
+use expect_test::expect;
 use vitald_core::settings::Node;
 
 /// Makes collectors of the names that node_exporter has; those with braces have settings.

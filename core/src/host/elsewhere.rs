@@ -38,6 +38,10 @@ pub(super) fn size_in(directory: &Descriptor, _: &CStr) -> io::Result<u64> {
     match *directory {}
 }
 
+pub(super) fn regular_size(descriptor: &Descriptor) -> io::Result<Option<u64>> {
+    match *descriptor {}
+}
+
 pub(super) fn modified(_: &CStr) -> io::Result<f64> {
     absent()
 }

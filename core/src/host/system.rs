@@ -118,6 +118,13 @@ pub(super) fn size_in(directory: &Descriptor, path: &CStr) -> io::Result<u64> {
     Ok(u64::try_from(status.st_size).unwrap_or(0))
 }
 
+/// The size of a regular file, `None` for anything else.
+pub(super) fn regular_size(descriptor: &Descriptor) -> io::Result<Option<u64>> {
+    let status = rustix::fs::fstat(descriptor)?;
+    let is_regular = FileType::from_raw_mode(status.st_mode).is_file();
+    Ok(is_regular.then_some(u64::try_from(status.st_size).unwrap_or(u64::MAX)))
+}
+
 /// The time of the last change of content, in seconds since the epoch.
 pub(super) fn modified(path: &CStr) -> io::Result<f64> {
     let status = rustix::fs::stat(path)?;

@@ -1,6 +1,8 @@
 //! Metrics that others have written into files in the text format of Prometheus.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::ops::Range;
 
 use vitald_core::host::Listing;
@@ -25,7 +27,14 @@ settings! {
 }
 
 /// A larger file is refused.
-const LARGEST_FILE: usize = 16 * 1024 * 1024;
+const LARGEST_FILE: usize = 16 << 20;
+
+/// What all files may cost together; see [`Exposition::cost`]. One that comes when there is no room
+/// left for it is refused until there is, so that what is shown stays.
+const LARGEST_COST: usize = 2 * exposition::LARGEST_COST;
+
+/// What is kept of the memory that a long file took while it was read.
+const KEPT_TEXT: usize = 256 << 10;
 
 register_collector!(Textfile);
 
@@ -34,9 +43,10 @@ struct Textfile {
     directories: Vec<Directories>,
     /// The files of the last collection, in the order in which they were read.
     files: Vec<File>,
-    /// What is shown of them; made anew when one of them has changed.
+    /// What is shown of them; put together anew when one of them has changed.
     plan: Plan,
     buffers: Buffers,
+    hasher: [RandomState; 2],
 }
 
 #[derive(Default)]
@@ -52,9 +62,27 @@ struct Buffers {
 struct File {
     /// As the host takes it, `file:` and the path that the label shows.
     path: Box<str>,
-    text: Vec<u8>,
-    content: Result<Exposition, Malformed>,
+    /// Of the text, which is not kept; `None` if it was not read.
+    digest: Option<[u64; 2]>,
+    content: Content,
     modified: Option<f64>,
+}
+
+enum Content {
+    Read(Exposition),
+    /// The text is not in the format, or costs more than a file may.
+    Refused(Malformed),
+    /// There was no room for it; it costs so much.
+    NoRoom(usize),
+}
+
+impl Content {
+    fn cost(&self) -> usize {
+        match self {
+            Content::Read(exposition) => exposition.cost(),
+            _ => 0,
+        }
+    }
 }
 
 /// Which families are shown, those of one name together.
@@ -100,12 +128,15 @@ impl Collector for Textfile {
             files: Vec::new(),
             plan: Plan::default(),
             buffers: Buffers::default(),
+            hasher: [RandomState::new(), RandomState::new()],
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let mut reading = Reading {
             host: &self.host,
+            hasher: &self.hasher,
+            cost: self.files.iter().map(|file| file.content.cost()).sum(),
             files: &mut self.files,
             next: 0,
             has_changed: false,
@@ -122,18 +153,22 @@ impl Collector for Textfile {
             self.plan = Plan::of(&self.files);
         }
         has_failed |= self.plan.is_contradictory;
-        self.plan.push(&self.files, batch);
+        has_failed |= self.files.iter().any(|file| file.modified.is_none() || !file.is_read());
+        // They come first, so that no limit on the samples of a collector can cost them.
+        batch.value(&SCRAPE_ERROR, has_failed);
         for file in &self.files {
             match (&file.content, file.modified) {
-                (Err(malformed), _) => {
-                    has_failed = true;
+                (Content::Refused(malformed), _) => {
                     batch.tolerate::<()>(Err(*malformed));
                 }
-                (Ok(_), Some(modified)) => batch.row(&MODIFIED, [file.name()], modified),
-                (Ok(_), None) => has_failed = true,
+                (Content::NoRoom(_), _) => batch.degraded("memory limit"),
+                (Content::Read(_), Some(modified)) => {
+                    batch.row(&MODIFIED, [file.name()], modified);
+                }
+                (Content::Read(_), None) => {}
             }
         }
-        batch.value(&SCRAPE_ERROR, has_failed);
+        self.plan.push(&self.files, batch);
         Ok(())
     }
 }
@@ -141,6 +176,9 @@ impl Collector for Textfile {
 /// One round over all directories.
 struct Reading<'a> {
     host: &'a Host,
+    hasher: &'a [RandomState; 2],
+    /// What all files cost.
+    cost: usize,
     files: &'a mut Vec<File>,
     /// How many of `files` were met in this round.
     next: usize,
@@ -173,18 +211,20 @@ impl Reading<'_> {
             path.push_str("file:");
             push_plain(path, directory, name);
             self.read_file(path, text);
-            if text.capacity() > LARGEST_FILE {
-                *text = Vec::new();
-            }
+            text.shrink_to(KEPT_TEXT);
         }
     }
 
     fn read_file(&mut self, path: &str, buffer: &mut Vec<u8>) {
-        if self.host.try_read(path, buffer).is_err() {
-            // It may also have gone since the directory was listed.
-            self.has_failed = true;
-            return;
-        }
+        let is_too_large = match self.host.try_read_regular(path, LARGEST_FILE, buffer) {
+            Ok(_) => false,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => true,
+            Err(_) => {
+                // It may also have gone since the directory was listed, or be something else.
+                self.has_failed = true;
+                return;
+            }
+        };
         let at = self.next;
         let known = self.files.iter().skip(at).position(|file| *file.path == *path);
         match known {
@@ -195,11 +235,10 @@ impl Reading<'_> {
             }
             None => {
                 self.has_changed = true;
-                let content = Ok(Exposition::default());
                 self.files.push(File {
                     path: path.into(),
-                    text: Vec::new(),
-                    content,
+                    digest: None,
+                    content: Content::Read(Exposition::default()),
                     modified: None,
                 });
                 let last = self.files.len() - 1;
@@ -208,19 +247,28 @@ impl Reading<'_> {
         }
         let Some(file) = self.files.get_mut(at) else { return };
         self.next += 1;
-        if buffer.len() > LARGEST_FILE {
-            self.has_changed |= file.content.is_ok();
-            file.text = Vec::new();
-            file.content = Err(Malformed::new(LARGEST_FILE, "the end of the file"));
-            return;
-        }
-        // Of one that was too large no text is kept.
-        let is_as_before = file.text == *buffer && !(buffer.is_empty() && file.content.is_err());
-        if !is_as_before {
-            file.text.clear();
-            file.text.extend_from_slice(buffer);
-            file.content = exposition::parse(buffer);
-            self.has_changed = true;
+        let digest = (!is_too_large).then(|| {
+            let [one, other] = self.hasher;
+            [one.hash_one(&*buffer), other.hash_one(&*buffer)]
+        });
+        let has_room = |cost: usize| self.cost.saturating_add(cost) <= LARGEST_COST;
+        let may_come_in = matches!(file.content, Content::NoRoom(cost) if has_room(cost));
+        if digest.is_none() || file.digest != digest || may_come_in {
+            self.has_changed |= file.is_read() || digest.is_some();
+            self.cost -= file.content.cost();
+            // Before the new content is made, so that the two are not there together.
+            file.content = Content::Refused(Malformed::new(LARGEST_FILE, "the end of the file"));
+            file.digest = digest;
+            if !is_too_large {
+                file.content = match exposition::parse(buffer) {
+                    Ok(content) if self.cost + content.cost() > LARGEST_COST => {
+                        Content::NoRoom(content.cost())
+                    }
+                    Ok(content) => Content::Read(content),
+                    Err(malformed) => Content::Refused(malformed),
+                };
+            }
+            self.cost += file.content.cost();
         }
         // Only now, so that a file that is written meanwhile does not look fresher than it is.
         file.modified = self.host.modified(path).ok().map(f64::trunc);
@@ -235,6 +283,10 @@ impl Reading<'_> {
 }
 
 impl File {
+    fn is_read(&self) -> bool {
+        matches!(self.content, Content::Read(_))
+    }
+
     /// The path as the label shows it.
     fn name(&self) -> &[u8] {
         self.path.strip_prefix("file:").unwrap_or(&self.path).as_bytes()
@@ -257,7 +309,7 @@ impl Plan {
         let mut plan = Plan::default();
         let mut by_name: HashMap<&[u8], Named<'_>> = HashMap::new();
         for (position, file) in files.iter().enumerate() {
-            let Ok(content) = &file.content else { continue };
+            let Content::Read(content) = &file.content else { continue };
             for (family_position, family) in content.families().iter().enumerate() {
                 let named = by_name.entry(content.name(family)).or_default();
                 let help = content.help(family);
@@ -315,7 +367,8 @@ impl Plan {
         for shown in &self.families {
             let mut named = None;
             for (file, family) in &shown.parts {
-                let Some(Ok(content)) = files.get(*file).map(|file| &file.content) else {
+                let Some(Content::Read(content)) = files.get(*file).map(|file| &file.content)
+                else {
                     continue;
                 };
                 let Some(family) = content.families().get(*family) else { continue };
@@ -483,6 +536,67 @@ mod tests {
         assert!(fails());
         memory.write("file:/t/a.prom", "");
         assert!(!fails());
+    }
+
+    #[test]
+    fn all_files_together_have_room_and_each_its_share() {
+        let memory = memory(&[("z.prom", "small 1\n")]);
+        // Each costs three quarters of a share, so two fit beside the small one and a third does not.
+        let big = |name: &str| {
+            let label = "x".repeat(1000 - 64 - 1);
+            format!("{name}{{a=\"{label}\"}} 1\n").repeat(exposition::LARGEST_COST * 3 / 4000)
+        };
+        let mut collector = open::<Textfile>(&memory.host(), &directory("/t"));
+        let mut page = || {
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            let page = render(&batch);
+            let names = ["a", "b", "c", "d", "small"];
+            let shown = names.into_iter().filter(|name| page.contains(&format!("# {name} ")));
+            let fails = page.contains("scrape_error 1");
+            assert_eq!(batch.degraded_reason(), fails.then_some("memory limit"));
+            (shown.collect::<Vec<_>>().join(""), fails)
+        };
+        assert_eq!(page(), ("small".to_owned(), false));
+        for name in ["c", "b", "a"] {
+            memory.write(&format!("file:/t/{name}.prom"), big(name));
+            memory.set_modified(&format!("file:/t/{name}.prom"), 1.0);
+            page();
+        }
+        // Those that were there stay, whatever comes before them.
+        assert_eq!(page(), ("bcsmall".to_owned(), true));
+        assert_eq!(page(), ("bcsmall".to_owned(), true));
+        memory.remove("file:/t/b.prom");
+        page();
+        assert_eq!(page(), ("acsmall".to_owned(), false));
+        memory.write("file:/t/a.prom", "a 1\n");
+        assert_eq!(page(), ("acsmall".to_owned(), false));
+    }
+
+    #[test]
+    fn own_rows_come_first() {
+        let memory = memory(&[("a.prom", "a 1\n")]);
+        let (batch, _) = run(&mut open::<Textfile>(&memory.host(), &directory("/t")), None);
+        let names: Vec<_> = batch.samples().map(|(series, _)| series.family_name()).collect();
+        let own = [&b"node_textfile_scrape_error"[..], b"node_textfile_mtime_seconds", b"a"];
+        assert_eq!(names, own);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_not_a_file_costs_itself_alone() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.prom"), "a 1\n").unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("b.prom")).status();
+        assert!(made.unwrap().success());
+        symlink("/dev/zero", folder.path().join("c.prom")).unwrap();
+        let host = Host::new(vitald_core::host::Roots::default());
+        let settings = directory(folder.path().to_str().unwrap());
+        let (batch, outcome) = run(&mut open::<Textfile>(&host, &settings), None);
+        outcome.unwrap();
+        let page = render(&batch);
+        assert!(page.contains("\na 1\n") && page.contains("scrape_error 1\n"), "{page}");
     }
 
     #[test]

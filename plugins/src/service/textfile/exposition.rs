@@ -17,10 +17,15 @@ use vitald_core::prelude::*;
 /// file can grow to, because each of a family's series gets all its label names.
 const MOST_LABELS: usize = 128;
 
-/// How many samples a file may have, and label values a family: a small file must not grow to take
-/// the host's memory, and a host with more should not be told of by textfile.
-const MOST_SAMPLES: usize = 500_000;
-const MOST_LABEL_VALUES: usize = 4_000_000;
+/// The most that a file may cost: its share of what all of them may.
+///
+/// What counts is what a file grows to, since each series gets the labels of its whole family: half a
+/// megabyte of text can become a page of thirty.
+pub(super) const LARGEST_COST: usize = 8 << 20;
+
+/// What a sample and a label cost beside their text, in bytes.
+const SAMPLE_COST: usize = 48;
+const LABEL_COST: usize = 16;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -28,13 +33,14 @@ pub(super) struct Exposition {
     /// All texts.
     arena: Vec<u8>,
     families: Vec<Family>,
+    cost: usize,
 }
 
-/// A text in the arena.
+/// A text in the arena, which [`LARGEST_COST`] keeps much shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 #[derive(Debug)]
@@ -45,16 +51,26 @@ pub(super) struct Family {
     /// Sorted.
     label_names: Vec<Span>,
     rows: Vec<Row>,
-    /// Of each row, as many as there are label names.
-    label_values: Vec<Span>,
+    /// The labels that each set has, one set after the other.
+    labels: Vec<Label>,
+    /// Where the labels of each set end.
+    set_ends: Vec<u32>,
+}
+
+/// A label that a series was given.
+#[derive(Clone, Copy, Debug)]
+struct Label {
+    /// The position of its name among those of the family.
+    name: u8,
+    value: Span,
 }
 
 /// One line, as it is shown.
 #[derive(Debug)]
 struct Row {
     suffix: Suffix,
-    /// Which of the sets of label values it has.
-    set: usize,
+    /// Which of the sets of labels it has.
+    set: u32,
     /// The bucket's upper bound or the quantile.
     bound: Option<Span>,
     value: f64,
@@ -63,6 +79,11 @@ struct Row {
 impl Exposition {
     pub(super) fn families(&self) -> &[Family] {
         &self.families
+    }
+
+    /// What it takes to keep and to show all of it, in bytes, roughly.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
     }
 
     pub(super) fn name(&self, family: &Family) -> &[u8] {
@@ -81,10 +102,14 @@ impl Exposition {
         let mut pairs: [(&[u8], &[u8]); MOST_LABELS + 1] = [(b"", b""); MOST_LABELS + 1];
         let count = family.label_names.len();
         for row in &family.rows {
-            let values = family.label_values.iter().skip(row.set * count);
-            for (pair, (name, value)) in pairs.iter_mut().zip(family.label_names.iter().zip(values))
-            {
-                *pair = (self.text(*name), self.text(*value));
+            // A series gets the labels that others of its family have, without a value.
+            for (pair, name) in pairs.iter_mut().zip(&family.label_names) {
+                *pair = (self.text(*name), b"");
+            }
+            for label in family.labels_of(row.set) {
+                if let Some((_, value)) = pairs.get_mut(usize::from(label.name)) {
+                    *value = self.text(label.value);
+                }
             }
             let mut length = count;
             if let (Some(bound), Some(pair)) = (row.bound, pairs.get_mut(count)) {
@@ -97,13 +122,22 @@ impl Exposition {
     }
 
     fn text(&self, span: Span) -> &[u8] {
-        self.arena.get(span.start..span.end).unwrap_or_default()
+        self.arena.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
     fn store(&mut self, text: &[u8]) -> Span {
-        let start = self.arena.len();
+        let start = self.arena.len() as u32;
         self.arena.extend_from_slice(text);
-        Span { start, end: self.arena.len() }
+        Span { start, end: self.arena.len() as u32 }
+    }
+}
+
+impl Family {
+    fn labels_of(&self, set: u32) -> &[Label] {
+        let set = set as usize;
+        let start = set.checked_sub(1).and_then(|before| self.set_ends.get(before));
+        let end = self.set_ends.get(set).map_or(0, |end| *end as usize);
+        self.labels.get(start.map_or(0, |start| *start as usize)..end).unwrap_or_default()
     }
 }
 
@@ -227,11 +261,15 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What is wrong with a file that costs more than [`LARGEST_COST`].
+const TOO_MUCH: &str = "samples that take at most 8 MiB, with all labels of their families";
+
 /// What was read so far.
 #[derive(Default)]
 struct Drafts {
     families: Vec<Draft>,
-    samples: usize,
+    /// What it costs without the labels that a series gets from others.
+    cost: usize,
     by_name: HashMap<Vec<u8>, usize>,
 }
 
@@ -316,9 +354,10 @@ impl Drafts {
         let labels =
             if cursor.peek() == Some(b'{') { labels(cursor, &mut name)? } else { Vec::new() };
         let name = name.ok_or(cursor.expected("the name of a metric"))?;
-        self.samples += 1;
-        if self.samples > MOST_SAMPLES {
-            return Err(cursor.expected("at most 500,000 samples in a file"));
+        let text: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.cost += SAMPLE_COST + LABEL_COST * labels.len() + text;
+        if self.cost > LARGEST_COST {
+            return Err(cursor.expected(TOO_MUCH));
         }
         let Some((draft, suffix)) = self.find(&name) else { return Ok(()) };
         let kind = match *draft.kind.get_or_insert(DraftKind::Known(Kind::Untyped)) {
@@ -385,29 +424,38 @@ impl Drafts {
                     return Err("at most 128 label names in a family");
                 }
             }
-            if names.len() * draft.series.len() > MOST_LABEL_VALUES {
-                return Err("at most 4,000,000 label values in a family");
-            }
             let mut family = Family {
                 name: all.store(&draft.name),
                 help: draft.help.as_ref().map(|help| all.store(help)),
                 kind,
                 label_names: names.iter().map(|name| all.store(name)).collect(),
                 rows: Vec::new(),
-                label_values: Vec::new(),
+                labels: Vec::new(),
+                set_ends: Vec::new(),
             };
-            for (set, series) in draft.series.iter().enumerate() {
-                let mut given = series.labels.iter().peekable();
-                for name in &names {
-                    // A series gets the labels that others of its family have, without a value.
-                    let value = given.next_if(|(given, _)| given == name);
-                    let value = value.map_or(Span::default(), |(_, value)| all.store(value));
-                    family.label_values.push(value);
+            let names_length: usize = names.iter().map(|name| name.len() + LABEL_COST).sum();
+            let per_row = SAMPLE_COST + names_length;
+            for (set, series) in (0..).zip(&draft.series) {
+                let rows_before = family.rows.len();
+                let mut values_length = 0;
+                for (name, value) in &series.labels {
+                    let place = names.binary_search(&name.as_slice()).ok();
+                    let Some(name) = place.and_then(|place| u8::try_from(place).ok()) else {
+                        continue;
+                    };
+                    values_length += value.len();
+                    family.labels.push(Label { name, value: all.store(value) });
                 }
+                family.set_ends.push(family.labels.len() as u32);
                 series.lay_out(kind, set, &mut all, &mut family.rows);
+                all.cost += (family.rows.len() - rows_before) * (per_row + values_length);
+                if all.cost > LARGEST_COST {
+                    return Err(TOO_MUCH);
+                }
             }
             all.families.push(family);
         }
+        all.arena.shrink_to_fit();
         Ok(all)
     }
 }
@@ -450,7 +498,7 @@ fn whole(value: f64) -> f64 {
 }
 
 impl Series {
-    fn lay_out(&self, kind: Kind, set: usize, all: &mut Exposition, rows: &mut Vec<Row>) {
+    fn lay_out(&self, kind: Kind, set: u32, all: &mut Exposition, rows: &mut Vec<Row>) {
         let part = match kind {
             Kind::Histogram => Suffix::Bucket,
             Kind::Summary => Suffix::None,
@@ -469,9 +517,9 @@ impl Series {
             if bounds.get(position + 1).is_some_and(|next| next.0 == *bound) {
                 continue;
             }
-            let start = all.arena.len();
+            let start = all.arena.len() as u32;
             write_number(&mut all.arena, *bound);
-            let bound = Some(Span { start, end: all.arena.len() });
+            let bound = Some(Span { start, end: all.arena.len() as u32 });
             rows.push(Row { suffix: part, set, bound, value: *value });
         }
         rows.push(Row { suffix: Suffix::Sum, set, bound: None, value: self.sum });
@@ -742,7 +790,19 @@ mod tests {
         rejects(parse, &[&format!("a{{{}}} 1\n", labels.join(","))]);
         let many = format!("a{{{}}} 1\n", labels[1..].join(","));
         assert!(parse(many.as_bytes()).is_ok());
-        rejects(parse, &[&(many + &"a 1\n".repeat(MOST_LABEL_VALUES / MOST_LABELS))]);
-        rejects(parse, &[&"a 1\n".repeat(MOST_SAMPLES + 1)]);
+        rejects(parse, &[&(many + &"a 1\n".repeat(LARGEST_COST / MOST_LABELS / LABEL_COST))]);
+        let most = "a 1\n".repeat(LARGEST_COST / SAMPLE_COST);
+        assert_eq!(
+            parse(most.as_bytes()).unwrap().cost(),
+            LARGEST_COST / SAMPLE_COST * SAMPLE_COST
+        );
+        rejects(parse, &[&(most + "a 1\n")]);
+        // Every bucket of a histogram is a sample with all its labels.
+        let value = "x".repeat(10_000);
+        let mut histogram = String::from("# TYPE h histogram\n");
+        for bound in 0..LARGEST_COST / 10_000 {
+            histogram += &format!("h_bucket{{a=\"{value}\",le=\"{bound}\"}} 1\n");
+        }
+        rejects(parse, &[&histogram]);
     }
 }
