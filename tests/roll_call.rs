@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
 fn wrong_daemons_refuse_to_start(profile: &str) {
     check_lock(&folder());
     let target = shared_target();
-    let Some(mut cargo) = cargo(&folder(), &target) else { return };
+    let mut cargo = cargo(&folder(), &target);
     succeed(cargo.args(["build", "--offline", "--locked", "--profile", profile]));
     let built = target.join(if profile == "dev" { "debug" } else { profile });
     for (daemon, sentence) in [
@@ -65,12 +65,12 @@ fn a_wrong_daemon_refuses_to_start_in_release() {
 }
 
 /// What `--version` says of a daemon of the workspace with these features.
-fn roll_with(features: &[&str], target: &Path) -> Option<String> {
-    let mut cargo = cargo(&workspace(), target)?;
+fn roll_with(features: &[&str], target: &Path) -> String {
+    let mut cargo = cargo(&workspace(), target);
     succeed(cargo.args(["build", "--offline", "--locked", "--package", "vitald"]).args(features));
     let version = succeed(Command::new(target.join("debug/vitald")).arg("--version"));
     let (_, roll) = version.split_once(" (").unwrap_or_else(|| panic!("{version} has no roll"));
-    Some(roll.trim_end().trim_end_matches(')').to_owned())
+    roll.trim_end().trim_end_matches(')').to_owned()
 }
 
 #[test]
@@ -80,14 +80,13 @@ fn features_decide_what_is_in_a_daemon() {
     }
     // Not where the build is that is being tested, whose daemon other tests are using.
     let target = shared_target().join("tmp/features");
-    let Some(plain) = roll_with(&[], &target) else { return };
-    assert_eq!(plain, "1 collector: cpu");
+    assert_eq!(roll_with(&[], &target), "1 collector: cpu");
     for (features, expected) in [
         (&["--features", "disk"][..], "3 collectors: cpu diskstats filesystem"),
         (&["--no-default-features", "--features", "disk"], "2 collectors: diskstats filesystem"),
         (&["--no-default-features"], "0 collectors: none"),
     ] {
-        assert_eq!(roll_with(features, &target).as_deref(), Some(expected), "{features:?}");
+        assert_eq!(roll_with(features, &target), expected, "{features:?}");
     }
     // The last one built has no collector, and serves what it knows of itself.
     let directory = tempfile::tempdir().expect("a directory");
@@ -108,7 +107,7 @@ fn each_collector_builds_alone() {
     // Other flags would make the workspace's own build compile everything anew.
     let target = shared_target().join("tmp/alone");
     for name in vitald_plugins::ROLL {
-        let Some(mut cargo) = cargo(&workspace(), &target) else { return };
+        let mut cargo = cargo(&workspace(), &target);
         cargo.args(["test", "--quiet", "--offline", "--locked", "--package", "vitald-plugins"]);
         succeed(
             cargo

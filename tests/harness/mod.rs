@@ -23,11 +23,21 @@ pub fn release_binary() -> Option<PathBuf> {
     std::env::var_os("VITALD_RELEASE").map(PathBuf::from)
 }
 
+/// How a test begins the line in which it says that it asserts nothing, and why. `.ci/run` reads
+/// the words here and fails at such a line.
+pub const LEFT_OUT: &str = "left out: ";
+
+/// Says that a test asserts nothing on this machine. Where everything is there, that is a failure.
+pub fn left_out(reason: &str) {
+    assert!(std::env::var_os("VITALD_ALL_THERE").is_none(), "{LEFT_OUT}{reason}");
+    println!("{LEFT_OUT}{reason}");
+}
+
 /// Whether the tests that need root and other programs are to run. Prints why not.
 pub fn system(needs: &str) -> bool {
     let wanted = std::env::var_os("VITALD_SYSTEM").is_some_and(|value| value == "1");
     if !wanted {
-        println!("left out: needs {needs}; set VITALD_SYSTEM=1 where they are");
+        println!("{LEFT_OUT}it needs {needs}; set VITALD_SYSTEM=1 where they are");
     }
     wanted
 }

@@ -30,7 +30,6 @@ use vitald_core::error::Error;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table, Value, nearest};
 
-#[cfg(test)]
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
 pub(crate) use features::known as known_collectors;

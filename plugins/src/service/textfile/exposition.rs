@@ -21,7 +21,7 @@ const MOST_LABELS: usize = 128;
 ///
 /// What counts is what a file grows to, since each series gets the labels of its whole family: half a
 /// megabyte of text can become a page of thirty.
-pub(super) const LARGEST_COST: usize = 8 << 20;
+pub(super) const LARGEST_COST: usize = 12 << 20;
 
 /// What a sample and a label cost beside their text, in bytes.
 const SAMPLE_COST: usize = 48;
@@ -262,7 +262,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// What is wrong with a file that costs more than [`LARGEST_COST`].
-const TOO_MUCH: &str = "samples that take at most 8 MiB, with all labels of their families";
+const TOO_MUCH: &str = "samples that take at most 12 MiB, with all labels of their families";
 
 /// What was read so far.
 #[derive(Default)]
