@@ -23,6 +23,7 @@ impl Host {
     ) -> io::Result<&'b [u8]> {
         buffer.clear();
         let handle = self.open(path.as_bytes(), Opened::File)?;
+        #[allow(irrefutable_let_patterns, reason = "without the feature testing there is one kind")]
         if let Handle::Real(descriptor) = &handle {
             let size = system::regular_size(descriptor)?;
             let size = size.ok_or_else(|| io::Error::from_raw_os_error(EINVAL))?;
