@@ -44,12 +44,16 @@ const SLOW_READS: usize = 8;
 ///   optional attribute is only absent then. Other errors are given to the reader of the
 ///   attribute.
 /// * Slow attributes are read when their child appears or its inode changes, and then in rotation.
+/// * Where something else tells that children may have come or gone, [`Walk::under`] saves listing.
 pub struct Walk<S> {
     host: Host,
     levels: Vec<Level>,
     directory: Directory,
     table: Table,
     rotation: Rotation,
+    /// The circumstances of the next refresh, and those under which the directories were listed.
+    circumstances: Option<u64>,
+    listed_under: Option<u64>,
     path: Vec<u8>,
     buffer: Vec<u8>,
     set: PhantomData<fn() -> S>,
@@ -70,6 +74,8 @@ impl Host {
             directory: Directory::default(),
             table: Table::default(),
             rotation: Rotation::new(SLOW_READS),
+            circumstances: None,
+            listed_under: None,
             path: Vec::new(),
             buffer: Vec::new(),
             set: PhantomData,
@@ -106,10 +112,20 @@ impl<S: Attributes> Walk<S> {
     }
 
     /// Sets how many slow attributes are read again at a refresh, of all children together; 0 if
-    /// they only change with their child. The first refresh reads all of them.
+    /// they only change with their child, where only faults are tried again. The first refresh
+    /// reads all of them.
     #[must_use]
     pub fn slow_reads(mut self, most: usize) -> Self {
         self.rotation.most = most;
+        self
+    }
+
+    /// Says under which circumstances the next refreshes run: a number that changes whenever a child
+    /// may have come or gone or been replaced, such as how many events of devices there were. While
+    /// it is the same, the directories are not listed again, unless there was no child or one lacked
+    /// an attribute that it needs. Without a number, which is so at first, every refresh lists.
+    pub fn under(&mut self, circumstances: Option<u64>) -> &mut Self {
+        self.circumstances = circumstances;
         self
     }
 
@@ -152,6 +168,7 @@ impl<S: Attributes> Walk<S> {
         self.table.clear();
         self.path.clear();
         self.path.extend_from_slice(self.levels[0].directory().as_bytes());
+        let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,
             attributes: S::LIST,
@@ -159,8 +176,12 @@ impl<S: Attributes> Walk<S> {
             rotation: &mut self.rotation,
             path: &mut self.path,
             buffer: &mut self.buffer,
+            is_steady,
+            lacks_child: false,
         };
         let loaded = refresh.run(&mut self.levels, &mut self.directory);
+        let is_complete = loaded.is_ok() && !refresh.lacks_child && refresh.table.rows() > 0;
+        self.listed_under = self.circumstances.filter(|_| is_complete);
         self.rotation.end();
         if loaded.is_err() {
             self.table.clear();
@@ -197,6 +218,24 @@ impl<'w, S: Attributes> Matches<'w, S> {
             }
         }
         None
+    }
+}
+
+impl<'w, S: Attributes> Matches<'w, S> {
+    /// As [`Matches::find`], for one that asks for the same child again and again: it looks first
+    /// at the place where the child was the last time.
+    pub fn find_again(&self, names: &[&[u8]], place: &mut usize) -> Option<Child<'w, S>> {
+        let walk = self.walk;
+        let levels = walk.levels.len();
+        if *place < walk.table.rows() && names.len() == levels {
+            let child = Child { walk, row: *place };
+            if (0..levels).all(|level| child.name(level) == names[level]) {
+                return Some(child);
+            }
+        }
+        let found = self.find(names)?;
+        *place = found.row;
+        Some(found)
     }
 }
 
@@ -247,6 +286,12 @@ impl<'w, S: Attributes> Child<'w, S> {
     /// As [`Child::name`].
     pub fn star(&self, level: usize) -> &'w [u8] {
         self.walk.levels[level].star(self.name(level)).unwrap_or_default()
+    }
+
+    /// The inode number of the child's directory entry. Another one under the same name is another
+    /// child.
+    pub fn inode(&self) -> u64 {
+        self.walk.table.inode(self.row)
     }
 
     /// A text attribute without white space around it; empty where an optional one is absent.

@@ -14,7 +14,8 @@ pub(super) struct Table {
     names: Vec<Cell>,
     /// Where the row that is being written begins.
     row: usize,
-    rows: usize,
+    /// The inode number of each row's child.
+    inodes: Vec<u64>,
 }
 
 /// A piece of the bytes, or why there is nothing.
@@ -30,11 +31,15 @@ impl Table {
         self.bytes.clear();
         self.cells.clear();
         self.names.clear();
-        self.rows = 0;
+        self.inodes.clear();
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.rows
+        self.inodes.len()
+    }
+
+    pub(super) fn inode(&self, row: usize) -> u64 {
+        self.inodes[row]
     }
 
     /// Adds the name of a level to those of the next rows, until it is left.
@@ -62,8 +67,8 @@ impl Table {
         self.cells.push(cell);
     }
 
-    pub(super) fn end_row(&mut self) {
-        self.rows += 1;
+    pub(super) fn end_row(&mut self, inode: u64) {
+        self.inodes.push(inode);
     }
 
     pub(super) fn drop_row(&mut self) {

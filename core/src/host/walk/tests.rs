@@ -240,6 +240,76 @@ fn files_are_children_if_asked_for() {
 }
 
 #[test]
+fn a_fault_is_tried_again_where_nothing_rotates() {
+    let memory = MemoryHost::from_files(&[("udev/b8:0", "one"), ("udev/b8:16", "two")]);
+    memory.fail("udev/b8:16", 13);
+    let mut walk = memory.host().walk::<File>("udev/b*").files().slow_reads(0);
+    let second = walk.refresh().unwrap().nth(1).unwrap();
+    assert_eq!(second.text(&File::CONTENT).unwrap(), b"");
+    memory.write("udev/b8:16", "two");
+    let second = walk.refresh().unwrap().nth(1).unwrap();
+    assert_eq!(second.text(&File::CONTENT).unwrap(), b"two");
+    let before = memory.reads();
+    walk.refresh().unwrap();
+    assert_eq!(memory.reads() - before, 0);
+}
+
+#[test]
+fn directories_are_listed_when_the_circumstances_change() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    assert_eq!(names(walk.under(Some(1)).refresh().unwrap()), ["a0 1", "a0 2", "b0 1"]);
+    // `a1` has no ports, so the directories are not known to be complete.
+    memory.remove("sys/class/ib/a1");
+    assert_eq!(walk.refresh().unwrap().len(), 3);
+    memory.write("sys/class/ib/a0/ports/3/state", "1: DOWN");
+    memory.write("sys/class/ib/b0/ports/1/state", "1: DOWN");
+    let last = walk.refresh().unwrap().nth(2).unwrap();
+    assert_eq!(last.text(&Port::STATE_NAME).unwrap(), b"DOWN", "what is there is read");
+    assert_eq!(names(walk.children()), ["a0 1", "a0 2", "b0 1"]);
+    assert_eq!(names(walk.under(Some(2)).refresh().unwrap()), ["a0 1", "a0 2", "a0 3", "b0 1"]);
+    // A child that goes is left out at once, and looked for from then on.
+    memory.remove("sys/class/ib/a0/ports/2");
+    assert_eq!(names(walk.refresh().unwrap()), ["a0 1", "a0 3", "b0 1"]);
+    memory.write("sys/class/ib/a0/ports/4/state", "1: DOWN");
+    assert_eq!(names(walk.refresh().unwrap()), ["a0 1", "a0 3", "a0 4", "b0 1"]);
+    memory.remove("sys/class/ib");
+    assert_eq!(walk.refresh().unwrap().len(), 0);
+    assert!(walk.refresh().is_err());
+    assert_eq!(walk.optional().unwrap().len(), 0);
+    memory.write("sys/class/ib/c/ports/1/state", "4: ACTIVE");
+    assert_eq!(names(walk.refresh().unwrap()), ["c 1"]);
+    // Without circumstances every refresh lists.
+    memory.write("sys/class/ib/c/ports/2/state", "4: ACTIVE");
+    assert_eq!(walk.refresh().unwrap().len(), 1);
+    assert_eq!(walk.under(None).refresh().unwrap().len(), 2);
+}
+
+#[test]
+fn a_child_is_found_where_it_was() {
+    let memory = ports();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    walk.refresh().unwrap();
+    let mut place = 0;
+    let inode = {
+        let child = walk.children().find_again(&[b"b0", b"1"], &mut place).unwrap();
+        assert_eq!(child.name(0), b"b0");
+        child.inode()
+    };
+    assert_eq!(place, 2);
+    assert!(walk.children().find_again(&[b"b0"], &mut place).is_none());
+    assert!(walk.children().find_again(&[b"b0", b"2"], &mut place).is_none());
+    memory.remove("sys/class/ib/a0");
+    walk.refresh().unwrap();
+    let child = walk.children().find_again(&[b"b0", b"1"], &mut place).unwrap();
+    assert_eq!((child.inode(), place), (inode, 0));
+    memory.rename("sys/class/ib/b0/ports/1", "sys/class/ib/b0/ports/2");
+    memory.write("sys/class/ib/b0/ports/1/state", "4: ACTIVE");
+    walk.refresh().unwrap();
+    assert_ne!(walk.children().find(&[b"b0", b"1"]).unwrap().inode(), inode);
+}
+
+#[test]
 fn names_are_chosen_once() {
     let memory = MemoryHost::from_files(&[
         ("sys/block/a/size", "1"),

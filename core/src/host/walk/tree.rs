@@ -71,6 +71,7 @@ impl Level {
 pub(super) struct Directory {
     kept: Option<Kept>,
     children: Vec<Child>,
+    is_listed: bool,
 }
 
 struct Child {
@@ -135,6 +136,10 @@ pub(super) struct Refresh<'w> {
     pub(super) path: &'w mut Vec<u8>,
     /// Where an attribute is read to.
     pub(super) buffer: &'w mut Vec<u8>,
+    /// Directories that were listed before are not listed again.
+    pub(super) is_steady: bool,
+    /// A child was left out, or a directory below one, so that the next refresh should list.
+    pub(super) lacks_child: bool,
 }
 
 /// An opened directory, and the length of its path.
@@ -162,11 +167,14 @@ impl Refresh<'_> {
         parent: Option<Parent<'_>>,
     ) -> io::Result<()> {
         let Some((level, deeper)) = levels.split_first_mut() else { return Ok(()) };
-        if let Err(error) = self.list(&mut level.listing, &mut directory.kept, parent) {
-            *directory = Directory::default();
-            return Err(error);
+        if !(self.is_steady && directory.is_listed) {
+            if let Err(error) = self.list(&mut level.listing, &mut directory.kept, parent) {
+                *directory = Directory::default();
+                return Err(error);
+            }
+            directory.match_children(level);
+            directory.is_listed = true;
         }
-        directory.match_children(level);
         let length = self.path.len();
         let own = directory.kept.as_ref().map(|kept| Parent { handle: &kept.handle, length });
         for child in directory.children.iter_mut().filter(|child| child.is_taken) {
@@ -188,7 +196,7 @@ impl Refresh<'_> {
             };
             match outcome {
                 // The child has no such directory, or has gone since it was listed.
-                Err(error) if is_absence(&error) || is_gone(&error) => {}
+                Err(error) if is_absence(&error) || is_gone(&error) => self.lacks_child = true,
                 // The path stays that of the directory, for the error's text.
                 outcome => outcome?,
             }
@@ -256,9 +264,10 @@ impl Refresh<'_> {
             }
         }
         if is_whole {
-            self.table.end_row();
+            self.table.end_row(child.inode);
         } else {
             self.table.drop_row();
+            self.lacks_child = true;
         }
     }
 
@@ -276,7 +285,8 @@ impl Refresh<'_> {
         let is_due = self.rotation.is_due();
         match slot {
             Slot::Absent => return Err(ENOENT),
-            Slot::Slow(known) if !is_due => {
+            // Where nothing is read in rotation, a fault would stay for ever.
+            Slot::Slow(known) if !is_due && (self.rotation.most > 0 || known.is_ok()) => {
                 return known.as_ref().map_err(|errno| *errno).map(|content| {
                     self.buffer.clear();
                     self.buffer.extend_from_slice(content);
