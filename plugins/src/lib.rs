@@ -8,13 +8,17 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 /// Declares each collector's module behind the feature of its name, and the roll of all that are
-/// compiled in.
+/// compiled in. After a `+` come modules that are no collectors.
 macro_rules! collectors {
-    ($($folder:ident if $system:meta { $($feature:literal => $module:ident),* $(,)? })*) => {
+    ($(
+        $folder:ident if $system:meta { $($feature:literal => $module:ident),* $(,)? }
+        $(+ { $($source:item)* })?
+    )*) => {
         $(
             #[cfg($system)]
             mod $folder {
                 $(#[cfg(feature = $feature)] mod $module;)*
+                $($($source)*)?
             }
         )*
 
@@ -40,6 +44,8 @@ collectors! {
     storage if target_os = "linux" {
         "diskstats" => diskstats,
         "filesystem" => filesystem,
+    } + {
+        #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
         "netdev" => netdev,

@@ -1,9 +1,14 @@
 //! Disk I/O statistics, from `/proc/diskstats` (Documentation/admin-guide/iostats.rst), and what
 //! udev and sysfs know of each disk.
 
-use std::io;
+use super::udev::{self, Udev};
+use properties::Properties;
+use queues::{Queue, Queues};
 use vitald_core::family::Family;
 use vitald_core::prelude::*;
+
+mod properties;
+mod queues;
 
 families! {
     /// What is known of a disk: its place, model and serial number, and whether it spins; always 1.
@@ -68,62 +73,71 @@ settings! {
 register_collector!(Diskstats);
 
 struct Diskstats {
-    host: Host,
     file: KeptFile,
     filter: Filter,
-    /// The disks of the last run, one for each line.
-    disks: Vec<Disk>,
-    udev: UdevDirectory,
-    scratch: Vec<u8>,
+    /// `None` for those that the filter leaves out.
+    disks: Rows<Option<Disk>>,
+    queues: Queues,
+    udev: Udev,
+}
+
+/// What a run knows of a disk besides its counts.
+struct Disk {
+    queue: Queue,
+    in_udev: udev::Known,
+    properties: Properties,
 }
 
 impl Collector for Diskstats {
-    const NAME: &'static str = "diskstats";
-    const SUMMARY: &'static str = "Disk I/O, and what udev knows of each disk";
+    about! {
+        name: "diskstats",
+        summary: "Disk I/O, and what udev knows of each disk",
+        families: FAMILIES,
+        sources: [
+            "proc/diskstats",
+            "sys/block/*/queue/rotational",
+            "sys/kernel/uevent_seqnum",
+            "udev/b*:*",
+        ],
+        settings: Settings,
+    }
     const SINCE: Since = Since::Source;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] =
-        &["proc/diskstats", "sys/block/*/queue/rotational", "udev/b*:*"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Diskstats {
-            host: host.clone(),
             file: host.keep_short_records("proc/diskstats"),
             filter: settings.devices,
-            disks: Vec::new(),
-            udev: UdevDirectory::default(),
-            scratch: Vec::new(),
+            disks: Rows::new(),
+            queues: Queues::new(host),
+            udev: Udev::new(host),
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Diskstats { host, file, filter, disks, udev, scratch } = self;
+        let Diskstats { file, filter, disks, queues, udev } = self;
         let text = file.read()?;
-        udev.look(host);
-        let mut position = 0;
+        queues.look();
+        udev.look();
+        let mut run = disks.begin();
         for line in lines(text) {
             let Some(Some(row)) = batch.tolerate(parse_line(line)) else { continue };
-            if !disks.get(position).is_some_and(|disk| disk.is_of(&row)) {
-                // The disks that come after are those of other lines now, and are made anew too.
-                disks.truncate(position);
-                disks.push(Disk::new(&row, filter, host));
-            }
-            let disk = &mut disks[position];
-            position += 1;
-            if !disk.is_taken {
-                continue;
-            }
-            udev.bring_up_to_date(disk, host, scratch);
-            let rotational = disk.read_rotational();
-            push(batch, &row, &disk.udev, rotational);
+            let disk = run.row(row.key, || {
+                filter.takes(row.name).then(|| Disk {
+                    queue: queues.queue(row.name),
+                    in_udev: udev::Known::new(row.major, row.minor),
+                    properties: Properties::default(),
+                })
+            });
+            let Some(Disk { queue, in_udev, properties }) = disk else { continue };
+            udev.bring_up_to_date(in_udev, |text| *properties = Properties::parse(text));
+            push(batch, &row, properties, queues.rotational(queue));
         }
-        disks.truncate(position);
+        run.finish();
         Ok(())
     }
 }
 
-fn push(batch: &mut Batch, row: &Row<'_>, udev: &Udev, rotational: &[u8]) {
+fn push(batch: &mut Batch, row: &Row<'_>, udev: &Properties, rotational: &[u8]) {
     let info = [
         row.name,
         row.major,
@@ -205,195 +219,11 @@ const COLUMNS: [(Family<1>, f64); 17] = [
 /// The columns that every kernel has: discards came with Linux 4.18, flushes with 5.5.
 const FEWEST_COLUMNS: usize = 11;
 
-/// What a run knows of the disk of a line besides its counts; kept while the line's disk is the
-/// same.
-struct Disk {
-    major: Box<[u8]>,
-    minor: Box<[u8]>,
-    name: Box<[u8]>,
-    is_taken: bool,
-    rotational: KeptFile,
-    /// It is a partition, or was seen before its queue was.
-    lacks_queue: bool,
-    udev: Udev,
-    udev_path: Box<str>,
-    /// What `udev` was parsed from.
-    udev_text: Vec<u8>,
-    /// Which look at the directory that was.
-    udev_generation: u64,
-}
-
-impl Disk {
-    fn new(row: &Row<'_>, filter: &Filter, host: &Host) -> Self {
-        // A name with a slash, such as `cciss/c0d0`, has an exclamation mark there in sysfs.
-        let directory = String::from_utf8_lossy(row.name).replace('/', "!");
-        let [major, minor] = [row.major, row.minor].map(String::from_utf8_lossy);
-        Disk {
-            major: row.major.into(),
-            minor: row.minor.into(),
-            name: row.name.into(),
-            is_taken: filter.takes(row.name),
-            rotational: host.keep_whole(format!("sys/block/{directory}/queue/rotational")),
-            lacks_queue: false,
-            udev: Udev::default(),
-            udev_path: format!("udev/b{major}:{minor}").into(),
-            udev_text: Vec::new(),
-            udev_generation: 0,
-        }
-    }
-
-    fn is_of(&self, row: &Row<'_>) -> bool {
-        *self.name == *row.name && *self.major == *row.major && *self.minor == *row.minor
-    }
-
-    /// `1` for a disk that spins, else `0`, also if nobody knows.
-    ///
-    /// It is read every time because anybody may set it: it is a hint to the I/O scheduler.
-    fn read_rotational(&mut self) -> &'static [u8] {
-        if self.lacks_queue {
-            return b"0";
-        }
-        match self.rotational.try_read().map(text::trim) {
-            Ok(b"1") => b"1",
-            Ok(_) => b"0",
-            Err(error) => {
-                self.lacks_queue = error.kind() == io::ErrorKind::NotFound;
-                b"0"
-            }
-        }
-    }
-}
-
-/// When udev's files are to be read again.
-///
-/// There is a file for each disk, and udev replaces it by renaming another one (systemd's
-/// `device_update_db`), so the directory's own time of change tells that any of them changed: one
-/// stat(2) stands for all of them.
-#[derive(Default)]
-struct UdevDirectory {
-    /// When it was last changed; None without udev.
-    modified: Option<f64>,
-    /// Counts the changes; 0 is before the first look.
-    generation: u64,
-    /// Another change could have the same time, because file systems look at the clock only so
-    /// often.
-    is_fresh: bool,
-}
-
-/// Longer than any kernel goes without looking at the clock, in seconds.
-const CLOCK_GRANULARITY: f64 = 1.0;
-
-impl UdevDirectory {
-    fn look(&mut self, host: &Host) {
-        let modified = host.try_modified("udev").ok();
-        if self.generation == 0 || self.is_fresh || modified != self.modified {
-            self.generation += 1;
-        }
-        let now = host.now().as_secs_f64();
-        self.is_fresh = modified.is_some_and(|modified| now - modified < CLOCK_GRANULARITY);
-        self.modified = modified;
-    }
-
-    /// Reads what udev knows of a disk, unless that is known to be the same as before. It is
-    /// nothing if udev does not run or has not seen the disk yet.
-    ///
-    /// udev hears of a disk when all of it is there, so that is also when to look for its queue.
-    fn bring_up_to_date(&mut self, disk: &mut Disk, host: &Host, scratch: &mut Vec<u8>) {
-        if disk.udev_generation == self.generation {
-            return;
-        }
-        disk.udev_generation = self.generation;
-        disk.lacks_queue = false;
-        let text = match self.modified.map(|_| host.try_read(&disk.udev_path, scratch)) {
-            Some(Ok(text)) => text,
-            Some(Err(error)) => {
-                // Rights and faults change without a trace in the directory.
-                self.is_fresh |= error.kind() != io::ErrorKind::NotFound;
-                b""
-            }
-            None => b"",
-        };
-        if disk.udev_text != text {
-            disk.udev = parse_udev(text);
-            disk.udev_text.clear();
-            disk.udev_text.extend_from_slice(text);
-        }
-    }
-}
-
-/// udev's properties of a disk; empty where it has none.
-#[derive(Debug, Default, PartialEq)]
-struct Udev {
-    path: Box<[u8]>,
-    wwn: Box<[u8]>,
-    model: Box<[u8]>,
-    revision: Box<[u8]>,
-    scsi_serial: Box<[u8]>,
-    short_serial: Box<[u8]>,
-    long_serial: Box<[u8]>,
-    filesystem_type: Box<[u8]>,
-    filesystem_usage: Box<[u8]>,
-    filesystem_uuid: Box<[u8]>,
-    filesystem_version: Box<[u8]>,
-    mapper_name: Box<[u8]>,
-    mapper_uuid: Box<[u8]>,
-    volume_group: Box<[u8]>,
-    logical_volume: Box<[u8]>,
-    logical_volume_layer: Box<[u8]>,
-    ata: Box<[u8]>,
-    ata_write_cache: Box<[u8]>,
-    ata_write_cache_enabled: Box<[u8]>,
-    ata_rotation_rate: Box<[u8]>,
-}
-
-impl Udev {
-    /// The serial number as the disk's label has it, if it is known; a virtio disk has only the
-    /// long one.
-    fn serial(&self) -> &[u8] {
-        [&self.scsi_serial, &self.short_serial, &self.long_serial]
-            .into_iter()
-            .find(|serial| !serial.is_empty())
-            .map_or(b"", |serial| serial)
-    }
-}
-
-/// Takes the properties, such as `E:ID_MODEL=TOSHIBA_KSDB4U86`, of a file of udev's data base.
-fn parse_udev(text: &[u8]) -> Udev {
-    let mut udev = Udev::default();
-    for line in lines(text) {
-        let property = line.strip_prefix(b"E:").and_then(|line| text::split_once(line, b'='));
-        let Some((key, value)) = property else { continue };
-        let place = match key {
-            b"ID_PATH" => &mut udev.path,
-            b"ID_WWN" => &mut udev.wwn,
-            b"ID_MODEL" => &mut udev.model,
-            b"ID_REVISION" => &mut udev.revision,
-            b"SCSI_IDENT_SERIAL" => &mut udev.scsi_serial,
-            b"ID_SERIAL_SHORT" => &mut udev.short_serial,
-            b"ID_SERIAL" => &mut udev.long_serial,
-            b"ID_FS_TYPE" => &mut udev.filesystem_type,
-            b"ID_FS_USAGE" => &mut udev.filesystem_usage,
-            b"ID_FS_UUID" => &mut udev.filesystem_uuid,
-            b"ID_FS_VERSION" => &mut udev.filesystem_version,
-            b"DM_NAME" => &mut udev.mapper_name,
-            b"DM_UUID" => &mut udev.mapper_uuid,
-            b"DM_VG_NAME" => &mut udev.volume_group,
-            b"DM_LV_NAME" => &mut udev.logical_volume,
-            b"DM_LV_LAYER" => &mut udev.logical_volume_layer,
-            b"ID_ATA" => &mut udev.ata,
-            b"ID_ATA_WRITE_CACHE" => &mut udev.ata_write_cache,
-            b"ID_ATA_WRITE_CACHE_ENABLED" => &mut udev.ata_write_cache_enabled,
-            b"ID_ATA_ROTATION_RATE_RPM" => &mut udev.ata_rotation_rate,
-            _ => continue,
-        };
-        *place = value.into();
-    }
-    udev
-}
-
 /// One line.
 #[derive(Debug)]
 struct Row<'t> {
+    /// The line up to the end of the name.
+    key: &'t [u8],
     major: &'t [u8],
     minor: &'t [u8],
     name: &'t [u8],
@@ -416,7 +246,9 @@ fn parse_line(line: &[u8]) -> Result<Option<Row<'_>>, Malformed> {
     let mut fields = Fields::new(line);
     let major = number_text(&mut fields)?;
     let minor = number_text(&mut fields)?;
-    let mut row = Row { major, minor, name: fields.text()?, columns: [0; _], count: 0 };
+    let name = fields.text()?;
+    let key = line.get(..line.len() - fields.rest().len()).unwrap_or(line);
+    let mut row = Row { key, major, minor, name, columns: [0; _], count: 0 };
     for column in &mut row.columns {
         if fields.rest().is_empty() {
             break;
@@ -629,15 +461,30 @@ G:systemd
             let (_, rest) = page.split_once("model=\"").unwrap();
             rest.split_once('"').unwrap().0.to_owned()
         };
+        // As udev does it.
+        let replace = |text: &str| {
+            memory.write("udev/.#b254:0", text);
+            memory.rename("udev/.#b254:0", "udev/b254:0");
+        };
         memory.set_modified("udev", 100.0);
         assert_eq!(model(100.5), "first");
         // It may have changed again within what the clock tells apart.
-        memory.write("udev/b254:0", "E:ID_MODEL=second\n");
+        replace("E:ID_MODEL=second\n");
+        memory.set_modified("udev", 100.0);
         assert_eq!(model(110.0), "second");
-        memory.write("udev/b254:0", "E:ID_MODEL=third\n");
+        replace("E:ID_MODEL=third\n");
+        memory.set_modified("udev", 100.0);
         assert_eq!(model(120.0), "second", "nothing tells of a change");
         memory.set_modified("udev", 130.0);
         assert_eq!(model(140.0), "third");
+        // What could not be read is tried again, though nothing tells that it can be now.
+        replace("E:ID_MODEL=fourth\n");
+        memory.fail("udev/b254:0", 13);
+        memory.set_modified("udev", 141.0);
+        assert_eq!(model(150.0), "");
+        memory.write("udev/b254:0", "E:ID_MODEL=fourth\n");
+        memory.set_modified("udev", 141.0);
+        assert_eq!(model(150.0), "fourth");
         memory.remove("udev");
         assert_eq!(model(150.0), "");
     }
@@ -678,6 +525,76 @@ G:systemd
         assert_eq!(spinning(&mut diskstats), [r#"node_disk_info{device="sdc","#]);
         memory.write("sys/block/sdc/queue/rotational", "0\n");
         assert_eq!(spinning(&mut diskstats), [""; 0]);
+    }
+
+    /// Disks beyond those that a collection reads in rotation.
+    fn many_disks() -> MemoryHost {
+        let memory = MemoryHost::new();
+        let mut text = String::new();
+        for disk in 0..100 {
+            text += &format!("9 {disk} md{disk} 1 2 3 4 5 6 7 8 9 10 11\n");
+            memory.write(&format!("sys/block/md{disk}/queue/rotational"), "0\n");
+        }
+        memory.write("proc/diskstats", text);
+        memory.write("sys/kernel/uevent_seqnum", "4711\n");
+        memory
+    }
+
+    #[test]
+    fn another_disk_of_the_same_name_is_noticed_at_once() {
+        let memory = many_disks();
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let mut spinning = || {
+            let page = render(&run(&mut diskstats, None).0);
+            page.matches(r#"rotational="1""#).count()
+        };
+        assert_eq!(spinning(), 0);
+        memory.remove("sys/block/md99");
+        memory.write("sys/block/md99/queue/rotational", "1\n");
+        assert_eq!(spinning(), 0, "the disks are not listed without an event");
+        memory.write("sys/kernel/uevent_seqnum", "4713\n");
+        assert_eq!(spinning(), 1);
+        // Without the count of events, the disks are listed each time.
+        memory.remove("sys/kernel/uevent_seqnum");
+        memory.remove("sys/block/md98");
+        memory.write("sys/block/md98/queue/rotational", "1\n");
+        assert_eq!(spinning(), 2);
+    }
+
+    #[test]
+    fn a_new_disk_is_looked_at_before_its_event() {
+        let memory = many_disks();
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let mut spinning = |disks: &str| {
+            memory.write("proc/diskstats", disks);
+            let page = render(&run(&mut diskstats, None).0);
+            page.matches(r#"rotational="1""#).count()
+        };
+        assert_eq!(spinning("9 0 md0 1 2 3 4 5 6 7 8 9 10 11\n"), 0);
+        memory.write("sys/block/sda!x/queue/rotational", "1\n");
+        assert_eq!(spinning("8 0 sda/x 1 2 3 4 5 6 7 8 9 10 11\n"), 1);
+    }
+
+    #[test]
+    fn many_disks_cost_no_more_reads_than_the_rotation() {
+        let memory = many_disks();
+        memory.make_directory("udev");
+        memory.set_modified("udev", 1_600_000_000.0);
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let (first, _) = run(&mut diskstats, None);
+        let before = memory.reads();
+        run(&mut diskstats, Some(&first)).1.unwrap();
+        assert_eq!(memory.reads() - before, 2 + 1 + 8, "diskstats, the events, queues");
+        // A hint that was set is shown when its turn comes.
+        for disk in 0..100 {
+            memory.write(&format!("sys/block/md{disk}/queue/rotational"), "1\n");
+        }
+        let mut last = 0;
+        for _ in 0..=100 / 8 {
+            let page = render(&run(&mut diskstats, None).0);
+            last = page.matches(r#"rotational="1""#).count();
+        }
+        assert_eq!(last, 100);
     }
 
     #[test]
