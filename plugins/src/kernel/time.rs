@@ -21,42 +21,37 @@ struct Time {
     host: Host,
     /// Read at the first collection and kept, as a process keeps its time zone.
     zone: Option<Zone>,
-    devices: KeptTree,
-    are_devices_known: bool,
-    /// The clock source in use, while those there are get read.
-    current: Vec<u8>,
+    devices: Walk<Device>,
 }
 
-/// The attributes of each device, in the order that `keep_tree` is given them.
-const CURRENT_CLOCKSOURCE: usize = 0;
-const AVAILABLE_CLOCKSOURCE: usize = 1;
+attributes! {
+    /// A clock source device, of which the kernel has one.
+    Device {
+        CURRENT: text = "current_clocksource";
+        AVAILABLE: text = "available_clocksource";
+    }
+}
 
 impl Collector for Time {
-    const NAME: &'static str = "time";
-    const SUMMARY: &'static str = "The clock, its time zone and its source";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &[
-        "clock_gettime",
-        "/etc/localtime",
-        "sys/devices/system/clocksource/clocksource*/current_clocksource",
-        "sys/devices/system/clocksource/clocksource*/available_clocksource",
-    ];
-    type Settings = ();
+    about! {
+        name: "time",
+        summary: "The clock, its time zone and its source",
+        families: FAMILIES,
+        sources: [
+            "clock_gettime",
+            "/etc/localtime",
+            "sys/devices/system/clocksource/clocksource*/current_clocksource",
+            "sys/devices/system/clocksource/clocksource*/available_clocksource",
+        ],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
-        let devices = host
-            .keep_tree(
-                "sys/devices/system/clocksource",
-                &["current_clocksource", "available_clocksource"],
-            )
-            .only(is_device);
-        Ok(Time {
-            host: host.clone(),
-            zone: None,
-            devices,
-            are_devices_known: false,
-            current: Vec::new(),
-        })
+        // The kernel makes its device when it boots (`init_clocksource_sysfs` in
+        // kernel/time/clocksource.c), so the directory is listed until it is found.
+        let mut devices: Walk<Device> =
+            host.walk("sys/devices/system/clocksource/clocksource*").only(0, is_device);
+        devices.under(Some(0));
+        Ok(Time { host: host.clone(), zone: None, devices })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
@@ -71,27 +66,17 @@ impl Collector for Time {
 
 impl Time {
     /// A host whose sysfs has no clock sources, or none that may be listed, shows none.
-    ///
-    /// The kernel makes its device when it boots (`init_clocksource_sysfs` in
-    /// kernel/time/clocksource.c), so the directory is listed until it is found and after a fault.
     fn push_clocksources(&mut self, batch: &mut Batch) -> Result<()> {
-        if !self.are_devices_known && self.devices.try_refresh().is_err() {
-            return Ok(());
-        }
-        self.are_devices_known = false;
+        let Ok(devices) = self.devices.optional() else { return Ok(()) };
         let mut room = [0; 20];
-        for position in 0..self.devices.len() {
-            let device = text::decimal(position as u64, &mut room);
-            let current = self.devices.read(position, CURRENT_CLOCKSOURCE)?;
-            self.current.clear();
-            self.current.extend_from_slice(text::trim(current));
-            let available = self.devices.read(position, AVAILABLE_CLOCKSOURCE)?;
-            for clocksource in Fields::new(text::trim(available)) {
-                batch.row(&AVAILABLE, [device, clocksource], 1);
+        for (position, device) in devices.enumerate() {
+            let number = text::decimal(position as u64, &mut room);
+            let current = device.text(&Device::CURRENT)?;
+            for clocksource in Fields::new(device.text(&Device::AVAILABLE)?) {
+                batch.row(&AVAILABLE, [number, clocksource], 1);
             }
-            batch.row(&CURRENT, [device, &self.current], 1);
+            batch.row(&CURRENT, [number, current], 1);
         }
-        self.are_devices_known = !self.devices.is_empty();
         Ok(())
     }
 }
@@ -203,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_looked_for_until_found_and_after_a_fault() {
+    fn devices_are_looked_for_until_found_and_when_one_is_missed() {
         let memory = MemoryHost::new();
         let mut collector: Time = open(&memory.host(), &[]);
         let mut page = || {
@@ -217,9 +202,13 @@ mod tests {
         memory.write(&format!("{DIRECTORY}/clocksource0/current_clocksource"), "hpet\n");
         assert!(page().0.contains("current_info{device=\"0\",clocksource=\"hpet\"} 1"));
         memory.remove(DIRECTORY);
-        assert!(!page().1);
-        let (after, succeeds) = page();
-        assert!(succeeds && !after.contains("clocksource"), "{after}");
+        for _ in 0..2 {
+            let (after, succeeds) = page();
+            assert!(succeeds && !after.contains("clocksource"), "{after}");
+        }
+        memory.write(&format!("{DIRECTORY}/clocksource1/available_clocksource"), "tsc\n");
+        memory.write(&format!("{DIRECTORY}/clocksource1/current_clocksource"), "tsc\n");
+        assert!(page().0.contains("current_info{device=\"0\",clocksource=\"tsc\"} 1"));
     }
 
     #[test]

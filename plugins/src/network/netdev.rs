@@ -6,13 +6,18 @@
 //! interfaces would be shown: give it the host's network, or set `netlink = false`, which takes
 //! the namespace that the procfs shows.
 
-use std::io::Write;
-use std::net::IpAddr;
-use std::ops::Range;
-
+use addresses::{Addresses, ShownAddress};
 use vitald_core::family::Family;
 use vitald_core::host::{LinkStatistics, RouteSocket, SharedLinks};
 use vitald_core::prelude::*;
+
+mod addresses;
+
+attributes! {
+    Interface {
+        ALIAS: text = "ifalias", optional;
+    }
+}
 
 families! {
     /// Bytes received.
@@ -123,29 +128,32 @@ struct Netdev {
 }
 
 impl Collector for Netdev {
-    const NAME: &'static str = "netdev";
-    const SUMMARY: &'static str = "Traffic of network interfaces, and their addresses";
+    about! {
+        name: "netdev",
+        summary: "Traffic of network interfaces, and their addresses",
+        families: FAMILIES,
+        sources: ["netlink route", "proc/net/dev", "sys/class/net/*/ifalias"],
+        settings: Settings,
+    }
     const SINCE: Since = Since::Source;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] =
-        &["netlink route", "proc/net/dev", "sys/class/net/*/ifalias"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let procfs = || {
-            let classes = || host.keep_tree("sys/class/net", &["ifalias"]);
+            let filter = settings.devices.clone();
+            let shown = move |name: &[u8]| filter.takes(name);
+            let interfaces = || host.walk("sys/class/net/*").only(0, shown);
             Box::new(Procfs {
                 file: host.keep_short_records("proc/net/dev"),
-                classes: settings.label_ifalias.then(classes),
+                interfaces: settings.label_ifalias.then(interfaces),
             })
         };
         Ok(Netdev {
             links: host.shared_links(),
             route: host.route_socket(),
+            procfs: (!settings.netlink).then(procfs),
             filter: settings.devices,
             detailed: settings.enable_detailed_metrics,
             label_ifalias: settings.label_ifalias,
-            procfs: (!settings.netlink).then(procfs),
             addresses: settings.address_info.then(Addresses::default),
         })
     }
@@ -182,7 +190,10 @@ impl Collector for Netdev {
         }
         match addresses {
             None => Ok(()),
-            Some(addresses) => addresses.push(route, batch),
+            Some(addresses) => addresses.each(route, |shown| {
+                let ShownAddress { device, address, prefix_length, scope } = shown;
+                batch.row(&ADDRESS_INFO, [device, address, prefix_length, scope], 1);
+            }),
         }
     }
 }
@@ -279,45 +290,29 @@ fn counters(of: &LinkStatistics) -> [(Family<1>, u64); 24] {
 /// `/proc/net/dev`, and what it lacks.
 struct Procfs {
     file: KeptFile,
-    /// The aliases, if they are to be labels.
-    classes: Option<KeptTree>,
+    /// The aliases of the interfaces shown, if they are to be labels.
+    interfaces: Option<Walk<Interface>>,
 }
 
 impl Procfs {
     fn push(&mut self, filter: &Filter, detailed: bool, batch: &mut Batch) -> Result<()> {
         let text = self.file.read()?;
-        if let Some(classes) = &mut self.classes {
-            classes.refresh()?;
-        }
+        let interfaces = self.interfaces.as_mut().map(Walk::refresh).transpose()?;
         let families = if detailed { COLUMNS_DETAILED } else { COLUMNS };
         // Two lines of headings are above the interfaces.
         for line in lines(text).skip(2) {
             let Some((device, columns)) = batch.tolerate(parse_line(line)) else { continue };
             if filter.takes(device) {
-                let alias = self.classes.as_mut().map(|classes| alias(classes, device));
+                // Empty if it has none, or has gone since the others were listed.
+                let alias = interfaces.as_ref().map(|interfaces| {
+                    let interface = interfaces.find(&[device]);
+                    interface.and_then(|one| one.text(&Interface::ALIAS).ok()).unwrap_or_default()
+                });
                 push_row(batch, device, alias, families.into_iter().zip(columns));
             }
         }
         Ok(())
     }
-}
-
-/// The alias of an interface; empty if it has none, or has gone since the others were listed.
-fn alias<'a>(classes: &'a mut KeptTree, device: &[u8]) -> &'a [u8] {
-    // Children are sorted by name, and there can be thousands of interfaces.
-    let (mut low, mut high) = (0, classes.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        if classes.name(middle) < device {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    if low == classes.len() || classes.name(low) != device {
-        return b"";
-    }
-    text::trim(classes.try_read(low, 0).unwrap_or_default())
 }
 
 /// The families of the columns of `/proc/net/dev`.
@@ -380,78 +375,10 @@ fn parse_line(line: &[u8]) -> Result<(&[u8], [u64; 16]), Malformed> {
     Ok((name, columns))
 }
 
-/// The addresses of interfaces, which know their interface by its index alone.
-#[derive(Default)]
-struct Addresses {
-    names: Vec<u8>,
-    /// The interfaces by index, and where their names are.
-    interfaces: Vec<(i32, Range<usize>)>,
-    /// Where an address is written.
-    text: Vec<u8>,
-}
-
-impl Addresses {
-    fn forget(&mut self) {
-        self.names.clear();
-        self.interfaces.clear();
-    }
-
-    fn name(&mut self, index: i32, name: &[u8]) {
-        let start = self.names.len();
-        self.names.extend_from_slice(name);
-        self.interfaces.push((index, start..self.names.len()));
-    }
-
-    fn push(&mut self, route: &mut RouteSocket, batch: &mut Batch) -> Result<()> {
-        let Addresses { names, interfaces, text } = self;
-        interfaces.sort_unstable_by_key(|(index, _)| *index);
-        route.addresses(&mut |address| {
-            let name = i32::try_from(address.index)
-                .ok()
-                .and_then(|index| interfaces.binary_search_by_key(&index, |known| known.0).ok())
-                .and_then(|position| names.get(interfaces.get(position)?.1.clone()));
-            // One that came after the interfaces were listed is there at the next collection.
-            let Some(name) = name else { return };
-            text.clear();
-            let written = write!(text, "{}", address.address);
-            debug_assert!(written.is_ok(), "a vector takes everything");
-            let mut room = [0; 20];
-            let prefix = text::decimal(address.prefix_length.into(), &mut room);
-            let scope = scope(address.address).as_bytes();
-            batch.row(&ADDRESS_INFO, [name, text, prefix, scope], 1);
-        })
-    }
-}
-
-/// How far an address is good for, in node_exporter's words, which are those of Go's `net.IP`
-/// rather than the kernel's.
-fn scope(address: IpAddr) -> &'static str {
-    let (is_link_local, is_interface_local, is_broadcast) = match address {
-        IpAddr::V4(address) => {
-            let is_multicast = matches!(address.octets(), [224, 0, 0, _]);
-            (address.is_link_local() || is_multicast, false, address.is_broadcast())
-        }
-        IpAddr::V6(address) => {
-            let [first, second, ..] = address.octets();
-            let multicast_scope = (first == 0xff).then_some(second & 0xf);
-            let is_link_local = address.is_unicast_link_local() || multicast_scope == Some(2);
-            (is_link_local, multicast_scope == Some(1), false)
-        }
-    };
-    if address.is_loopback() || is_link_local {
-        "link-local"
-    } else if is_interface_local {
-        "interface-local"
-    } else if address.is_multicast() || address.is_unspecified() || is_broadcast {
-        ""
-    } else {
-        "global"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
     use vitald_core::host::{Address, Link};
     use vitald_core::settings::Node;
     use vitald_core::testing::*;
@@ -823,23 +750,6 @@ Inter-|   Receive                                                |  Transmit
         "#]];
         check::<Netdev>(&memory.host(), &[ADDRESSES, exclude.clone()], &expected);
         check::<Netdev>(&memory.host(), &[ADDRESSES, exclude, PROCFS], &expected);
-    }
-
-    #[test]
-    fn scopes_are_those_of_node_exporter() {
-        let scope = |text: &str| scope(text.parse().expect("an address"));
-        for text in
-            ["127.0.0.1", "169.254.7.1", "224.0.0.251", "::1", "fe80::1", "ff02::1", "ff12::1"]
-        {
-            assert_eq!(scope(text), "link-local", "{text}");
-        }
-        assert_eq!(scope("ff01::1"), "interface-local");
-        for text in ["10.0.0.1", "192.0.2.2", "fd00::2", "2001:db8::1"] {
-            assert_eq!(scope(text), "global", "{text}");
-        }
-        for text in ["0.0.0.0", "255.255.255.255", "224.0.1.1", "::", "ff0e::1"] {
-            assert_eq!(scope(text), "", "{text}");
-        }
     }
 
     #[test]
