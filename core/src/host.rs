@@ -13,12 +13,11 @@
 //!
 //! A component `..` is refused everywhere but after `file:`, because parts of a path come from the
 //! kernel's or another program's text. A name with a slash in it can only come from such text, too:
-//! build paths from the names of a [`Listing`] or a [`KeptTree`].
+//! build paths from the names of a [`Listing`] or a [`Walk`].
 //!
 //! * [`KeptFile`]: one file, read at every collection;
 //! * [`SharedFile`]: one file that several collectors read;
 //! * [`Walk`]: directories of a class, and attributes of each child;
-//! * [`KeptTree`]: a directory whose children come and go, and attributes of each child;
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
@@ -56,7 +55,6 @@ mod statfs;
 mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
-mod tree;
 mod walk;
 mod zone;
 
@@ -74,7 +72,6 @@ pub use shared::{SharedBytes, SharedFile};
 pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
-pub use tree::KeptTree;
 pub use vitald_sys::{descriptor_tables_are_separate, release_code};
 #[doc(hidden)]
 pub use walk::attributes as attribute;
@@ -178,7 +175,7 @@ impl Host {
     /// A handle on a file that is read at every collection; it is read to its end.
     ///
     /// Nothing is opened until the first read. Not for a path with the name of a device in it,
-    /// which may be renamed: that is what [`Host::keep_tree`] is for.
+    /// which may be renamed: that is what [`Host::walk`] is for.
     pub fn keep(&self, path: impl Into<Box<str>>) -> KeptFile {
         KeptFile::new(self.clone(), path.into(), kept::Extent::Records)
     }
@@ -200,15 +197,6 @@ impl Host {
     /// be longer: they would be cut.
     pub fn keep_short_records(&self, path: impl Into<Box<str>>) -> KeptFile {
         KeptFile::new(self.clone(), path.into(), kept::Extent::ShortRecords)
-    }
-
-    /// A handle on a directory whose children come and go, and on attributes of each child.
-    ///
-    /// `attributes` are paths relative to a child, such as `online` or
-    /// `thermal_throttle/core_throttle_count`. Nothing is opened until the first
-    /// [`KeptTree::refresh`].
-    pub fn keep_tree(&self, path: impl Into<Box<str>>, attributes: &[&str]) -> KeptTree {
-        KeptTree::new(self.clone(), path.into(), attributes)
     }
 
     /// Reads a whole file that is not kept, into a buffer that is used again.

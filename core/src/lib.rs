@@ -46,7 +46,7 @@ pub mod prelude {
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};
     pub use crate::filter::Filter;
-    pub use crate::host::{Host, KeptFile, KeptTree, SharedFile, Walk};
+    pub use crate::host::{Host, KeptFile, SharedFile, Walk};
     pub use crate::optional::OptionalFile;
     pub use crate::pattern::Pattern;
     pub use crate::rows::Rows;

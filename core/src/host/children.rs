@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const MOST_KEPT: usize = 64 << 10;
 
 /// A directory such as `proc`, whose children are too many and too short-lived for the
-/// descriptors and the memory that a [`super::KeptTree`] spends on each.
+/// descriptors and the memory that a [`super::Walk`] spends on each.
 ///
 /// At most one descriptor is kept, that of the directory itself; a child's file is opened relative
 /// to it, read whole and closed. Nothing is remembered of a child, so the caller finds out

@@ -116,6 +116,54 @@ fn children_and_directories_come_and_go() {
 }
 
 #[test]
+fn one_child_more_or_less_costs_no_other() {
+    crate::attributes! { Named { NAME: text = "v"; } }
+    let memory = MemoryHost::from_files(&[("sys/c/b/v", "b"), ("sys/c/d/v", "d")]);
+    let mut walk: Walk<Named> = memory.host().walk("sys/c/*");
+    let mut seen = || {
+        for child in walk.refresh().unwrap() {
+            assert_eq!(child.text(&Named::NAME).unwrap(), child.name(0));
+        }
+        names(walk.children()).concat()
+    };
+    assert_eq!(seen(), "bd");
+    for (path, expected) in [("a", "abd"), ("c", "abcd"), ("e", "abcde")] {
+        memory.write(&format!("sys/c/{path}/v"), path);
+        assert_eq!(seen(), expected);
+    }
+    for (path, expected) in [("c", "abde"), ("a", "bde"), ("e", "bd"), ("b", "d"), ("d", "")] {
+        memory.remove(&format!("sys/c/{path}"));
+        assert_eq!(seen(), expected);
+    }
+}
+
+#[test]
+fn linked_children_are_followed() {
+    crate::attributes! { Interface { MTU: text = "mtu"; } }
+    let memory = MemoryHost::from_files(&[("sys/devices/pci/net/eth0/mtu", "1500")]);
+    memory.make_directory("sys/class/net");
+    memory.link("sys/class/net/eth0", "../../devices/pci/net/eth0");
+    memory.link("sys/class/net/eth1", "../../devices/gone");
+    let mut walk: Walk<Interface> = memory.host().walk("sys/class/net/*");
+    assert_eq!(names(walk.refresh().unwrap()), ["eth0"]);
+    assert_eq!(walk.children().next().unwrap().text(&Interface::MTU).unwrap(), b"1500");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn interfaces_of_this_host_are_kept() {
+    crate::attributes! { Interface { INDEX: u64 = "ifindex"; NONE: text = "no_such", optional; } }
+    let mut walk: Walk<Interface> = Host::new(Roots::default()).walk("sys/class/net/*");
+    let mut run = Run::new(FAMILIES);
+    for _ in 0..3 {
+        let loopback = walk.refresh().unwrap().find(&[b"lo"]).unwrap();
+        assert!(loopback.number(&Interface::INDEX, run.batch()).unwrap().unwrap() >= 1.0);
+        assert_eq!(loopback.text(&Interface::NONE).unwrap(), b"");
+        assert!(walk.kept() > 1);
+    }
+}
+
+#[test]
 fn what_a_driver_does_not_say_costs_one_attribute_or_one_child() {
     let memory = ports();
     let mut walk: Walk<Port> = memory.host().walk(PORTS);
