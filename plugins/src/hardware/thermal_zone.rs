@@ -35,17 +35,18 @@ struct ThermalZone {
 }
 
 impl Collector for ThermalZone {
-    const NAME: &'static str = "thermal_zone";
-    const SUMMARY: &'static str = "Temperatures of thermal zones, and what cools them";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &[
-        "sys/class/thermal/thermal_zone*/type",
-        "sys/class/thermal/thermal_zone*/temp",
-        "sys/class/thermal/cooling_device*/type",
-        "sys/class/thermal/cooling_device*/cur_state",
-        "sys/class/thermal/cooling_device*/max_state",
-    ];
-    type Settings = ();
+    about! {
+        name: "thermal_zone",
+        summary: "Temperatures of thermal zones, and what cools them",
+        families: FAMILIES,
+        sources: [
+            "sys/class/thermal/thermal_zone*/type",
+            "sys/class/thermal/thermal_zone*/temp",
+            "sys/class/thermal/cooling_device*/type",
+            "sys/class/thermal/cooling_device*/cur_state",
+            "sys/class/thermal/cooling_device*/max_state",
+        ],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(ThermalZone {

@@ -16,11 +16,12 @@ struct Filefd {
 }
 
 impl Collector for Filefd {
-    const NAME: &'static str = "filefd";
-    const SUMMARY: &'static str = "Open file handles and their limit";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/sys/fs/file-nr"];
-    type Settings = ();
+    about! {
+        name: "filefd",
+        summary: "Open file handles and their limit",
+        families: FAMILIES,
+        sources: ["proc/sys/fs/file-nr"],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Filefd { file: host.keep_whole("proc/sys/fs/file-nr") })

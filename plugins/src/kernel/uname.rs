@@ -16,11 +16,12 @@ struct UnameCollector {
 }
 
 impl Collector for UnameCollector {
-    const NAME: &'static str = "uname";
-    const SUMMARY: &'static str = "Names and versions of the running system";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["uname"];
-    type Settings = ();
+    about! {
+        name: "uname",
+        summary: "Names and versions of the running system",
+        families: FAMILIES,
+        sources: ["uname"],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(UnameCollector { host: host.clone(), uname: Uname::default() })

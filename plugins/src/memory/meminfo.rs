@@ -171,11 +171,12 @@ struct Meminfo {
 }
 
 impl Collector for Meminfo {
-    const NAME: &'static str = "meminfo";
-    const SUMMARY: &'static str = "Memory use of the host";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/meminfo"];
-    type Settings = ();
+    about! {
+        name: "meminfo",
+        summary: "Memory use of the host",
+        families: FAMILIES,
+        sources: ["proc/meminfo"],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Meminfo { file: host.keep_whole("proc/meminfo") })

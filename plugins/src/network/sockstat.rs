@@ -21,17 +21,18 @@ struct Sockstat {
 }
 
 impl Collector for Sockstat {
-    const NAME: &'static str = "sockstat";
-    const SUMMARY: &'static str = "Sockets in use and their memory, by protocol";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
-        name: "node_sockstat_*",
-        kinds: &[Kind::Gauge],
-        help: "Sockets of a protocol in a state, or their memory, by the protocol's name and the \
-               kernel's word for the state; `mem` is in pages, `mem_bytes` and `memory` in bytes.",
-    }];
-    const SOURCES: &'static [&'static str] = &["proc/net/sockstat", "proc/net/sockstat6"];
-    type Settings = ();
+    about! {
+        name: "sockstat",
+        summary: "Sockets in use and their memory, by protocol",
+        families: FAMILIES,
+        patterns: [FamilyPattern {
+            name: "node_sockstat_*",
+            kinds: &[Kind::Gauge],
+            help: "Sockets of a protocol in a state, or their memory, by the protocol's name and the \
+                   kernel's word for the state; `mem` is in pages, `mem_bytes` and `memory` in bytes.",
+        }],
+        sources: ["proc/net/sockstat", "proc/net/sockstat6"],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Sockstat {

@@ -28,12 +28,13 @@ struct Softnet {
 }
 
 impl Collector for Softnet {
-    const NAME: &'static str = "softnet";
-    const SUMMARY: &'static str = "Packets processed and dropped by each CPU";
+    about! {
+        name: "softnet",
+        summary: "Packets processed and dropped by each CPU",
+        families: FAMILIES,
+        sources: ["proc/net/softnet_stat"],
+    }
     const SINCE: Since = Since::Boot;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/net/softnet_stat"];
-    type Settings = ();
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Softnet { file: host.keep_short_records("proc/net/softnet_stat") })

@@ -18,11 +18,12 @@ struct Loadavg {
 }
 
 impl Collector for Loadavg {
-    const NAME: &'static str = "loadavg";
-    const SUMMARY: &'static str = "Load averages over one, five and fifteen minutes";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/loadavg"];
-    type Settings = ();
+    about! {
+        name: "loadavg",
+        summary: "Load averages over one, five and fifteen minutes",
+        families: FAMILIES,
+        sources: ["proc/loadavg"],
+    }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Loadavg { file: host.keep_whole("proc/loadavg") })

@@ -40,14 +40,18 @@ struct Resource {
 }
 
 impl Collector for Pressure {
-    const NAME: &'static str = "pressure";
-    const SUMMARY: &'static str =
-        "Time that tasks lose waiting for CPU, memory, I/O and interrupts";
+    about! {
+        name: "pressure",
+        summary: "Time that tasks lose waiting for CPU, memory, I/O and interrupts",
+        families: FAMILIES,
+        sources: [
+            "proc/pressure/cpu",
+            "proc/pressure/io",
+            "proc/pressure/memory",
+            "proc/pressure/irq",
+        ],
+    }
     const SINCE: Since = Since::Boot;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] =
-        &["proc/pressure/cpu", "proc/pressure/io", "proc/pressure/memory", "proc/pressure/irq"];
-    type Settings = ();
 
     fn open((): (), host: &Host) -> Result<Self> {
         let resource = |path: &str, some, full| Resource {

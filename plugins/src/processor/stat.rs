@@ -33,12 +33,14 @@ struct Stat {
 }
 
 impl Collector for Stat {
-    const NAME: &'static str = "stat";
-    const SUMMARY: &'static str = "Interrupts, context switches, forks and boot time";
+    about! {
+        name: "stat",
+        summary: "Interrupts, context switches, forks and boot time",
+        families: FAMILIES,
+        sources: ["proc/stat"],
+        settings: Settings,
+    }
     const SINCE: Since = Since::Boot;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/stat"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Stat { file: host.shared_whole("proc/stat"), softirq: settings.softirq })

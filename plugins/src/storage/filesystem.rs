@@ -136,18 +136,19 @@ struct Mount {
 }
 
 impl Collector for Filesystem {
-    const NAME: &'static str = "filesystem";
-    const SUMMARY: &'static str = "Space of mounted file systems";
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] =
-        &["proc/1/mountinfo", "proc/self/mountinfo", "statfs(2)"];
+    about! {
+        name: "filesystem",
+        summary: "Space of mounted file systems",
+        families: FAMILIES,
+        sources: ["proc/1/mountinfo", "proc/self/mountinfo", "statfs(2)"],
+        settings: Settings,
+    }
     // A lane would cost every host a thread and a switch of threads for what hangs on few of them.
     // Nothing here waits without end: mounts that may not answer are asked by the host's own
     // thread, and a wait for it lasts at most `mount_timeout` a mount and what is left of the
     // collection for all. A mount that hangs is remembered, so that it is waited for once. A
     // mountinfo is made from memory, whatever its mounts do.
     const MAY_BLOCK: bool = false;
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Filesystem {
