@@ -20,7 +20,7 @@ use super::space::{Space, StatfsError};
 use super::stuck::{StuckThread, StuckThreads};
 use super::{lock, refuse_parent, with_c_string};
 
-/// How many mounts are asked at a time while none is slow.
+/// How many mounts are asked at a time while none is slow, unless the queue says otherwise.
 const WORKERS: usize = 4;
 /// What even a late call gets: a loaded machine may take this long to run a thread.
 const SHORTEST_CALL: Duration = Duration::from_millis(20);
@@ -29,11 +29,18 @@ const SLOW_CALL: Duration = Duration::from_millis(50);
 
 /// The mounts to ask, and then their answers. It is filled again at each collection and allocates
 /// only when a list outgrows all before it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StatfsQueue {
     /// Those from `length` on are left from a longer list, for their memory.
     asked: Vec<Asked>,
     length: usize,
+    workers: usize,
+}
+
+impl Default for StatfsQueue {
+    fn default() -> Self {
+        StatfsQueue { asked: Vec::new(), length: 0, workers: WORKERS }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +68,14 @@ impl StatfsQueue {
     /// An empty list.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets how many of the mounts that may block are asked at a time while none is slow, from 1 to
+    /// [`StuckThreads::LIMIT`]; what is less or more is taken as that.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.clamp(1, StuckThreads::LIMIT);
+        self
     }
 
     /// Forgets all mounts and answers.
@@ -204,6 +219,8 @@ struct Round {
     calls: Vec<Call>,
     /// The threads that have not been given up.
     workers: usize,
+    /// How many there are to be while no call is slow.
+    workers_wanted: usize,
     last_worker: u64,
     has_ended: bool,
 }
@@ -247,7 +264,7 @@ impl Round {
             let hanging = shared.hanging.of_server(&asked.device);
             let is_suspected = hanging > 0 || self.calls.iter().filter(is_its).any(Call::is_slow);
             let out = hanging + self.calls.iter().filter(is_its).count();
-            (asked.is_known_well || !is_full) && !(is_suspected && out >= WORKERS)
+            (asked.is_known_well || !is_full) && !(is_suspected && out >= self.workers_wanted)
         };
         self.order.get(self.next..)?.iter().position(|&index| may_ask(index))
     }
@@ -259,7 +276,7 @@ impl Round {
         let left = self.order.len().saturating_sub(self.next);
         // One beyond the limit, for mounts that are known to be well.
         let most = StuckThreads::LIMIT + usize::from(at_hand == 0);
-        at_hand < left.min(WORKERS) && shared.stuck.count() + slow < most
+        at_hand < left.min(self.workers_wanted) && shared.stuck.count() + slow < most
     }
 }
 
@@ -305,6 +322,7 @@ impl StatfsPool {
         if may_block == 0 || !round.order.is_empty() {
             return;
         }
+        round.workers_wanted = queue.workers;
         std::mem::swap(&mut round.queue, queue);
         round.rootfs.clear();
         round.rootfs.extend_from_slice(rootfs);
@@ -410,7 +428,7 @@ fn work(shared: &Shared, worker: u64) {
             return;
         }
         let Some(index) = round.take(shared) else {
-            if round.workers > WORKERS {
+            if round.workers > round.workers_wanted {
                 round.workers -= 1;
                 return;
             }
@@ -692,6 +710,31 @@ mod tests {
             assert_eq!((fake.calls(), process.hung()), (count, 0));
             assert!(lock(&fake.threads).len() <= WORKERS + StuckThreads::LIMIT);
         }
+    }
+
+    #[test]
+    fn the_queue_says_how_many_are_asked_at_a_time() {
+        let names: Vec<String> = (0..20).map(|number| format!("/n{number}")).collect();
+        let mounts: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "server:/export")).collect();
+        for wanted in [1, 2, 7] {
+            let process = Process::new();
+            let pool = Fake::new(&[], Duration::ZERO).pool(&process);
+            let mut queue = StatfsQueue::new().workers(wanted);
+            ask_within(&pool, &mut queue, &mounts, MINUTE, MINUTE);
+            assert!(queue.iter().all(|asked| asked.answer.is_ok()));
+            // Where a call was slow, another thread was started beside it, and has ended.
+            eventually(|| lock(&pool.shared.round).workers == wanted);
+            let mut round = lock(&pool.shared.round);
+            round.order = (0..20).collect();
+            assert!(!round.lacks_workers(&pool.shared));
+            round.workers -= 1;
+            assert!(round.lacks_workers(&pool.shared));
+            round.workers += 1;
+            round.order.clear();
+        }
+        let workers = |wanted| StatfsQueue::new().workers(wanted).workers;
+        assert_eq!([0, 3, 99].map(workers), [1, 3, StuckThreads::LIMIT]);
     }
 
     #[test]

@@ -46,8 +46,8 @@ settings! {
     } together IncludeReplaces;
     /// How long a mount may take to answer before it counts as stuck.
     mount_timeout: Duration = "5s" in "1ms".."1h";
-    /// Taken for compatibility and without effect: mounts that may not answer are asked by a thread
-    /// of their own, one after another, and one that hangs is given up.
+    /// How many of the mounts that may not answer, such as those of a network, are asked at a time;
+    /// at least 1 and at most 16. Others are asked beside one that is slow.
     stat_workers: i64 = 4;
 }
 
@@ -145,12 +145,14 @@ impl Collector for Filesystem {
     }
     // A lane would cost every host a thread and a switch of threads for what hangs on few of them.
     // Nothing here waits without end: mounts that may not answer are asked by the host's own
-    // thread, and a wait for it lasts at most `mount_timeout` a mount and what is left of the
+    // threads, and a wait for them lasts at most `mount_timeout` a mount and what is left of the
     // collection for all. A mount that hangs is remembered, so that it is waited for once. A
     // mountinfo is made from memory, whatever its mounts do.
     const MAY_BLOCK: bool = false;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
+        // As in node_exporter, a number that makes no sense is one.
+        let workers = usize::try_from(settings.stat_workers).unwrap_or(1);
         Ok(Filesystem {
             host: host.clone(),
             // A line is as long as the options of its mount: overlay names every layer.
@@ -161,7 +163,7 @@ impl Collector for Filesystem {
             timeout: settings.mount_timeout,
             text: Vec::new(),
             mounts: Vec::new(),
-            queue: StatfsQueue::new(),
+            queue: StatfsQueue::new().workers(workers),
             scratch: Vec::new(),
         })
     }
