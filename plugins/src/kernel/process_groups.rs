@@ -216,29 +216,31 @@ enum Classified {
 }
 
 impl Collector for ProcessGroups {
-    const NAME: &'static str = "process_groups";
-    const SUMMARY: &'static str = "Processes in groups: CPU, memory, input and output, descriptors";
+    about! {
+        name: "process_groups",
+        summary: "Processes in groups: CPU, memory, input and output, descriptors",
+        families: FAMILIES,
+        sources: [
+            "proc/*/stat",
+            "proc/*/status",
+            "proc/*/io",
+            "proc/*/fd",
+            "proc/*/limits",
+            "proc/*/cmdline",
+            "proc/*/cgroup",
+            "proc/*/smaps_rollup",
+            "proc/loadavg",
+            "proc/uptime",
+            "proc/stat",
+            "rootfs/etc/passwd",
+        ],
+        settings: Settings,
+    }
     const ENABLED: bool = false;
     // Reading a command line waits for a lock that a process stuck in the kernel may hold.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &[
-        "proc/*/stat",
-        "proc/*/status",
-        "proc/*/io",
-        "proc/*/fd",
-        "proc/*/limits",
-        "proc/*/cmdline",
-        "proc/*/cgroup",
-        "proc/*/smaps_rollup",
-        "proc/loadavg",
-        "proc/uptime",
-        "proc/stat",
-        "rootfs/etc/passwd",
-    ];
     const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"];
-    type Settings = Settings;
 
     fn check(settings: &Settings) -> Result<()> {
         if settings.max_groups < settings.top_groups {

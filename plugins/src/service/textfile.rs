@@ -102,19 +102,21 @@ struct Shown {
 }
 
 impl Collector for Textfile {
-    const NAME: &'static str = "textfile";
-    const SUMMARY: &'static str = "Metrics from files that others write";
+    about! {
+        name: "textfile",
+        summary: "Metrics from files that others write",
+        families: FAMILIES,
+        patterns: [FamilyPattern {
+            name: "*",
+            kinds: &[Kind::Counter, Kind::Gauge, Kind::Untyped, Kind::Histogram, Kind::Summary],
+            help: "Whatever the files say.",
+        }],
+        sources: ["the .prom files of the directories that are set"],
+        settings: Settings,
+    }
     // A directory may be on any file system; without one nothing is read.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
-        name: "*",
-        kinds: &[Kind::Counter, Kind::Gauge, Kind::Untyped, Kind::Histogram, Kind::Summary],
-        help: "Whatever the files say.",
-    }];
-    const SOURCES: &'static [&'static str] = &["the .prom files of the directories that are set"];
-    type Settings = Settings;
 
     fn may_block(settings: &Settings) -> bool {
         settings.directory.iter().any(|directory| !directory.is_empty())

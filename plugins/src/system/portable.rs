@@ -90,15 +90,17 @@ struct Sources {
 }
 
 impl Collector for Portable {
-    const NAME: &'static str = "portable";
-    const SUMMARY: &'static str = "Basic figures on systems that have no collectors of their own";
+    about! {
+        name: "portable",
+        summary: "Basic figures on systems that have no collectors of their own",
+        families: FAMILIES,
+        sources: ["sysinfo", "proc/self/mountinfo", "proc/diskstats"],
+        settings: Settings,
+    }
     const ENABLED: bool = cfg!(not(target_os = "linux"));
     // statvfs(2) on a file system whose server has gone.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
-    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["sysinfo", "proc/self/mountinfo", "proc/diskstats"];
-    type Settings = Settings;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Portable { settings, mounts: Mounts::new(host), sources: None })
