@@ -9,8 +9,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vitald_core::settings::{Mistake, Mistakes, Origin};
 
-/// The most errors of syntax that are reported; one more mistake counts the rest.
-const MOST_ERRORS: usize = super::MOST_MISTAKES - 1;
+/// The most values that a configuration may have, those in lists included: each takes some hundred
+/// bytes on its way to a plan, and a file of 1 MiB has room for half a million.
+const MOST_VALUES: usize = 10_000;
 
 /// A line and a column, both from 1; columns count characters.
 pub(super) type Place = (u32, u32);
@@ -36,28 +37,18 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
     let at = |(line, column): Place| Origin::File { file: file.clone(), line, column };
     let (document, errors) = DeTable::parse_recoverable(text);
     // Each message is looked for in the text: of a text that is noise, as many as are reported.
-    for error in errors.iter().take(MOST_ERRORS) {
+    for error in errors.iter().take(Mistakes::MOST) {
         let span = error.span().unwrap_or(text.len()..text.len());
         mistakes.add(at(lines.place(span.start)), "", plainly(error.message(), text, span));
     }
-    let mut walk = Walk { lines, places: TablePlaces::new(), wrong: Vec::new() };
-    walk.table(document.get_ref(), "");
-    if errors.is_empty() {
+    mistakes.add_unlisted(errors.len().saturating_sub(Mistakes::MOST));
+    if !errors.is_empty() {
         // What is left of a broken text would only give mistakes that are none.
-        for (place, path, message) in walk.wrong {
-            mistakes.add(at(place), path, message);
-        }
+        return Err(mistakes.into_sorted());
     }
-    if mistakes.is_empty() {
-        return Ok(walk.places);
-    }
-    let mut mistakes = mistakes.into_sorted();
-    let more = errors.len().saturating_sub(MOST_ERRORS);
-    if more > 0 {
-        let message = format!("the text has {more} more mistakes, which are not listed");
-        mistakes.push(Mistake { origin: Origin::Default, path: String::new(), message });
-    }
-    Err(mistakes)
+    let mut walk = Walk::new(Arc::clone(file), lines);
+    walk.table(document.get_ref(), "");
+    if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
 }
 
 /// The parser's sentence, put better where it speaks of something other than the mistake.
@@ -88,8 +79,7 @@ impl config::Format for Toml {
         text: &str,
     ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
         let document = DeTable::parse(text)?;
-        let mut walk =
-            Walk { lines: Lines::of(text), places: TablePlaces::new(), wrong: Vec::new() };
+        let mut walk = Walk::new(Arc::from(""), Lines::of(text));
         Ok(walk.table(document.get_ref(), ""))
     }
 }
@@ -101,21 +91,33 @@ impl config::FileStoredFormat for Toml {
 }
 
 struct Walk<'t> {
+    file: Arc<str>,
     lines: Lines<'t>,
     places: TablePlaces,
-    wrong: Vec<(Place, String, String)>,
+    /// How many values there have been.
+    values: usize,
+    mistakes: Mistakes,
 }
 
-impl Walk<'_> {
+impl<'t> Walk<'t> {
+    fn new(file: Arc<str>, lines: Lines<'t>) -> Self {
+        let (places, mistakes) = (TablePlaces::new(), Mistakes::new());
+        Walk { file, lines, places, values: 0, mistakes }
+    }
+
     fn table(&mut self, table: &DeTable<'_>, path: &str) -> Map<String, Value> {
         let mut values = Map::new();
         for (key, value) in table {
             let name = key.get_ref();
             let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            if self.values > MOST_VALUES {
+                break;
+            }
             let key = self.lines.place(key.span().start);
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
                 // config would take the dots of a quoted key for tables.
-                self.wrong.push((key, path, "a key has letters, digits and _ only".to_owned()));
+                self.values += 1;
+                self.refuse(key, &path, "a key has letters, digits and _ only");
                 continue;
             }
             if let Some(value) = self.value(value, Some(key), &path) {
@@ -131,6 +133,19 @@ impl Walk<'_> {
         key: Option<Place>,
         path: &str,
     ) -> Option<Value> {
+        self.values += 1;
+        if self.values > MOST_VALUES {
+            // Looking for the place takes time, and one such mistake is enough.
+            if self.values > MOST_VALUES + 1 {
+                return None;
+            }
+            let place = self.lines.place(value.span().start);
+            let message = format!(
+                "this is value {} of the text; a configuration has at most {MOST_VALUES}",
+                self.values
+            );
+            return self.refuse(place, path, &message);
+        }
         let place = self.lines.place(value.span().start);
         let places = Places { value: place, key: key.unwrap_or(place) };
         let kind = match value.get_ref() {
@@ -161,7 +176,9 @@ impl Walk<'_> {
     }
 
     fn refuse(&mut self, place: Place, path: &str, message: &str) -> Option<Value> {
-        self.wrong.push((place, path.to_owned(), message.to_owned()));
+        let (line, column) = place;
+        let origin = Origin::File { file: Arc::clone(&self.file), line, column };
+        self.mistakes.add(origin, path, message);
         None
     }
 }

@@ -975,7 +975,10 @@ fn noise_gives_a_bounded_answer() {
     let noise = "= =\n".repeat(250_000);
     let keys: String = (0..5_000).map(|number| format!("k{number} = 1\n")).collect();
     let long = format!("[{}]\n", "k".repeat(900_000));
-    for text in [noise, keys, long] {
+    let below: String = (0..1_000).map(|number| format!("k{number} = 1\n")).collect();
+    let below = format!("[{}]\n{below}", "k".repeat(900_000));
+    let quoted: String = (0..100_000).map(|number| format!("\".{number}\" = 1\n")).collect();
+    for text in [noise, keys, long, below, quoted] {
         let mistakes = try_plan(&text, &[]).err().expect("it is refused");
         assert!(mistakes.len() <= 101, "{}", mistakes.len());
         assert!(lines(&mistakes).len() < 100_000, "{}", lines(&mistakes).len());
@@ -983,5 +986,17 @@ fn noise_gives_a_bounded_answer() {
             let last = &mistakes[mistakes.len() - 1].message;
             assert!(last.contains("more mistakes"), "{last}");
         }
+    }
+}
+
+#[test]
+fn a_configuration_has_a_bounded_number_of_values() {
+    let keys: String = (0..100_000).map(|number| format!("k{number} = 1\n")).collect();
+    let items = format!("[server]\nlisten = [{}]\n", "1, ".repeat(300_000));
+    for (text, place) in [(keys, "config.toml:"), (items, "config.toml:2:")] {
+        let mistakes = try_plan(&text, &[]).err().expect("it is refused");
+        assert_eq!(mistakes.len(), 1, "{}", lines(&mistakes));
+        let told = lines(&mistakes);
+        assert!(told.contains(place) && told.contains("at most 10000"), "{told}");
     }
 }
