@@ -13,6 +13,14 @@ use vitald_core::settings::{Mistake, Mistakes, Origin};
 /// bytes on its way to a plan, and a file of 1 MiB has room for half a million.
 const MOST_VALUES: usize = 10_000;
 
+/// The most signs `=` and `,` that a text may have, comments included: each value has one of them. It
+/// is known before the text is parsed, which takes fifty times the size of noise.
+const MOST_SIGNS: usize = 4 * MOST_VALUES;
+
+/// How much of a text is searched for more mistakes of syntax from the first one on: the parser
+/// makes an error of some hundred bytes of every word of a text that is noise.
+const BROKEN_BYTES: usize = 64 << 10;
+
 /// A line and a column, both from 1; columns count characters.
 pub(super) type Place = (u32, u32);
 
@@ -32,23 +40,49 @@ pub(super) type TablePlaces = BTreeMap<String, Places>;
 ///
 /// Every mistake of syntax, and every value that no setting can take.
 pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
+    let signs = text.bytes().filter(|byte| matches!(byte, b'=' | b',')).count();
+    if signs > MOST_SIGNS {
+        let message = format!(
+            "it is not a configuration: it has {signs} signs = and ,, and {MOST_SIGNS} would be many"
+        );
+        let origin = Origin::File { file: Arc::clone(file), line: 1, column: 1 };
+        return Err(vec![Mistake { origin, path: String::new(), message }]);
+    }
     let lines = Lines::of(text);
-    let mut mistakes = Mistakes::new();
-    let at = |(line, column): Place| Origin::File { file: file.clone(), line, column };
-    let (document, errors) = DeTable::parse_recoverable(text);
-    // Each message is looked for in the text: of a text that is noise, as many as are reported.
-    for error in errors.iter().take(Mistakes::MOST) {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        mistakes.add(at(lines.place(span.start)), "", plainly(error.message(), text, span));
-    }
-    mistakes.add_unlisted(errors.len().saturating_sub(Mistakes::MOST));
-    if !errors.is_empty() {
-        // What is left of a broken text would only give mistakes that are none.
-        return Err(mistakes.into_sorted());
-    }
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(first) => return Err(syntax(file, text, &lines, first.span())),
+    };
     let mut walk = Walk::new(Arc::clone(file), lines);
     walk.table(document.get_ref(), "");
     if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
+}
+
+/// The mistakes of syntax, of which the first one is known to be at `first`.
+fn syntax(
+    file: &Arc<str>,
+    text: &str,
+    lines: &Lines<'_>,
+    first: Option<Range<usize>>,
+) -> Vec<Mistake> {
+    let mut mistakes = Mistakes::new();
+    let mut add = |offset: usize, message: String| {
+        let (line, column) = lines.place(offset);
+        mistakes.add(Origin::File { file: Arc::clone(file), line, column }, "", message);
+    };
+    let from = first.map_or(0, |first| first.start);
+    let end = text.floor_char_boundary(from.saturating_add(BROKEN_BYTES));
+    let (_, errors) = DeTable::parse_recoverable(&text[..end]);
+    // Each message is looked for in the text: of a text that is noise, as many as are reported.
+    for error in errors.iter().take(Mistakes::MOST) {
+        let span = error.span().unwrap_or(end..end);
+        add(span.start, plainly(error.message(), text, span));
+    }
+    if end < text.len() {
+        add(end, "because of these mistakes the text is not read beyond this place".to_owned());
+    }
+    mistakes.add_unlisted(errors.len().saturating_sub(Mistakes::MOST));
+    mistakes.into_sorted()
 }
 
 /// The parser's sentence, put better where it speaks of something other than the mistake.
@@ -140,10 +174,8 @@ impl<'t> Walk<'t> {
                 return None;
             }
             let place = self.lines.place(value.span().start);
-            let message = format!(
-                "this is value {} of the text; a configuration has at most {MOST_VALUES}",
-                self.values
-            );
+            let message =
+                format!("the text has more than {MOST_VALUES} values; it is not a configuration");
             return self.refuse(place, path, &message);
         }
         let place = self.lines.place(value.span().start);
