@@ -331,7 +331,7 @@ impl Daemon {
         let listeners = self.listeners.stage(&plan.server);
         match (collectors, outputs, listeners) {
             (Ok(mut collectors), Ok(outputs), Ok(listeners)) => {
-                // What no configuration asks for is no news of a configuration.
+                // An internal collector is in no configuration, so no report names it.
                 collectors.changes.forget(process::PROCESS.name);
                 Ok(Staged { plan, collectors, outputs, listeners })
             }
@@ -404,7 +404,7 @@ impl Daemon {
         report
     }
 
-    /// Runs what was started or changed once, to tell which of them found less than everything.
+    /// Runs what was started or changed once, to learn which of them found less than everything.
     fn first_runs(&self, changes: &Changes) -> Vec<(&'static str, String)> {
         let fresh: Vec<&'static str> =
             changes.started.iter().chain(&changes.changed).copied().collect();
