@@ -4,10 +4,13 @@ mod harness;
 
 use harness::{Daemon, LONG, until};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const CPU_ALONE: &str =
     "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n[collectors.cpu]\nenabled = true\n";
@@ -203,6 +206,31 @@ fn a_listener_that_is_reported_as_started_accepts() {
 }
 
 #[test]
+fn a_dry_run_and_a_reload_agree_on_a_port_that_is_handed_over() {
+    let old: SocketAddr = free_addresses(1)[0].parse().expect("an address");
+    let narrow = format!("[server]\nlisten = [\"{old}\"]\n{CPU_ALONE}");
+    let wide = format!("[server]\nlisten = [\"0.0.0.0:{}\"]\n{CPU_ALONE}", old.port());
+    let daemon = Daemon::start(&narrow);
+    let reload = |query: &str| daemon.ask("PUT", &format!("/plugins/reload{query}"), &[]);
+    daemon.write_config(&wide);
+    // Another process has a part of the wide address.
+    let taken = std::net::TcpListener::bind(("127.9.0.200", old.port())).expect("an address");
+    for query in ["?dry_run=true", "", "?dry_run=true"] {
+        let answer = reload(query);
+        assert_eq!(answer.status, 422, "{query}: {}", answer.body);
+        assert!(answer.body.contains("listens there already"), "{}", answer.body);
+    }
+    drop(taken);
+    for query in ["?dry_run=true", ""] {
+        let answer = reload(query);
+        assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+        assert_eq!(names(&answer.json()["listeners"]["stopped"]), [old.to_string()]);
+    }
+    let elsewhere = SocketAddr::from(([127, 9, 0, 201], old.port()));
+    assert_eq!(harness::ask(elsewhere, "GET", "/healthz", &[]).status, 200);
+}
+
+#[test]
 fn the_console_shows_both_after_the_reload() {
     let console = "[outputs.console]\nenabled = true\ninterval = \"1s\"\n";
     let mut out = None;
@@ -340,4 +368,164 @@ fn a_bad_start_says_what_is_wrong() {
     assert_eq!(status, 71, "{err}");
     assert!(err.contains(&listen.to_string()), "{err}");
     let _ = LONG;
+}
+
+/// What is no configuration, under the name of one: each with what is said of it.
+fn not_configurations(directory: &Path) -> Vec<(PathBuf, &'static str)> {
+    let at = |name: &str| directory.join(name);
+    std::fs::create_dir(at("directory")).expect("a directory");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a pipe");
+    // Comments: large alone is what is wrong with it.
+    std::fs::write(at("large"), "# 4567890123456\n".repeat(2 << 16)).expect("a file");
+    vec![
+        (at("directory"), "it is a directory"),
+        (at("pipe"), "it is a named pipe"),
+        (PathBuf::from("/dev/zero"), "it is a device"),
+        (at("large"), "larger than 1 MiB"),
+    ]
+}
+
+#[test]
+fn a_start_with_what_is_no_configuration_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (path, expected) in not_configurations(directory.path()) {
+        let mut command = Command::new(harness::binary());
+        let (status, _, err) = harness::output(command.arg("--config").arg(&path));
+        assert_eq!(status, 78, "{err}");
+        assert!(err.contains(expected) && err.contains(path.to_str().expect("text")), "{err}");
+    }
+}
+
+#[test]
+fn a_reload_of_what_is_no_configuration_is_refused_and_costs_nothing() {
+    let daemon = Daemon::start(CPU_ALONE);
+    assert_eq!(daemon.reload().status, 200);
+    let before = (daemon.status("Threads"), daemon.descriptors());
+    let places = not_configurations(daemon.directory.path());
+    for (path, expected) in places.iter().chain(&places) {
+        std::fs::remove_file(daemon.config_file()).expect("it was there");
+        std::os::unix::fs::symlink(path, daemon.config_file()).expect("a link");
+        let answer = daemon.reload();
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body.contains(expected), "{}", answer.body);
+        assert!(daemon.metrics().has("node_cpu_seconds_total"));
+    }
+    let after = (daemon.status("Threads"), daemon.descriptors());
+    assert!(after.0 <= before.0 && after.1 <= before.1, "{before:?} {after:?}");
+    std::fs::remove_file(daemon.config_file()).expect("it was there");
+    daemon.write_config(CPU_ALONE);
+    assert_eq!(daemon.reload().status, 200);
+}
+
+#[test]
+fn noise_as_a_configuration_costs_little_memory() {
+    let daemon = Daemon::start(CPU_ALONE);
+    daemon.metrics();
+    // A first refusal, so that what any of them needs is there.
+    daemon.replace_config("listen = nonsense\n");
+    assert_eq!(daemon.reload().status, 422);
+    let before = daemon.status("VmRSS");
+    let listen = |text: String| format!("# listen\n{text}");
+    let keys = |count| (0..count).map(|number| format!("k{number}=1\n")).collect::<String>();
+    for (name, text) in [
+        ("= =", "= =\n".repeat(250_000)),
+        ("100,000 keys", keys(100_000)),
+        ("10,000 keys", keys(9_990)),
+        ("items", format!("[scrape]\ntimeout = [{}]\n", "1, ".repeat(300_000))),
+        ("words", "no configuration\n".repeat(60_000)),
+    ] {
+        daemon.replace_config(&listen(text));
+        let answer = daemon.reload();
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body.len() < 100_000, "{}", answer.body.len());
+        println!(
+            "figure: {name}: an answer of {} bytes; KiB resident {before} -> {}, at most {}",
+            answer.body.len(),
+            daemon.status("VmRSS"),
+            daemon.status("VmHWM")
+        );
+    }
+    let most = daemon.status("VmHWM");
+    assert!(most < before + (32 << 10), "{before} KiB before, {most} KiB at most");
+}
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).expect("flags");
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    while (&writer).write(b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).expect("flags");
+    (reader, writer)
+}
+
+#[test]
+fn a_console_that_hangs_holds_up_no_page_and_costs_no_thread_a_reload() {
+    let (reader, writer) = full_pipe();
+    let console = |interval: u32| {
+        with(&format!("[outputs.console]\nenabled = true\ninterval = \"{interval}s\"\n"))
+    };
+    let mut daemon = Daemon::start_by(&console(1), |command| {
+        command.stdout(Stdio::from(writer));
+    });
+    let mut interval = 1;
+    let mut reload = || {
+        interval += 1;
+        daemon.replace_config(&console(interval));
+        daemon.reload()
+    };
+    let mut answer = reload();
+    until("a reload finds it hanging", || {
+        if answer.status == 200 {
+            answer = reload();
+        }
+        answer.status != 200
+    });
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    assert!(answer.body.contains("console"), "{}", answer.body);
+    let threads = daemon.status("Threads");
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let reload = scope.spawn(&mut reload);
+            // A reload waits for it for two seconds; a page never does.
+            let mut worst = Duration::ZERO;
+            while !reload.is_finished() {
+                for path in ["/plugins", "/", "/metrics", "/plugins/console"] {
+                    let began = Instant::now();
+                    assert_eq!(daemon.get(path).status, 200, "{path}");
+                    worst = worst.max(began.elapsed());
+                }
+            }
+            assert!(worst < Duration::from_secs(1), "{worst:?}");
+            assert_eq!(reload.join().expect("an answer").status, 500);
+        });
+    }
+    assert!(daemon.get("/plugins/console").body.contains("has not ended"));
+    assert!(daemon.status("Threads") <= threads + 1, "{threads} threads before");
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+    drop(reader);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised() {
+    let daemon = Daemon::start_by(CPU_ALONE, |command| {
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg("ulimit -Sn 200; exec \"$0\" \"$@\"").arg(command.get_program());
+        limited.args(command.get_args());
+        *command = limited;
+    });
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid()));
+    let limits = limits.expect("a process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != "200", "{line}");
 }

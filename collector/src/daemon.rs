@@ -1,5 +1,8 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
+#[cfg(test)]
+mod tests;
+
 use crate::contained::{Contained, ContainedError};
 use crate::engine::{Changes, Engine, Limits, Request, Selection};
 use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
@@ -22,10 +25,9 @@ use vitald_core::host::Host;
 use vitald_core::settings::{Mistake, Node, Origin};
 use vitald_core::snapshot::State;
 
-/// The longest that reading, checking and opening a new configuration may take.
-const STAGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest that putting it into force may take after that.
-const SWAP_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a reload may take before it is answered.
+const TIMEOUTS: Timeouts =
+    Timeouts { stage: Duration::from_secs(10), swap: Duration::from_secs(6) };
 /// How long the first run of what a reload started may take before it is reported as it is.
 const FIRST_RUN: Duration = Duration::from_secs(1);
 /// How long outputs that stop may take to close.
@@ -58,6 +60,15 @@ pub(crate) enum StartError {
     Configuration(Vec<Mistake>),
     /// What it asks for cannot be opened or bound.
     System(Vec<Mistake>),
+}
+
+/// How long a reload is waited for.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    /// The longest that reading, checking and opening the new configuration may take.
+    stage: Duration,
+    /// The longest that putting it into force may take after that.
+    swap: Duration,
 }
 
 /// Everything that is opened before the running set is touched.
@@ -204,6 +215,14 @@ impl Daemon {
     /// Everything is read, checked, opened and bound before anything that runs is touched, and all of it,
     /// the swap too, happens on a thread of its own with a deadline.
     pub(crate) async fn reload(self: &Arc<Self>, request: ReloadRequest) -> ReloadOutcome {
+        self.reload_within(request, TIMEOUTS).await
+    }
+
+    async fn reload_within(
+        self: &Arc<Self>,
+        request: ReloadRequest,
+        timeouts: Timeouts,
+    ) -> ReloadOutcome {
         if self.busy.swap(true, Ordering::Acquire) {
             return ReloadOutcome::Busy;
         }
@@ -213,7 +232,7 @@ impl Daemon {
         if request.if_match.is_some_and(|hash| hash != running) {
             return ReloadOutcome::Mismatch(running);
         }
-        let outcome = self.attempt(request.dry_run).await;
+        let outcome = self.attempt(request.dry_run, timeouts).await;
         drop((busy, reported));
         if !request.dry_run {
             self.note(&outcome);
@@ -221,7 +240,7 @@ impl Daemon {
         outcome
     }
 
-    async fn attempt(self: &Arc<Self>, dry_run: bool) -> ReloadOutcome {
+    async fn attempt(self: &Arc<Self>, dry_run: bool, timeouts: Timeouts) -> ReloadOutcome {
         let progress = Arc::new(Progress::default());
         let work = {
             let (daemon, progress) = (Arc::clone(self), Arc::clone(&progress));
@@ -236,9 +255,9 @@ impl Daemon {
             Ok(reload) => reload,
             Err(error) => return ReloadOutcome::Unavailable(error.to_string()),
         };
-        let mut waited = reload.wait(STAGE_TIMEOUT).await;
+        let mut waited = reload.wait(timeouts.stage).await;
         if matches!(waited, Err(ContainedError::TimedOut(..))) && progress.abandon().is_err() {
-            waited = reload.wait(SWAP_TIMEOUT).await;
+            waited = reload.wait(timeouts.swap).await;
         }
         match (waited, progress.abandon()) {
             (Ok(outcome), _) => outcome,
@@ -312,7 +331,7 @@ impl Daemon {
         let listeners = self.listeners.stage(&plan.server);
         match (collectors, outputs, listeners) {
             (Ok(mut collectors), Ok(outputs), Ok(listeners)) => {
-                // What no configuration asks for is no news of a configuration.
+                // An internal collector is in no configuration, so no report names it.
                 collectors.changes.forget(process::PROCESS.name);
                 Ok(Staged { plan, collectors, outputs, listeners })
             }
@@ -385,7 +404,7 @@ impl Daemon {
         report
     }
 
-    /// Runs what was started or changed once, to tell which of them found less than everything.
+    /// Runs what was started or changed once, to learn which of them found less than everything.
     fn first_runs(&self, changes: &Changes) -> Vec<(&'static str, String)> {
         let fresh: Vec<&'static str> =
             changes.started.iter().chain(&changes.changed).copied().collect();

@@ -80,7 +80,7 @@ fn start(level: LevelFilter, as_json: bool) -> Control {
     Control { level: handle, json, writer }
 }
 
-/// Writes a line as it is, for whoever started the daemon at a terminal.
+/// Writes a line as it is, for the person who started the daemon at a terminal.
 pub(crate) fn plain(line: &dyn Display) {
     if let Some(control) = CONTROL.get() {
         control.writer.push(&format!("{line}\n"));

@@ -1,6 +1,6 @@
 //! What is reported to systemd, if it started the daemon as a `Type=notify` service (sd_notify(3)).
 //!
-//! A manager that does not read its socket blocks whoever sends to it once ten datagrams wait. So
+//! A manager that does not read its socket blocks every sender once ten datagrams wait. So
 //! one thread sends, and nothing else waits for it. What has not been sent yet is replaced by what
 //! is newer: the manager misses nothing that still holds. Without a notification socket there is no
 //! thread, and nothing is sent.
@@ -36,7 +36,7 @@ pub(crate) fn stopping() {
 /// A reload has begun; it has ended when what this gives is dropped.
 pub(crate) fn reloading() -> Reloading {
     report(|pending| {
-        // systemd 253 and later want to know when, to tell this reload's end from an earlier one's.
+        // systemd 253 and later want the time, to distinguish the end of this reload from an earlier one's.
         pending.reloading = Some(NotifyState::monotonic_usec_now().ok());
         pending.phase = None;
     });

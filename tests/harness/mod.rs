@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test gives up: far longer than it ever should.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// The debug binary of this build.
+/// The debug binary of this build, or the one that `VITALD_BINARY` names: an earlier one, to see a
+/// test fail.
 pub fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_vitald"))
+    let chosen = std::env::var_os("VITALD_BINARY");
+    chosen.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_vitald")), PathBuf::from)
 }
 
 /// The release binary, where the caller of the tests names one; for what is measured.

@@ -1,7 +1,7 @@
 //! A file system in user space that answers, or does not, as the test wants: the kernel's protocol
 //! on `/dev/fuse` (include/uapi/linux/fuse.h), spoken by hand.
 //!
-//! It is one empty directory. An operation that is held is taken from the kernel and never
+//! It is one empty directory, or one file. An operation that is held is taken from the kernel and never
 //! answered, so that whoever waits for it sleeps where no signal reaches, as with a network file
 //! system whose server is away.
 
@@ -20,7 +20,10 @@ pub const DEVICE: &str = "holding";
 pub mod operation {
     pub const LOOKUP: u32 = 1;
     pub const GETATTR: u32 = 3;
+    pub const OPEN: u32 = 14;
+    pub const READ: u32 = 15;
     pub const STATFS: u32 = 17;
+    pub const RELEASE: u32 = 18;
     pub const INIT: u32 = 26;
     pub const OPENDIR: u32 = 27;
     pub const READDIR: u32 = 28;
@@ -34,12 +37,18 @@ pub mod operation {
     pub const SILENT: [u32; 4] = [FORGET, INTERRUPT, DESTROY, BATCH_FORGET];
 }
 
+/// What a root may be, with its permissions.
+const DIRECTORY: u32 = 0o040_755;
+const FILE: u32 = 0o100_444;
+
 const ENOENT: i32 = 2;
 const ENOSYS: i32 = 38;
 
 /// The file system. When the value ends, all that was held is answered.
 pub struct Fuse {
     device: File,
+    /// What its root is.
+    mode: u32,
     state: Arc<Mutex<State>>,
 }
 
@@ -60,6 +69,15 @@ struct Seen {
 impl Fuse {
     /// Mounts it on a directory, in namespaces of mounts.
     pub fn mount(namespaces: &Namespaces, point: &Path) -> Fuse {
+        Fuse::mount_as(DIRECTORY, namespaces, point)
+    }
+
+    /// Mounts it on a file, as its one file, in namespaces of mounts.
+    pub fn mount_on_file(namespaces: &Namespaces, point: &Path) -> Fuse {
+        Fuse::mount_as(FILE, namespaces, point)
+    }
+
+    fn mount_as(mode: u32, namespaces: &Namespaces, point: &Path) -> Fuse {
         let device = File::options().read(true).write(true).open("/dev/fuse").expect("/dev/fuse");
         let duplicate = || device.try_clone().expect("another descriptor");
         let status = namespaces
@@ -69,7 +87,7 @@ impl Fuse {
                 "-t",
                 "fuse",
                 "-o",
-                "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other",
+                &format!("fd=0,rootmode={mode:o},user_id=0,group_id=0,allow_other"),
             ])
             .arg(DEVICE)
             .arg(point)
@@ -79,9 +97,9 @@ impl Fuse {
         assert!(status.success(), "the file system cannot be mounted: {status}");
         let state = Arc::default();
         // Not before: there is nothing to read from a device that is not mounted (EPERM).
-        let server = Server { device: duplicate(), state: Arc::clone(&state) };
+        let server = Server { device: duplicate(), mode, state: Arc::clone(&state) };
         std::thread::spawn(move || server.serve());
-        Fuse { device, state }
+        Fuse { device, mode, state }
     }
 
     /// From now on these are not answered.
@@ -94,7 +112,7 @@ impl Fuse {
         let mut state = lock(&self.state);
         state.held.clear();
         for (operation, unique) in state.waiting.drain(..) {
-            answer(&self.device, operation, unique);
+            answer(&self.device, self.mode, operation, unique);
         }
     }
 
@@ -123,6 +141,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 struct Server {
     device: File,
+    mode: u32,
     state: Arc<Mutex<State>>,
 }
 
@@ -145,7 +164,7 @@ impl Server {
             if state.held.contains(&operation) {
                 state.waiting.push((operation, unique));
             } else {
-                answer(&self.device, operation, unique);
+                answer(&self.device, self.mode, operation, unique);
             }
         }
     }
@@ -158,15 +177,16 @@ fn process_of(thread: u32) -> u32 {
     line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
-fn answer(mut device: &File, operation: u32, unique: u64) {
+fn answer(mut device: &File, mode: u32, operation: u32, unique: u64) {
     let (error, body) = match operation {
         operation::INIT => (0, init()),
-        operation::GETATTR => (0, attributes()),
+        operation::GETATTR => (0, attributes(mode)),
         operation::STATFS => (0, space()),
         // Any file handle will do.
-        operation::OPENDIR => (0, vec![0; 16]),
-        // The end of the directory.
-        operation::READDIR | operation::RELEASEDIR => (0, Vec::new()),
+        operation::OPENDIR | operation::OPEN => (0, vec![0; 16]),
+        // The end of the directory, or of the file.
+        operation::READDIR | operation::READ => (0, Vec::new()),
+        operation::RELEASEDIR | operation::RELEASE => (0, Vec::new()),
         operation::LOOKUP => (-ENOENT, Vec::new()),
         _ => (-ENOSYS, Vec::new()),
     };
@@ -190,13 +210,13 @@ fn init() -> Vec<u8> {
     body
 }
 
-/// `struct fuse_attr_out`: a directory, to be asked for again each time.
-fn attributes() -> Vec<u8> {
+/// `struct fuse_attr_out`: the root, to be asked for again each time.
+fn attributes(mode: u32) -> Vec<u8> {
     let mut body = vec![0; 16];
     body.extend(1u64.to_ne_bytes());
     body.resize(16 + 60, 0);
     // Mode, links, owner and group, device, block size, flags.
-    body.extend(words([0o040_755, 2, 0, 0, 0, 4096, 0]));
+    body.extend(words([mode, 2, 0, 0, 0, 4096, 0]));
     body
 }
 

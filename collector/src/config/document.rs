@@ -9,8 +9,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vitald_core::settings::{Mistake, Mistakes, Origin};
 
-/// The most errors of syntax that are reported; one more mistake counts the rest.
-const MOST_ERRORS: usize = super::MOST_MISTAKES - 1;
+/// The most values that a configuration may have, those in lists included: each takes some hundred
+/// bytes on its way to a plan, and a file of 1 MiB has room for half a million.
+const MOST_VALUES: usize = 10_000;
+
+/// The most signs `=` and `,` that a text may have, comments included: each value has one of them. It
+/// is known before the text is parsed, which takes fifty times the size of noise.
+const MOST_SIGNS: usize = 4 * MOST_VALUES;
+
+/// How much of a text is searched for more mistakes of syntax from the first one on: the parser
+/// makes an error of some hundred bytes of every word of a text that is noise.
+const BROKEN_BYTES: usize = 64 << 10;
 
 /// A line and a column, both from 1; columns count characters.
 pub(super) type Place = (u32, u32);
@@ -31,33 +40,49 @@ pub(super) type TablePlaces = BTreeMap<String, Places>;
 ///
 /// Every mistake of syntax, and every value that no setting can take.
 pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
+    let signs = text.bytes().filter(|byte| matches!(byte, b'=' | b',')).count();
+    if signs > MOST_SIGNS {
+        let message = format!(
+            "it is not a configuration: it has {signs} signs = and ,, and {MOST_SIGNS} would be many"
+        );
+        let origin = Origin::File { file: Arc::clone(file), line: 1, column: 1 };
+        return Err(vec![Mistake { origin, path: String::new(), message }]);
+    }
     let lines = Lines::of(text);
-    let mut mistakes = Mistakes::new();
-    let at = |(line, column): Place| Origin::File { file: file.clone(), line, column };
-    let (document, errors) = DeTable::parse_recoverable(text);
-    // Each message is looked for in the text: of a text that is noise, as many as are reported.
-    for error in errors.iter().take(MOST_ERRORS) {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        mistakes.add(at(lines.place(span.start)), "", plainly(error.message(), text, span));
-    }
-    let mut walk = Walk { lines, places: TablePlaces::new(), wrong: Vec::new() };
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(first) => return Err(syntax(file, text, &lines, first.span())),
+    };
+    let mut walk = Walk::new(Arc::clone(file), lines);
     walk.table(document.get_ref(), "");
-    if errors.is_empty() {
-        // What is left of a broken text would only give mistakes that are none.
-        for (place, path, message) in walk.wrong {
-            mistakes.add(at(place), path, message);
-        }
+    if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
+}
+
+/// The mistakes of syntax, of which the first one is known to be at `first`.
+fn syntax(
+    file: &Arc<str>,
+    text: &str,
+    lines: &Lines<'_>,
+    first: Option<Range<usize>>,
+) -> Vec<Mistake> {
+    let mut mistakes = Mistakes::new();
+    let mut add = |offset: usize, message: String| {
+        let (line, column) = lines.place(offset);
+        mistakes.add(Origin::File { file: Arc::clone(file), line, column }, "", message);
+    };
+    let from = first.map_or(0, |first| first.start);
+    let end = text.floor_char_boundary(from.saturating_add(BROKEN_BYTES));
+    let (_, errors) = DeTable::parse_recoverable(&text[..end]);
+    // Each message is looked for in the text: of a text that is noise, as many as are reported.
+    for error in errors.iter().take(Mistakes::MOST) {
+        let span = error.span().unwrap_or(end..end);
+        add(span.start, plainly(error.message(), text, span));
     }
-    if mistakes.is_empty() {
-        return Ok(walk.places);
+    if end < text.len() {
+        add(end, "because of these mistakes the text is not read beyond this place".to_owned());
     }
-    let mut mistakes = mistakes.into_sorted();
-    let more = errors.len().saturating_sub(MOST_ERRORS);
-    if more > 0 {
-        let message = format!("the text has {more} more mistakes, which are not listed");
-        mistakes.push(Mistake { origin: Origin::Default, path: String::new(), message });
-    }
-    Err(mistakes)
+    mistakes.add_unlisted(errors.len().saturating_sub(Mistakes::MOST));
+    mistakes.into_sorted()
 }
 
 /// The parser's sentence, put better where it speaks of something other than the mistake.
@@ -88,8 +113,7 @@ impl config::Format for Toml {
         text: &str,
     ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
         let document = DeTable::parse(text)?;
-        let mut walk =
-            Walk { lines: Lines::of(text), places: TablePlaces::new(), wrong: Vec::new() };
+        let mut walk = Walk::new(Arc::from(""), Lines::of(text));
         Ok(walk.table(document.get_ref(), ""))
     }
 }
@@ -101,21 +125,33 @@ impl config::FileStoredFormat for Toml {
 }
 
 struct Walk<'t> {
+    file: Arc<str>,
     lines: Lines<'t>,
     places: TablePlaces,
-    wrong: Vec<(Place, String, String)>,
+    /// How many values there have been.
+    values: usize,
+    mistakes: Mistakes,
 }
 
-impl Walk<'_> {
+impl<'t> Walk<'t> {
+    fn new(file: Arc<str>, lines: Lines<'t>) -> Self {
+        let (places, mistakes) = (TablePlaces::new(), Mistakes::new());
+        Walk { file, lines, places, values: 0, mistakes }
+    }
+
     fn table(&mut self, table: &DeTable<'_>, path: &str) -> Map<String, Value> {
         let mut values = Map::new();
         for (key, value) in table {
             let name = key.get_ref();
             let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            if self.values > MOST_VALUES {
+                break;
+            }
             let key = self.lines.place(key.span().start);
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
                 // config would take the dots of a quoted key for tables.
-                self.wrong.push((key, path, "a key has letters, digits and _ only".to_owned()));
+                self.values += 1;
+                self.refuse(key, &path, "a key has letters, digits and _ only");
                 continue;
             }
             if let Some(value) = self.value(value, Some(key), &path) {
@@ -131,6 +167,17 @@ impl Walk<'_> {
         key: Option<Place>,
         path: &str,
     ) -> Option<Value> {
+        self.values += 1;
+        if self.values > MOST_VALUES {
+            // Looking for the place takes time, and one such mistake is enough.
+            if self.values > MOST_VALUES + 1 {
+                return None;
+            }
+            let place = self.lines.place(value.span().start);
+            let message =
+                format!("the text has more than {MOST_VALUES} values; it is not a configuration");
+            return self.refuse(place, path, &message);
+        }
         let place = self.lines.place(value.span().start);
         let places = Places { value: place, key: key.unwrap_or(place) };
         let kind = match value.get_ref() {
@@ -161,7 +208,9 @@ impl Walk<'_> {
     }
 
     fn refuse(&mut self, place: Place, path: &str, message: &str) -> Option<Value> {
-        self.wrong.push((place, path.to_owned(), message.to_owned()));
+        let (line, column) = place;
+        let origin = Origin::File { file: Arc::clone(&self.file), line, column };
+        self.mistakes.add(origin, path, message);
         None
     }
 }

@@ -35,11 +35,6 @@ pub(crate) use address::parse_go as parse_go_address;
 pub(crate) use features::known as known_collectors;
 pub(crate) use layers::insert;
 
-/// The most mistakes that are reported of one configuration; the rest is counted.
-pub(crate) const MOST_MISTAKES: usize = 100;
-/// The longest text of a mistake, in characters: a key may be as long as the file.
-const LONGEST_TEXT: usize = 300;
-
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -125,34 +120,6 @@ pub fn load_text(
 }
 
 fn load_layers(
-    file: Option<(&str, &str)>,
-    environment: &[(String, String)],
-    collectors: &[&'static Descriptor],
-    outputs: &[&'static OutputDescriptor],
-) -> Result<Plan, Vec<Mistake>> {
-    read_layers(file, environment, collectors, outputs).map_err(bounded)
-}
-
-/// As many mistakes as a person reads, each as long as a person reads.
-fn bounded(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
-    let more = mistakes.len().saturating_sub(MOST_MISTAKES);
-    mistakes.truncate(MOST_MISTAKES);
-    for mistake in &mut mistakes {
-        for text in [&mut mistake.path, &mut mistake.message] {
-            if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
-                text.truncate(end);
-                text.push('…');
-            }
-        }
-    }
-    if more > 0 {
-        let message = format!("there are {more} more mistakes, which are not listed");
-        mistakes.push(Mistake { origin: Origin::Default, path: String::new(), message });
-    }
-    mistakes
-}
-
-fn read_layers(
     file: Option<(&str, &str)>,
     environment: &[(String, String)],
     collectors: &[&'static Descriptor],

@@ -972,10 +972,15 @@ fn a_daemon_needs_a_listener() {
 
 #[test]
 fn noise_gives_a_bounded_answer() {
-    let noise = "= =\n".repeat(250_000);
+    let signs = "= =\n".repeat(250_000);
+    let fewer_signs = "= =\n".repeat(15_000);
+    let words = "no configuration\n".repeat(60_000);
     let keys: String = (0..5_000).map(|number| format!("k{number} = 1\n")).collect();
     let long = format!("[{}]\n", "k".repeat(900_000));
-    for text in [noise, keys, long] {
+    let below: String = (0..1_000).map(|number| format!("k{number} = 1\n")).collect();
+    let below = format!("[{}]\n{below}", "k".repeat(900_000));
+    let quoted: String = (0..20_000).map(|number| format!("\".{number}\" = 1\n")).collect();
+    for text in [signs, fewer_signs, words, keys, long, below, quoted] {
         let mistakes = try_plan(&text, &[]).err().expect("it is refused");
         assert!(mistakes.len() <= 101, "{}", mistakes.len());
         assert!(lines(&mistakes).len() < 100_000, "{}", lines(&mistakes).len());
@@ -984,4 +989,32 @@ fn noise_gives_a_bounded_answer() {
             assert!(last.contains("more mistakes"), "{last}");
         }
     }
+}
+
+#[test]
+fn a_configuration_has_a_bounded_number_of_values() {
+    let keys = |count| (0..count).map(|number| format!("k{number} = 1\n")).collect::<String>();
+    let items = |count| format!("[server]\nlisten = [{}]\n", "1, ".repeat(count));
+    for (text, place, expected) in [
+        (keys(20_000), "config.toml:", "more than 10000 values"),
+        (items(20_000), "config.toml:2:", "more than 10000 values"),
+        (keys(100_000), "config.toml:1:1:", "it has 100000 signs = and ,"),
+        (items(300_000), "config.toml:1:1:", "it has 300001 signs = and ,"),
+    ] {
+        let mistakes = try_plan(&text, &[]).err().expect("it is refused");
+        assert_eq!(mistakes.len(), 1, "{}", lines(&mistakes));
+        let told = lines(&mistakes);
+        assert!(told.contains(place) && told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_broken_text_is_searched_for_a_while_and_says_so() {
+    let rest = "# nothing\n".repeat(10_000);
+    let mistakes = try_plan(&format!("a = yes\nb = no\n{rest}c = maybe\n"), &[]);
+    let told = lines(&mistakes.err().expect("it is refused"));
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("config.toml:1:5: ") && told[1].starts_with("config.toml:2:5: "));
+    assert!(told[2].contains("not read beyond this place"), "{told:?}");
 }

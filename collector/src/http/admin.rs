@@ -86,7 +86,7 @@ pub(super) async fn admit(tokens: &Tokens, request: &Request) -> Result<(), Resp
     }
 }
 
-/// Whether a request comes from an admin, for answers that tell admins more.
+/// Whether a request comes from an admin, for answers that show more to admins.
 pub(super) async fn is_admin(tokens: &Tokens, request: &Request) -> bool {
     match judge(request) {
         Verdict::Admitted => true,

@@ -1,4 +1,4 @@
-//! The thread that writes lines to standard error, so that no caller waits for whoever reads it.
+//! The thread that writes lines to standard error, so that no caller waits for its reader.
 //!
 //! A pipe that is not read, a stopped terminal or a wedged log driver blocks a write for as long as
 //! it likes. Here it blocks one thread. Callers append to a bounded buffer; a line for which there
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_take_is_counted() {
+    fn what_cannot_be_written_is_counted() {
         let (reader, pipe) = std::io::pipe().expect("a pipe");
         drop(reader);
         let writer = LineWriter::start(pipe, notice);

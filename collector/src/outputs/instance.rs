@@ -319,7 +319,7 @@ impl Instance {
     }
 }
 
-/// The engine has news of a collection.
+/// The engine has a collection look at its state again.
 impl Wake for Instance {
     fn wake(self: Arc<Self>) {
         self.lock().woken = true;

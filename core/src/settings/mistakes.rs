@@ -27,10 +27,23 @@ impl fmt::Display for Mistake {
 }
 
 /// Everything wrong with a configuration: all mistakes are reported together.
+///
+/// A file may be noise. So the [`Mistakes::MOST`] that come first in it are kept, each of a length
+/// that a person reads, and the rest is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Mistakes {
+    /// At most twice as many as are reported.
+    kept: Vec<Mistake>,
+    /// How many are not kept.
+    unlisted: usize,
+}
 
 impl Mistakes {
+    /// The most that are reported.
+    pub const MOST: usize = 100;
+    /// The longest text of a mistake, in characters: a key may be as long as the file.
+    const LONGEST_TEXT: usize = 300;
+
     /// None so far.
     pub fn new() -> Self {
         Mistakes::default()
@@ -38,27 +51,61 @@ impl Mistakes {
 
     /// Records one.
     pub fn add(&mut self, origin: Origin, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Mistake { origin, path: path.into(), message: message.into() });
+        let (path, message) = (shortened(path.into()), shortened(message.into()));
+        self.kept.push(Mistake { origin, path, message });
+        if self.kept.len() >= 2 * Self::MOST {
+            self.leave_out();
+        }
+    }
+
+    /// Counts mistakes of which nothing is known but their number.
+    pub fn add_unlisted(&mut self, count: usize) {
+        self.unlisted = self.unlisted.saturating_add(count);
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty() && self.unlisted == 0
     }
 
     /// What the first one says, for where there is room for one only.
     pub fn into_first_message(self) -> String {
-        self.0.into_iter().next().map(|first| first.message).unwrap_or_default()
+        self.kept.into_iter().next().map(|first| first.message).unwrap_or_default()
     }
 
-    /// All of them, in the order of their places.
+    /// The [`Mistakes::MOST`] that come first, in the order of their places; if there are more, the
+    /// last one says how many.
     pub fn into_sorted(mut self) -> Vec<Mistake> {
-        self.0.sort_by_key(|mistake| match &mistake.origin {
+        self.leave_out();
+        if self.unlisted > 0 {
+            let message = match self.unlisted {
+                1 => "there is 1 more mistake, which is not listed".to_owned(),
+                more => format!("there are {more} more mistakes, which are not listed"),
+            };
+            self.kept.push(Mistake { origin: Origin::Default, path: String::new(), message });
+        }
+        self.kept
+    }
+
+    /// Keeps those that come first.
+    fn leave_out(&mut self) {
+        self.kept.sort_by_key(|mistake| match &mistake.origin {
             Origin::File { line, column, .. } => (0, *line, *column),
             _ => (1, 0, 0),
         });
-        self.0
+        self.unlisted += self.kept.len().saturating_sub(Self::MOST);
+        self.kept.truncate(Self::MOST);
     }
+}
+
+/// The text, or its beginning if it is longer than a person reads.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(Mistakes::LONGEST_TEXT) {
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 impl Value {
@@ -120,6 +167,29 @@ mod tests {
             sorted,
             ["x.toml:1:9: a: first", "x.toml:2:1: b: second", "environment VITALD__X: x: third"]
         );
+    }
+
+    #[test]
+    fn of_too_many_the_first_are_kept_and_the_rest_is_counted() {
+        let at = |line| Origin::File { file: "x.toml".into(), line, column: 1 };
+        let mut mistakes = Mistakes::new();
+        // From the last line to the first.
+        for line in (1..=100_000).rev() {
+            mistakes.add(at(line), "k".repeat(400), "wrong");
+            assert!(mistakes.kept.len() < 2 * Mistakes::MOST);
+        }
+        mistakes.add_unlisted(7);
+        let sorted = mistakes.into_sorted();
+        assert_eq!(sorted.len(), Mistakes::MOST + 1);
+        assert!((1..).zip(&sorted[..Mistakes::MOST]).all(|(line, one)| one.origin == at(line)));
+        assert_eq!(sorted[0].path, format!("{}…", "k".repeat(Mistakes::LONGEST_TEXT)));
+        let last = sorted[Mistakes::MOST].to_string();
+        assert_eq!(last, "there are 99907 more mistakes, which are not listed");
+
+        let mut one_more = Mistakes::new();
+        (1..=101).for_each(|line| one_more.add(at(line), "k", "wrong"));
+        let last = one_more.into_sorted().pop().map(|last| last.message);
+        assert_eq!(last.as_deref(), Some("there is 1 more mistake, which is not listed"));
     }
 
     #[test]

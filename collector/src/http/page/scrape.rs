@@ -35,9 +35,9 @@ pub(in crate::http) struct Scrapes {
     pages: Arc<Pages>,
     /// Writes short pages, on the thread that serves.
     short: Mutex<Writer>,
-    /// Writes long pages, on threads of their own and one after another, so that they hold up no
-    /// short one.
-    long: Arc<Mutex<Writer>>,
+    /// Writes long pages, one after another on a thread of their own, so that they hold up no short
+    /// one. A request that waits for it holds no thread.
+    long: Arc<tokio::sync::Mutex<Writer>>,
 }
 
 /// What one page at a time uses, once its collection is done.
@@ -57,9 +57,10 @@ impl Scrapes {
     pub(in crate::http) fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
         let writer = || {
             let pages = PageWriter::new(own.clone());
-            Mutex::new(Writer { pages, collection: Collection::new() })
+            Writer { pages, collection: Collection::new() }
         };
-        Scrapes { pages: Arc::default(), short: writer(), long: Arc::new(writer()) }
+        let (short, long) = (Mutex::new(writer()), Arc::new(tokio::sync::Mutex::new(writer())));
+        Scrapes { pages: Arc::default(), short, long }
     }
 }
 
@@ -101,7 +102,9 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
     if !pages.has_room(0, most) {
         return Err(too_many_pages(site));
     }
-    let deadline = deadline(plan.scrape.timeout, request.header(SCRAPE_TIMEOUT), request.arrived);
+    let deadlines =
+        Deadlines::of(plan.scrape.timeout, request.header(SCRAPE_TIMEOUT), request.arrived);
+    let deadline = deadlines.collection;
     let collection = engine::Request { arrived: request.arrived, deadline, selection };
     let mut collecting = site.served.engine().collect(collection);
     collected(&mut collecting, deadline).await;
@@ -110,10 +113,12 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
         lock(&scrapes.short).write(collecting, wanted, pages, &site.counters)
     } else {
         let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
-        let writer = Arc::clone(&scrapes.long);
-        let writing = tokio::task::spawn_blocking(move || {
-            lock(&writer).write(collecting, wanted, &pool, &counters)
-        });
+        let writer = Arc::clone(&scrapes.long).lock_owned();
+        let Ok(mut writer) = tokio::time::timeout_at(deadlines.page.into(), writer).await else {
+            return Err(too_many_long_pages(site));
+        };
+        let writing =
+            tokio::task::spawn_blocking(move || writer.write(collecting, wanted, &pool, &counters));
         writing.await.map_err(|_| {
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
         })?
@@ -173,17 +178,26 @@ fn joined(request: &Request, name: HeaderName) -> Option<std::borrow::Cow<'_, [u
     Some([&[first], &rest[..]].concat().join(&b","[..]).into())
 }
 
-/// When the collection ends at the latest: before the scraper gives up.
-fn deadline(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Instant {
-    let scraper = scraper
-        .and_then(|text| text.trim().parse::<f64>().ok())
-        .filter(|seconds| *seconds > 0.0)
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let whole = scraper.map_or(timeout, |scraper| scraper.min(timeout));
-    let margin = LEAST_MARGIN.max(whole / 10);
-    // So little time that the margin would take it all is halved instead.
-    let time = whole.checked_sub(margin).filter(|time| !time.is_zero()).unwrap_or(whole / 2);
-    arrived + time
+/// By when a scrape must have come how far, so that the scraper gets an answer before it gives up.
+struct Deadlines {
+    /// The collection ends.
+    collection: Instant,
+    /// The writing of the page begins, if it has to wait for a longer one.
+    page: Instant,
+}
+
+impl Deadlines {
+    fn of(timeout: Duration, scraper: Option<&str>, arrived: Instant) -> Deadlines {
+        let scraper = scraper
+            .and_then(|text| text.trim().parse::<f64>().ok())
+            .filter(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let whole = scraper.map_or(timeout, |scraper| scraper.min(timeout));
+        let margin = LEAST_MARGIN.max(whole / 10);
+        // So little time that the margin would take it all is halved instead.
+        let time = whole.checked_sub(margin).filter(|time| !time.is_zero()).unwrap_or(whole / 2);
+        Deadlines { collection: arrived + time, page: arrived + (time + whole) / 2 }
+    }
 }
 
 /// Which collectors `collect[]` and `exclude[]` choose, with node_exporter's answers.
@@ -251,16 +265,23 @@ fn refused(site: &Site, theirs: &str, ours: &str, on: &[&'static str]) -> Respon
 }
 
 fn too_many_pages(site: &Site) -> Response {
-    site.counters.count_refused_page();
     let detail = "slow readers hold too many pages (server.max_page_bytes); try again later";
+    unavailable(site, ("slow-readers", "Too many pages"), detail)
+}
+
+fn too_many_long_pages(site: &Site) -> Response {
+    let detail = "other long pages are written, and there was no time left for this one; \
+                  try again later";
+    unavailable(site, ("long-pages", "Too many long pages"), detail)
+}
+
+/// The refusal of a page for which there is no room or no time.
+fn unavailable(site: &Site, (kind, title): (&str, &str), detail: &str) -> Response {
+    site.counters.count_refused_page();
+    let status = StatusCode::SERVICE_UNAVAILABLE;
     match site.mode {
-        Mode::DropIn { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{detail}\n")),
-        Mode::Native => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "slow-readers", "Too many pages")
-                .detail(detail)
-                .retry_after(1)
-                .reply()
-        }
+        Mode::DropIn { .. } => plain(status, format!("{detail}\n")),
+        Mode::Native => Problem::new(status, kind, title).detail(detail).retry_after(1).reply(),
     }
 }
 
@@ -285,9 +306,11 @@ mod tests {
             (10.0, Some("1e300"), 9.0),
             (10.0, Some("soon"), 9.0),
         ] {
-            let deadline = deadline(Duration::from_secs_f64(timeout), scraper, now);
-            let seconds = (deadline - now).as_secs_f64();
+            let timeout = Duration::from_secs_f64(timeout);
+            let Deadlines { collection, page } = Deadlines::of(timeout, scraper, now);
+            let seconds = (collection - now).as_secs_f64();
             assert!((seconds - expected).abs() < 1e-6, "{scraper:?}: {seconds}");
+            assert!(collection < page && page < now + timeout, "{scraper:?}");
         }
     }
 }

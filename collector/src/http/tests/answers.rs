@@ -164,6 +164,45 @@ async fn a_long_page_holds_up_no_short_one() {
 }
 
 #[tokio::test]
+async fn long_pages_wait_without_a_thread_and_not_beyond_their_deadline() {
+    let (entered, waiting) = mpsc::channel();
+    let (open, opened) = mpsc::channel();
+    let gate = Gate { entered: Mutex::new(entered), opened: Mutex::new(opened) };
+    let own: Option<Arc<dyn OwnFamilies>> = Some(Arc::new(gate));
+    let site = Setup { on: &["long", "steady"], own, ..Setup::default() }.start();
+    let others = async {
+        let entered = move || waiting.recv().map(|()| waiting);
+        let waiting = tokio::task::spawn_blocking(entered).await.expect("runs").expect("enters");
+        let mut late = Vec::new();
+        for _ in 0..20 {
+            let mut stream = site.connect().await;
+            let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\
+                           X-Prometheus-Scrape-Timeout-Seconds: 0.3\r\n\r\n";
+            stream.write_all(request.as_bytes()).await.expect("sends");
+            late.push(stream);
+        }
+        let mut answers = Vec::new();
+        for stream in &mut late {
+            answers.push(tokio::time::timeout(LONG, answer(stream, false)).await);
+        }
+        open.send(()).expect("the long page waits");
+        (answers, waiting)
+    };
+    let (first, (late, waiting)) = tokio::join!(site.get("/metrics"), others);
+    for answer in late {
+        let answer = answer.expect("it waits for the page before it").expect("an answer");
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.has("retry-after: 1"), "{}", answer.head);
+        assert!(answer.text().contains("urn:vitald:problem:long-pages"), "{}", answer.text());
+    }
+    // None of them has come to be written.
+    assert!(waiting.try_recv().is_err());
+    assert!(first.status == 200 && first.body.len() > 3_000_000);
+    open.send(()).expect("there is a gate");
+    assert_eq!(site.get("/metrics").await.status, 200);
+}
+
+#[tokio::test]
 async fn the_scrapers_timeout_is_the_deadline() {
     let site = Setup { on: &["slow", "steady"], ..Setup::default() }.start();
     let began = Instant::now();

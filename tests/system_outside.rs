@@ -1,0 +1,127 @@
+//! What is outside of the daemon hangs: the file system of its configuration, a file of the kernel's.
+//! The daemon answers all the same, and ends when it is to end.
+
+mod harness;
+mod system;
+
+use harness::{Daemon, until};
+use std::path::Path;
+use system::fuse::{Fuse, operation};
+use system::namespaces::Namespaces;
+use system::process;
+
+const NEEDS: &str = "root, /dev/fuse and util-linux";
+const CPU: &str = "[scrape]\ndefault_collectors = false\n[collectors.cpu]\nenabled = true\n";
+
+/// Lets the file system answer when a test ends or fails: the daemon could not end before.
+struct Release<'a>(&'a Fuse);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+fn start_in(namespaces: &Namespaces, config: &str) -> Daemon {
+    Daemon::start_by(config, |command| {
+        let mut inside = namespaces.command(command.get_program());
+        inside.args(command.get_args());
+        *command = inside;
+    })
+}
+
+/// Sends SIGTERM and waits until nothing is left but threads that hang in the kernel.
+fn terminate(daemon: &Daemon) {
+    daemon.signal("TERM");
+    until("the daemon ends but for what hangs", || {
+        matches!(process::state(daemon.pid()), Some('Z') | None)
+    });
+}
+
+#[test]
+fn a_start_whose_configuration_hangs_ends_at_sigterm() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let namespaces = Namespaces::of_mounts();
+    let fuse = Fuse::mount(&namespaces, place.path());
+    fuse.hold(&[operation::LOOKUP]);
+    let mut command = namespaces.command(harness::binary());
+    command.arg("--config").arg(place.path().join("config.toml"));
+    let own = tempfile::tempdir().expect("a directory");
+    let mut daemon = Daemon::spawn_unheard(command, own, || fuse.waiting() > 0);
+    let _release = Release(&fuse);
+    terminate(&daemon);
+    fuse.release();
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn a_configuration_that_hangs_costs_one_thread_and_one_late_answer() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let namespaces = Namespaces::of_mounts();
+    let fuse = Fuse::mount(&namespaces, place.path());
+    let mut daemon = start_in(&namespaces, CPU);
+    let _release = Release(&fuse);
+    assert_eq!(daemon.reload().status, 200);
+    let threads = daemon.status("Threads");
+    let good = daemon.directory.path().join("good.toml");
+    std::fs::rename(daemon.config_file(), &good).expect("the configuration");
+    std::os::unix::fs::symlink(place.path().join("config.toml"), daemon.config_file())
+        .expect("a link");
+    fuse.hold(&[operation::LOOKUP]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| daemon.reload());
+        until("the reload hangs", || fuse.waiting() > 0);
+        for _ in 0..10 {
+            assert_eq!(daemon.reload().status, 409);
+            assert!(daemon.metrics().has("node_cpu_seconds_total"));
+        }
+        assert!(!first.is_finished(), "the others were answered after it");
+        let answer = first.join().expect("an answer");
+        assert_eq!(answer.status, 503, "{}", answer.body);
+    });
+    for _ in 0..10 {
+        let answer = daemon.reload();
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.body.contains("has not ended"), "{}", answer.body);
+    }
+    assert_eq!(fuse.asked(operation::LOOKUP, daemon.pid()), 1);
+    assert!(daemon.status("Threads") <= threads + 1, "{threads} threads before");
+    assert!(daemon.metrics().has("node_cpu_seconds_total"));
+
+    fuse.release();
+    std::fs::rename(&good, daemon.config_file()).expect("the configuration");
+    until("reloads work again", || daemon.reload().status == 200);
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn a_proc_stat_that_hangs_costs_what_it_tells() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let namespaces = Namespaces::of_mounts();
+    // As lxcfs puts its own over it.
+    let fuse = Fuse::mount_on_file(&namespaces, Path::new("/proc/stat"));
+    fuse.hold(&[operation::OPEN]);
+    let mut daemon = start_in(&namespaces, "[scrape]\ntimeout = \"2s\"\nmax_age = \"0s\"\n");
+    let _release = Release(&fuse);
+    for _ in 0..3 {
+        let page = daemon.metrics();
+        assert!(page.has("node_memory_MemTotal_bytes") && page.has("node_load1"));
+        let success = page.value("node_scrape_collector_success{collector=\"cpu\"}");
+        assert_eq!(success, Some(0.0));
+        assert_eq!(daemon.get("/healthz").status, 200);
+        assert_eq!(daemon.reload().status, 200);
+    }
+    assert!(fuse.waiting() > 0);
+    terminate(&daemon);
+    fuse.release();
+    assert!(daemon.wait().success());
+}
