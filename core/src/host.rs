@@ -426,12 +426,20 @@ impl Host {
         }
     }
 
-    /// Appends to the spare room of the buffer; 0 bytes are the end.
-    fn read_at(&self, handle: &Handle, buffer: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+    /// Appends to the spare room of the buffer; 0 bytes are the end. What the reader takes for the
+    /// end matters to the fake alone, which gives short reads where that reader must expect them.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(unused_variables))]
+    fn read_at(
+        &self,
+        handle: &Handle,
+        extent: kept::Extent,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+    ) -> io::Result<usize> {
         match handle {
             Handle::Real(descriptor) => system::read_at(descriptor, buffer, offset),
             #[cfg(any(test, feature = "testing"))]
-            Handle::Memory(inode) => self.memory().read_at(*inode, buffer, offset),
+            Handle::Memory(inode) => self.memory().read_at(*inode, extent, buffer, offset),
         }
     }
 
