@@ -22,7 +22,9 @@
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::generic_socket`]: netlink;
+//! * [`Host::exchange`]: a datagram and its answer;
+//! * [`Host::uname`], [`Host::now`], [`Host::zone`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -37,6 +39,9 @@ use crate::error::{Error, Result};
 mod apart;
 mod children;
 mod errno;
+mod exchange;
+#[cfg(target_os = "linux")]
+mod generic_socket;
 mod kept;
 mod lasting;
 mod limits;
@@ -62,12 +67,16 @@ mod zone;
 
 pub use apart::spawn_apart;
 pub use children::Children;
+#[cfg(target_os = "linux")]
+pub use generic_socket::GenericSocket;
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
-pub use netlink::{Address, Link, LinkStatistics};
+pub use netlink::{
+    Address, AttributeWriter, GenericMessage, Link, LinkStatistics, NetlinkAttributes,
+};
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};
 pub use shared::{SharedBytes, SharedFile};

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::errno::{EINVAL, ENOENT, ENOTDIR};
+use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::kept::Extent;
 use super::listing::{Kind, Listing};
 use super::space::{Space, StatfsError};
 use super::statfs::StatfsPool;
 #[cfg(target_os = "linux")]
-use super::{Address, Link};
+use super::{Address, AttributeWriter, GenericMessage, Link, NetlinkAttributes};
 use super::{Host, Opened, Roots, Uname, World, lock};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -44,6 +45,14 @@ pub struct MemoryHost {
     state: Arc<Mutex<State>>,
 }
 
+/// Answers a datagram.
+type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
+
+/// Answers for a family of generic netlink.
+#[cfg(target_os = "linux")]
+type Generic =
+    Arc<dyn Fn(u8, NetlinkAttributes<'_>) -> io::Result<Vec<(u8, Vec<u8>)>> + Send + Sync>;
+
 struct State {
     names: Names,
     chunks: Chunks,
@@ -51,6 +60,9 @@ struct State {
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
+    exchange: Option<Exchange>,
+    #[cfg(target_os = "linux")]
+    generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
     links: Option<Vec<Link<'static>>>,
     #[cfg(target_os = "linux")]
@@ -87,6 +99,9 @@ impl MemoryHost {
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
+            exchange: None,
+            #[cfg(target_os = "linux")]
+            generic: HashMap::new(),
             #[cfg(target_os = "linux")]
             links: None,
             #[cfg(target_os = "linux")]
@@ -230,6 +245,30 @@ impl MemoryHost {
         self.lock().addresses = Some(addresses);
     }
 
+    /// Sets what a family of generic netlink answers: the function takes the command and the
+    /// attributes of a request and gives command and attributes of each answer. Without it the
+    /// family is absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_generic(
+        &self,
+        family: &str,
+        answer: impl Fn(u8, NetlinkAttributes<'_>) -> io::Result<Vec<(u8, Vec<u8>)>>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.lock().generic.insert(family.into(), Arc::new(answer));
+    }
+
+    /// Sets what [`Host::exchange`] answers to a datagram: the function takes the address and the
+    /// request. Without it no peer answers (`ETIMEDOUT`).
+    pub fn set_exchange(
+        &self,
+        answer: impl Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) {
+        self.lock().exchange = Some(Arc::new(answer));
+    }
+
     /// Sets the space at a mount point; others are ENOENT.
     pub fn set_space(&self, mount: &str, space: Result<Space, StatfsError>) {
         self.lock().spaces.insert(mount.into(), space);
@@ -361,6 +400,36 @@ impl MemoryHost {
 
     pub(super) fn space(&self, mount: &[u8]) -> Result<Space, StatfsError> {
         self.lock().spaces.get(mount).copied().unwrap_or(Err(StatfsError::Failed(ENOENT)))
+    }
+
+    pub(super) fn exchange(
+        &self,
+        address: SocketAddr,
+        request: &[u8],
+        answer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        // The function may use the host itself, so the lock is not held over it.
+        let exchange = self.lock().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
+        *answer = exchange(address, request)?;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn answer_generic(
+        &self,
+        family: &str,
+        command: u8,
+        write: &mut dyn FnMut(&mut AttributeWriter<'_>),
+        each: &mut dyn FnMut(GenericMessage<'_>),
+    ) -> io::Result<()> {
+        let known = self.lock().generic.get(family).cloned();
+        let answer = known.ok_or_else(|| errno(ENOENT))?;
+        let mut request = Vec::new();
+        write(&mut AttributeWriter::new(&mut request));
+        for (command, attributes) in answer(command, NetlinkAttributes::nested(&request))? {
+            each(GenericMessage { command, attributes: NetlinkAttributes::nested(&attributes) });
+        }
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
