@@ -23,6 +23,7 @@
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::generic_socket`]: netlink;
+//! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`].
 
@@ -37,6 +38,8 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Result};
 
 mod apart;
+#[cfg(target_os = "linux")]
+mod bus;
 mod children;
 mod errno;
 mod exchange;
@@ -66,6 +69,8 @@ mod walk;
 mod zone;
 
 pub use apart::spawn_apart;
+#[cfg(target_os = "linux")]
+pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;

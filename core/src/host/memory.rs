@@ -13,7 +13,7 @@ use super::listing::{Kind, Listing};
 use super::space::{Space, StatfsError};
 use super::statfs::StatfsPool;
 #[cfg(target_os = "linux")]
-use super::{Address, AttributeWriter, GenericMessage, Link, NetlinkAttributes};
+use super::{Address, AttributeWriter, BusWriter, GenericMessage, Link, NetlinkAttributes};
 use super::{Host, Opened, Roots, Uname, World, lock};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -53,6 +53,10 @@ type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sy
 type Generic =
     Arc<dyn Fn(u8, NetlinkAttributes<'_>) -> io::Result<Vec<(u8, Vec<u8>)>> + Send + Sync>;
 
+/// What a method of the bus returns, as signature and body, or the name of an error.
+#[cfg(target_os = "linux")]
+pub(super) type BusReply = Result<(String, Vec<u8>), String>;
+
 struct State {
     names: Names,
     chunks: Chunks,
@@ -61,6 +65,9 @@ struct State {
     uname: Uname,
     now: Duration,
     exchange: Option<Exchange>,
+    /// By path, interface and member.
+    #[cfg(target_os = "linux")]
+    bus: HashMap<[Box<str>; 3], BusReply>,
     #[cfg(target_os = "linux")]
     generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
@@ -100,6 +107,8 @@ impl MemoryHost {
             uname,
             now: Duration::from_secs(1_700_000_000),
             exchange: None,
+            #[cfg(target_os = "linux")]
+            bus: HashMap::new(),
             #[cfg(target_os = "linux")]
             generic: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -260,6 +269,34 @@ impl MemoryHost {
         self.lock().generic.insert(family.into(), Arc::new(answer));
     }
 
+    /// Sets what a method returns on [`Host::bus`] and [`Host::systemd_bus`], whatever its
+    /// arguments: values of the types `signature`, such as `a(su)`, which `write` puts down. A
+    /// method without one is absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_reply(
+        &self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        signature: &str,
+        write: impl FnOnce(&mut BusWriter<'_>),
+    ) {
+        let mut body = Vec::new();
+        write(&mut BusWriter::new(&mut body));
+        self.set_bus(path, interface, member, Ok((signature.into(), body)));
+    }
+
+    /// Sets the name of the error that a method of the bus answers with.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_error(&self, path: &str, interface: &str, member: &str, name: &str) {
+        self.set_bus(path, interface, member, Err(name.into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn set_bus(&self, path: &str, interface: &str, member: &str, reply: BusReply) {
+        self.lock().bus.insert([path, interface, member].map(Into::into), reply);
+    }
+
     /// Sets what [`Host::exchange`] answers to a datagram: the function takes the address and the
     /// request. Without it no peer answers (`ETIMEDOUT`).
     pub fn set_exchange(
@@ -412,6 +449,11 @@ impl MemoryHost {
         let exchange = self.lock().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
         *answer = exchange(address, request)?;
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn answer_bus(&self, path: &str, interface: &str, member: &str) -> Option<BusReply> {
+        self.lock().bus.get(&[path, interface, member].map(Into::into)).cloned()
     }
 
     #[cfg(target_os = "linux")]
