@@ -536,6 +536,88 @@ fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// A read may end before the file does, wherever the kernel allows it.
+#[test]
+fn no_size_of_reads_changes_a_page() {
+    let hosts = fixture_host::hosts();
+    let mut jobs = Vec::new();
+    for host in &hosts {
+        jobs.extend(collectors_of_files().into_iter().map(|descriptor| (host, descriptor)));
+    }
+    let wrong = Mutex::new(BTreeSet::new());
+    on_all_processors(&jobs, |(host, descriptor)| {
+        for variation in variations(descriptor) {
+            let pages = |cut: &dyn Fn(&MemoryHost)| {
+                let memory = host.memory();
+                cut(&memory);
+                let mut collector = open(descriptor, &variation, &memory.host());
+                let first = Outcome::of(&mut *collector, descriptor, None);
+                let second = Outcome::of(&mut *collector, descriptor, Some(&first.batch));
+                (first.outcome(), second.outcome())
+            };
+            let whole = pages(&|_| {});
+            let compare = |how: String, cut: &dyn Fn(&MemoryHost)| {
+                if pages(cut) != whole {
+                    let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
+                    let what = format!("{place}: {how} bytes a read give another page");
+                    wrong.lock().expect("no job panics").insert(what);
+                }
+            };
+            for most in [1, 7, 4095] {
+                compare(most.to_string(), &|memory| memory.set_chunk(most));
+            }
+            compare("a random number of".to_owned(), &|memory| memory.set_chunks(1));
+        }
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Names are any bytes but NUL and a slash: those of files and, by the rights of a container's
+/// root, of devices.
+#[test]
+fn no_name_stops_a_collector_or_spoils_the_page() {
+    const NAMES: [&[u8]; 4] = [b"\xff\xfe", b"a\xc3", b"\x01 \n\"\\{}", b"\xed\xa0\x80,=0"];
+    let mut wrong = String::new();
+    let mut tried = 0;
+    for host in &fixture_host::hosts() {
+        for descriptor in collectors_of_files() {
+            let patterns = file_sources(descriptor);
+            let directories: BTreeSet<String> =
+                patterns.iter().flat_map(|pattern| host.listed(pattern)).collect();
+            for directory in &directories {
+                for variation in variations(descriptor) {
+                    let memory = host.memory();
+                    let mut lasting = open(descriptor, &variation, &memory.host());
+                    let before = Outcome::of(&mut *lasting, descriptor, None);
+                    for name in NAMES {
+                        tried += usize::from(host.copy_a_child(&memory, directory, name));
+                    }
+                    let mut fresh = open(descriptor, &variation, &memory.host());
+                    let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
+                    let runs = catch_unwind(AssertUnwindSafe(|| {
+                        [
+                            Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                            Outcome::of(&mut *fresh, descriptor, None),
+                        ]
+                    }));
+                    let Ok(runs) = runs else {
+                        let _ = writeln!(wrong, "{place}, {directory}: it panicked");
+                        continue;
+                    };
+                    for run in &runs {
+                        if let Err(what) = check(descriptor, run) {
+                            let _ = writeln!(wrong, "{place}, {directory}: {what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(tried > 0, "no directory has children");
+}
+
 /// A host without netlink, and one whose file systems say nothing; both happen in sandboxes.
 #[test]
 fn a_host_without_what_is_no_file_stops_no_collector() {

@@ -21,7 +21,10 @@
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::generic_socket`]: netlink;
+//! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
+//! * [`Host::exchange`]: a datagram and its answer;
+//! * [`Host::uname`], [`Host::now`], [`Host::zone`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -34,8 +37,13 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Result};
 
 mod apart;
+#[cfg(target_os = "linux")]
+mod bus;
 mod children;
 mod errno;
+mod exchange;
+#[cfg(target_os = "linux")]
+mod generic_socket;
 mod kept;
 mod lasting;
 mod limits;
@@ -59,13 +67,19 @@ mod walk;
 mod zone;
 
 pub use apart::spawn_apart;
+#[cfg(target_os = "linux")]
+pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
+#[cfg(target_os = "linux")]
+pub use generic_socket::GenericSocket;
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
-pub use netlink::{Address, Link, LinkStatistics};
+pub use netlink::{
+    Address, AttributeWriter, GenericMessage, Link, LinkStatistics, NetlinkAttributes,
+};
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};
 pub use shared::{SharedBytes, SharedFile};
@@ -414,12 +428,20 @@ impl Host {
         }
     }
 
-    /// Appends to the spare room of the buffer; 0 bytes are the end.
-    fn read_at(&self, handle: &Handle, buffer: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+    /// Appends to the spare room of the buffer; 0 bytes are the end. What the reader takes for the
+    /// end matters to the fake alone, which gives short reads where that reader must expect them.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(unused_variables))]
+    fn read_at(
+        &self,
+        handle: &Handle,
+        extent: kept::Extent,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+    ) -> io::Result<usize> {
         match handle {
             Handle::Real(descriptor) => system::read_at(descriptor, buffer, offset),
             #[cfg(any(test, feature = "testing"))]
-            Handle::Memory(inode) => self.memory().read_at(*inode, buffer, offset),
+            Handle::Memory(inode) => self.memory().read_at(*inode, extent, buffer, offset),
         }
     }
 

@@ -23,7 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use vitald_core::host::{Address, Link, LinkStatistics, Listing, Space, StatfsError, Uname};
+use vitald_core::host::{
+    Address, Entry, Kind, Link, LinkStatistics, Listing, Space, StatfsError, Uname,
+};
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
 
@@ -193,6 +195,41 @@ impl FixtureHost {
             .flat_map(|pattern| self.walk(pattern))
             .filter(|path| host.list(path, &mut Listing::new()).is_ok())
             .collect()
+    }
+
+    /// Gives a directory of the memory host another child of any name for each kind of child that
+    /// it has: a file, a directory, a link to the same as another one. Says whether it has any.
+    pub fn copy_a_child(&self, memory: &MemoryHost, directory: &str, name: &[u8]) -> bool {
+        let host = memory.host();
+        let mut listing = Listing::new();
+        if host.list(directory, &mut listing).is_err() {
+            return false;
+        }
+        let new = |suffix: &str| [directory.as_bytes(), b"/", name, suffix.as_bytes()].concat();
+        let first = |kind| listing.iter().find(|entry| entry.kind == kind);
+        let path =
+            |entry: Entry<'_>| format!("{directory}/{}", String::from_utf8_lossy(entry.name));
+        let (file, folder, link) = (first(Kind::File), first(Kind::Directory), first(Kind::Link));
+        if let Some(file) = file.map(path) {
+            // The name's end may say what the file is, as that of a textfile does.
+            let end = file.rfind('.').map_or("", |at| &file[at..]);
+            memory.write(new(end), self.files.get(&file).map_or(&[][..], Vec::as_slice));
+        }
+        if let Some(folder) = folder.map(path) {
+            let prefix = format!("{folder}/");
+            for (path, content) in &self.files {
+                if let Some(below) = path.strip_prefix(&prefix) {
+                    memory.write([&new("d")[..], b"/", below.as_bytes()].concat(), content);
+                }
+            }
+        }
+        if let Some(link) = link.map(path) {
+            let mut target = Vec::new();
+            if host.read_link(&link, &mut target).is_ok() {
+                memory.link(new("l"), target);
+            }
+        }
+        file.or(folder).or(link).is_some()
     }
 
     /// Where a pattern leads, whether something is there or not.

@@ -172,7 +172,7 @@ mod tests {
         let memory = MemoryHost::new();
         memory.write("proc/self/stat", STAT);
         for descriptor in 0..5 {
-            memory.write(&format!("proc/self/fd/{descriptor}"), "");
+            memory.write(format!("proc/self/fd/{descriptor}"), "");
         }
         assert_eq!(value(&mut Process::on(memory.host()), "process_open_fds"), Some(5.0));
     }

@@ -121,7 +121,7 @@ impl Children {
                 self.buffer.reserve_exact(more);
             }
             let offset = self.buffer.len() as u64;
-            if self.host.read_at(&handle, &mut self.buffer, offset)? == 0 {
+            if self.host.read_at(&handle, Extent::Records, &mut self.buffer, offset)? == 0 {
                 break;
             }
         }

@@ -16,6 +16,8 @@ pub(super) const ENOTDIR: i32 = 20;
 pub(super) const EINVAL: i32 = 22;
 pub(super) const EFBIG: i32 = 27;
 pub(super) const ENODATA: i32 = 61;
+#[cfg(target_os = "linux")]
+pub(super) const EPROTO: i32 = 71;
 pub(super) const EOPNOTSUPP: i32 = 95;
 pub(super) const ETIMEDOUT: i32 = 110;
 

@@ -62,7 +62,7 @@ pub(super) fn fill(
             }
             buffer.reserve_exact(doubled - buffer.len());
         }
-        let read = host.read_at(handle, buffer, buffer.len() as u64)?;
+        let read = host.read_at(handle, extent, buffer, buffer.len() as u64)?;
         let has_room = buffer.len() < buffer.capacity();
         let ended = match extent {
             Extent::Records => false,

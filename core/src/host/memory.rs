@@ -1,67 +1,79 @@
 //! A host that is only in memory, for tests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
+use super::kept::Extent;
 use super::listing::{Kind, Listing};
 use super::space::{Space, StatfsError};
 use super::statfs::StatfsPool;
 #[cfg(target_os = "linux")]
-use super::{Address, Link};
-use super::{EINVAL, Host, Opened, Roots, Uname, World, refuse_parent};
+use super::{Address, AttributeWriter, BusWriter, GenericMessage, Link, NetlinkAttributes};
+use super::{Host, Opened, Roots, Uname, World, lock};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
 
-const ENOENT: i32 = 2;
-const ENODEV: i32 = 19;
-const ENOTDIR: i32 = 20;
-const EISDIR: i32 = 21;
-const ELOOP: i32 = 40;
+mod names;
+mod reads;
 
-/// What a name stands for; never used twice.
-pub(super) type Inode = u64;
+pub(super) use names::Inode;
+
+use names::{Content, Names};
+use reads::Chunks;
+
+/// `errno` of a read of a directory.
+const EISDIR: i32 = 21;
 
 /// A host that is only in memory: files by logical path, and what else a [`Host`] gives.
 ///
 /// Clones share everything, so a test keeps one and changes the host under a collector. As in the
 /// kernel, an opened file stays what it was: after a rename it goes on answering, after a removal
-/// it says ENODEV. Directories are there when files below them are.
+/// it says ENODEV. Directories are there when files below them are. A path is bytes, as names are
+/// on a real host, and mostly given as a `&str`.
+///
+/// A file of procfs with many records is read as the kernel gives it: whole records, as many as fit
+/// into a page. A collector that takes such a read for the end, because it reads the file by the
+/// wrong one of [`Host::keep`], [`Host::keep_short_records`] and [`Host::keep_whole`], is found out
+/// if the file has more than a page, or by [`MemoryHost::set_chunk`].
 #[derive(Clone)]
 pub struct MemoryHost {
     state: Arc<Mutex<State>>,
 }
 
+/// Answers a datagram.
+type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
+
+/// Answers for a family of generic netlink.
+#[cfg(target_os = "linux")]
+type Generic =
+    Arc<dyn Fn(u8, NetlinkAttributes<'_>) -> io::Result<Vec<(u8, Vec<u8>)>> + Send + Sync>;
+
+/// What a method of the bus returns, as signature and body, or the name of an error.
+#[cfg(target_os = "linux")]
+pub(super) type BusReply = Result<(String, Vec<u8>), String>;
+
 struct State {
-    names: BTreeMap<String, Inode>,
-    /// The name of each inode, the other way round.
-    inodes: HashMap<Inode, String>,
-    /// The most bytes that a read gives.
-    chunk: usize,
-    nodes: HashMap<Inode, Node>,
-    last: Inode,
+    names: Names,
+    chunks: Chunks,
     reads: u64,
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
+    exchange: Option<Exchange>,
+    /// By path, interface and member.
+    #[cfg(target_os = "linux")]
+    bus: HashMap<[Box<str>; 3], BusReply>,
+    #[cfg(target_os = "linux")]
+    generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
     links: Option<Vec<Link<'static>>>,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
-}
-
-struct Node {
-    content: Content,
-    failure: Option<i32>,
-    modified: f64,
-}
-
-enum Content {
-    File(Vec<u8>),
-    Directory,
-    Link(String),
 }
 
 impl Default for MemoryHost {
@@ -88,15 +100,17 @@ impl MemoryHost {
             domainname: "(none)".into(),
         };
         let state = State {
-            names: BTreeMap::new(),
-            inodes: HashMap::new(),
-            chunk: usize::MAX,
-            nodes: HashMap::new(),
-            last: 0,
+            names: Names::new(),
+            chunks: Chunks::Unlimited,
             reads: 0,
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
+            exchange: None,
+            #[cfg(target_os = "linux")]
+            bus: HashMap::new(),
+            #[cfg(target_os = "linux")]
+            generic: HashMap::new(),
             #[cfg(target_os = "linux")]
             links: None,
             #[cfg(target_os = "linux")]
@@ -124,26 +138,34 @@ impl MemoryHost {
     /// # Panics
     ///
     /// If the path or a directory above it is something else.
-    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+    pub fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
+        let path = path.as_ref();
         let mut state = self.lock();
         let now = state.now.as_secs_f64();
-        let inode = state.make(path, || Content::File(Vec::new()));
-        let node = state.node_mut(inode);
-        assert!(matches!(node.content, Content::File(_)), "{path} is no file");
+        let inode = state.names.make(path, now, || Content::File(Vec::new()));
+        let node = state.names.node_mut(inode);
+        let is_file = matches!(node.content, Content::File(_));
+        assert!(is_file, "{}: something other than a file is there", path.escape_ascii());
         node.content = Content::File(content.as_ref().into());
-        node.failure = None;
+        (node.failure, node.open_failure) = (None, None);
         node.modified = now;
     }
 
     /// Makes a directory that may stay empty.
-    pub fn make_directory(&self, path: &str) {
-        self.lock().make(path, || Content::Directory);
+    pub fn make_directory(&self, path: impl AsRef<[u8]>) {
+        self.make(path.as_ref(), || Content::Directory(Default::default()));
     }
 
     /// Makes a symbolic link. The target is as in a real link: relative to the link's directory,
     /// or absolute, where `/proc/`, `/sys/` and `/run/udev/data/` are those roots.
-    pub fn link(&self, path: &str, target: &str) {
-        self.lock().make(path, || Content::Link(target.into()));
+    pub fn link(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) {
+        self.make(path.as_ref(), || Content::Link(target.as_ref().into()));
+    }
+
+    fn make(&self, path: &[u8], content: impl FnOnce() -> Content) {
+        let mut state = self.lock();
+        let now = state.now.as_secs_f64();
+        state.names.make(path, now, content);
     }
 
     /// Removes a file, a link, or a directory with all that is in it.
@@ -151,13 +173,10 @@ impl MemoryHost {
     /// # Panics
     ///
     /// If nothing has that name.
-    pub fn remove(&self, path: &str) {
-        let mut state = self.lock();
-        let gone = state.below(path);
-        assert!(!gone.is_empty(), "{path} is not there");
-        for name in gone {
-            state.forget(&name);
-        }
+    pub fn remove(&self, path: impl AsRef<[u8]>) {
+        let path = path.as_ref();
+        let is_gone = self.lock().names.remove(path);
+        assert!(is_gone, "{} is not there", path.escape_ascii());
     }
 
     /// Renames a file or a directory; what was at the new name is gone.
@@ -165,40 +184,47 @@ impl MemoryHost {
     /// # Panics
     ///
     /// If nothing has the old name.
-    pub fn rename(&self, from: &str, to: &str) {
+    pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) {
+        let (from, to) = (from.as_ref(), to.as_ref());
         let mut state = self.lock();
-        for name in state.below(to) {
-            state.forget(&name);
-        }
-        let moved = state.below(from);
-        assert!(!moved.is_empty(), "{from} is not there");
-        state.make_parents(to);
-        for name in moved {
-            if let Some(inode) = state.names.remove(&name) {
-                let renamed = format!("{to}{}", &name[from.len()..]);
-                state.inodes.insert(inode, renamed.clone());
-                state.names.insert(renamed, inode);
-            }
-        }
+        let now = state.now.as_secs_f64();
+        let is_renamed = state.names.rename(from, to, now);
+        assert!(is_renamed, "{} is not there", from.escape_ascii());
     }
 
-    /// Lets every read give at most so many bytes, as the kernel does that gathers whole records in
-    /// a buffer of its own: what takes a short read for the end is found out.
+    /// Lets a read give at most so many bytes where it may end early: with [`Host::keep`] and what
+    /// else reads until 0 bytes come, in any file; with [`Host::keep_whole`], in a file of procfs
+    /// that is not known to be one record, which must not be read so. Not with
+    /// [`Host::keep_short_records`]: while records are as short as they have to be there, the
+    /// kernel ends no read before half a page. Not a sysctl, which cannot be read in pieces.
     ///
     /// # Panics
     ///
     /// If it is 0, which would be the end of every file.
     pub fn set_chunk(&self, most: usize) {
         assert!(most > 0, "a read of 0 bytes is the end of a file");
-        self.lock().chunk = most;
+        self.lock().chunks = Chunks::Fixed(most);
+    }
+
+    /// As [`MemoryHost::set_chunk`], with another number for each read, from 1 to 4,096. The seed
+    /// decides which.
+    pub fn set_chunks(&self, seed: u64) {
+        // A state of 0 would stay 0.
+        self.lock().chunks = Chunks::Seeded(seed | 1 << 63);
     }
 
     /// Makes every read, or listing, fail with that `errno` until the file is written again. What
     /// is not there becomes a file.
-    pub fn fail(&self, path: &str, errno: i32) {
-        let mut state = self.lock();
-        let inode = state.make(path, || Content::File(Vec::new()));
-        state.node_mut(inode).failure = Some(errno);
+    pub fn fail(&self, path: impl AsRef<[u8]>, errno: i32) {
+        self.make(path.as_ref(), || Content::File(Vec::new()));
+        self.change(path.as_ref(), |node| node.failure = Some(errno));
+    }
+
+    /// Makes every opening fail with that `errno` until the file is written again; what is open
+    /// goes on answering. What is not there becomes a file.
+    pub fn fail_open(&self, path: impl AsRef<[u8]>, errno: i32) {
+        self.make(path.as_ref(), || Content::File(Vec::new()));
+        self.change(path.as_ref(), |node| node.open_failure = Some(errno));
     }
 
     /// Sets when a file was last changed, in seconds since the epoch; writing it takes the clock.
@@ -206,10 +232,14 @@ impl MemoryHost {
     /// # Panics
     ///
     /// If there is no such file.
-    pub fn set_modified(&self, path: &str, seconds: f64) {
+    pub fn set_modified(&self, path: impl AsRef<[u8]>, seconds: f64) {
+        self.change(path.as_ref(), |node| node.modified = seconds);
+    }
+
+    fn change(&self, path: &[u8], change: impl FnOnce(&mut names::Node)) {
         let mut state = self.lock();
-        let inode = *state.names.get(path).expect("the file is there");
-        state.node_mut(inode).modified = seconds;
+        let inode = state.names.find(path).expect("the file is there");
+        change(state.names.node_mut(inode));
     }
 
     /// Sets the network interfaces. Without it [`Host::links`] is absent.
@@ -222,6 +252,58 @@ impl MemoryHost {
     #[cfg(target_os = "linux")]
     pub fn set_addresses(&self, addresses: Vec<Address<'static>>) {
         self.lock().addresses = Some(addresses);
+    }
+
+    /// Sets what a family of generic netlink answers: the function takes the command and the
+    /// attributes of a request and gives command and attributes of each answer. Without it the
+    /// family is absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_generic(
+        &self,
+        family: &str,
+        answer: impl Fn(u8, NetlinkAttributes<'_>) -> io::Result<Vec<(u8, Vec<u8>)>>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.lock().generic.insert(family.into(), Arc::new(answer));
+    }
+
+    /// Sets what a method returns on [`Host::bus`] and [`Host::systemd_bus`], whatever its
+    /// arguments: values of the types `signature`, such as `a(su)`, which `write` puts down. A
+    /// method without one is absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_reply(
+        &self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        signature: &str,
+        write: impl FnOnce(&mut BusWriter<'_>),
+    ) {
+        let mut body = Vec::new();
+        write(&mut BusWriter::new(&mut body));
+        self.set_bus(path, interface, member, Ok((signature.into(), body)));
+    }
+
+    /// Sets the name of the error that a method of the bus answers with.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_error(&self, path: &str, interface: &str, member: &str, name: &str) {
+        self.set_bus(path, interface, member, Err(name.into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn set_bus(&self, path: &str, interface: &str, member: &str, reply: BusReply) {
+        self.lock().bus.insert([path, interface, member].map(Into::into), reply);
+    }
+
+    /// Sets what [`Host::exchange`] answers to a datagram: the function takes the address and the
+    /// request. Without it no peer answers (`ETIMEDOUT`).
+    pub fn set_exchange(
+        &self,
+        answer: impl Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) {
+        self.lock().exchange = Some(Arc::new(answer));
     }
 
     /// Sets the space at a mount point; others are ENOENT.
@@ -239,24 +321,16 @@ impl MemoryHost {
         self.lock().now = now;
     }
 
-    /// The logical paths of all files, sorted.
+    /// The logical paths of all files, sorted; bytes that are not UTF-8 are U+FFFD.
     pub fn files(&self) -> Vec<String> {
-        let state = self.lock();
-        let is_file = |inode: &Inode| {
-            matches!(state.nodes.get(inode), Some(Node { content: Content::File(_), .. }))
-        };
-        state
-            .names
-            .iter()
-            .filter(|(_, inode)| is_file(inode))
-            .map(|(name, _)| name.clone())
-            .collect()
+        let files = self.lock().names.files();
+        files.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     }
 
     /// The content of a file, for a test that spoils it.
-    pub fn content(&self, path: &str) -> Option<Vec<u8>> {
+    pub fn content(&self, path: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         let state = self.lock();
-        match &state.nodes.get(state.names.get(path)?)?.content {
+        match &state.names.node(state.names.find(path.as_ref())?).ok()?.content {
             Content::File(content) => Some(content.clone()),
             _ => None,
         }
@@ -268,17 +342,13 @@ impl MemoryHost {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn open(&self, path: &[u8], opened: Opened) -> io::Result<Inode> {
         let state = self.lock();
-        let name = state.resolve(logical(path)?, true)?;
-        let inode = *state.names.get(&name).ok_or_else(|| errno(ENOENT))?;
-        match (&state.node(inode)?.content, opened) {
-            (Content::File(_), Opened::Directory) => Err(errno(ENOTDIR)),
-            _ => Ok(inode),
-        }
+        let inode = state.names.resolve(path, true)?;
+        state.open(inode, opened)
     }
 
     pub(super) fn open_in(
@@ -287,72 +357,57 @@ impl MemoryHost {
         path: &[u8],
         opened: Opened,
     ) -> io::Result<Inode> {
-        let mut whole = {
-            let state = self.lock();
-            let named = state.inodes.get(&directory);
-            named.ok_or_else(|| errno(ENOENT))?.clone().into_bytes()
-        };
-        whole.push(b'/');
-        whole.extend_from_slice(path);
-        self.open(&whole, opened)
+        let state = self.lock();
+        let inode = state.names.resolve_in(directory, path)?;
+        state.open(inode, opened)
     }
 
     pub(super) fn read_at(
         &self,
         inode: Inode,
+        extent: Extent,
         buffer: &mut Vec<u8>,
         offset: u64,
     ) -> io::Result<usize> {
         let mut state = self.lock();
+        let state = &mut *state;
         state.reads += 1;
-        let chunk = state.chunk;
-        let node = state.node(inode)?;
+        let node = state.names.node(inode)?;
         if let Some(failure) = node.failure {
             return Err(errno(failure));
         }
         let Content::File(content) = &node.content else { return Err(errno(EISDIR)) };
-        let rest = usize::try_from(offset).ok().and_then(|offset| content.get(offset..));
-        let rest = rest.unwrap_or_default();
-        let length = rest.len().min(buffer.capacity() - buffer.len()).min(chunk);
-        buffer.extend_from_slice(&rest[..length]);
+        let (path, room) = (state.names.path(inode), buffer.capacity() - buffer.len());
+        let length = reads::length(&path, extent, content, offset, room, &mut state.chunks);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        buffer.extend_from_slice(&content[start..start + length]);
         Ok(length)
     }
 
     pub(super) fn list(&self, inode: Inode, listing: &mut Listing) -> io::Result<()> {
         let state = self.lock();
-        if let Some(failure) = state.node(inode)?.failure {
+        let node = state.names.node(inode)?;
+        if let Some(failure) = node.failure {
             return Err(errno(failure));
         }
-        let named = state.inodes.get(&inode);
-        let prefix = format!("{}/", named.ok_or_else(|| errno(ENOENT))?);
-        let mut from = prefix.clone();
-        while let Some((whole, &inode)) = state.names.range(from.clone()..).next() {
-            let Some(name) = whole.strip_prefix(&prefix) else { break };
-            // What is in a directory is passed over: it comes after the name and a slash, and a
-            // zero is the character after the slash. Names that sort between the two are listed.
-            if let Some(slash) = name.find('/') {
-                from = format!("{prefix}{}0", &name[..slash]);
-                continue;
-            }
-            from = format!("{whole}\0");
-            let kind = match state.node(inode)?.content {
+        let Content::Directory(children) = &node.content else { return Err(errno(ENOTDIR)) };
+        for (name, &inode) in children {
+            let kind = match state.names.node(inode)?.content {
                 Content::File(_) => Kind::File,
-                Content::Directory => Kind::Directory,
+                Content::Directory(_) => Kind::Directory,
                 Content::Link(_) => Kind::Link,
             };
-            listing.push(name.as_bytes(), inode, kind);
+            listing.push(name, inode, kind);
         }
         Ok(())
     }
 
     pub(super) fn read_link(&self, path: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
         let state = self.lock();
-        let name = state.resolve(logical(path)?, false)?;
-        let inode = *state.names.get(&name).ok_or_else(|| errno(ENOENT))?;
-        match &state.node(inode)?.content {
+        match &state.names.node(state.names.resolve(path, false)?)?.content {
             Content::Link(target) => {
                 buffer.clear();
-                buffer.extend_from_slice(target.as_bytes());
+                buffer.extend_from_slice(target);
                 Ok(())
             }
             _ => Err(errno(EINVAL)),
@@ -361,20 +416,15 @@ impl MemoryHost {
 
     pub(super) fn real_path(&self, path: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
         let state = self.lock();
-        let name = state.resolve(logical(path)?, true)?;
-        if !state.names.contains_key(&name) {
-            return Err(errno(ENOENT));
-        }
+        let inode = state.names.resolve(path, true)?;
         buffer.clear();
-        buffer.extend_from_slice(name.as_bytes());
+        buffer.extend_from_slice(&state.names.path(inode));
         Ok(())
     }
 
     pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {
         let state = self.lock();
-        let name = state.resolve(logical(path)?, true)?;
-        let inode = *state.names.get(&name).ok_or_else(|| errno(ENOENT))?;
-        Ok(state.node(inode)?.modified)
+        Ok(state.names.node(state.names.resolve(path, true)?)?.modified)
     }
 
     pub(super) fn uname(&self) -> Uname {
@@ -387,6 +437,41 @@ impl MemoryHost {
 
     pub(super) fn space(&self, mount: &[u8]) -> Result<Space, StatfsError> {
         self.lock().spaces.get(mount).copied().unwrap_or(Err(StatfsError::Failed(ENOENT)))
+    }
+
+    pub(super) fn exchange(
+        &self,
+        address: SocketAddr,
+        request: &[u8],
+        answer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        // The function may use the host itself, so the lock is not held over it.
+        let exchange = self.lock().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
+        *answer = exchange(address, request)?;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn answer_bus(&self, path: &str, interface: &str, member: &str) -> Option<BusReply> {
+        self.lock().bus.get(&[path, interface, member].map(Into::into)).cloned()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn answer_generic(
+        &self,
+        family: &str,
+        command: u8,
+        write: &mut dyn FnMut(&mut AttributeWriter<'_>),
+        each: &mut dyn FnMut(GenericMessage<'_>),
+    ) -> io::Result<()> {
+        let known = self.lock().generic.get(family).cloned();
+        let answer = known.ok_or_else(|| errno(ENOENT))?;
+        let mut request = Vec::new();
+        write(&mut AttributeWriter::new(&mut request));
+        for (command, attributes) in answer(command, NetlinkAttributes::nested(&request))? {
+            each(GenericMessage { command, attributes: NetlinkAttributes::nested(&attributes) });
+        }
+        Ok(())
     }
 
     #[cfg(target_os = "linux")]
@@ -407,125 +492,13 @@ impl MemoryHost {
 }
 
 impl State {
-    fn node(&self, inode: Inode) -> io::Result<&Node> {
-        self.nodes.get(&inode).ok_or_else(|| errno(ENODEV))
-    }
-
-    fn node_mut(&mut self, inode: Inode) -> &mut Node {
-        self.nodes.get_mut(&inode).expect("a name has a node")
-    }
-
-    /// The inode of that name, made if there is none.
-    fn make(&mut self, path: &str, content: impl FnOnce() -> Content) -> Inode {
-        if let Some(&inode) = self.names.get(path) {
-            return inode;
+    fn open(&self, inode: Inode, opened: Opened) -> io::Result<Inode> {
+        let node = self.names.node(inode)?;
+        match (node.open_failure, &node.content, opened) {
+            (Some(failure), ..) => Err(errno(failure)),
+            (None, Content::File(_), Opened::Directory) => Err(errno(ENOTDIR)),
+            _ => Ok(inode),
         }
-        self.make_parents(path);
-        self.insert(path, content())
-    }
-
-    fn make_parents(&mut self, path: &str) {
-        for (at, _) in path.match_indices('/') {
-            let parent = &path[..at];
-            match self.names.get(parent) {
-                None => {
-                    self.insert(parent, Content::Directory);
-                }
-                Some(inode) => assert!(
-                    matches!(self.nodes[inode].content, Content::Directory),
-                    "{parent} is no directory"
-                ),
-            }
-        }
-    }
-
-    fn insert(&mut self, path: &str, content: Content) -> Inode {
-        self.last += 1;
-        let node = Node { content, failure: None, modified: self.now.as_secs_f64() };
-        self.nodes.insert(self.last, node);
-        self.names.insert(path.into(), self.last);
-        self.inodes.insert(self.last, path.into());
-        self.last
-    }
-
-    fn forget(&mut self, name: &str) {
-        if let Some(inode) = self.names.remove(name) {
-            self.inodes.remove(&inode);
-            self.nodes.remove(&inode);
-        }
-    }
-
-    /// The name itself, if there is one, and all names below it.
-    fn below(&self, path: &str) -> Vec<String> {
-        let itself = self.names.get_key_value(path).map(|(name, _)| name.clone());
-        let prefix = format!("{path}/");
-        let below = self.names.range(prefix.clone()..).map(|(name, _)| name);
-        let below = below.take_while(|name| name.starts_with(&prefix)).cloned();
-        itself.into_iter().chain(below).collect()
-    }
-
-    /// Follows the links in a path; the last component's only if `last`.
-    fn resolve(&self, path: &str, last: bool) -> io::Result<String> {
-        let mut path = path.trim_end_matches('/').to_owned();
-        'links: for _ in 0..40 {
-            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-            for end in ends {
-                let inode = self.names.get(&path[..end]);
-                let Some(Content::Link(target)) =
-                    inode.and_then(|inode| self.nodes.get(inode)).map(|node| &node.content)
-                else {
-                    continue;
-                };
-                if end == path.len() && !last {
-                    continue;
-                }
-                let start = path[..end].rfind('/').unwrap_or(0);
-                path = format!("{}{}", target_from(&path[..start], target)?, &path[end..]);
-                continue 'links;
-            }
-            return Ok(path);
-        }
-        Err(errno(ELOOP))
-    }
-}
-
-/// The logical path that a link in a directory leads to.
-fn target_from(directory: &str, target: &str) -> io::Result<String> {
-    if target.starts_with('/') {
-        let known = [("/proc/", "proc/"), ("/sys/", "sys/"), ("/run/udev/data/", "udev/")];
-        let found =
-            known.iter().find_map(|(root, logical)| Some((logical, target.strip_prefix(root)?)));
-        return Ok(match found {
-            Some((logical, rest)) => format!("{logical}{rest}"),
-            None => format!("rootfs{target}"),
-        });
-    }
-    let mut components: Vec<&str> = directory.split('/').collect();
-    for component in target.split('/') {
-        match component {
-            "" | "." => {}
-            ".." => {
-                components.pop().ok_or_else(|| errno(ENOENT))?;
-            }
-            component => components.push(component),
-        }
-    }
-    Ok(components.join("/"))
-}
-
-/// Refuses what the real host refuses.
-fn logical(path: &[u8]) -> io::Result<&str> {
-    let path = std::str::from_utf8(path).map_err(|_| errno(ENOENT))?;
-    if path.contains('\0') {
-        return Err(errno(EINVAL));
-    }
-    if path.starts_with("file:") {
-        return Ok(path);
-    }
-    refuse_parent(path.as_bytes())?;
-    match path.split('/').next() {
-        Some("proc" | "sys" | "rootfs" | "udev") => Ok(path),
-        _ => Err(errno(EINVAL)),
     }
 }
 

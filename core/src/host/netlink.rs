@@ -3,10 +3,13 @@
 //! Parsing is apart from the sockets; constants are those of the kernel's headers (linux-raw-sys).
 
 mod frame;
+mod generic;
 mod route;
 mod socket;
 
 pub use frame::{Dump, DumpError};
+pub(super) use generic::Generic;
+pub use generic::{AttributeWriter, GenericMessage, NetlinkAttributes, parse_messages};
 pub use route::{
     Address, AlternativeNames, Link, LinkStatistics, Route, parse_addresses, parse_links,
 };

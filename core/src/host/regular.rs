@@ -3,7 +3,7 @@
 use std::io;
 
 use super::errno::{EFBIG, EINVAL};
-use super::kept::first_size;
+use super::kept::{Extent, first_size};
 use super::{Handle, Host, Opened, system};
 
 impl Host {
@@ -37,7 +37,7 @@ impl Host {
                 let more = buffer.len().max(first_size(path)).min(most.saturating_add(1));
                 buffer.reserve(more);
             }
-            let read = self.read_at(&handle, buffer, buffer.len() as u64)?;
+            let read = self.read_at(&handle, Extent::Records, buffer, buffer.len() as u64)?;
             if buffer.len() > most {
                 buffer.clear();
                 return Err(io::Error::from_raw_os_error(EFBIG));

@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn devices_are_numbered_in_order() {
         let memory = memory();
-        memory.write(&format!("{DIRECTORY}/clocksource1/available_clocksource"), "hpet\n");
-        memory.write(&format!("{DIRECTORY}/clocksource1/current_clocksource"), "hpet\n");
+        memory.write(format!("{DIRECTORY}/clocksource1/available_clocksource"), "hpet\n");
+        memory.write(format!("{DIRECTORY}/clocksource1/current_clocksource"), "hpet\n");
         let (batch, outcome) = run(&mut open::<Time>(&memory.host(), &[]), None);
         outcome.expect("both devices are read");
         let page = render(&batch);
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn an_unreadable_source_costs_no_more_than_its_own_samples() {
         let memory = memory();
-        memory.fail(&format!("{DIRECTORY}/clocksource0/available_clocksource"), 13);
+        memory.fail(format!("{DIRECTORY}/clocksource0/available_clocksource"), 13);
         check_fails::<Time>(
             &memory.host(),
             &[],
@@ -196,10 +196,10 @@ mod tests {
             (render(&batch), outcome.is_ok())
         };
         assert!(page().1);
-        memory.write(&format!("{DIRECTORY}/clocksource0/available_clocksource"), "tsc\n");
-        memory.write(&format!("{DIRECTORY}/clocksource0/current_clocksource"), "tsc\n");
+        memory.write(format!("{DIRECTORY}/clocksource0/available_clocksource"), "tsc\n");
+        memory.write(format!("{DIRECTORY}/clocksource0/current_clocksource"), "tsc\n");
         assert!(page().0.contains("current_info{device=\"0\",clocksource=\"tsc\"} 1"));
-        memory.write(&format!("{DIRECTORY}/clocksource0/current_clocksource"), "hpet\n");
+        memory.write(format!("{DIRECTORY}/clocksource0/current_clocksource"), "hpet\n");
         assert!(page().0.contains("current_info{device=\"0\",clocksource=\"hpet\"} 1"));
         memory.remove(DIRECTORY);
         for _ in 0..2 {

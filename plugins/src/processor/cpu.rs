@@ -296,7 +296,7 @@ mod tests {
         ]);
         for cpu in 0..4 {
             let path = format!("sys/devices/system/cpu/cpu{cpu}");
-            memory.write(&format!("{path}/online"), if cpu < 3 { "1\n" } else { "0\n" });
+            memory.write(format!("{path}/online"), if cpu < 3 { "1\n" } else { "0\n" });
             if cpu < 3 {
                 put_on_line(&memory, cpu);
             }
@@ -307,11 +307,11 @@ mod tests {
     fn put_on_line(memory: &MemoryHost, cpu: u32) {
         let path = format!("sys/devices/system/cpu/cpu{cpu}");
         let package = cpu / 2;
-        memory.write(&format!("{path}/topology/physical_package_id"), format!("{package}\n"));
-        memory.write(&format!("{path}/topology/core_id"), "0\n");
+        memory.write(format!("{path}/topology/physical_package_id"), format!("{package}\n"));
+        memory.write(format!("{path}/topology/core_id"), "0\n");
         let throttles = format!("{path}/thermal_throttle");
-        memory.write(&format!("{throttles}/core_throttle_count"), format!("{}\n", package + 5));
-        memory.write(&format!("{throttles}/package_throttle_count"), format!("{}\n", package + 7));
+        memory.write(format!("{throttles}/core_throttle_count"), format!("{}\n", package + 5));
+        memory.write(format!("{throttles}/package_throttle_count"), format!("{}\n", package + 7));
     }
 
     /// The lines of some families.

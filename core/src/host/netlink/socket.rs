@@ -1,4 +1,4 @@
-//! A netlink socket that asks for dumps, whatever they are of.
+//! A netlink socket that asks for dumps and single answers, whatever they are of.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 use super::super::spare::Spare;
-use super::frame::{DumpError, Messages, NLM_F_DUMP_INTR, align};
+use super::frame::{DumpError, Messages, NLM_F_DUMP_INTR, NLMSG_ERROR, align};
 
 /// The kernel caps what it puts into one datagram of a dump at this many bytes, and fills it that
 /// far only for a receiver which offered as much before (`netlink_dump` in `af_netlink.c`).
@@ -32,6 +32,15 @@ pub(super) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// No datagram is waited for any more once a dump, all its attempts together, took this long.
 pub(super) const DUMP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the last message of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The end mark of a dump (`NLMSG_DONE`).
+    Done,
+    /// What was asked for by `NLM_F_ACK` (`NLMSG_ERROR` with 0).
+    Acknowledgement,
+}
 
 /// Why an attempt at a dump failed.
 #[derive(Debug)]
@@ -71,6 +80,8 @@ pub struct Socket {
     spare: Spare,
     /// What is offered for each datagram.
     offer: usize,
+    /// How long the open socket waits for a datagram.
+    timeout: Duration,
 }
 
 impl Socket {
@@ -83,6 +94,7 @@ impl Socket {
             buffer: Vec::new(),
             spare: Spare::new(),
             offer: DATAGRAM,
+            timeout: RECEIVE_TIMEOUT,
         }
     }
 
@@ -99,9 +111,18 @@ impl Socket {
     ///
     /// The socket was refused, the kernel refused the dump, or it did not answer in time.
     pub(super) fn dump(&mut self, request: &mut [u8]) -> io::Result<()> {
-        let deadline = Instant::now() + DUMP_TIMEOUT;
+        self.exchange(request, End::Done, Instant::now() + DUMP_TIMEOUT)
+    }
+
+    /// As [`Socket::dump`], for any request, with a deadline that the caller gives.
+    pub(super) fn exchange(
+        &mut self,
+        request: &mut [u8],
+        end: End,
+        deadline: Instant,
+    ) -> io::Result<()> {
         for left in (0..ATTEMPTS).rev() {
-            match self.attempt(request, deadline) {
+            match self.attempt(request, end, deadline) {
                 Ok(interrupted) if !interrupted || left == 0 => {
                     self.spare.look(&mut self.buffer);
                     return Ok(());
@@ -120,17 +141,33 @@ impl Socket {
     }
 
     /// Asks once and receives all of the answer; says whether the dump was interrupted.
-    fn attempt(&mut self, request: &mut [u8], deadline: Instant) -> Result<bool, Failure> {
+    fn attempt(
+        &mut self,
+        request: &mut [u8],
+        end: End,
+        deadline: Instant,
+    ) -> Result<bool, Failure> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            none => none.insert(open(self.protocol).map_err(|error| Failure::Final(error.into()))?),
+            none => {
+                self.timeout = RECEIVE_TIMEOUT;
+                none.insert(open(self.protocol).map_err(|error| Failure::Final(error.into()))?)
+            }
         };
         self.sequence = self.sequence.wrapping_add(1);
         if let Some(place) = request.get_mut(8..12) {
             place.copy_from_slice(&self.sequence.to_ne_bytes());
         }
         retry_interrupted(deadline, || send(&*socket, request, SendFlags::empty()))?;
-        collect(&mut self.buffer, &mut self.offer, self.sequence, deadline, &mut |buffer| {
+        let (timeout, sequence) = (&mut self.timeout, self.sequence);
+        collect(&mut self.buffer, &mut self.offer, sequence, end, deadline, &mut |buffer| {
+            // Mostly the deadline is far and the socket waits for as long as it did before.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = left.clamp(Duration::from_millis(1), RECEIVE_TIMEOUT);
+            if wait != *timeout {
+                set_socket_timeout(&*socket, Timeout::Recv, Some(wait))?;
+                *timeout = wait;
+            }
             // With MSG_TRUNC the answer is the datagram's whole length, also if it was cut.
             recv(&*socket, spare_capacity(buffer), RecvFlags::TRUNC).map(|(_, whole)| whole)
         })
@@ -167,8 +204,8 @@ pub(super) fn timed_out() -> Failure {
     Failure::Final(io::ErrorKind::TimedOut.into())
 }
 
-/// Receives datagrams into `buffer` up to the end mark of the dump with number `sequence`; says
-/// whether the dump was interrupted.
+/// Receives datagrams into `buffer` up to the end of the answer with number `sequence`; says
+/// whether it was a dump that was interrupted.
 ///
 /// `receive` appends a datagram to what the buffer holds, as far as its capacity goes, and answers
 /// the datagram's whole length.
@@ -176,6 +213,7 @@ pub(super) fn collect(
     buffer: &mut Vec<u8>,
     offer: &mut usize,
     sequence: u32,
+    end: End,
     deadline: Instant,
     receive: &mut dyn FnMut(&mut Vec<u8>) -> Result<usize, Errno>,
 ) -> Result<bool, Failure> {
@@ -205,7 +243,8 @@ pub(super) fn collect(
             for message in messages {
                 let message = message?;
                 interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                if message.ends_dump()? {
+                let is_acknowledged = end == End::Acknowledgement && message.kind == NLMSG_ERROR;
+                if message.ends_dump()? || is_acknowledged {
                     return Ok(interrupted);
                 }
             }

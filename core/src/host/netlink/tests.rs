@@ -3,6 +3,7 @@
 use super::frame::*;
 use super::route::*;
 use super::socket::*;
+use crate::host::tests::left_out;
 use rustix::io::Errno;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -303,7 +304,7 @@ fn collected(answers: Vec<Result<Vec<u8>, Errno>>) -> (Result<bool, Failure>, Ve
     let (mut buffer, mut offer) = (b"of an earlier dump".to_vec(), DATAGRAM);
     let mut answers = answers.into_iter();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let result = collect(&mut buffer, &mut offer, 7, deadline, &mut |buffer| {
+    let result = collect(&mut buffer, &mut offer, 7, End::Done, deadline, &mut |buffer| {
         let answer = answers.next().expect("nothing is asked for after the end")?;
         let room = answer.len().min(buffer.capacity() - buffer.len());
         buffer.extend_from_slice(&answer[..room]);
@@ -350,26 +351,42 @@ fn collecting_tells_interruption_and_loss() {
 }
 
 #[test]
+fn a_single_answer_ends_with_its_acknowledgement() {
+    let acknowledged = message(NLMSG_ERROR, &0_i32.to_ne_bytes());
+    let mut answers = vec![acknowledged, full_link()];
+    let (mut buffer, mut offer) = (Vec::new(), DATAGRAM);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let result =
+        collect(&mut buffer, &mut offer, 7, End::Acknowledgement, deadline, &mut |buffer| {
+            let answer = answers.pop().expect("nothing is asked for after the end");
+            buffer.extend_from_slice(&answer);
+            Ok(answer.len())
+        });
+    assert!(matches!(result, Ok(false)), "{result:?}");
+    assert_eq!(parse_links(&buffer, &mut |_| {}).unwrap().entries, 1);
+}
+
+#[test]
 fn collecting_ends_at_the_deadline() {
     let (mut buffer, mut offer) = (Vec::new(), DATAGRAM);
-    let result = collect(&mut buffer, &mut offer, 7, Instant::now(), &mut |_| Ok(0));
+    let result = collect(&mut buffer, &mut offer, 7, End::Done, Instant::now(), &mut |_| Ok(0));
     assert!(matches!(result, Err(Failure::Final(_))), "{result:?}");
-    let result = collect(&mut buffer, &mut offer, 7, Instant::now(), &mut |_| Err(Errno::INTR));
+    let result =
+        collect(&mut buffer, &mut offer, 7, End::Done, Instant::now(), &mut |_| Err(Errno::INTR));
     assert!(matches!(result, Err(Failure::Final(_))), "{result:?}");
 }
 
 #[test]
-#[allow(clippy::print_stderr)]
 fn agrees_with_sysfs_about_the_loopback() {
     let mut netlink = Route::new();
     if let Err(error) = netlink.links(&mut |_| {}) {
-        eprintln!("This test is skipped, because netlink is refused here: {error}.");
+        left_out(&format!("netlink is refused here: {error}"));
         return;
     }
     let file = |name| std::fs::read_to_string(format!("/sys/class/net/lo/{name}"));
     let number = |name| Some(file(name).ok()?.trim().parse::<i64>().unwrap());
     if number("ifindex").is_none() {
-        eprintln!("This test is skipped, because there is no /sys/class/net/lo here.");
+        left_out("there is no /sys/class/net/lo here");
         return;
     }
     let mut found = 0;

@@ -231,8 +231,8 @@ crate::attributes! {
 fn slow_attributes_are_read_in_rotation_and_at_once_for_a_new_child() {
     let memory = MemoryHost::new();
     for disk in 0..10 {
-        memory.write(&format!("sys/block/d{disk}/size"), "1");
-        memory.write(&format!("sys/block/d{disk}/queue/rotational"), "0");
+        memory.write(format!("sys/block/d{disk}/size"), "1");
+        memory.write(format!("sys/block/d{disk}/queue/rotational"), "0");
     }
     let mut walk: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(3);
     let spinning = |disks: Matches<'_, Disk>| {
@@ -240,7 +240,7 @@ fn slow_attributes_are_read_in_rotation_and_at_once_for_a_new_child() {
     };
     assert_eq!(spinning(walk.refresh().unwrap()), 0);
     for disk in 0..10 {
-        memory.write(&format!("sys/block/d{disk}/queue/rotational"), "1");
+        memory.write(format!("sys/block/d{disk}/queue/rotational"), "1");
     }
     let counts: Vec<_> = (0..5).map(|_| spinning(walk.refresh().unwrap())).collect();
     // The third turn comes to the end with one disk, and the fourth begins anew.

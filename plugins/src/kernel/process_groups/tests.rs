@@ -50,22 +50,22 @@ impl Spawn {
             "{pid} ({comm}) S {parent} 27 27 0 -1 {flags} {used} 0 {used} 0 {used} {used} 0 0 20 0 2 0 \
              {start} 8192 {pages} 18446744073709551615 1 1 1 1 1 0 0 0 0 0 0 0 17 1 0 0 0 0 0\n"
         );
-        memory.write(&path("stat"), stat);
+        memory.write(path("stat"), stat);
         let user = self.user;
         let status = format!(
             "Name:\t{comm}\nUid:\t{user}\t{user}\t{user}\t{user}\nVmSwap:\t      3 kB\n\
              voluntary_ctxt_switches:\t{used}\nnonvoluntary_ctxt_switches:\t{used}\n"
         );
-        memory.write(&path("status"), status);
+        memory.write(path("status"), status);
         let io = format!("rchar: 1\nread_bytes: {used}\nwrite_bytes: {used}\n");
-        memory.write(&path("io"), io);
+        memory.write(path("io"), io);
         let limits =
             "Max open files            8                    16                   files     \n";
-        memory.write(&path("limits"), limits);
-        memory.write(&path("cmdline"), self.command_line);
-        memory.write(&path("cgroup"), self.cgroup);
-        memory.write(&path("fd/0"), "");
-        memory.write(&path("fd/1"), "");
+        memory.write(path("limits"), limits);
+        memory.write(path("cmdline"), self.command_line);
+        memory.write(path("cgroup"), self.cgroup);
+        memory.write(path("fd/0"), "");
+        memory.write(path("fd/1"), "");
     }
 }
 
@@ -163,7 +163,7 @@ fn counts_what_is_used_while_it_looks() {
     assert_eq!(samples(&mut collector, "cpu_seconds"), cpu);
     // What has ended keeps what it used.
     for pid in [27, 28, 29] {
-        memory.remove(&format!("proc/{pid}"));
+        memory.remove(format!("proc/{pid}"));
     }
     assert_eq!(samples(&mut collector, "cpu_seconds"), cpu);
     assert_eq!(samples(&mut collector, "num_procs"), [r#"num_procs{groupname="bash"} 0"#]);
@@ -299,7 +299,7 @@ fn reads_only_what_the_settings_ask_for() {
     let memory = booted();
     SHELL.on(&memory);
     for file in ["status", "io", "limits", "cmdline", "cgroup", "fd/0"] {
-        memory.fail(&format!("proc/27/{file}"), 5);
+        memory.fail(format!("proc/27/{file}"), 5);
     }
     memory.write("proc/27/smaps_rollup", "Pss: 7 kB\nSwapPss: 1 kB\n");
     let settings = ["read_status", "read_io", "read_descriptors"]
@@ -322,7 +322,7 @@ fn what_ends_meanwhile_is_no_error_and_what_is_refused_is() {
     SHELL.on(&memory);
     for (pid, errno) in [(30, 2), (31, 3), (32, 13)] {
         Spawn { pid, ..SHELL }.on(&memory);
-        memory.fail(&format!("proc/{pid}/stat"), errno);
+        memory.fail(format!("proc/{pid}/stat"), errno);
     }
     Spawn { pid: 33, ..SHELL }.on(&memory);
     memory.fail("proc/33/io", 13);
