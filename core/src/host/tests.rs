@@ -182,6 +182,13 @@ fn a_file_that_cannot_be_opened_goes_on_where_it_is_open() {
     assert_eq!(errno("proc/a"), None);
 }
 
+crate::attributes! {
+    /// A child with a value.
+    Valued {
+        VALUE: text = "value";
+    }
+}
+
 #[test]
 fn names_are_bytes() {
     let memory = MemoryHost::new();
@@ -196,10 +203,10 @@ fn names_are_bytes() {
     let expected: [(&[u8], _); 3] =
         [(b"a", Kind::Link), (b"\xf0", Kind::Link), (b"\xff", Kind::Directory)];
     assert_eq!(names, expected);
-    let mut tree = host.keep_tree("sys/c", &["value"]);
-    tree.refresh().unwrap();
-    assert_eq!(tree.name(2), b"\xff");
-    assert_eq!(tree.read(2, 0).unwrap(), b"1");
+    let mut walk: Walk<Valued> = host.walk("sys/c/*");
+    let child = walk.refresh().unwrap().last().unwrap();
+    assert_eq!(child.name(0), b"\xff");
+    assert_eq!(child.text(&Valued::VALUE).unwrap(), b"1");
     let mut real = Vec::new();
     assert_eq!(host.real_path("sys/c/a", &mut real).unwrap(), b"sys/c/\xff");
     assert_eq!(memory.content(b"sys/c/\xff/value"), Some(b"1".to_vec()));
@@ -218,12 +225,19 @@ fn the_memory_host_has_room_for_a_large_machine() {
         let target = format!("../../devices/eth{interface}");
         memory.link(format!("sys/class/net/eth{interface}"), target);
     }
-    let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
-    let mut tree = memory.host().keep_tree("sys/class/net", &attributes);
-    tree.refresh().unwrap();
+    let (host, mut text) = (memory.host(), Vec::new());
+    let mut listing = Listing::new();
+    host.list("sys/class/net", &mut listing).unwrap();
     let mut read = 0;
-    for child in 0..tree.len() {
-        read += (0..20).filter(|attribute| tree.read(child, *attribute).unwrap() == b"1\n").count();
+    for interface in listing.iter() {
+        let name = String::from_utf8_lossy(interface.name);
+        read += attributes
+            .iter()
+            .filter(|attribute| {
+                let path = format!("sys/class/net/{name}/{attribute}");
+                host.try_read(&path, &mut text).unwrap() == b"1\n"
+            })
+            .count();
     }
     assert_eq!(read, 100_000);
 }
