@@ -157,6 +157,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_for_authors_has_every_shape() {
+        let page = include_str!("../../docs/collectors.md");
+        for shape in &SHAPES {
+            assert!(page.contains(&format!("| `{}` |", shape.name)), "{}", shape.name);
+            assert!(shape.template.contains("@name@") && shape.template.contains("@Type@"));
+        }
+    }
+
+    #[test]
     fn a_line_goes_to_its_place() {
         let roll = "collectors! {\n    a if target_os = \"linux\" {\n        \"b\" => b,\n        \"d\" => d,\n    }\n}\n";
         let grown = on_roll(roll, "a", "c").expect("there is such a group");
