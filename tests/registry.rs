@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex};
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
+use vitald_core::family::FamilyInfo;
 use vitald_core::host::{Host, Roots};
 use vitald_core::pattern::Pattern;
 use vitald_core::run::Run;
 use vitald_core::settings::{Mistakes, Node, Origin, Setting, Table, Value};
-use vitald_core::testing::{MemoryHost, snapshot};
+use vitald_core::testing::{MemoryHost, descriptor, snapshot};
 
 /// Collectors that do not read through `Host`, so that no host in memory is theirs.
 const LIVE: &[&str] = &["portable"];
@@ -721,7 +722,9 @@ fn an_unknown_setting_is_refused_with_the_one_that_was_meant() {
 
 #[test]
 fn descriptors_say_what_people_need_to_know() {
-    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    if let Err(what) = check_shared_families(&collectors()) {
+        panic!("{what}");
+    }
     let mut summaries = BTreeSet::new();
     for descriptor in collectors() {
         let name = descriptor.name;
@@ -746,9 +749,6 @@ fn descriptors_say_what_people_need_to_know() {
         }
         let mut helps = BTreeSet::new();
         for family in descriptor.families {
-            if let Some(owner) = owners.insert(family.name, name) {
-                panic!("{} is declared by {owner} and {name}", family.name);
-            }
             assert!(
                 helps.insert(family.help),
                 "{name}: two families with the help {:?}",
@@ -763,6 +763,84 @@ fn descriptors_say_what_people_need_to_know() {
         for pattern in descriptor.patterns {
             assert!(!pattern.help.is_empty() && !pattern.kinds.is_empty(), "{name}: {pattern:?}");
         }
+    }
+}
+
+/// A family that several collectors declare must be marked by each of them, with one type and one
+/// unit; a family is declared once by one collector.
+fn check_shared_families(collectors: &[&'static Descriptor]) -> Result<(), String> {
+    let mut known: BTreeMap<&str, (&str, &FamilyInfo)> = BTreeMap::new();
+    for descriptor in collectors {
+        let name = descriptor.name;
+        for family in descriptor.families {
+            let Some((owner, first)) = known.insert(family.name, (name, family)) else { continue };
+            if owner == name {
+                return Err(format!("{name} declares {} twice", family.name));
+            }
+            let unmarked =
+                [(owner, first), (name, family)].into_iter().find(|(_, one)| !one.shared);
+            if let Some((unmarked, _)) = unmarked {
+                return Err(format!(
+                    "{} is declared by {owner} and {name}, and {unmarked} does not mark it `shared`",
+                    family.name
+                ));
+            }
+            if (first.kind, first.unit) != (family.kind, family.unit) {
+                return Err(format!(
+                    "{} has one type or unit in {owner} and another one in {name}",
+                    family.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_family_of_several_collectors_is_marked_by_each_of_them() {
+    mod alone {
+        vitald_core::families! {
+            /// How fast a CPU runs.
+            HERTZ: gauge = "t_frequency_hertz" [cpu];
+        }
+        pub(super) const ALL: &[vitald_core::family::FamilyInfo] = FAMILIES;
+    }
+    mod marked {
+        vitald_core::families! {
+            /// How fast a core runs.
+            HERTZ: gauge = "t_frequency_hertz" [cpu, package] shared;
+        }
+        pub(super) const ALL: &[vitald_core::family::FamilyInfo] = FAMILIES;
+    }
+    mod other_unit {
+        vitald_core::families! {
+            /// How fast a core runs.
+            HERTZ: gauge = "t_frequency_hertz" [cpu] shared unit(Ratio);
+        }
+        pub(super) const ALL: &[vitald_core::family::FamilyInfo] = FAMILIES;
+    }
+    mod other_type {
+        vitald_core::families! {
+            /// How fast a core runs.
+            HERTZ: untyped = "t_frequency_hertz" [cpu] shared;
+        }
+        pub(super) const ALL: &[vitald_core::family::FamilyInfo] = FAMILIES;
+    }
+    static ALONE: Descriptor = descriptor("alone", alone::ALL, false);
+    static FIRST: Descriptor = descriptor("first", marked::ALL, false);
+    static SECOND: Descriptor = descriptor("second", marked::ALL, false);
+    static OTHER_UNIT: Descriptor = descriptor("other_unit", other_unit::ALL, false);
+    static OTHER_TYPE: Descriptor = descriptor("other_type", other_type::ALL, false);
+
+    assert_eq!(check_shared_families(&[&FIRST, &SECOND]), Ok(()));
+    assert_eq!(check_shared_families(&[&ALONE]), Ok(()));
+    let refused = |all: &[&'static Descriptor]| check_shared_families(all).unwrap_err();
+    for pair in [[&ALONE, &FIRST], [&FIRST, &ALONE]] {
+        assert!(refused(&pair).ends_with("and alone does not mark it `shared`"));
+    }
+    assert!(refused(&[&FIRST, &FIRST]).starts_with("first declares t_frequency_hertz twice"));
+    for other in [&OTHER_UNIT, &OTHER_TYPE] {
+        assert!(refused(&[&FIRST, other]).contains("has one type or unit in first"));
     }
 }
 

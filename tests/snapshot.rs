@@ -221,3 +221,87 @@ fn a_collector_costs_at_most_four_series_of_the_daemons_own() {
     }
     assert_eq!(own_series("process") + own_series("vitald"), 0, "nobody asked for them");
 }
+
+/// Two collectors that have some series in common, as `cpu` and `cpufreq` have.
+mod sharing {
+    use vitald_core::collector::Descriptor;
+    use vitald_core::prelude::*;
+
+    families! {
+        /// How fast a CPU runs.
+        HERTZ: gauge = "t_frequency_hertz" [cpu] shared;
+    }
+
+    struct Early;
+
+    impl Collector for Early {
+        about! {
+            name: "an_early_name",
+            summary: "CPUs 0 and 1",
+            families: FAMILIES,
+            sources: ["proc/cpuinfo"],
+        }
+
+        fn open((): (), _host: &Host) -> Result<Self> {
+            Ok(Early)
+        }
+
+        fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+            batch.row(&HERTZ, [b"0"], 1);
+            batch.row(&HERTZ, [b"1"], 1);
+            Ok(())
+        }
+    }
+
+    struct Late;
+
+    impl Collector for Late {
+        about! {
+            name: "b_late_name",
+            summary: "CPUs 1 and 2, the first one with another label",
+            families: FAMILIES,
+            sources: ["sys/cpufreq"],
+        }
+
+        fn open((): (), _host: &Host) -> Result<Self> {
+            Ok(Late)
+        }
+
+        fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+            batch.row(&HERTZ, [b"1"], 2);
+            batch.row(&HERTZ, [b"2"], 2);
+            let labels = batch.label_pairs(&[(b"cpu", b"1"), (b"package", b"0")]);
+            batch.push_pairs(&HERTZ, labels, 2);
+            Ok(())
+        }
+    }
+
+    pub(super) static EARLY: Descriptor = Descriptor::of::<Early>();
+    pub(super) static LATE: Descriptor = Descriptor::of::<Late>();
+}
+
+/// Of a series that several collectors have, the one of the collector whose name comes first is shown,
+/// whatever the order of the configuration.
+#[test]
+fn of_a_shared_series_the_first_collector_by_name_is_shown() {
+    let host = MemoryHost::new().host();
+    let engine = Engine::new(host.clone());
+    apply(&engine, &host, &[plan(&sharing::LATE, &[]), plan(&sharing::EARLY, &[])]);
+    let snapshot = collect(&engine, &mut Sealer::new(None));
+    let shown: Vec<String> = snapshot
+        .samples()
+        .map(|sample| {
+            let labels: Vec<String> = sample
+                .series
+                .labels()
+                .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+                .collect();
+            format!("{} {} {}", sample.part.descriptor.name, labels.join(","), sample.value)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        ["an_early_name 0 1", "an_early_name 1 1", "b_late_name 2 2", "b_late_name 1,0 2"]
+    );
+    assert!(!snapshot.has_conflicts(), "it was declared, and is no incident");
+}

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use system::fuse::{DEVICE, Fuse, SPACE, operation};
 use system::namespaces::Namespaces;
@@ -273,4 +274,41 @@ fn a_lane_that_hangs_costs_only_its_collector() {
         place.fuse.release();
         until("the collector is back", || success(&scrape(&daemon).0, "textfile") == Some(1.0));
     });
+}
+
+/// A container's seccomp profile may refuse unshare(2). A thread that may hang then holds the daemon's
+/// port, which nothing can change; so it is said.
+#[test]
+fn a_lane_that_shares_the_descriptors_is_degraded() {
+    if !harness::system("root and strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let trace = directory.path().join("trace");
+    let config = textfile(directory.path());
+    let daemon = Daemon::start_by(&config, |command| {
+        // -D keeps the daemon the test's child, with its process id.
+        let mut strace = Command::new("strace");
+        strace.args(["-D", "-f", "-qq", "-e", "trace=unshare", "-e", "inject=unshare:error=EPERM"]);
+        strace.arg("-o").arg(&trace).arg(command.get_program()).args(command.get_args());
+        *command = strace;
+    });
+    let degraded = || daemon.get("/plugins/textfile").json()["degraded"].clone();
+    let reason = "its thread shares the daemon's descriptors";
+    scrape(&daemon);
+    until("the collector is degraded", || degraded() == reason);
+    assert!(daemon.get("/plugins").body.contains(reason));
+    let page = scrape(&daemon).0;
+    let success = [("collector", "textfile")];
+    assert_eq!(page.value("node_scrape_collector_success", &success), Some(1.0));
+
+    // Another thread of the same collector is refused it, too, and the log has said it.
+    daemon.write_config(&format!("{CONFIG}[collectors.textfile]\ndirectory = [\"/none\"]\n"));
+    let answer = daemon.reload();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    scrape(&daemon);
+    until("the collector is degraded again", || degraded() == reason);
+    let refused = std::fs::read_to_string(&trace).expect("strace writes what it sees");
+    assert!(refused.matches("EPERM").count() >= 2, "{refused}");
+    assert_eq!(daemon.log().matches("may stay taken after SIGKILL").count(), 1);
 }

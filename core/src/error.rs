@@ -112,6 +112,12 @@ impl Malformed {
         Malformed { at, expected }
     }
 
+    /// What the parser of a part says of the whole text, in which the part begins at `offset`.
+    #[must_use]
+    pub const fn moved_by(self, offset: usize) -> Self {
+        Malformed { at: self.at.saturating_add(offset), expected: self.expected }
+    }
+
     /// Adds the source's name.
     pub fn in_file(self, path: &str) -> Error {
         Error::Malformed { path: path.into(), at: self.at, expected: self.expected }

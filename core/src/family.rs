@@ -47,6 +47,10 @@ pub struct FamilyInfo {
     pub labels: &'static [&'static str],
     /// The name breaks a naming rule and is kept because dashboards know it.
     pub legacy: bool,
+    /// Other collectors declare it, too, each with this mark, with the same type and the same unit;
+    /// the labels and the help may differ. Of a series that several have, the one of the collector whose
+    /// name is first in the alphabet is shown.
+    pub shared: bool,
     /// The unit of its values: what the name says, unless the declaration says otherwise.
     pub unit: Unit,
     /// Since when it counts, where that differs from the rest of its collector's counters.
@@ -170,6 +174,8 @@ impl Since {
 pub enum Mark {
     /// `legacy`
     Legacy,
+    /// `shared`
+    Shared,
     /// `unit(Seconds)`
     Unit(Unit),
     /// `since(Boot)`
@@ -239,11 +245,13 @@ impl FamilyInfo {
         labels: &'static [&'static str],
         marks: &[Mark],
     ) -> Self {
-        let (mut legacy, mut unit, mut since) = (false, Unit::of_name(name.as_bytes()), None);
+        let (mut legacy, mut shared) = (false, false);
+        let (mut unit, mut since) = (Unit::of_name(name.as_bytes()), None);
         let mut i = 0;
         while i < marks.len() {
             match marks[i] {
                 Mark::Legacy => legacy = true,
+                Mark::Shared => shared = true,
                 Mark::Unit(said) => unit = said,
                 Mark::Since(said) => since = Some(said),
             }
@@ -281,7 +289,7 @@ impl FamilyInfo {
             }
             i += 1;
         }
-        FamilyInfo { name, help, kind, labels, legacy, unit, since }
+        FamilyInfo { name, help, kind, labels, legacy, shared, unit, since }
     }
 }
 
@@ -353,6 +361,7 @@ const fn equal(a: &str, b: &str) -> bool {
 /// It makes one constant each and the table `FAMILIES` of all. Behind the name may stand:
 ///
 /// * `legacy`: a name kept for compatibility may break the naming rules, in sight of the reader;
+/// * `shared`: other collectors declare the family, too, see [`FamilyInfo::shared`];
 /// * `unit(Seconds)`: the [`Unit`] of the values, where the name does not end in it;
 /// * `since(Source)`: [`Since`] when it counts, where that differs from the collector's `SINCE`.
 #[macro_export]
@@ -407,6 +416,9 @@ macro_rules! family_mark {
     (legacy) => {
         $crate::family::Mark::Legacy
     };
+    (shared) => {
+        $crate::family::Mark::Shared
+    };
     (unit $unit:ident) => {
         $crate::family::Mark::Unit($crate::family::Unit::$unit)
     };
@@ -458,6 +470,8 @@ mod tests {
         _READ: counter = "t_read_total" [device] unit(Bytes) since(Source);
         /// Old.
         _OLD: counter = "t_old" legacy;
+        /// Of several.
+        _SHARED: gauge = "t_shared_hertz" [cpu] shared;
     }
 
     #[test]
@@ -465,5 +479,8 @@ mod tests {
         let said = |family: &FamilyInfo| (family.legacy, family.unit, family.since);
         assert_eq!(said(&FAMILIES[0]), (false, Unit::Bytes, Some(Since::Source)));
         assert_eq!(said(&FAMILIES[1]), (true, Unit::None, None));
+        assert_eq!(said(&FAMILIES[2]), (false, Unit::Hertz, None));
+        let shared: Vec<bool> = FAMILIES.iter().map(|family| family.shared).collect();
+        assert_eq!(shared, [false, false, true]);
     }
 }

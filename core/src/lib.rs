@@ -56,3 +56,8 @@ pub mod prelude {
     pub use crate::{about, attributes, families, register_collector, settings};
     pub use std::time::Duration;
 }
+
+/// Compiles the examples of the page for authors.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/collectors.md")]
+struct CollectorsPage;

@@ -54,7 +54,8 @@ impl Merge {
     /// Settles what these shapes have in common. The earlier shape wins:
     ///
     /// * of a family with two types, the earliest type is shown;
-    /// * of a series (of a histogram or summary: of the whole of it), the earliest one is shown;
+    /// * of a series (of a histogram or summary: of the whole of it), the earliest one is shown; what is
+    ///   left out of a family that is declared as shared is expected, and is not counted;
     /// * of a histogram or summary and a family whose name is that of its buckets, sum or count,
     ///   the earlier family is shown.
     pub(crate) fn new(shapes: &[Option<&Arc<Shape>>]) -> Self {
@@ -127,7 +128,7 @@ impl Merge {
                     Decision::Conflict => true,
                     Decision::Shared => {
                         let another = *owners.entry(series.metric_id()).or_insert(part) != part;
-                        self.dropped[part].duplicates += u32::from(another);
+                        self.dropped[part].duplicates += u32::from(another && !series.is_shared());
                         another
                     }
                 };

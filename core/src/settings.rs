@@ -14,5 +14,5 @@ pub use mistakes::{Mistake, Mistakes, nearest};
 pub use setting::{Setting, SettingInfo, Settings, field};
 #[doc(hidden)]
 pub use setting::{flatten, total};
-pub use types::{Secret, Size, one_of};
+pub use types::{Size, one_of};
 pub use value::{Node, Origin, Table, UNSET, Value};

@@ -462,6 +462,12 @@ impl<'a> SeriesRef<'a> {
         }
     }
 
+    /// Whether other collectors declare the family, too, so that a series of it which another one has
+    /// is no incident; see [`FamilyInfo::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.run_time().is_none() && self.declared().shared
+    }
+
     /// A number that two series of one shape share when they belong to one family.
     pub fn family_id(&self) -> u32 {
         self.series().family

@@ -30,7 +30,7 @@ pub struct Lines<'a> {
 impl Lines<'_> {
     /// Where the line last returned starts in the text.
     ///
-    /// Added to a [`Malformed`] of that line it gives the offset in the text.
+    /// [`Malformed::moved_by`] makes the place in the line a place in the text with it.
     pub fn offset(&self) -> usize {
         self.start
     }
@@ -84,8 +84,8 @@ pub struct Section<'a> {
     pub head: &'a [u8],
     /// The lines that follow, up to the next section.
     pub body: &'a [u8],
-    /// Where the body starts in the text; added to a [`Malformed`] of the body it gives the offset in the
-    /// text.
+    /// Where the body starts in the text; [`Malformed::moved_by`] makes a place in the body a place in the
+    /// text with it.
     pub offset: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask new GROUP/NAME` and `cargo xtask docs`.
+//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE` and `cargo xtask docs`.
 #![forbid(unsafe_code)]
 
 mod docs;
@@ -9,15 +9,22 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  new GROUP/NAME  write a collector that compiles and passes its tests, in plugins/src/GROUP
+  new FOLDER/NAME --shape SHAPE
+                  write a collector that compiles and passes its tests, in plugins/src/FOLDER;
+                  without a shape, list the shapes
   docs            write config.toml and docs/*.md from the collectors' descriptors
   docs --check    fail when one of them is stale";
+
+const NEW: &str = "usage: cargo xtask new FOLDER/NAME --shape SHAPE";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["new", place] => new::new(&root(), place),
+        ["new", place, "--shape", shape] | ["new", "--shape", shape, place] => {
+            new::new(&root(), place, shape)
+        }
+        ["new"] | ["new", _] => Err(format!("{NEW}\n\nSHAPE is one of\n{}", new::shapes())),
         ["docs"] => docs::write(&root()),
         ["docs", "--check"] => docs::check(&root()),
         _ => Err(USAGE.to_owned()),

@@ -3,15 +3,65 @@
 use crate::{read, write};
 use std::path::Path;
 
+/// A shape of collectors, and the template of its file.
+struct Shape {
+    name: &'static str,
+    about: &'static str,
+    template: &'static str,
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape {
+        name: "values",
+        about: "one file of single values: a sysctl, proc/loadavg",
+        template: include_str!("templates/values.rs.in"),
+    },
+    Shape {
+        name: "rows",
+        about: "a file of rows, some of which a filter leaves out: proc/diskstats",
+        template: include_str!("templates/rows.rs.in"),
+    },
+    Shape {
+        name: "class",
+        about: "devices of a class, each with attributes: sys/class/thermal",
+        template: include_str!("templates/class.rs.in"),
+    },
+    Shape {
+        name: "directory",
+        about: "a directory that comes and goes, with a text of its own for each child: proc/fs/nfsd",
+        template: include_str!("templates/directory.rs.in"),
+    },
+    Shape {
+        name: "netlink",
+        about: "network interfaces, as the kernel lists them by netlink",
+        template: include_str!("templates/netlink.rs.in"),
+    },
+    Shape {
+        name: "blocking",
+        about: "something that may not answer, read on a thread of its own: a user's file, a bus",
+        template: include_str!("templates/blocking.rs.in"),
+    },
+];
+
+/// The shapes, one a line.
+pub(crate) fn shapes() -> String {
+    let lines = SHAPES.iter().map(|shape| format!("  {:<9}  {}", shape.name, shape.about));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Writes a collector that compiles and passes its tests.
-pub(crate) fn new(root: &Path, place: &str) -> Result<String, String> {
-    let (group, name) = place.split_once('/').ok_or("name it GROUP/NAME, such as network/arp")?;
+pub(crate) fn new(root: &Path, place: &str, shape: &str) -> Result<String, String> {
+    let shape = SHAPES.iter().find(|known| known.name == shape);
+    let shape = shape.ok_or_else(|| format!("SHAPE is one of\n{}", shapes()))?;
+    let (group, name) = place.split_once('/').ok_or("name it FOLDER/NAME, such as network/arp")?;
     let is_name = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
             && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     if !is_name(group) || !is_name(name) {
-        return Err("GROUP and NAME are made of a-z, 0-9 and _, and begin with a letter".to_owned());
+        return Err(
+            "FOLDER and NAME are made of a-z, 0-9 and _, and begin with a letter".to_owned()
+        );
     }
     let file = root.join(format!("plugins/src/{group}/{name}.rs"));
     let roll = root.join("plugins/src/lib.rs");
@@ -29,7 +79,7 @@ pub(crate) fn new(root: &Path, place: &str) -> Result<String, String> {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
-    write(&file, &template(name))?;
+    write(&file, &filled(shape.template, name))?;
     write(&roll, &roll_text)?;
     write(&manifests[0], &plugins_manifest)?;
     write(&manifests[1], &collector_manifest)?;
@@ -88,7 +138,8 @@ fn in_bundle(manifest: &str, bundle: &str, name: &str) -> Result<String, String>
     Ok(manifest.replace(line, &longer))
 }
 
-fn template(name: &str) -> String {
+/// A template with the collector's name in it.
+fn filled(template: &str, name: &str) -> String {
     let type_name: String = name
         .split('_')
         .map(|word| {
@@ -98,12 +149,21 @@ fn template(name: &str) -> String {
             })
         })
         .collect();
-    include_str!("collector.rs.in").replace("@name@", name).replace("@Type@", &type_name)
+    template.replace("@name@", name).replace("@Type@", &type_name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_for_authors_has_every_shape() {
+        let page = include_str!("../../docs/collectors.md");
+        for shape in &SHAPES {
+            assert!(page.contains(&format!("| `{}` |", shape.name)), "{}", shape.name);
+            assert!(shape.template.contains("@name@") && shape.template.contains("@Type@"));
+        }
+    }
 
     #[test]
     fn a_line_goes_to_its_place() {

@@ -28,6 +28,11 @@ impl Executor {
         matches!(self, Executor::Lane(_))
     }
 
+    /// Whether its thread was to have a descriptor table of its own and could not.
+    pub(super) fn shares_descriptors(&self) -> bool {
+        matches!(self, Executor::Lane(lane) if lane.shares_descriptors())
+    }
+
     /// Gives the executor something to do.
     ///
     /// # Errors

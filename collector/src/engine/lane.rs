@@ -7,9 +7,14 @@
 //! runtime's descriptors: the collection thread does.
 
 use super::job::{Job, Work};
+use super::notice::{Notice, What};
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
 use std::io;
-use vitald_core::host::spawn_apart;
+use std::sync::atomic::{AtomicBool, Ordering};
+use vitald_core::host::{descriptor_tables_are_separate, spawn_apart};
+
+/// The system refuses it to every thread for the same reason, so it is logged once.
+static HAS_SHARING_BEEN_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// The thread is started at the first job and ends after the job that closes the collector.
 pub(super) struct Lane {
@@ -24,6 +29,8 @@ struct State {
     /// There is never more than one, since a job occupies the collector's name.
     job: Option<Job>,
     alive: bool,
+    /// The thread was to have a descriptor table of its own, and the system has refused it.
+    shares_descriptors: bool,
 }
 
 impl Lane {
@@ -56,8 +63,19 @@ impl Lane {
         Ok(())
     }
 
+    /// Whether the thread, which was to have a descriptor table of its own, shares the daemon's.
+    pub(super) fn shares_descriptors(&self) -> bool {
+        lock(&self.state).shares_descriptors
+    }
+
     fn work(&self) {
+        let shares_descriptors =
+            self.own_descriptors && descriptor_tables_are_separate() == Some(false);
+        if shares_descriptors && !HAS_SHARING_BEEN_LOGGED.swap(true, Ordering::Relaxed) {
+            Notice { collector: Some(self.name), what: What::SharesDescriptors }.log();
+        }
         let mut state = lock(&self.state);
+        state.shares_descriptors = shares_descriptors;
         loop {
             let Some(job) = state.job.take() else {
                 state = wait(&self.wake, state);

@@ -31,6 +31,8 @@ pub(super) enum What {
     Complete,
     /// No run was begun.
     NotRun(Arc<str>),
+    /// Its thread was to have a descriptor table of its own, and the system refused it.
+    SharesDescriptors,
     /// A thread of this name could not be started.
     NoThread(&'static str, io::Error),
 }
@@ -66,6 +68,11 @@ impl Notice {
             What::NotRun(error) => {
                 tracing::error!(collector, error = &*error, "the collector was not run");
             }
+            What::SharesDescriptors => tracing::warn!(
+                collector,
+                "the system refuses a descriptor table of its own to the collector's thread (unshare); if \
+                 such a thread hangs, the daemon's ports may stay taken after SIGKILL"
+            ),
             What::NoThread(thread, error) => {
                 tracing::error!(collector, thread, %error, "a thread cannot be started");
             }

@@ -192,6 +192,7 @@ impl Slot {
     }
 
     pub(super) fn status(&self, now: Instant) -> CollectorStatus {
+        let shares_descriptors = self.executor.shares_descriptors();
         let mut results = lock(&self.results);
         let (_, notice) = self.judge(&mut results, now);
         let since = if results.is_busy { self.occupancy.since() } else { None };
@@ -205,13 +206,16 @@ impl Slot {
             samples: results.last().map_or(0, |batch| batch.len()),
             counts: self.counters.counts(),
             error: results.error().cloned(),
-            degraded: results.degraded(),
+            degraded: results.degraded().or(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
         };
         drop(results);
         notice.into_iter().for_each(Notice::log);
         status
     }
 }
+
+/// Why a collector is degraded whose thread could not have a descriptor table of its own.
+const SHARES_DESCRIPTORS: &str = "its thread shares the daemon's descriptors";
 
 impl Owner for Slot {
     fn begin(&self) -> Order {

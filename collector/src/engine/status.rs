@@ -111,6 +111,6 @@ pub struct CollectorStatus {
     pub counts: Counts,
     /// The error of its last run, or why it does not run.
     pub error: Option<Arc<str>>,
-    /// Why its figures are not all there.
+    /// Why its figures are not all there, or what it runs without.
     pub degraded: Option<&'static str>,
 }

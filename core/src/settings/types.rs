@@ -4,7 +4,6 @@ use super::mistakes::Mistakes;
 use super::setting::Setting;
 use super::value::{Node, Origin, Value};
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 /// Whether a text is to be parsed as the declared type: in the environment and in flags everything is text.
@@ -223,37 +222,6 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// A password or token: it can be used, and is shown as dots wherever it is printed.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Secret(String);
-
-impl Secret {
-    /// What stands for a secret on pages and in listings.
-    pub const SHOWN: &'static str = "••••••";
-
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::SHOWN)
-    }
-}
-
-impl Setting for Secret {
-    const KIND: &'static str = "secret";
-
-    fn decode(value: &Value) -> Result<Self, String> {
-        match &value.node {
-            Node::Text(text) => Ok(Secret(text.clone())),
-            _ => mismatch("text", value),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,13 +264,6 @@ mod tests {
         for wrong in ["", "5", "MiB", "1.5MiB", "-1B", "1XB", "99999999999999TiB"] {
             assert!(file::<Size>(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_secret_is_never_printed() {
-        let secret: Secret = file("hunter2").unwrap();
-        assert_eq!(secret.reveal(), "hunter2");
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "•••••• Some(••••••)");
     }
 
     #[test]

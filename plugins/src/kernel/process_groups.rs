@@ -17,7 +17,7 @@ use std::io;
 
 use vitald_core::host::{Children, Listing};
 use vitald_core::prelude::*;
-use vitald_core::settings::{Node, Setting, Value};
+use vitald_core::setting_words;
 
 use birth::Births;
 use groups::{Counters, Gauges, Group, Groups, OTHER};
@@ -136,17 +136,7 @@ enum TopBy {
     Cpu,
 }
 
-impl Setting for TopBy {
-    const KIND: &'static str = "memory or cpu";
-
-    fn decode(value: &Value) -> Result<Self, String> {
-        match &value.node {
-            Node::Text(text) if text == "memory" => Ok(TopBy::Memory),
-            Node::Text(text) if text == "cpu" => Ok(TopBy::Cpu),
-            _ => Err("expected \"memory\" or \"cpu\"".to_owned()),
-        }
-    }
-}
+setting_words! { TopBy "memory or cpu": "memory" => Memory, "cpu" => Cpu }
 
 struct ProcessGroups {
     settings: Settings,

@@ -1,6 +1,6 @@
 use super::*;
 use std::collections::BTreeMap;
-use vitald_core::settings::{self, Origin};
+use vitald_core::settings::{self, Node, Origin, Value};
 use vitald_core::testing::*;
 
 /// A host that booted at 1,790,000,000 and has been up for 1,000 seconds.
