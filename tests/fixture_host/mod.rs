@@ -166,6 +166,21 @@ impl FixtureHost {
         memory
     }
 
+    /// Writes the files and links below a folder of the disk, where the roots of procfs, sysfs and
+    /// udev are then `proc`, `sys` and `udev`.
+    pub fn write_to(&self, folder: &Path) {
+        for (path, content) in self.files.iter().filter(|(path, _)| !path.starts_with("file:")) {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+            fs::write(path, content).expect("the file is written");
+        }
+        for (path, target) in &self.links {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+            std::os::unix::fs::symlink(target, path).expect("the link is made");
+        }
+    }
+
     /// The host with these files alone.
     pub fn with_only(&self, paths: &BTreeSet<String>) -> FixtureHost {
         let mut host = self.clone();
