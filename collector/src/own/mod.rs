@@ -60,7 +60,7 @@ families! {
     CUT: counter = "vitald_http_connections_timed_out_total";
     /// Requests refused because too many were being served.
     REFUSED: counter = "vitald_http_requests_refused_total";
-    /// Pages refused because slow readers held too many bytes.
+    /// Pages refused because slow readers held too many bytes, or because others were written for too long.
     REFUSED_PAGES: counter = "vitald_http_pages_refused_total";
     /// Bytes of answers sent.
     SENT: counter = "vitald_http_sent_bytes_total";
