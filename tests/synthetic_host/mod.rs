@@ -154,6 +154,7 @@ impl SyntheticHost {
         add("proc/net/dev", self.net_dev());
         add("proc/1/mountinfo", self.mountinfo());
         add("proc/self/mountinfo", self.mountinfo());
+        add("proc/1/mounts", self.mounts());
         self.add_cpus(&mut add);
         self.add_disks(&mut add);
         for number in 0..self.interfaces {
@@ -292,6 +293,16 @@ impl SyntheticHost {
         for number in 0..self.interfaces {
             let _ = write!(text, "{:>6}:", interface(number));
             push_counts(&mut text, number, 16);
+        }
+        text
+    }
+
+    /// What older releases of node_exporter read instead of `mountinfo`.
+    fn mounts(&self) -> String {
+        let mut text = String::new();
+        for number in 0..self.mounts {
+            let (point, kind) = (mount_point(number), mount_type(number));
+            let _ = writeln!(text, "server:/export{number} {point} {kind} rw,relatime 0 0");
         }
         text
     }
