@@ -109,7 +109,7 @@ fn system_calls_hardly_grow_with_disks() {
 #[test]
 fn cpu_beside_node_exporter_on_a_large_host() {
     const ROUNDS: usize = 12;
-    const SCRAPES: usize = 2;
+    const SCRAPES: usize = 1;
     let Some(binary) = release() else { return };
     let host = SyntheticHost { cpus: 512, disks: 2_000, interfaces: 5_000, mounts: 8 };
     let generated = Generated::new(host);
@@ -121,6 +121,7 @@ fn cpu_beside_node_exporter_on_a_large_host() {
         Target::new("vitald", ours.pid(), ours.address()),
     ];
     for target in &mut targets {
+        target.reconnect();
         scrape(&mut target.client, 3);
         let text = target.client.page();
         let page = Page::parse(&text);
@@ -143,6 +144,7 @@ fn cpu_beside_node_exporter_on_a_large_host() {
     for round in 0..ROUNDS {
         for place in 0..targets.len() {
             let target = &mut targets[(place + round) % 2];
+            target.reconnect();
             target.spent();
             target.scrape(SCRAPES);
             let spent = target.spent();

@@ -54,6 +54,7 @@ pub fn system_calls(process: u32, scrapes: impl FnOnce()) -> (BTreeMap<String, u
 pub struct Target {
     pub name: &'static str,
     process: u32,
+    address: std::net::SocketAddr,
     pub client: Client,
     times: BTreeMap<u32, u64>,
     /// Nanoseconds of CPU time, round by round.
@@ -66,7 +67,12 @@ impl Target {
     pub fn new(name: &'static str, process: u32, address: std::net::SocketAddr) -> Target {
         let client = Client::connect(address);
         let times = process::thread_times(process);
-        Target { name, process, client, times, rounds: Vec::new(), latencies: Vec::new() }
+        Target { name, process, address, client, times, rounds: Vec::new(), latencies: Vec::new() }
+    }
+
+    /// Connects anew, for when the last connection may have been idle for too long.
+    pub fn reconnect(&mut self) {
+        self.client = Client::connect(self.address);
     }
 
     /// CPU time since this was last asked, in nanoseconds.
@@ -144,6 +150,7 @@ pub fn as_flags(textfile: &Path) -> String {
          [collectors.netdev]\ndevice_exclude = '^none$'\n\
          [collectors.netstat]\nfields = '{}'\n\
          [collectors.vmstat]\nfields = '{}'\n\
+         [collectors.thermal_zone]\nenabled = false\n\
          [collectors.textfile]\ndirectory = ['{}']\n",
         DEFAULT_FIELDS.0,
         DEFAULT_FIELDS.1,
