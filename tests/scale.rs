@@ -328,11 +328,12 @@ fn reads_do_not_grow_with_what_one_file_holds() {
     }
 }
 
-/// Besides the file of all disks, a steady run reads at most one file of each.
+/// The files of single disks are read a few at a time, however many disks there are.
 #[test]
-fn reads_of_the_diskstats_collector_grow_at_most_with_the_disks() {
+fn reads_of_the_diskstats_collector_hardly_grow_with_the_disks() {
+    const MOST_MORE: u64 = 60;
     let [few, many] = reads_of("diskstats", &[], [disks(2), disks(DISKS)]);
-    assert!(many <= few + DISKS as u64, "{few} reads for 2 disks, {many} for {DISKS}");
+    assert!(many <= few + MOST_MORE, "{few} reads for 2 disks, {many} for {DISKS}");
 }
 
 /// Throttles are counted in a file of each core and of each package, and in no other file.
