@@ -9,19 +9,16 @@ mod system;
 use harness::{Daemon, until};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use system::client::Client;
+use system::cost::{CONFIG, Target, as_flags, median, ratio, scrape, system_calls};
 use system::namespaces::Namespaces;
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
 use system::process;
-
-/// No result of one scrape answers the next.
-const CONFIG: &str = "[scrape]\nmax_age = \"0s\"\n";
 
 const MOST_CALLS: f64 = 60.0;
 const MOST_RESIDENT_KIB: u64 = 5 * 1024;
@@ -55,44 +52,6 @@ fn start(namespaces: &Namespaces, binary: &Path, config: &str) -> Daemon {
     Daemon::spawn(command, directory)
 }
 
-fn scrape(client: &mut Client, times: usize) {
-    for _ in 0..times {
-        client.try_get("/metrics").expect("a page");
-    }
-}
-
-/// What strace counts while the scrapes are made, by system call.
-fn system_calls(process: u32, scrapes: impl FnOnce()) -> BTreeMap<String, u64> {
-    let table = tempfile::NamedTempFile::new().expect("a file");
-    let mut strace = Command::new("strace")
-        .args(["-c", "-f", "-p", &process.to_string(), "-o"])
-        .arg(table.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("strace");
-    let mut said = BufReader::new(strace.stderr.take().expect("a pipe")).lines();
-    // Process 12 attached with 3 threads
-    let line = said.next().expect("strace attaches to every thread").expect("text");
-    assert!(line.contains("attached"), "{line}");
-    scrapes();
-    let interrupt = format!("kill -INT {}", strace.id());
-    assert!(Command::new("sh").args(["-c", &interrupt]).status().expect("a shell").success());
-    for line in said.map_while(Result::ok) {
-        assert!(!line.contains("attached"), "a thread was started: {line}");
-    }
-    strace.wait().expect("it ends");
-    let text = fs::read_to_string(table.path()).expect("strace's table");
-    println!("{text}");
-    // % time     seconds  usecs/call     calls    errors syscall
-    let row = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let calls = fields.get(3)?.parse().ok()?;
-        let name = *fields.last()?;
-        (fields.len() >= 5 && name != "total").then(|| (name.to_owned(), calls))
-    };
-    text.lines().filter_map(row).collect()
-}
-
 #[test]
 fn system_calls_of_a_scrape() {
     const SCRAPES: usize = 100;
@@ -105,7 +64,8 @@ fn system_calls_of_a_scrape() {
         let collectors =
             Page::parse(&client.page()).family("node_scrape_collector_success").count();
         assert_eq!(collectors, STANDARD.len());
-        let calls = system_calls(daemon.pid(), || scrape(&mut client, SCRAPES));
+        let (calls, threads) = system_calls(daemon.pid(), || scrape(&mut client, SCRAPES));
+        assert_eq!(threads, 0, "a thread was started");
         let sum = calls.values().sum::<u64>() as f64 / SCRAPES as f64;
         println!("figure: system calls a scrape: {sum} (at most {MOST_CALLS})");
         for (name, count) in &calls {
@@ -201,90 +161,6 @@ fn nothing_wakes_up_while_nobody_asks() {
     });
 }
 
-/// A program that is scraped, and what its CPU time was when it was last looked at.
-struct Target {
-    name: &'static str,
-    process: u32,
-    client: Client,
-    times: BTreeMap<u32, u64>,
-    /// Nanoseconds of CPU time, round by round.
-    rounds: Vec<f64>,
-    /// Seconds that each scrape took, as the client saw it.
-    latencies: Vec<f64>,
-}
-
-impl Target {
-    fn new(name: &'static str, process: u32, address: std::net::SocketAddr) -> Target {
-        let client = Client::connect(address);
-        let times = process::thread_times(process);
-        Target { name, process, client, times, rounds: Vec::new(), latencies: Vec::new() }
-    }
-
-    /// CPU time since this was last asked, in nanoseconds.
-    fn spent(&mut self) -> f64 {
-        let now = process::thread_times(self.process);
-        let ended = self.times.keys().filter(|thread| !now.contains_key(thread)).count();
-        if ended > 0 {
-            println!("{}: {ended} threads ended, and their last time is lost", self.name);
-        }
-        let before = |thread| self.times.get(thread).copied().unwrap_or(0);
-        let spent: u64 = now.iter().map(|(thread, time)| time - before(thread)).sum();
-        self.times = now;
-        spent as f64
-    }
-
-    fn scrape(&mut self, times: usize) {
-        for _ in 0..times {
-            let begun = Instant::now();
-            scrape(&mut self.client, 1);
-            self.latencies.push(begun.elapsed().as_secs_f64());
-        }
-    }
-
-    fn print(&mut self, how: &str, scrapes: usize) {
-        let micros = median(&self.rounds) / scrapes as f64 / 1e3;
-        self.latencies.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| self.latencies[(self.latencies.len() as f64 * share) as usize] * 1e6;
-        println!(
-            "figure: {how}: {}: {micros:.1} us of CPU a scrape; latency p50 {:.0} us, p99 {:.0} us",
-            self.name,
-            at(0.5),
-            at(0.99)
-        );
-        self.latencies.clear();
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        (sorted[middle - 1] + sorted[middle]) / 2.0
-    } else {
-        sorted[middle]
-    }
-}
-
-/// The median of the ratios of rounds, with the interval that holds it with 95 % probability, by
-/// the bootstrap.
-fn ratio(above: &[f64], below: &[f64]) -> (f64, f64, f64) {
-    let ratios: Vec<f64> = above.iter().zip(below).map(|(above, below)| above / below).collect();
-    let mut seed = 1_u64;
-    let mut below = |limit: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % limit
-    };
-    let mut medians: Vec<f64> = (0..4000)
-        .map(|_| {
-            let again: Vec<f64> = ratios.iter().map(|_| ratios[below(ratios.len())]).collect();
-            median(&again)
-        })
-        .collect();
-    medians.sort_unstable_by(f64::total_cmp);
-    (median(&ratios), medians[100], medians[3899])
-}
-
 /// The files that a process keeps open, read with nothing done to what they say: what the kernel
 /// alone costs. It asks for no space of file systems and for no interfaces.
 struct Bare {
@@ -326,23 +202,6 @@ impl Bare {
         let after = now();
         (after.tv_sec - before.tv_sec) as f64 * 1e9 + (after.tv_nsec - before.tv_nsec) as f64
     }
-}
-
-/// The configuration that is equal to the flags of node_exporter.
-fn as_flags(textfile: &Path) -> String {
-    format!(
-        "{CONFIG}\
-         [collectors.diskstats]\ndevice_exclude = '^(z?ram|loop|fd)\\d+$'\n\
-         [collectors.filesystem]\nmount_points_exclude = '^/(dev|proc|sys)($|/)'\n\
-         fs_types_exclude = '^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$'\n\
-         [collectors.netdev]\ndevice_exclude = '^none$'\n\
-         [collectors.netstat]\nfields = '{}'\n\
-         [collectors.vmstat]\nfields = '{}'\n\
-         [collectors.textfile]\ndirectory = ['{}']\n",
-        DEFAULT_FIELDS.0,
-        DEFAULT_FIELDS.1,
-        textfile.display()
-    )
 }
 
 #[test]

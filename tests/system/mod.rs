@@ -7,6 +7,7 @@
 )]
 
 pub mod client;
+pub mod cost;
 pub mod fuse;
 pub mod namespaces;
 pub mod page;
