@@ -1,25 +1,28 @@
-//! Developer commands: `cargo xtask new GROUP/NAME` and `cargo xtask docs`.
+//! Developer commands: `cargo xtask new GROUP/NAME`, `cargo xtask docs` and `cargo xtask tidy`.
 #![forbid(unsafe_code)]
 
 mod docs;
+mod files;
 mod new;
+mod tidy;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   new GROUP/NAME  write a collector that compiles and passes its tests, in plugins/src/GROUP
   docs            write config.toml and docs/*.md from the collectors' descriptors
-  docs --check    fail when one of them is stale";
+  docs --check    fail when one of them is stale
+  tidy            fail at import circles and at words that were given up; list the longest files";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["new", place] => new::new(&root(), place),
-        ["docs"] => docs::write(&root()),
-        ["docs", "--check"] => docs::check(&root()),
+        ["new", place] => new::new(&files::root(), place),
+        ["docs"] => docs::write(&files::root()),
+        ["docs", "--check"] => docs::check(&files::root()),
+        ["tidy"] => tidy::check(&files::root()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -34,17 +37,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The workspace: above this crate.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
