@@ -1,5 +1,6 @@
 //! The documents that are generated from the descriptors.
 
+use crate::files;
 use std::path::Path;
 use vitald::manual;
 
@@ -19,7 +20,7 @@ fn documents() -> Result<[(&'static str, String); 3], String> {
 fn stale(root: &Path) -> Result<Vec<(&'static str, String)>, String> {
     let documents = documents()?.into_iter();
     Ok(documents
-        .filter(|(name, text)| crate::read(&root.join(name)).ok().as_ref() != Some(text))
+        .filter(|(name, text)| files::read(&root.join(name)).ok().as_ref() != Some(text))
         .collect())
 }
 
@@ -31,7 +32,7 @@ fn names(documents: &[(&'static str, String)]) -> String {
 pub(crate) fn write(root: &Path) -> Result<String, String> {
     let stale = stale(root)?;
     for (name, text) in &stale {
-        crate::write(&root.join(name), text)?;
+        files::write(&root.join(name), text)?;
     }
     Ok(if stale.is_empty() { "all fresh".to_owned() } else { format!("wrote {}", names(&stale)) })
 }

@@ -1,10 +1,11 @@
-//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE` and `cargo xtask docs`.
+//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs` and `tidy`.
 #![forbid(unsafe_code)]
 
 mod docs;
+mod files;
 mod new;
+mod tidy;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -13,7 +14,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                   write a collector that compiles and passes its tests, in plugins/src/FOLDER;
                   without a shape, list the shapes
   docs            write config.toml and docs/*.md from the collectors' descriptors
-  docs --check    fail when one of them is stale";
+  docs --check    fail when one of them is stale
+  tidy            fail at import circles and at words that were given up; list the longest files";
 
 const NEW: &str = "usage: cargo xtask new FOLDER/NAME --shape SHAPE";
 
@@ -22,11 +24,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["new", place, "--shape", shape] | ["new", "--shape", shape, place] => {
-            new::new(&root(), place, shape)
+            new::new(&files::root(), place, shape)
         }
         ["new"] | ["new", _] => Err(format!("{NEW}\n\nSHAPE is one of\n{}", new::shapes())),
-        ["docs"] => docs::write(&root()),
-        ["docs", "--check"] => docs::check(&root()),
+        ["docs"] => docs::write(&files::root()),
+        ["docs", "--check"] => docs::check(&files::root()),
+        ["tidy"] => tidy::check(&files::root()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -41,17 +44,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The workspace: above this crate.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

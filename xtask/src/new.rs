@@ -1,6 +1,6 @@
 //! A new collector: its file, its feature in both manifests, its line on the roll.
 
-use crate::{read, write};
+use crate::files::{read, write};
 use std::path::Path;
 
 /// A shape of collectors, and the template of its file.

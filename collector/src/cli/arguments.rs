@@ -1,6 +1,6 @@
 //! What the command line looks like.
 
-use super::Registry;
+use super::registry::Registry;
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;

@@ -1,6 +1,8 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
-use super::{Registry, complain, config_file, exit, fail, load, print, refuse};
+use super::load::{config_file, load};
+use super::registry::Registry;
+use super::terminal::{complain, exit, fail, print, refuse};
 use crate::plan::{Address, Admin};
 use bytes::Bytes;
 use clap::ArgMatches;

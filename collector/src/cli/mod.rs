@@ -3,44 +3,23 @@
 mod arguments;
 mod client;
 mod effective;
+mod load;
 mod once;
+mod registry;
 mod run;
+mod terminal;
 
+use load::{config_file, load};
+use registry::Registry;
 use run::run;
+use terminal::{exit, fail, print, refuse, written};
 
-use crate::config::{self, Sources};
-use crate::plan::Plan;
 use crate::{dropin, manual};
 use clap::ArgMatches;
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vitald_core::collector::{Descriptor, roll_call};
-use vitald_core::output::{OutputDescriptor, outputs};
-use vitald_core::settings::Mistake;
-
-/// Exit statuses, as sysexits(3) numbers them.
-mod exit {
-    /// The command line is wrong.
-    pub(super) const USAGE: u8 = 64;
-    /// The daemon that was asked does not answer.
-    pub(super) const UNAVAILABLE: u8 = 69;
-    /// The system refused something, such as an address in use.
-    pub(super) const OS_ERROR: u8 = 71;
-    /// A configuration is wrong, or the binary is.
-    pub(super) const CONFIG: u8 = 78;
-}
-
-/// What is compiled into this binary.
-#[derive(Clone, Copy)]
-pub(crate) struct Registry<'a> {
-    /// The collectors, by name.
-    pub(crate) collectors: &'a [&'static Descriptor],
-    /// The outputs, by name.
-    pub(crate) outputs: &'a [&'static OutputDescriptor],
-}
+use vitald_core::collector::roll_call;
+use vitald_core::output::outputs;
 
 /// Runs the program: the daemon or one of its commands.
 ///
@@ -135,62 +114,4 @@ fn completions(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(*shell, &mut arguments::command(registry), "vitald", &mut script);
     print(&String::from_utf8_lossy(&script))
-}
-
-/// The file that a command is about: its own argument, or `--config`.
-fn config_file(own: &ArgMatches) -> Option<PathBuf> {
-    let file = |id: &str| own.try_get_one::<PathBuf>(id).ok().flatten().cloned();
-    file("file").or_else(|| file("config"))
-}
-
-fn load(own: &ArgMatches, registry: Registry<'_>) -> Result<Plan, Vec<Mistake>> {
-    load_from(config_file(own).as_deref(), registry.collectors, registry.outputs)
-}
-
-/// Reads a configuration from a file and the environment.
-fn load_from(
-    file: Option<&Path>,
-    collectors: &[&'static Descriptor],
-    outputs: &[&'static OutputDescriptor],
-) -> Result<Plan, Vec<Mistake>> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let sources = Sources { file: file.map(Path::to_path_buf), environment };
-    config::load(&sources, collectors, outputs)
-}
-
-/// Prints every mistake, and the status of a wrong configuration.
-fn refuse(mistakes: &[Mistake]) -> ExitCode {
-    for mistake in mistakes {
-        complain(mistake);
-    }
-    let count = mistakes.len();
-    let noun = if count == 1 { "mistake" } else { "mistakes" };
-    fail(exit::CONFIG, &format!("{count} {noun} in the configuration"))
-}
-
-/// Prints to standard output; a closed pipe ends the program quietly.
-fn print(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
-}
-
-/// The status of a program whose output was written, or not.
-fn written(result: io::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => fail(exit::OS_ERROR, &format!("cannot write: {error}")),
-    }
-}
-
-/// One line on standard error, which may be closed.
-fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr().lock(), "{what}");
-}
-
-fn fail(status: u8, what: &dyn Display) -> ExitCode {
-    complain(&format_args!("vitald: {what}"));
-    ExitCode::from(status)
 }

@@ -1,6 +1,8 @@
 //! `once` and `plugins`: one collection, printed.
 
-use super::{Registry, load, print, refuse};
+use super::load::load;
+use super::registry::Registry;
+use super::terminal::{complain, exit, fail, print, refuse};
 use crate::encode::{Encoder, Format};
 use crate::engine::{CollectorStatus, Engine, Limits, Request, Selection};
 use crate::outputs::table::{Choice, Table};
@@ -30,7 +32,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     }
     let (snapshot, status) = match collect(&plan) {
         Ok(collected) => collected,
-        Err(error) => return super::fail(super::exit::CONFIG, &error),
+        Err(error) => return fail(exit::CONFIG, &error),
     };
     let printed = show(own, &snapshot);
     // What was asked for by name and gave nothing is worth more than a word in a table.
@@ -42,7 +44,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     for fault in faults {
         let (name, state) = (fault.descriptor.name, fault.state.word());
         let why = fault.error.as_deref().unwrap_or_default();
-        super::complain(&format_args!("vitald: {name}: {state}: {why}"));
+        complain(&format_args!("vitald: {name}: {state}: {why}"));
         reported = true;
     }
     if reported { ExitCode::FAILURE } else { printed }
@@ -68,7 +70,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     };
     let (snapshot, _) = match collect(&plan) {
         Ok(collected) => collected,
-        Err(error) => return super::fail(super::exit::CONFIG, &error),
+        Err(error) => return fail(exit::CONFIG, &error),
     };
     let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
     let mut text = format!(

@@ -1,6 +1,8 @@
 //! Running the daemon, natively or as node_exporter's stand-in.
 
-use super::{Registry, complain, config_file, exit, load_from, print};
+use super::load::{config_file, load_from};
+use super::registry::Registry;
+use super::terminal::{self, complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Web};
@@ -70,7 +72,7 @@ fn start(start: Start) -> ExitCode {
             log::flush();
             status
         }
-        Err(error) => super::fail(exit::OS_ERROR, &format!("cannot start: {error}")),
+        Err(error) => terminal::fail(exit::OS_ERROR, &format!("cannot start: {error}")),
     }
 }
 

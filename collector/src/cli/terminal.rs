@@ -1,0 +1,53 @@
+//! What a command prints, and the status with which it ends.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use vitald_core::settings::Mistake;
+
+/// Exit statuses, as sysexits(3) numbers them.
+pub(super) mod exit {
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 64;
+    /// The daemon that was asked does not answer.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// The system refused something, such as an address in use.
+    pub(crate) const OS_ERROR: u8 = 71;
+    /// A configuration is wrong, or the binary is.
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+/// Prints every mistake, and the status of a wrong configuration.
+pub(super) fn refuse(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        complain(mistake);
+    }
+    let count = mistakes.len();
+    let noun = if count == 1 { "mistake" } else { "mistakes" };
+    fail(exit::CONFIG, &format!("{count} {noun} in the configuration"))
+}
+
+/// Prints to standard output; a closed pipe ends the program quietly.
+pub(super) fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The status of a program whose output was written, or not.
+pub(super) fn written(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(exit::OS_ERROR, &format!("cannot write: {error}")),
+    }
+}
+
+/// One line on standard error, which may be closed.
+pub(super) fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{what}");
+}
+
+pub(super) fn fail(status: u8, what: &dyn Display) -> ExitCode {
+    complain(&format_args!("vitald: {what}"));
+    ExitCode::from(status)
+}

@@ -1,0 +1,37 @@
+//! The files of the workspace.
+
+use std::path::{Path, PathBuf};
+
+/// Folders with nothing that is written by hand: builds, and texts of kernels and other programs.
+const PASSED_OVER: [&str; 5] = ["target", ".git", "fixtures", "golden", "proptest-regressions"];
+
+/// The workspace: above this crate.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Every file below a folder, sorted, but for those in [`PASSED_OVER`].
+pub(crate) fn below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let wrong = |error| format!("{}: {error}", root.join(folder).display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root.join(folder)).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        let path = folder.join(entry.file_name());
+        let kind = entry.file_type().map_err(wrong)?;
+        if kind.is_dir() && !PASSED_OVER.iter().any(|name| entry.file_name() == *name) {
+            files.extend(below(root, &path)?);
+        } else if kind.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
