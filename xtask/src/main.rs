@@ -1,7 +1,8 @@
-//! Developer commands: `cargo xtask new GROUP/NAME` and `cargo xtask docs`.
+//! Developer commands: `cargo xtask new GROUP/NAME`, `cargo xtask docs` and `cargo xtask fuzz`.
 #![forbid(unsafe_code)]
 
 mod docs;
+mod fuzz;
 mod new;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,11 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   new GROUP/NAME  write a collector that compiles and passes its tests, in plugins/src/GROUP
   docs            write config.toml and docs/*.md from the collectors' descriptors
-  docs --check    fail when one of them is stale";
+  docs --check    fail when one of them is stale
+  fuzz --seconds N [TARGET]
+                  fuzz that target, or each of them, for N seconds; fail at the first crash
+  fuzz --input FILE TARGET
+                  run one input again";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,6 +25,9 @@ fn main() -> ExitCode {
         ["new", place] => new::new(&root(), place),
         ["docs"] => docs::write(&root()),
         ["docs", "--check"] => docs::check(&root()),
+        ["fuzz", "--seconds", seconds] => fuzz::each(&root(), seconds, None),
+        ["fuzz", "--seconds", seconds, target] => fuzz::each(&root(), seconds, Some(target)),
+        ["fuzz", "--input", input, target] => fuzz::again(&root(), Path::new(input), target),
         _ => Err(USAGE.to_owned()),
     };
     match done {
