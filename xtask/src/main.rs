@@ -1,11 +1,13 @@
-//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs` and `tidy`.
+//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs`, `tidy` and `fuzz`.
 #![forbid(unsafe_code)]
 
 mod docs;
 mod files;
+mod fuzz;
 mod new;
 mod tidy;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -15,7 +17,11 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                   without a shape, list the shapes
   docs            write config.toml and docs/*.md from the collectors' descriptors
   docs --check    fail when one of them is stale
-  tidy            fail at import circles and at words that were given up; list the longest files";
+  tidy            fail at import circles and at words that were given up; list the longest files
+  fuzz --seconds N [TARGET]
+                  fuzz that target, or each of them, for N seconds; fail at the first crash
+  fuzz --input FILE TARGET
+                  run one input again";
 
 const NEW: &str = "usage: cargo xtask new FOLDER/NAME --shape SHAPE";
 
@@ -30,6 +36,9 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(&files::root()),
         ["docs", "--check"] => docs::check(&files::root()),
         ["tidy"] => tidy::check(&files::root()),
+        ["fuzz", "--seconds", seconds] => fuzz::each(&files::root(), seconds, None),
+        ["fuzz", "--seconds", seconds, target] => fuzz::each(&files::root(), seconds, Some(target)),
+        ["fuzz", "--input", input, target] => fuzz::again(&files::root(), Path::new(input), target),
         _ => Err(USAGE.to_owned()),
     };
     match done {
