@@ -585,7 +585,7 @@ fn the_token_of_the_configuration_is_shown_by_itself() {
 
 #[test]
 fn where_nobody_listens_the_daemon_is_unavailable() {
-    // Bound and not listening: nobody else gets the port meanwhile.
+    // Bound and not listening: no other program gets the port meanwhile.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     drop(taken);

@@ -315,7 +315,7 @@ fn too_many_requests_at_one_time_are_refused() {
                         assert!(answer.header("retry-after").parse::<u32>().is_ok());
                         refused.fetch_add(1, Ordering::Relaxed);
                     }
-                    // Whoever asks whether it is alive is never refused.
+                    // A client that asks whether it is alive is never refused.
                     assert_eq!(connection.get("/healthz").status, 200);
                     told.fetch_add(1, Ordering::Relaxed);
                 }
@@ -548,7 +548,7 @@ fn a_manager_that_does_not_read_stops_nothing() {
 
 // Signals.
 
-/// Whether a process has taken a signal: before, the kernel ends it and nobody can do anything.
+/// Whether a process has taken a signal: before, the kernel ends it.
 fn catches(pid: u32, signal: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
@@ -657,7 +657,7 @@ fn requests_under_way_are_answered_before_the_end() {
     daemon.signal("TERM");
     daemon.wait_for_log("stopping");
     assert!(idle.end().is_empty());
-    until("it accepts nobody", || TcpStream::connect(daemon.address()).is_err());
+    until("it accepts no connection", || TcpStream::connect(daemon.address()).is_err());
     let length: usize = head.header("content-length").parse().expect("a length");
     assert_eq!(reader.end().len(), length);
     assert!(daemon.wait().success());
@@ -1111,7 +1111,7 @@ fn collectors_are_chosen_by_the_query() {
         let answer = daemon.get(&format!("/metrics?{query}"));
         assert!(detail(&answer, 400).contains(reason), "{query}: {}", answer.body);
     }
-    // Only what was asked for is told of.
+    // Only what was asked for is reported.
     let page = daemon.get("/metrics?collect[]=loadavg");
     assert_eq!(page.body.matches("node_scrape_collector_success{").count(), 1);
 }

@@ -1,4 +1,4 @@
-//! A collector of somebody else's, in a crate that knows vitald as a library only: the example
+//! A collector of a third party, in a crate that knows vitald as a library only: the example
 //! that third parties start from builds and runs.
 
 mod nested_cargo;

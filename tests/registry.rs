@@ -914,7 +914,7 @@ fn manifests_and_roll_name_the_same_collectors() {
         for word in turns_on.iter().filter(|word| !word.contains([':', '/'])) {
             assert!(
                 plugins.contains_key(word),
-                "plugins/Cargo.toml: {feature} turns on {word}, which is none"
+                "plugins/Cargo.toml: {feature} turns on {word}, which is not a feature"
             );
         }
         let forwards = daemon.get(feature);

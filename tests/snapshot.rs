@@ -219,7 +219,7 @@ fn a_collector_costs_at_most_four_series_of_the_daemons_own() {
         // Only this machine decides whether something goes wrong in its collectors.
         assert_eq!(own_series(descriptor.name) - kinds.count(), 4, "{}", descriptor.name);
     }
-    assert_eq!(own_series("process") + own_series("vitald"), 0, "nobody asked for them");
+    assert_eq!(own_series("process") + own_series("vitald"), 0, "no request asked for them");
 }
 
 /// Two collectors that have some series in common, as `cpu` and `cpufreq` have.

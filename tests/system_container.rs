@@ -198,7 +198,7 @@ fn the_container_shows_the_host() {
 
     assert_eq!(done(&mut store.exec(&["health"])).trim(), "ok");
     assert_eq!(done(&mut store.exec(&["health", "--ready"])).trim(), "ok");
-    // Nobody administers it over the network, not even from here.
+    // It cannot be administered over the network, not even from here.
     assert_eq!(ask(address, "PUT", "/plugins/reload", &[]).status, 404);
     refused(&mut store.exec(&["reload"]));
     done(&mut store.podman(&["kill", "--signal=HUP", NAME]));

@@ -33,7 +33,7 @@ fn release() -> Option<PathBuf> {
     Some(harness::release_binary().expect("VITALD_RELEASE is the path of the release binary"))
 }
 
-/// Mounts and interfaces of which nobody else makes more: `lo` and three.
+/// Mounts and interfaces of which no other program makes more: `lo` and three.
 fn place() -> Namespaces {
     let namespaces = Namespaces::of_both();
     namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link add bridge1 type bridge");

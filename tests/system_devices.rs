@@ -47,7 +47,7 @@ fn pairs(namespaces: &Namespaces) -> Links {
         for (side, sent) in ["a", "b"].into_iter().zip(&mut sent) {
             let number = pair * 2 + u64::from(side == "b");
             *sent = number * number;
-            // A neighbour that nobody asks for, so that no other packet is sent.
+            // A neighbour that no program asks for, so that no other packet is sent.
             namespaces.sh(&format!(
                 "ip address add 10.0.{number}.1/24 dev v{side}{pair} && \
                  ip link set v{side}{pair} up && \
@@ -416,7 +416,7 @@ fn disks_and_file_systems_come_and_go() {
         let (shown, said) = (loops[1].shown_space(&page()), loops[1].space(&namespaces));
         assert_eq!(shown, Some(said));
 
-        // Nobody who unmounts, mounts or detaches is held up.
+        // Unmounting, mounting and detaching are not held up.
         for round in 0..20 {
             let disk = &loops[round % 3];
             disk.unmount(&namespaces);
@@ -440,7 +440,7 @@ fn disks_and_file_systems_come_and_go() {
             let shows =
                 || page().values_of("node_disk_read_bytes_total", "device").contains(&device);
             assert!(shows(), "{device} is not there");
-            fs::write("/sys/class/zram-control/hot_remove", number).expect("nobody holds it");
+            fs::write("/sys/class/zram-control/hot_remove", number).expect("no program holds it");
             assert!(!shows(), "{device} is still there");
         }
     });

@@ -123,7 +123,7 @@ fn a_reload_tells_its_outcome() {
         after.is_some_and(|after| after.contains(&format!("from PID {pid} (READY=1)")))
     });
 
-    // By hand it works as well: for root and for the daemon's own user, and nobody else.
+    // By hand it works as well: for root and for the daemon's own user, and no other one.
     let reload = format!("/usr/bin/vitald reload --to {SOCKET}");
     assert!(machine.sh(&reload).contains("applied"));
     machine.sh("/usr/bin/vitald reload --config /etc/vitald/config.toml");
@@ -159,7 +159,7 @@ fn what_dies_or_hangs_comes_back() {
     }
     assert_ne!(machine.main_pid(), first);
 
-    // Fed for longer than the watchdog waits, with nobody asking.
+    // Fed for longer than the watchdog waits, without a scrape.
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(machine.restarts(), 6, "{}", machine.journal());
     let begun = Instant::now();

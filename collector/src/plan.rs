@@ -143,7 +143,7 @@ pub struct CollectorPlan {
     pub prepared: Arc<dyn Prepared>,
     /// Whether it runs.
     pub enabled: bool,
-    /// How often it is refreshed in the background; without one it runs when somebody asks.
+    /// How often it is refreshed in the background; without one it runs when a client asks.
     pub interval: Option<Duration>,
     /// The most samples a run may give; 0: no limit.
     pub max_series: u32,

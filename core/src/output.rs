@@ -62,7 +62,7 @@ pub trait Output: Send + Sized + 'static {
     }
 }
 
-/// What an instance is told when it opens.
+/// What an instance gets when it opens.
 #[derive(Clone)]
 pub struct Context {
     name: Arc<str>,

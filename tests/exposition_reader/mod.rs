@@ -1,7 +1,7 @@
 //! A strict reader of Prometheus' text format 0.0.4, which knows nothing of the encoders.
 //!
 //! It refuses what a lenient reader would forgive: a family in two places, a second HELP or TYPE,
-//! a sample before its TYPE, a series that is there twice, an escape that is none.
+//! a sample before its TYPE, a series that is there twice, an unknown escape.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::{BTreeMap, HashSet};
@@ -171,7 +171,7 @@ fn unescape(text: &str, quotes: bool) -> Result<String, String> {
                 Some('\\') => '\\',
                 Some('n') => '\n',
                 Some('"') if quotes => '"',
-                _ => return Err("an escape that is none".to_owned()),
+                _ => return Err("an unknown escape".to_owned()),
             },
             character => character,
         });

@@ -252,7 +252,7 @@ impl FixtureHost {
         let host = self.only_files().host();
         let mut found = vec![String::new()];
         let components: Vec<&str> = match pattern.rsplit_once('/') {
-            // Nobody lists the directories that a path of the user's leads through.
+            // No collector lists the directories that a path of the user's leads through.
             Some((directory, name)) if pattern.starts_with("file:") => vec![directory, name],
             _ => pattern.split('/').collect(),
         };
@@ -418,7 +418,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The in-memory make keeps interfaces for as long as the test runs.
+/// The in-memory fake keeps interfaces for as long as the test runs.
 fn leak(text: &[u8]) -> &'static [u8] {
     Box::leak(text.to_vec().into_boxed_slice())
 }

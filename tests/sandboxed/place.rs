@@ -12,7 +12,7 @@ pub struct Place {
     script: Child,
     /// What the script said: `ready WORD...`.
     pub words: Vec<String>,
-    // The script would end at a line that nobody takes.
+    // The script would end at a line that is not read.
     _said: BufReader<ChildStdout>,
 }
 

@@ -1,4 +1,4 @@
-//! Namespaces of the tests' own: what they do to mounts and interfaces is seen by nobody else on
+//! Namespaces of the tests' own: what they do to mounts and interfaces is seen by no other program on
 //! the machine, and gone when they are.
 
 use std::fs::File;

@@ -27,7 +27,7 @@ impl Peer {
                 break address.expect("an address");
             }
         };
-        // Whoever reads nothing more would stop it when the pipe is full.
+        // Without a reader it would stop when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
         Peer { child, address }
     }

@@ -47,7 +47,7 @@ impl Machine {
         fs::set_permissions(&outside, fs::Permissions::from_mode(0o644)).expect("a file");
     }
 
-    /// Writes the configuration for the daemon to read and nobody else.
+    /// Writes the configuration for the daemon alone to read.
     pub fn write_config(&self, config: &str) {
         self.write("/etc/vitald/config.toml", config);
         self.sh("chown root:vitald /etc/vitald/config.toml && chmod 640 /etc/vitald/config.toml");
@@ -110,7 +110,7 @@ impl Machine {
     }
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")

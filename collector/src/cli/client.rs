@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use toml::de::DeTable;
 
 /// The longest a command waits for the daemon: longer than a reload may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Target {
     address: Address,
@@ -131,7 +131,7 @@ fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> 
         return Err(fail(exit::CONFIG, &"the configuration has no listener"));
     };
     let token = token.or_else(|| match &chosen.serve.admin {
-        // Who may not read it is told by the daemon that it takes one.
+        // The daemon answers a user who may not read it that it wants one.
         Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
         _ => None,
     });
@@ -173,7 +173,7 @@ fn unreachable(target: &Target, error: &dyn Display) -> ExitCode {
     )
 }
 
-/// Sends one request and reads the answer, within [`PATIENCE`].
+/// Sends one request and reads the answer, within [`TIMEOUT`].
 fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -192,9 +192,9 @@ fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, exchange).await {
+        match tokio::time::timeout(TIMEOUT, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("none within {} s", PATIENCE.as_secs())),
+            Err(_) => Err(format!("none within {} s", TIMEOUT.as_secs())),
         }
     })
 }

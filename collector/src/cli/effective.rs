@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use vitald_core::settings::{Node, Origin, Table};
 
-/// The tables as TOML, each value that somebody wrote with its place in a comment.
+/// The tables as TOML, each value that was written with its place in a comment.
 pub(super) fn render(table: &Table) -> String {
     let mut text = String::new();
     render_table(table, &mut text);

@@ -221,7 +221,7 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
     }
 }
 
-/// Reports why the daemon cannot start, on standard error, which nobody may be reading.
+/// Reports why the daemon cannot start, on standard error, which may have no reader.
 fn fail(status: u8, what: &dyn Display) -> ExitCode {
     log::plain(&format_args!("vitald: {what}"));
     ExitCode::from(status)

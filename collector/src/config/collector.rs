@@ -8,7 +8,7 @@ settings! {
     /// Whether it runs.
     enabled: Option<bool> = UNSET;
     /// How often it is refreshed in the background; a scrape then gets the last result. Without
-    /// one it runs when somebody asks.
+    /// one it runs when a client asks.
     interval: Option<Duration> = UNSET in "1s".."1h";
     /// The most samples a run may give; `max_series` of `[scrape]` unless set.
     max_series: Option<u32> = UNSET;

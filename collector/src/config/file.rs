@@ -70,7 +70,7 @@ fn unsettled(stat: &Stat) -> Option<Duration> {
     let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };
     match SystemTime::now().duration_since(changed) {
         Ok(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
-        // The two clocks may differ by a little; by more, somebody has set a time of their own.
+        // The two clocks may differ by a little; by more, the file's time was set by hand.
         Err(ahead) => (ahead.duration() < settled).then_some(settled),
     }
 }

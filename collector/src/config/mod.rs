@@ -405,7 +405,7 @@ fn check(plan: &CollectorPlan, table: &Table, mistakes: &mut Mistakes) {
     }
 }
 
-/// A table with the defaults of what nobody set: one that only the file knows has none from below.
+/// A table with the defaults of what was not set: one that only the file knows has none from below.
 fn with_defaults(mut table: Table, fields: &[&[SettingInfo]]) -> Table {
     for info in fields.iter().copied().flatten() {
         let entry = table.entries.entry(info.key.to_owned());

@@ -4,7 +4,7 @@
 //! say what else there is: which collectors node_exporter runs by default, the flags of those that
 //! this build lacks, the spellings that a name does not give, and those of old versions.
 
-/// node_exporter's collectors on Linux, and whether they run when nobody says.
+/// node_exporter's collectors on Linux, and whether they run when no flag says.
 pub(super) const COLLECTORS: &[(&str, bool)] = &[
     ("arp", true),
     ("bcache", true),

@@ -20,10 +20,10 @@ use table::{Flag, Target, all_flags};
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::Origin;
 
-/// The version of node_exporter that the drop-in stands for.
+/// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
 
-/// Whether the node_exporter that the drop-in stands for has a collector of this name.
+/// Whether the node_exporter that the drop-in replaces has a collector of this name.
 pub fn is_collector(name: &str) -> bool {
     flags::COLLECTORS.iter().any(|(known, _)| *known == name)
 }

@@ -230,7 +230,7 @@ fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name, inner.unwrap_or(value)))
 }
 
-/// A `q` in thousandths. What cannot be read does not weaken the wish.
+/// A `q` in thousandths. What cannot be read does not weaken the request.
 fn quality(text: &[u8]) -> u16 {
     let point = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
     let (whole, fraction) = (&text[..point], &text[(point + 1).min(text.len())..]);

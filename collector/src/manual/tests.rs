@@ -167,7 +167,7 @@ fn the_reference_shows_every_setting() {
         # below:
         #   enabled: Whether it runs.
         #   interval: How often it is refreshed in the background; a scrape then gets the last result.
-        #   Without one it runs when somebody asks.
+        #   Without one it runs when a client asks.
         #   max_series: The most samples a run may give; max_series of [scrape] unless set.
 
         # Samples for tests.
@@ -259,7 +259,7 @@ fn pages() {
         | key | type | default | what |
         |---|---|---|---|
         | `enabled` | true or false | not set | Whether it runs. |
-        | `interval` | duration from "1s" to "1h" | not set | How often it is refreshed in the background; a scrape then gets the last result. Without one it runs when somebody asks. |
+        | `interval` | duration from "1s" to "1h" | not set | How often it is refreshed in the background; a scrape then gets the last result. Without one it runs when a client asks. |
         | `max_series` | whole number | not set | The most samples a run may give; `max_series` of `[scrape]` unless set. |
 
         ## \[collectors.sample\]

@@ -51,7 +51,7 @@ pub trait Setting: Clone + PartialEq + PartialOrd + Send + Sync + Sized + 'stati
     const KIND: &'static str;
 
     /// Takes a value as written. Text from the environment or a flag is parsed; text from a file
-    /// stands for text only and is never coerced.
+    /// means text only and is never coerced.
     ///
     /// # Errors
     ///

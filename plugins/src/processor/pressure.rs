@@ -1,6 +1,6 @@
 //! Pressure stall information, from `/proc/pressure` (Documentation/accounting/psi.rst).
 //!
-//! Each resource stands for itself: the kernel refuses `irq` alone with EOPNOTSUPP where its clock
+//! Each resource is read on its own: the kernel refuses `irq` alone with EOPNOTSUPP where its clock
 //! is too slow to account for interrupts (`psi_show` in kernel/sched/psi.c, Linux 6.14), and all of
 //! them when it was started with `psi=0`.
 

@@ -5,8 +5,8 @@
 //!
 //! Three things differ from every other collector. sysinfo reads fixed paths and system calls of the
 //! process's own machine, whatever roots the configuration names. It allocates at every collection.
-//! And it has been run on Linux on x86_64 only: nobody has tried this file on macOS, Windows and the
-//! BSDs.
+//! And it has been run on Linux on x86_64 only: this file has not been tried on macOS, Windows and
+//! the BSDs.
 //!
 //! What sysinfo gets wrong on Linux is checked or read here: a CPU that goes off line (it knows CPUs
 //! by their lines), amounts below zero, and file systems ([`mounts`]).

@@ -28,8 +28,6 @@ const GIVEN_UP: &[(&str, &str)] = &[
     ("whoever", "the client, the caller, a reader"),
     ("somebody", "the client, the caller, a reader"),
     ("somebody's", "the client's, the caller's, a reader's"),
-    ("nobody", "no client, no caller, no reader"),
-    ("anybody", "any client, any caller, any reader"),
     ("is none of", "is not one of"),
     ("are none of", "are not any of"),
     ("which is none", "which is not one"),

@@ -21,7 +21,7 @@ const KEPT_COMMAND_LINE: usize = 64 << 10;
 const LONGEST_NAME: usize = 128;
 
 setting_table! { pub(super) Rule:
-    /// The group's name. In it `${comm}` stands for the command name, `${user}` for the user, and
+    /// The group's name. In it `${comm}` is the command name, `${user}` the user, and
     /// `${word}` for what the group `(?P<word>...)` of one of the patterns caught.
     name: Template = "${comm}";
     /// Matches the command name, of which the kernel keeps 15 bytes.

@@ -249,7 +249,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What the byte after a backslash stands for.
+    /// What the byte after a backslash means.
     fn escaped(&mut self) -> Result<u8, Malformed> {
         let byte = match self.peek() {
             Some(b'n') => b'\n',

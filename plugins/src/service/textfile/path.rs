@@ -198,8 +198,8 @@ impl Directories {
         Directories { setting, pattern, found: Paths::default(), next: Paths::default() }
     }
 
-    /// Passes on each directory that the setting stands for now, in order. A pattern that nothing
-    /// matches stands for itself.
+    /// Passes on each directory that the setting means now, in order. A pattern that nothing
+    /// matches is taken as it is.
     pub(super) fn each(
         &mut self,
         host: &Host,

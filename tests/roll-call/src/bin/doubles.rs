@@ -12,7 +12,7 @@ macro_rules! twin {
             use super::*;
 
             families! {
-                /// Nothing that anybody wants to know.
+                /// Nothing that is of use.
                 VALUE: gauge = "twin_value";
             }
 

@@ -6,12 +6,12 @@ use vitald_core::prelude::*;
 const ROLL: &[&str] = &["forgetful"];
 
 families! {
-    /// Nothing that anybody wants to know.
+    /// Nothing that is of use.
     VALUE: gauge = "forgetful_value";
 }
 
 /// Only its `register_collector!` is missing.
-#[allow(dead_code, reason = "that nobody knows it is what is wrong with it")]
+#[allow(dead_code, reason = "that nothing names it is what is wrong with it")]
 struct Forgetful;
 
 impl Collector for Forgetful {
