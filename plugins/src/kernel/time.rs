@@ -206,8 +206,8 @@ mod tests {
             let (after, succeeds) = page();
             assert!(succeeds && !after.contains("clocksource"), "{after}");
         }
-        memory.write(&format!("{DIRECTORY}/clocksource1/available_clocksource"), "tsc\n");
-        memory.write(&format!("{DIRECTORY}/clocksource1/current_clocksource"), "tsc\n");
+        memory.write(format!("{DIRECTORY}/clocksource1/available_clocksource"), "tsc\n");
+        memory.write(format!("{DIRECTORY}/clocksource1/current_clocksource"), "tsc\n");
         assert!(page().0.contains("current_info{device=\"0\",clocksource=\"tsc\"} 1"));
     }
 

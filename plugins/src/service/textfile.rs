@@ -561,8 +561,8 @@ mod tests {
         };
         assert_eq!(page(), ("small".to_owned(), false));
         for name in ["c", "b", "a"] {
-            memory.write(&format!("file:/t/{name}.prom"), big(name));
-            memory.set_modified(&format!("file:/t/{name}.prom"), 1.0);
+            memory.write(format!("file:/t/{name}.prom"), big(name));
+            memory.set_modified(format!("file:/t/{name}.prom"), 1.0);
             page();
         }
         // Those that were there stay, whatever comes before them.

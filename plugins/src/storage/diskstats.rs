@@ -533,7 +533,7 @@ G:systemd
         let mut text = String::new();
         for disk in 0..100 {
             text += &format!("9 {disk} md{disk} 1 2 3 4 5 6 7 8 9 10 11\n");
-            memory.write(&format!("sys/block/md{disk}/queue/rotational"), "0\n");
+            memory.write(format!("sys/block/md{disk}/queue/rotational"), "0\n");
         }
         memory.write("proc/diskstats", text);
         memory.write("sys/kernel/uevent_seqnum", "4711\n");
@@ -587,7 +587,7 @@ G:systemd
         assert_eq!(memory.reads() - before, 2 + 1 + 8, "diskstats, the events, queues");
         // A hint that was set is shown when its turn comes.
         for disk in 0..100 {
-            memory.write(&format!("sys/block/md{disk}/queue/rotational"), "1\n");
+            memory.write(format!("sys/block/md{disk}/queue/rotational"), "1\n");
         }
         let mut last = 0;
         for _ in 0..=100 / 8 {

@@ -128,11 +128,11 @@ fn one_child_more_or_less_costs_no_other() {
     };
     assert_eq!(seen(), "bd");
     for (path, expected) in [("a", "abd"), ("c", "abcd"), ("e", "abcde")] {
-        memory.write(&format!("sys/c/{path}/v"), path);
+        memory.write(format!("sys/c/{path}/v"), path);
         assert_eq!(seen(), expected);
     }
     for (path, expected) in [("c", "abde"), ("a", "bde"), ("e", "bd"), ("b", "d"), ("d", "")] {
-        memory.remove(&format!("sys/c/{path}"));
+        memory.remove(format!("sys/c/{path}"));
         assert_eq!(seen(), expected);
     }
 }

@@ -489,7 +489,7 @@ fn names_that_are_shown_as_one_are_one_group() {
         Spawn { pid, ..SHELL }.on(&memory);
         let text = format!("{pid} (job-");
         let rest = ") S 1 27 27 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0 4550 8192 100 1\n";
-        memory.write(&format!("proc/{pid}/stat"), [text.as_bytes(), end, rest.as_bytes()].concat());
+        memory.write(format!("proc/{pid}/stat"), [text.as_bytes(), end, rest.as_bytes()].concat());
     }
     let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
     let (batch, outcome) = run(&mut collector, None);
