@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// No result of one scrape answers the next.
-pub const CONFIG: &str = "[scrape]\nmax_age = \"0s\"\n";
+pub const CONFIG: &str = "[collectors.thermal_zone]\nenabled = false\n[scrape]\nmax_age = \"0s\"\n";
 
 pub fn scrape(client: &mut Client, times: usize) {
     for _ in 0..times {
@@ -150,7 +150,6 @@ pub fn as_flags(textfile: &Path) -> String {
          [collectors.netdev]\ndevice_exclude = '^none$'\n\
          [collectors.netstat]\nfields = '{}'\n\
          [collectors.vmstat]\nfields = '{}'\n\
-         [collectors.thermal_zone]\nenabled = false\n\
          [collectors.textfile]\ndirectory = ['{}']\n",
         DEFAULT_FIELDS.0,
         DEFAULT_FIELDS.1,

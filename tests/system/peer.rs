@@ -51,7 +51,8 @@ impl Drop for Peer {
 /// node_exporter, as Debian has it.
 pub const NODE_EXPORTER: &str = "/usr/bin/prometheus-node-exporter";
 
-/// node_exporter's default collectors, as far as vitald has them.
+/// The collectors that are compared and measured: of node_exporter's default ones those that every
+/// machine has a source for.
 pub const STANDARD: [&str; 16] = [
     "cpu",
     "diskstats",
