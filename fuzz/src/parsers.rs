@@ -123,9 +123,8 @@ fn command_line(bytes: &[u8]) {
         text.starts_with('@')
             || text.rsplit_once(':').is_some_and(|(host, _)| {
                 let host = host.rsplit_once('=').map_or(host, |(_, host)| host);
-                !host.is_empty()
-                    && host.parse::<std::net::IpAddr>().is_err()
-                    && !host.starts_with('[')
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                !host.is_empty() && host.parse::<std::net::IpAddr>().is_err()
             })
     };
     if arguments.iter().any(leads_outside) {
