@@ -658,7 +658,7 @@ fn a_closed_pipe_is_nobodys_fault() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     for arguments in
         [&["metrics"][..], &["once"], &["config"], &["plugins"], &["--help"], &["--version"]]
     {

@@ -1176,7 +1176,7 @@ fn health_and_readiness() {
 }
 
 #[test]
-fn plugins_are_told_in_json() {
+fn plugins_are_reported_in_json() {
     let daemon = Daemon::start(&with("[outputs.console]\ninterval = \"7s\"\n"));
     daemon.metrics();
     let answer = daemon.get("/plugins");
@@ -1229,7 +1229,7 @@ fn plugins_are_told_in_json() {
 }
 
 #[test]
-fn only_admins_are_told_paths_of_the_host() {
+fn only_admins_are_reported_paths_of_the_host() {
     let textfile = Textfile::new(1, 60);
     let path = textfile.directory.path().display().to_string();
     let config = format!(

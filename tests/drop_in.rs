@@ -93,7 +93,7 @@ fn the_version_goes_to_standard_output() {
 }
 
 #[test]
-fn mistakes_are_told_in_node_exporters_words() {
+fn mistakes_are_reported_in_node_exporters_words() {
     for (arguments, expected) in [
         (&["--nope"][..], "unknown long flag '--nope'"),
         (&["-x"], "unknown short flag '-x'"),

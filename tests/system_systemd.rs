@@ -102,9 +102,9 @@ fn a_reload_tells_its_outcome() {
     assert!(status.contains("status=78"), "{status}");
     let journal = machine.journal();
     for mistake in ["scrpe", "enabled"] {
-        let is_told =
+        let is_reported =
             |line: &str| line.starts_with("/etc/vitald/config.toml:") && line.contains(mistake);
-        assert!(journal.lines().any(is_told), "{mistake}:\n{journal}");
+        assert!(journal.lines().any(is_reported), "{mistake}:\n{journal}");
     }
     assert!(answers(second) && !has(second, "node_load1"));
     let page = ask(second, "GET", "/metrics", &[]);

@@ -236,6 +236,17 @@ macro_rules! filter_together {
     };
 }
 
+#[doc(hidden)]
+#[macro_export]
+macro_rules! setting_flag {
+    () => {
+        None
+    };
+    ($flag:expr) => {
+        Some($flag)
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,12 +26,11 @@
 //! * [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`].
 
-use std::cell::Cell;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
@@ -42,6 +41,7 @@ mod bus;
 mod children;
 mod errno;
 mod exchange;
+mod extent;
 #[cfg(target_os = "linux")]
 mod generic_socket;
 mod kept;
@@ -52,8 +52,12 @@ mod listing;
 mod memory;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+mod opened;
+mod path;
+mod read;
 mod real_path;
 mod regular;
+mod roots;
 #[cfg(target_os = "linux")]
 mod route_socket;
 mod shared;
@@ -63,6 +67,8 @@ mod statfs;
 mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
+mod uname;
+mod view;
 mod walk;
 mod zone;
 
@@ -80,12 +86,15 @@ pub use memory::MemoryHost;
 pub use netlink::{
     Address, AttributeWriter, GenericMessage, Link, LinkStatistics, NetlinkAttributes,
 };
+pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};
 pub use shared::{SharedBytes, SharedFile};
 pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
+pub use uname::Uname;
+pub use view::{Namespace, View};
 pub use vitald_sys::{descriptor_tables_are_separate, release_code};
 #[doc(hidden)]
 pub use walk::attributes as attribute;
@@ -94,37 +103,9 @@ pub use walk::{Child, Matches, Walk};
 pub use zone::Zone;
 
 use errno::EINVAL;
-
-/// Locks are held over a few assignments, so what a panic leaves behind is sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where the host's file systems are mounted, as seen by this process.
-///
-/// They differ from the default in a container that has the host's mounted elsewhere, and in tests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roots {
-    /// The host's procfs.
-    pub procfs: PathBuf,
-    /// The host's sysfs.
-    pub sysfs: PathBuf,
-    /// The host's root directory, in front of every mount point.
-    pub rootfs: PathBuf,
-    /// The directory of udev's device data base.
-    pub udev: PathBuf,
-}
-
-impl Default for Roots {
-    fn default() -> Self {
-        Roots {
-            procfs: "/proc".into(),
-            sysfs: "/sys".into(),
-            rootfs: "/".into(),
-            udev: "/run/udev/data".into(),
-        }
-    }
-}
+use extent::Extent;
+use opened::Opened;
+use path::{refuse_parent, with_c_string};
 
 /// The host that is measured, or an in-memory fake of one. Clones share everything.
 #[derive(Clone)]
@@ -153,11 +134,12 @@ enum Handle {
     Memory(memory::Inode),
 }
 
-/// What is opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Opened {
-    File,
-    Directory,
+#[cfg(any(test, feature = "testing"))]
+impl MemoryHost {
+    /// The host that collectors are opened with.
+    pub fn host(&self) -> Host {
+        Host::over(World::Memory(self.clone()), Roots::default(), statfs::StatfsPool::new())
+    }
 }
 
 impl fmt::Debug for Host {
@@ -184,56 +166,6 @@ impl Host {
     /// The roots that logical paths are joined to. The in-memory fake has the default ones.
     pub fn roots(&self) -> &Roots {
         &self.inner.roots
-    }
-
-    /// A handle on a file that is read at every collection; it is read to its end.
-    ///
-    /// Nothing is opened until the first read. Not for a path with the name of a device in it,
-    /// which may be renamed: that is what [`Host::walk`] is for.
-    pub fn keep(&self, path: impl Into<Box<str>>) -> KeptFile {
-        KeptFile::new(self.clone(), path.into(), kept::Extent::Records)
-    }
-
-    /// As [`Host::keep`], for a file that the kernel makes as one record: a sysctl, a sysfs
-    /// attribute, a procfs file by `single_open` such as `proc/stat` or `proc/meminfo`.
-    ///
-    /// A read that leaves room in the buffer has got all of it, which saves the read that would
-    /// find the end.
-    pub fn keep_whole(&self, path: impl Into<Box<str>>) -> KeptFile {
-        KeptFile::new(self.clone(), path.into(), kept::Extent::Whole)
-    }
-
-    /// As [`Host::keep`], for a file of many records none of which is longer than 2,048 bytes,
-    /// such as `proc/diskstats`, `proc/vmstat` or `proc/net/dev`.
-    ///
-    /// A read of less than half a page has got all that was left, which mostly saves the read that
-    /// would find the end. Not for `proc/1/mountinfo` or `proc/self/mountstats`, whose records can
-    /// be longer: they would be cut.
-    pub fn keep_short_records(&self, path: impl Into<Box<str>>) -> KeptFile {
-        KeptFile::new(self.clone(), path.into(), kept::Extent::ShortRecords)
-    }
-
-    /// Reads a whole file that is not kept, into a buffer that is used again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Absent`] and [`Error::Unreadable`].
-    pub fn read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
-        self.try_read(path, buffer).map_err(|error| Error::from_io(path, error))
-    }
-
-    /// As [`Host::read`], with the system's own error: for a file whose absence or refusal is
-    /// usual, because no allocation is made then.
-    ///
-    /// # Errors
-    ///
-    /// What open(2) and pread(2) say.
-    pub fn try_read<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
-        buffer.clear();
-        let handle = self.open(path.as_bytes(), Opened::File)?;
-        buffer.reserve(kept::first_size(path));
-        kept::fill(self, &handle, kept::Extent::Records, buffer)?;
-        Ok(buffer)
     }
 
     /// Lists a directory, sorted by name.
@@ -434,7 +366,7 @@ impl Host {
     fn read_at(
         &self,
         handle: &Handle,
-        extent: kept::Extent,
+        extent: Extent,
         buffer: &mut Vec<u8>,
         offset: u64,
     ) -> io::Result<usize> {
@@ -507,106 +439,6 @@ impl Host {
             _ => return Err(io::Error::from_raw_os_error(EINVAL)),
         };
         Ok((Some(root), path.get(slash + 1..).unwrap_or_default()))
-    }
-}
-
-/// Refuses a path that climbs.
-fn refuse_parent(path: &[u8]) -> io::Result<()> {
-    // Two dots in a row are rare, so most paths are not split.
-    if path.windows(2).any(|two| two == b"..")
-        && path.split(|&byte| byte == b'/').any(|component| component == b"..")
-    {
-        return Err(io::Error::from_raw_os_error(EINVAL));
-    }
-    Ok(())
-}
-
-thread_local! {
-    /// Where paths are put together, so that doing so allocates nothing.
-    static PATH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Puts a path together and calls with it. A path with a NUL in it is EINVAL.
-fn with_c_string<T>(
-    build: impl FnOnce(&mut Vec<u8>),
-    call: impl FnOnce(&CStr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut bytes = PATH.take();
-    bytes.clear();
-    build(&mut bytes);
-    bytes.push(0);
-    let outcome = match CStr::from_bytes_with_nul(&bytes) {
-        Ok(path) => call(path),
-        Err(_) => Err(io::Error::from_raw_os_error(EINVAL)),
-    };
-    PATH.set(bytes);
-    outcome
-}
-
-/// What uname(2) says; kept by the collector and filled anew.
-///
-/// Bytes that are not UTF-8 are U+FFFD.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Uname {
-    /// The kernel: `Linux`.
-    pub sysname: String,
-    /// The host name.
-    pub nodename: String,
-    /// The kernel's release: `6.18.44`.
-    pub release: String,
-    /// The kernel's build: `#1 SMP PREEMPT_DYNAMIC`.
-    pub version: String,
-    /// The architecture: `x86_64`.
-    pub machine: String,
-    /// The NIS domain: `(none)`.
-    pub domainname: String,
-}
-
-/// Whose namespace a process is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Namespace {
-    /// That of the host's first process.
-    Host,
-    /// Another one.
-    Own,
-    /// The host's could not be read.
-    Unknown,
-}
-
-/// What this process sees of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Whose network interfaces and sockets it sees.
-    pub network: Namespace,
-    /// Whose mounts it sees. A sandboxed service has a mount namespace of its own, too.
-    pub mount: Namespace,
-}
-
-impl View {
-    /// Both at once: the host's only if both are, unknown if one is and the other is not known to
-    /// be another.
-    pub fn overall(self) -> Namespace {
-        match (self.network, self.mount) {
-            (Namespace::Own, _) | (_, Namespace::Own) => Namespace::Own,
-            (Namespace::Host, Namespace::Host) => Namespace::Host,
-            _ => Namespace::Unknown,
-        }
-    }
-}
-
-impl fmt::Display for Namespace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Namespace::Host => "host",
-            Namespace::Own => "container",
-            Namespace::Unknown => "unknown",
-        })
-    }
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (network: {}, mounts: {})", self.overall(), self.network, self.mount)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod sealer;
 pub mod settings;
 pub mod shape;
 pub mod snapshot;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;

@@ -2,7 +2,7 @@
 //! on `/dev/fuse` (include/uapi/linux/fuse.h), spoken by hand.
 //!
 //! It is one empty directory, or one file. An operation that is held is taken from the kernel and never
-//! answered, so that whoever waits for it sleeps where no signal reaches, as with a network file
+//! answered, so that a reader that waits for it sleeps where no signal reaches, as with a network file
 //! system whose server is away.
 
 use std::fs::File;

@@ -21,8 +21,8 @@ impl Peer {
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("{command:?} ended:\n{said}") };
             said = said + &line + "\n";
-            let is_told = line.contains("Listening on") || line.contains("Start listening");
-            if let Some((_, address)) = line.split_once("address=").filter(|_| is_told) {
+            let is_reported = line.contains("Listening on") || line.contains("Start listening");
+            if let Some((_, address)) = line.split_once("address=").filter(|_| is_reported) {
                 let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
                 break address.expect("an address");
             }

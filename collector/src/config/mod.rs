@@ -13,6 +13,7 @@ mod file;
 mod layers;
 mod log;
 mod meaning;
+mod origin;
 mod output;
 mod paths;
 mod scrape;
@@ -456,7 +457,7 @@ fn output_plan(
                 Some(meant) => format!("no such collector: {name}; did you mean {meant}?"),
                 None => format!("no such collector: {name}"),
             };
-            let origin = origin_of_item(&common, "collectors", position);
+            let origin = origin::of_item(&common, "collectors", position);
             mistakes.add(origin, common.path_of("collectors"), message);
         }
     }
@@ -468,17 +469,6 @@ fn output_plan(
         interval: decoded.interval,
         collectors: chosen,
     })
-}
-
-/// Where an item of a list stands; the whole list where the item has no place of its own.
-fn origin_of_item(table: &Table, key: &str, position: usize) -> Origin {
-    match table.entries.get(key) {
-        Some(Value { node: Node::List(items), origin, .. }) => {
-            items.get(position).map_or(origin, |item| &item.origin).clone()
-        }
-        Some(value) => value.origin.clone(),
-        None => Origin::Default,
-    }
 }
 
 /// A table as `vitald config --effective` shows it.

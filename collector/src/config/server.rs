@@ -1,6 +1,7 @@
 //! `[server]`: where the daemon listens, and its limits.
 
 use super::address;
+use super::origin;
 use crate::plan::{Address, Admin, Listen, Serve, Server};
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Value};
@@ -112,7 +113,7 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
     for (position, entry) in settings.listen.iter().enumerate() {
         if let Some(other) = listen.iter().find(|o| address::overlap(&o.address, &entry.address)) {
             mistakes.add(
-                super::origin_of_item(table, "listen", position),
+                origin::of_item(table, "listen", position),
                 table.path_of("listen"),
                 format!("{} cannot be bound beside {}", entry.address, other.address),
             );

@@ -547,7 +547,7 @@ fn bad_collectors_and_outputs() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_their_places() {
+fn all_mistakes_are_reported_at_once_in_the_order_of_their_places() {
     let text = "
 [collectors.sample]
 tries = 0

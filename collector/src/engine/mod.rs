@@ -51,7 +51,7 @@ use vitald_core::host::{Host, StuckThreads};
 use vitald_core::snapshot::Collection;
 
 /// How long the collection thread waits for one collector before it leaves it behind.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+pub const HAND_OVER_AFTER: Duration = Duration::from_millis(50);
 
 /// The collectors of this process that are out.
 static OCCUPANCIES: LazyLock<Arc<Occupancies>> =
@@ -85,7 +85,7 @@ impl Engine {
         let set = Arc::new(Set { slots: Vec::new(), host, limits });
         Engine {
             set: Mutex::new(set),
-            queue: Queue::new(PATIENCE),
+            queue: Queue::new(HAND_OVER_AFTER),
             clock: Clock::new(),
             occupancies,
         }

@@ -1,8 +1,8 @@
 //! The queue: the executor of the collectors that do not block. One collection thread runs them
 //! one after another, because parallel reads contend in the kernel.
 //!
-//! When one does not return within the queue's patience it keeps its thread and a fresh one goes
-//! on with the rest. Whoever waits for a result looks after that ([`Queue::watch`]); there is no
+//! When one does not return within the queue's hand-over time it keeps its thread and a fresh one goes
+//! on with the rest. The requests that wait for a result look after that ([`Queue::watch`]); there is no
 //! supervisor, and while nobody asks nothing wakes up.
 
 use super::job::{Job, Work};
@@ -19,7 +19,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     work: Condvar,
     /// How long one job may take before its thread is left behind.
-    patience: Duration,
+    hand_over_after: Duration,
 }
 
 #[derive(Default)]
@@ -56,8 +56,8 @@ pub(super) struct Attention {
 }
 
 impl Queue {
-    pub(super) fn new(patience: Duration) -> Arc<Self> {
-        Arc::new(Queue { state: Mutex::default(), work: Condvar::new(), patience })
+    pub(super) fn new(hand_over_after: Duration) -> Arc<Self> {
+        Arc::new(Queue { state: Mutex::default(), work: Condvar::new(), hand_over_after })
     }
 
     /// Takes the lock, to add jobs and to see to it that they are done.
@@ -148,7 +148,7 @@ impl Watched<'_> {
         let state = &mut *self.state;
         let idle = state.jobs.is_empty();
         let look_again = Attention {
-            again: (!idle).then(|| now + self.queue.patience),
+            again: (!idle).then(|| now + self.queue.hand_over_after),
             wakes: false,
             notice: None,
         };
@@ -156,8 +156,8 @@ impl Watched<'_> {
             return Attention { again: None, ..look_again };
         }
         match &state.busy {
-            Some((since, _)) if now < *since + self.queue.patience => {
-                let again = Some(*since + self.queue.patience);
+            Some((since, _)) if now < *since + self.queue.hand_over_after => {
+                let again = Some(*since + self.queue.hand_over_after);
                 return Attention { again, ..look_again };
             }
             Some((_, occupancy)) => occupancy.count_thread(),
@@ -168,7 +168,7 @@ impl Watched<'_> {
             let is_new = !std::mem::replace(&mut self.state.thread_refused, true);
             is_new.then_some(Notice { collector: None, what: What::NoThread("collect", error) })
         });
-        Attention { again: Some(now + self.queue.patience), wakes: false, notice }
+        Attention { again: Some(now + self.queue.hand_over_after), wakes: false, notice }
     }
 
     /// Starts a collection thread in the place of the one before; without one (there is no thread

@@ -75,7 +75,7 @@ pub(super) struct Results {
 
 impl Want {
     /// Whether a run serves. A result that others asked for is shared, but not one that had to be
-    /// quick for somebody with little time if there is much.
+    /// quick for a request with little time, if there is much.
     fn is_met_by(&self, run: Begun) -> bool {
         let time = self.by.map_or(Duration::ZERO, |by| by.saturating_duration_since(self.arrived));
         run.at >= self.arrived || (run.at >= self.from && run.given.saturating_mul(2) >= time)

@@ -229,7 +229,7 @@ impl Owner for Slot {
         let now = Instant::now();
         let mut results = lock(&self.results);
         let notice = results.keep(&self.plan, &self.counters, ran, now);
-        // Somebody may have asked since the run began.
+        // A request may have asked since the run began.
         let (job, other) = self.job(&mut results, now);
         drop(results);
         if let Some(job) = job {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 
-use super::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
+use super::extent::Extent;
+use super::kept::{Kept, Purpose, fill, is_gone, is_keepable};
 use super::listing::Listing;
-use super::{Handle, Host, Opened, system, with_c_string};
+use super::opened::Opened;
+use super::path::with_c_string;
+use super::{Handle, Host, system};
 use crate::error::{Error, Result};
 
 /// What is kept of the memory that [`Children::read_start`] needed for a long file.

@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::io;
 
 use super::listing::Listing;
+use super::opened::Opened;
 use super::space::{Space, StatfsError};
-use super::{Opened, Uname};
+use super::uname::Uname;
 
 /// There is never one.
 pub(super) enum Descriptor {}

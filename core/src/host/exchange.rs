@@ -57,7 +57,7 @@ fn exchange(
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
     let socket = UdpSocket::bind(any)?;
-    // A connected socket takes datagrams of its peer alone, and is told of ICMP errors.
+    // A connected socket takes datagrams of its peer alone, and hears of ICMP errors.
     socket.connect(address)?;
     socket.set_write_timeout(Some(left(deadline)?))?;
     repeat(|| socket.send(request))?;

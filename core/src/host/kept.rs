@@ -6,8 +6,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
+use super::extent::Extent;
+use super::opened::Opened;
 use super::spare::Spare;
-use super::{Handle, Host, Opened, limits};
+use super::{Handle, Host, limits};
 use crate::error::{Error, Malformed, Result, is_absence};
 
 /// No source is larger; a textfile that is would take the host's memory.
@@ -15,23 +17,6 @@ const LARGEST: usize = 64 * 1024 * 1024;
 
 /// Half of the smallest page.
 const HALF_PAGE: usize = 2048;
-
-/// When a read has got all there is to get.
-///
-/// A procfs file is mostly a `seq_file`, and `seq_read_iter` (fs/seq_file.c) gathers whole records
-/// in a buffer of its own, of a page or more, and returns when the next record does not fit: a
-/// short read says nothing of the end. Reading until 0 bytes come is always right and costs one
-/// more system call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// Many records of any length: only 0 bytes are the end.
-    Records,
-    /// Many records of at most half a page: had there been another one after a read of less than
-    /// half a page, it would have fitted into the page, so there is none.
-    ShortRecords,
-    /// One record, or a regular file: a read that leaves room in the buffer has all of it.
-    Whole,
-}
 
 /// The room a file's buffer starts with.
 ///
@@ -171,6 +156,35 @@ pub struct KeptFile {
     kept: Option<Kept>,
     buffer: Vec<u8>,
     spare: Spare,
+}
+
+impl Host {
+    /// A handle on a file that is read at every collection; it is read to its end.
+    ///
+    /// Nothing is opened until the first read. Not for a path with the name of a device in it,
+    /// which may be renamed: that is what [`Host::walk`] is for.
+    pub fn keep(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), Extent::Records)
+    }
+
+    /// As [`Host::keep`], for a file that the kernel makes as one record: a sysctl, a sysfs
+    /// attribute, a procfs file by `single_open` such as `proc/stat` or `proc/meminfo`.
+    ///
+    /// A read that leaves room in the buffer has got all of it, which saves the read that would
+    /// find the end.
+    pub fn keep_whole(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), Extent::Whole)
+    }
+
+    /// As [`Host::keep`], for a file of many records none of which is longer than 2,048 bytes,
+    /// such as `proc/diskstats`, `proc/vmstat` or `proc/net/dev`.
+    ///
+    /// A read of less than half a page has got all that was left, which mostly saves the read that
+    /// would find the end. Not for `proc/1/mountinfo` or `proc/self/mountstats`, whose records can
+    /// be longer: they would be cut.
+    pub fn keep_short_records(&self, path: impl Into<Box<str>>) -> KeptFile {
+        KeptFile::new(self.clone(), path.into(), Extent::ShortRecords)
+    }
 }
 
 impl KeptFile {

@@ -8,28 +8,29 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
-use super::kept::Extent;
+use super::extent::Extent;
 use super::listing::{Kind, Listing};
+use super::opened::Opened;
 use super::space::{Space, StatfsError};
-use super::statfs::StatfsPool;
+use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{Address, AttributeWriter, BusWriter, GenericMessage, Link, NetlinkAttributes};
-use super::{Host, Opened, Roots, Uname, World, lock};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
+use crate::sync::lock;
 
 mod names;
 mod reads;
 
 pub(super) use names::Inode;
 
-use names::{Content, Names};
+use names::{Content, Names, errno};
 use reads::Chunks;
 
 /// `errno` of a read of a directory.
 const EISDIR: i32 = 21;
 
-/// A host that is only in memory: files by logical path, and what else a [`Host`] gives.
+/// A host that is only in memory: files by logical path, and what else a [`Host`](super::Host) gives.
 ///
 /// Clones share everything, so a test keeps one and changes the host under a collector. As in the
 /// kernel, an opened file stays what it was: after a rename it goes on answering, after a removal
@@ -126,11 +127,6 @@ impl MemoryHost {
             memory.write(path, content);
         }
         memory
-    }
-
-    /// The host that collectors are opened with.
-    pub fn host(&self) -> Host {
-        Host::over(World::Memory(self.clone()), Roots::default(), StatfsPool::new())
     }
 
     /// Makes a file, or gives the one of that name another content; a failure of it is lifted.
@@ -500,8 +496,4 @@ impl State {
             _ => Ok(inode),
         }
     }
-}
-
-fn errno(number: i32) -> io::Error {
-    io::Error::from_raw_os_error(number)
 }

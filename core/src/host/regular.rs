@@ -3,8 +3,10 @@
 use std::io;
 
 use super::errno::{EFBIG, EINVAL};
-use super::kept::{Extent, first_size};
-use super::{Handle, Host, Opened, system};
+use super::extent::Extent;
+use super::kept::first_size;
+use super::opened::Opened;
+use super::{Handle, Host, system};
 
 impl Host {
     /// Reads a regular file of at most `most` bytes, into a buffer that is used again. Nothing else

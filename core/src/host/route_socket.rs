@@ -7,8 +7,9 @@ use std::time::Instant;
 #[cfg(any(test, feature = "testing"))]
 use super::memory::MemoryHost;
 use super::netlink::{Address, Link, Route};
-use super::{Host, World, lock};
+use super::{Host, World};
 use crate::error::{Error, Result};
+use crate::sync::lock;
 
 /// What the errors call it.
 const SOURCE: &str = "netlink route";

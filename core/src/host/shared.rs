@@ -5,9 +5,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Instant;
 
-use super::kept::{Extent, KeptFile};
-use super::{Host, lock};
+use super::Host;
+use super::extent::Extent;
+use super::kept::KeptFile;
 use crate::error::{Malformed, Result};
+use crate::sync::lock;
 
 /// The files of one host that are shared, by path and by how they are read.
 ///

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use vitald_sys::{OwnDescriptors, spawn_with_own_descriptors};
 
 use super::errno::{EINVAL, EIO};
+use super::path::{refuse_parent, with_c_string};
 use super::space::{Space, StatfsError};
 use super::stuck::{StuckThread, StuckThreads};
-use super::{lock, refuse_parent, with_c_string};
+use crate::sync::lock;
 
 /// How many mounts are asked at a time while none is slow, unless the queue says otherwise.
 const WORKERS: usize = 4;

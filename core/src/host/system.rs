@@ -8,8 +8,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir,
 use rustix::io::Errno;
 
 use super::listing::{Kind, Listing};
+use super::opened::Opened;
 use super::space::{Space, StatfsError};
-use super::{Opened, Uname};
+use super::uname::Uname;
 
 /// `SYSFS_MAGIC` of linux/magic.h.
 const SYSFS_MAGIC: u64 = 0x6265_6572;

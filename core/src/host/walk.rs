@@ -279,7 +279,7 @@ impl<'w, S: Attributes> Child<'w, S> {
         self.cell(level).unwrap_or_default()
     }
 
-    /// What the `*` of that level stands for: `0` where `thermal_zone*` matched `thermal_zone0`.
+    /// What the `*` of that level means: `0` where `thermal_zone*` matched `thermal_zone0`.
     ///
     /// # Panics
     ///

@@ -182,17 +182,6 @@ macro_rules! setting_bounds {
     };
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! setting_flag {
-    () => {
-        None
-    };
-    ($flag:expr) => {
-        Some($flag)
-    };
-}
-
 /// Makes an enumeration the type of a setting, by the words that a user writes.
 ///
 /// ```

@@ -17,10 +17,9 @@ use std::io;
 
 use vitald_core::host::{Children, Listing};
 use vitald_core::prelude::*;
-use vitald_core::setting_words;
 
 use birth::Births;
-use groups::{Counters, Gauges, Group, Groups, OTHER};
+use groups::{Counters, Gauges, Group, Groups, OTHER, TopBy};
 use parse::{Parsed, Stat, Status};
 use rules::{Rule, Rules};
 
@@ -128,15 +127,6 @@ const MOST_ANCESTORS: usize = 64;
 /// States by the letters of `proc/PID/stat`.
 const STATE_NAMES: [(&[u8], u8); 5] =
     [(b"Running", b'R'), (b"Sleeping", b'S'), (b"Waiting", b'D'), (b"Zombie", b'Z'), (b"Other", 0)];
-
-/// By what groups are ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-enum TopBy {
-    Memory,
-    Cpu,
-}
-
-setting_words! { TopBy "memory or cpu": "memory" => Memory, "cpu" => Cpu }
 
 struct ProcessGroups {
     settings: Settings,

@@ -1,8 +1,8 @@
 //! Space of mounted file systems, from `/proc/1/mountinfo` (proc_pid_mountinfo(5)) and statfs(2).
 
 use std::collections::HashSet;
-use vitald_core::host::{Space, StatfsError, StatfsQueue};
 use vitald_core::errno;
+use vitald_core::host::{Space, StatfsError, StatfsQueue};
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -242,7 +242,7 @@ impl Filesystem {
             mount.may_block |= is_within_any(&mount.point, &blocking);
         }
         if refused {
-            // So that the odd lines are told of at each collection.
+            // So that the lines that are refused are counted at each collection.
             self.text.clear();
         }
         Ok(())
@@ -467,8 +467,10 @@ mod tests {
     fn filters_that_contradict_each_other_are_refused() {
         let [exclude, include] =
             ["fs_types_exclude", "fs_types_include"].map(|key| (key, Node::from("a")));
-        expect!["fs_types_include: cannot be used together with fs_types_exclude: remove one of them"]
-            .assert_eq(&refusal::<Filesystem>(&[exclude, include]));
+        expect![
+            "fs_types_include: cannot be used together with fs_types_exclude: remove one of them"
+        ]
+        .assert_eq(&refusal::<Filesystem>(&[exclude, include]));
     }
 
     #[test]
@@ -568,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_lines_are_told_of_at_each_collection() {
+    fn refused_lines_are_counted_at_each_collection() {
         let memory =
             memory("28 1 254:1 / / rw - ext4 /dev/vda1 rw\nx\n30 28 254-2 / / rw - a b c\n");
         let mut collector = open::<Filesystem>(&memory.host(), &[]);

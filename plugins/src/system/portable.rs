@@ -120,7 +120,7 @@ impl Collector for Portable {
         let mut disks = Ok(());
         if self.settings.filesystems {
             if cfg!(target_os = "linux") {
-                disks = self.mounts.push(batch);
+                disks = self.mounts.push(push_space, &DISK_IO, batch);
             } else {
                 sources.push_disks(batch);
             }

@@ -40,7 +40,11 @@ const GIVEN_UP: &[(&str, &str)] = &[
 ];
 
 /// Where a word has another meaning: the end of a path, the word, and why.
-const ALLOWED: &[(&str, &str, &str)] = &[("tidy/words.rs", "", "the list itself")];
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("tidy/words.rs", "", "the list itself"),
+    ("network/netdev.rs", "face", "the heading of the kernel's own table"),
+    ("synthetic_host/mod.rs", "face", "the heading of the kernel's own table"),
+];
 
 /// A word that was given up, where it still is.
 #[derive(Debug, PartialEq, Eq)]

@@ -622,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_told_apart() {
+    fn replies_are_distinguished() {
         assert!(matches!(parse(&reply(ERROR, 7, "", b""), 7), Ok(Reply::Error(b"a.b.C"))));
         assert!(matches!(parse(&reply(METHOD_RETURN, 8, "", b""), 7), Ok(Reply::Other)));
         assert!(matches!(parse(&reply(4, 7, "", b""), 7), Ok(Reply::Other)));
@@ -660,7 +660,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_that_are_none_are_refused_and_deep_ones_end() {
+    fn what_is_not_a_signature_is_refused_and_deep_ones_end() {
         for (signature, whole) in [
             ("a{sv}", Some(5)),
             ("aas", Some(3)),

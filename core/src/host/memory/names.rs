@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::super::errno::{EINVAL, ENODEV, ENOENT, ENOTDIR};
-use super::super::refuse_parent;
-use super::errno;
+use super::super::path::refuse_parent;
 
 /// `errno` of a link that leads in a circle.
 const ELOOP: i32 = 40;
@@ -13,7 +12,7 @@ const ELOOP: i32 = 40;
 /// How many links the kernel follows in one path (`MAXSYMLINKS`).
 const MOST_LINKS: u32 = 40;
 
-/// What a name stands for; never used twice.
+/// What a name means; never used twice.
 pub(in crate::host) type Inode = u64;
 
 /// What holds the directories `proc`, `sys` and so on.
@@ -275,4 +274,8 @@ fn refuse_what_is_no_path(path: &[u8]) -> io::Result<()> {
         return Err(errno(EINVAL));
     }
     refuse_parent(path)
+}
+
+pub(super) fn errno(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
 }

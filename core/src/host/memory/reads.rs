@@ -1,6 +1,6 @@
 //! How much a read of a file gives: as the kernel does it, or less where that is allowed.
 
-use super::super::kept::Extent;
+use super::super::extent::Extent;
 
 /// The least that a `seq_file` gathers records in (`PAGE_SIZE`).
 const PAGE: usize = 4096;

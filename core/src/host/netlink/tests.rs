@@ -187,7 +187,7 @@ fn reads_addresses_of_both_families() {
             ],
         ),
         address_message(AF_INET6, &[attribute(ifa::ADDRESS, &Ipv6Addr::LOCALHOST.octets())]),
-        // One without an address, one of a length that is none, and another family's.
+        // One without an address, one whose length is not one, and another family's.
         address_message(AF_INET, &[]),
         address_message(AF_INET6, &[attribute(ifa::ADDRESS, &[10, 0, 0, 2])]),
         address_message(35, &[attribute(ifa::ADDRESS, &[1])]),

@@ -6,9 +6,11 @@ use super::attributes::AttributeInfo;
 use super::table::Table;
 use crate::error::is_absence;
 use crate::host::errno::{ENOENT, is_absent};
-use crate::host::kept::{Extent, Kept, Purpose, fill, is_gone, is_keepable};
+use crate::host::extent::Extent;
+use crate::host::kept::{Kept, Purpose, fill, is_gone, is_keepable};
 use crate::host::listing::{Kind, Listing};
-use crate::host::{Handle, Host, Opened};
+use crate::host::opened::Opened;
+use crate::host::{Handle, Host};
 
 /// One component of a pattern that matches names, and what is before it.
 pub(super) struct Level {
@@ -54,7 +56,7 @@ impl Level {
         &self.directory
     }
 
-    /// What the `*` stands for in a name that matches.
+    /// What the `*` means in a name that matches.
     pub(super) fn star<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
         name.strip_prefix(self.prefix.as_bytes())?.strip_suffix(self.suffix.as_bytes())
     }

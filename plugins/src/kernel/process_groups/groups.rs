@@ -2,8 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use vitald_core::setting_words;
 
-use super::TopBy;
+/// By what groups are ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(super) enum TopBy {
+    Memory,
+    Cpu,
+}
+
+setting_words! { TopBy "memory or cpu": "memory" => Memory, "cpu" => Cpu }
 
 /// The group of what is not shown by name.
 pub(super) const OTHER: u32 = 0;

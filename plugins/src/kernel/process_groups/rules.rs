@@ -466,8 +466,7 @@ mod tests {
             cgroup: None,
         };
         assert!(Rules::check(&[rule("${first}")]).is_ok());
-        let message =
-            Rules::check(&[rule("a"), rule("${frist}")]).err().unwrap().to_string();
+        let message = Rules::check(&[rule("a"), rule("${frist}")]).err().unwrap().to_string();
         assert_eq!(message, "rules: rule 2: nothing sets ${frist}; did you mean ${first}?");
     }
 }

@@ -476,8 +476,7 @@ fn a_status_without_context_switches_says_whose_the_process_is() {
     memory.write("proc/27/io", "rchar: 1\n");
     memory.write("rootfs/etc/passwd", "web:x:1000:1000:::\n");
     let rule = table(&[("name", "${user}-${comm}"), ("user", "web")]);
-    let mut collector =
-        open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
+    let mut collector = open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
     let swapped = [r#"memory_bytes{groupname="web-bash",memtype="swapped"} 12288"#];
     assert_eq!(samples(&mut collector, "swapped"), swapped);
 }
@@ -507,8 +506,7 @@ fn the_end_of_a_long_command_line_decides() {
     let command_line = format!("java\0-cp\0{class_path}\0kafka.Kafka\0");
     memory.write("proc/27/cmdline", command_line);
     let rule = table(&[("name", "kafka"), ("command_line", r"kafka\.Kafka$")]);
-    let mut collector =
-        open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
+    let mut collector = open::<ProcessGroups>(&memory.host(), &[("rules", Node::List(vec![rule]))]);
     assert_eq!(samples(&mut collector, "num_procs"), [r#"num_procs{groupname="kafka"} 1"#]);
 }
 

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_are_told() {
+    fn bad_patterns_are_reported() {
         for pattern in ["[", "[a", "[a-", "[a-]", "[-x]", "a\\", "x[", "*["] {
             assert_eq!(check(pattern), Err(BadPattern), "{pattern}");
         }

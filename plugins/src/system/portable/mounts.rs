@@ -6,10 +6,9 @@
 
 use std::collections::HashMap;
 use std::time::Duration;
+use vitald_core::family::Family;
 use vitald_core::host::{Space, StatfsQueue};
 use vitald_core::prelude::*;
-
-use super::{DISK_IO, push_space};
 
 /// What each file system may take to answer, if there is time enough.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +60,9 @@ struct Mount<'a> {
     device: &'a [u8],
 }
 
+/// A file system's device, mount point and type, and its bytes in all and for users.
+pub(super) type PushSpace = fn([&[u8]; 3], u64, u64, &mut Batch);
+
 impl Mounts {
     pub(super) fn new(host: &Host) -> Self {
         Mounts {
@@ -71,7 +73,13 @@ impl Mounts {
         }
     }
 
-    pub(super) fn push(&mut self, batch: &mut Batch) -> Result<()> {
+    /// Pushes the space of each file system, and what was read from and written to its disk.
+    pub(super) fn push(
+        &mut self,
+        push_space: PushSpace,
+        io: &Family<2>,
+        batch: &mut Batch,
+    ) -> Result<()> {
         let (mut point, mut device) = (Vec::new(), Vec::new());
         let mut mounts: Vec<(Vec<u8>, Mount<'_>)> = Vec::new();
         for line in lines(self.mounts.read()?) {
@@ -129,8 +137,8 @@ impl Mounts {
             let Some(name) = found else { continue };
             if disk.read > 0 || disk.written > 0 {
                 let device = text::unescape_octal(name, &mut device);
-                batch.row(&DISK_IO, [device, b"read"], disk.read.saturating_mul(SECTOR));
-                batch.row(&DISK_IO, [device, b"write"], disk.written.saturating_mul(SECTOR));
+                batch.row(io, [device, b"read"], disk.read.saturating_mul(SECTOR));
+                batch.row(io, [device, b"write"], disk.written.saturating_mul(SECTOR));
             }
         }
         Ok(())
@@ -200,7 +208,8 @@ mod tests {
         }
         let mut run = Run::new(super::super::FAMILIES);
         run.begin(None, 0);
-        Mounts::new(&memory.host()).push(run.batch()).unwrap();
+        let (push_space, io) = (super::super::push_space, &super::super::DISK_IO);
+        Mounts::new(&memory.host()).push(push_space, io, run.batch()).unwrap();
         run.seal();
         assert_eq!(run.malformed().map(|(lines, _)| lines), Some(1));
         render(&run)
