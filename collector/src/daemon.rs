@@ -248,7 +248,10 @@ impl Daemon {
             move || {
                 // Sockets are registered with the runtime that serves them.
                 let _inside = runtime.enter();
-                daemon.transact(dry_run, &progress)
+                let outcome = daemon.transact(dry_run, &progress);
+                // Two configurations were held at a time, and one is left.
+                vitald_core::host::release_heap();
+                outcome
             }
         };
         let mut reload = match self.reloading.begin(work) {

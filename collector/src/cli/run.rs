@@ -164,7 +164,8 @@ async fn serve(start: Start) -> ExitCode {
                 deadline,
                 selection: Selection::All,
             });
-            // A start needs most of the program, and what follows little of it.
+            // A start needs most of the program and much memory, and what follows little of both.
+            vitald_core::host::release_heap();
             vitald_core::host::release_code();
             http.set_ready();
         }

@@ -21,8 +21,8 @@ use table::Table;
 use tree::{Directory, Level, Refresh, Rotation};
 
 /// How many slow attributes are read again at a refresh unless the walk says otherwise: with
-/// open, read and close that is less than thirty system calls.
-const SLOW_READS: usize = 8;
+/// open, read and close that is six system calls.
+const SLOW_READS: usize = 2;
 
 /// The children that match a pattern such as `sys/class/infiniband/*/ports/*`, and the attributes
 /// `S` of each, which [`attributes!`](crate::attributes) declares.

@@ -5,8 +5,10 @@
 
 mod code;
 mod descriptors;
+mod heap;
 
 pub use code::release_code;
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;
 pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with_own_descriptors};
+pub use heap::release_heap;
