@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// The crates of the workspace, each with the file that is its root.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("core/sys", "lib.rs"),
     ("core", "lib.rs"),
     ("plugins", "lib.rs"),
     ("collector", "lib.rs"),
+    ("fuzz", "lib.rs"),
     ("xtask", "main.rs"),
 ];
 

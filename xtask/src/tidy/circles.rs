@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn a_module_with_its_file_elsewhere_is_not_its_parent() {
+        let texts = [
+            ("", "#[path = \"../x.rs\"] mod x; mod a; fn all() { a::a() }"),
+            ("a", "use crate::x::X; pub fn a() {}"),
+        ];
+        assert!(circles(&texts).is_empty());
+    }
+
+    #[test]
     fn macros() {
         // What a macro defines belongs to the file of the call; an exported macro to its own file.
         let texts = [

@@ -39,6 +39,8 @@ pub(super) struct Module {
     pub(super) file: usize,
     /// What it defines itself, without modules.
     pub(super) defined: BTreeSet<String>,
+    /// The modules that it declares, be their files in this crate or elsewhere.
+    pub(super) declared: BTreeSet<String>,
     /// What it imports, by the name that it has here.
     pub(super) imports: BTreeMap<String, Import>,
     /// The modules of which it imports everything.
@@ -256,6 +258,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             self.open();
             visit::visit_item_mod(self, item);
             self.module.pop();
+        } else {
+            self.open().declared.insert(item.ident.to_string());
         }
     }
 

@@ -45,6 +45,10 @@ impl Crate {
                 None if is_qualified => {
                     let exported = self.exported_macros.get(name).filter(|_| at.is_empty());
                     let module = self.modules.get(&at)?;
+                    // Its file is in another folder, or for tests alone.
+                    if module.declared.contains(name) {
+                        return None;
+                    }
                     return Some(Target::File(exported.copied().unwrap_or(module.file)));
                 }
                 None => return None,
