@@ -84,20 +84,28 @@ impl StatfsQueue {
         self.length = 0;
     }
 
-    /// Appends a mount point, to be looked up under the root file system's prefix. `device` tells
-    /// apart what was mounted there one after another. `may_block` says that the file system may
-    /// not answer: network file systems, FUSE, autofs.
-    pub fn push(&mut self, mount: &[u8], device: &[u8], may_block: bool) {
+    /// Appends a mount point, to be looked up under the root file system's prefix.
+    ///
+    /// `source` is what is mounted, such as `server:/export`: mounts of one server share its
+    /// suspicion when it does not answer. `number`, such as `0:45`, tells apart what was mounted
+    /// at one place one after another. `may_block` says that the file system may not answer:
+    /// network file systems, FUSE, autofs.
+    pub fn push(&mut self, mount: &[u8], source: &[u8], number: &[u8], may_block: bool) {
         if self.length == self.asked.len() {
             self.asked.push(Asked::default());
         }
         let asked = &mut self.asked[self.length];
-        if asked.mount != mount || asked.device != device {
+        let is_same_device = asked.device.len() == source.len() + 1 + number.len()
+            && asked.device.starts_with(source)
+            && asked.device.ends_with(number);
+        if asked.mount != mount || !is_same_device {
             asked.is_known_well = false;
             asked.mount.clear();
             asked.mount.extend_from_slice(mount);
             asked.device.clear();
-            asked.device.extend_from_slice(device);
+            asked.device.extend_from_slice(source);
+            asked.device.push(b' ');
+            asked.device.extend_from_slice(number);
         }
         asked.may_block = may_block;
         asked.answer = None;
@@ -186,9 +194,10 @@ impl Hanging {
     }
 }
 
-/// The server in a device such as `server:/export`; a device without one is its own.
+/// The server in a device such as `server:/export 0:45`; a source without one is its own.
 fn server(device: &[u8]) -> &[u8] {
-    device.split(|&byte| byte == b':').next().unwrap_or_default()
+    let end = device.iter().rposition(|&byte| byte == b' ').unwrap_or(device.len());
+    device[..end].split(|&byte| byte == b':').next().unwrap_or_default()
 }
 
 /// Where a host's mounts are asked, and the threads that ask those that may block.
@@ -584,7 +593,7 @@ mod tests {
     ) {
         queue.clear();
         for (mount, device) in mounts {
-            queue.push(mount.as_bytes(), device.as_bytes(), mount.starts_with("/n"));
+            queue.push(mount.as_bytes(), device.as_bytes(), b"0:45", mount.starts_with("/n"));
         }
         pool.ask_each(queue, OsStr::new("/host/"), timeout, within);
     }
@@ -630,6 +639,18 @@ mod tests {
         eventually(|| process.hung() == 0);
         ask_mounts(&pool, &mut queue, &mounts);
         assert!(queue.iter().all(|asked| asked.answer.is_ok()));
+    }
+
+    #[test]
+    fn a_server_is_known_by_the_source_and_not_by_the_number() {
+        let mut queue = StatfsQueue::new();
+        for (source, number) in [("dead:/a", "0:45"), ("dead:/b", "0:46"), ("well:/a", "0:47")] {
+            queue.push(b"/n", source.as_bytes(), number.as_bytes(), true);
+        }
+        queue.push(b"/n", b"fuse", b"0:48", true);
+        let servers: Vec<&[u8]> =
+            queue.mounts().iter().map(|asked| server(&asked.device)).collect();
+        assert_eq!(servers, [&b"dead"[..], b"dead", b"well", b"fuse"]);
     }
 
     #[test]
@@ -789,10 +810,10 @@ mod tests {
     fn paths_that_climb_or_end_early_are_refused() {
         let pool = StatfsPool::new();
         let mut queue = StatfsQueue::new();
-        queue.push(b"/../etc", b"", false);
-        queue.push(b"/a\0b", b"", true);
-        queue.push(b"/", b"", true);
-        queue.push(b"/there is no such place", b"", true);
+        queue.push(b"/../etc", b"", b"", false);
+        queue.push(b"/a\0b", b"", b"", true);
+        queue.push(b"/", b"", b"", true);
+        queue.push(b"/there is no such place", b"", b"", true);
         pool.ask_each(&mut queue, OsStr::new("/"), MINUTE, MINUTE);
         assert_eq!(queue.answer(0), Err(StatfsError::Failed(22)));
         assert_eq!(queue.answer(1), Err(StatfsError::Failed(22)));

@@ -377,7 +377,7 @@ fn the_memory_host_tells_what_it_was_told() {
     memory.set_space("/", Ok(Space { blocks: 7, ..Space::default() }));
     memory.set_space("/nfs", Err(StatfsError::Stuck));
     for mount in ["/", "/nfs", "/other"] {
-        queue.push(mount.as_bytes(), b"", true);
+        queue.push(mount.as_bytes(), b"", b"", true);
     }
     host.statfs_each(&mut queue, Duration::from_secs(1), Duration::MAX);
     assert_eq!(queue.answer(0).unwrap().blocks, 7);

@@ -172,7 +172,7 @@ impl Collector for Filesystem {
         self.refresh(batch)?;
         self.queue.clear();
         for mount in &self.mounts {
-            self.queue.push(&mount.point, &mount.number, mount.may_block);
+            self.queue.push(&mount.point, &mount.device, &mount.number, mount.may_block);
         }
         self.host.statfs_each(&mut self.queue, self.timeout, batch.time_left());
         for (mount, asked) in self.mounts.iter().zip(self.queue.iter()) {

@@ -101,7 +101,8 @@ impl Mounts {
             .collect();
         self.queue.clear();
         for (point, mount) in &shown {
-            self.queue.push(point, mount.number, !PROMPT.contains(&mount.kind));
+            let may_block = !PROMPT.contains(&mount.kind);
+            self.queue.push(point, mount.device, mount.number, may_block);
         }
         let within = batch.time_left().min(TIMEOUT.saturating_mul(2));
         self.host.statfs_each(&mut self.queue, TIMEOUT, within);
