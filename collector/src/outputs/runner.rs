@@ -118,6 +118,9 @@ impl Outputs {
         }
         for entry in entries.iter_mut().filter(|entry| is_touched(&entry.name)) {
             entry.plan = None;
+            if !entry.instance.has_thread() {
+                entry.resource = None;
+            }
         }
         // What is counted of a name goes on for as long as the name is on.
         let stays = |name: &Arc<str>| plans.iter().any(|(plan, _)| plan.name == *name);

@@ -185,6 +185,20 @@ fn threads(name: &str) -> usize {
 }
 
 #[test]
+fn what_an_output_holds_goes_to_another_name_in_one_reload() {
+    let site = Site::new("goes over");
+    let terminal = Some("terminal");
+    let faults = site.reload(&[plan("goes over", "z", "count", terminal)], LONG);
+    assert_eq!(faults.len(), 0, "{faults:?}");
+    // The one that takes it comes first by name, and the one that had it stays on.
+    let exchanged =
+        [plan("goes over", "a", "count", terminal), plan("goes over", "z", "count", None)];
+    let faults = site.reload(&exchanged, LONG);
+    assert_eq!(faults.len(), 0, "{faults:?}");
+    site.world.wait_for_event("a counts");
+}
+
+#[test]
 fn an_output_that_hangs_holds_up_neither_status_nor_reload_and_is_one_thread() {
     let site = Site::new("hang");
     site.reload(&[plan("hang", "hanger", "hang", None)], LONG);
