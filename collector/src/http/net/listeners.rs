@@ -185,6 +185,8 @@ impl Listeners {
             }
             !is_replaced
         });
+        // What a new one shared its port with has stopped.
+        new.iter().for_each(|listener| listener.share_port(false));
         running.extend(new.iter().cloned());
         *lock(&self.running) = running;
         if connections.is_answered() {
