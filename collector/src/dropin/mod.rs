@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use table::{Flag, Target, all_flags};
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::Origin;
+use vitald_core::settings::{Node, Origin};
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
@@ -118,7 +118,8 @@ pub fn migrate(drop_in: &DropIn) -> String {
     let mut text = String::from("# Made by `vitald migrate` from node_exporter's flags.\n");
     let web = &drop_in.web;
     if web.telemetry_path != "/metrics" {
-        let path = &web.telemetry_path;
+        // As TOML writes it: a line end in it would end the comment.
+        let path = Node::from(web.telemetry_path.as_str());
         text.push_str(&format!("# Not taken over: the metrics are under /metrics, not {path}.\n"));
     }
     if web.disable_exporter_metrics {

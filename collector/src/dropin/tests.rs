@@ -562,7 +562,7 @@ fn migration_keeps_what_was_said() {
     let text = migrate(&drop_in);
     expect![[r##"
         # Made by `vitald migrate` from node_exporter's flags.
-        # Not taken over: the metrics are under /metrics, not /m.
+        # Not taken over: the metrics are under /metrics, not "/m".
         # Not taken over: vitald's own metrics are always there.
         # --collector.wifi.fixtures has no effect: this build of vitald has no collector wifi
         [collectors.cpu]
@@ -591,6 +591,22 @@ fn migration_keeps_what_was_said() {
         assert_eq!(native.enabled, dropped.enabled);
         assert!(native.prepared.same(&*dropped.prepared));
     }
+}
+
+#[test]
+fn migration_is_taken_whatever_the_flags_hold() {
+    let flags = [
+        "--web.telemetry-path=/m\0\n[server]\nadmin = 'everyone'\u{7f}",
+        "--collector.diskstats.device-exclude=^sd\\d\n\u{1}$",
+        "--path.rootfs=/a\\b\t'c\"",
+    ];
+    let collectors = only(&["diskstats"]);
+    let drop_in = runs_with(&flags, &collectors);
+    let text = migrate(&drop_in);
+    let plan = config::load_text("config.toml", &text, &[], &collectors, &[])
+        .unwrap_or_else(|mistakes| panic!("{mistakes:?} in {text}"));
+    assert!(plan.collectors[0].prepared.same(&*drop_in.plan.collectors[0].prepared), "{text}");
+    assert!(text.lines().all(|line| !line.starts_with("admin")), "{text}");
 }
 
 #[test]

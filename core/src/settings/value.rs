@@ -74,7 +74,9 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Node::Unset => Ok(()),
-            Node::Text(text) if text.contains('\\') && !text.contains('\'') => {
+            Node::Text(text)
+                if text.contains('\\') && !text.contains(|c: char| c == '\'' || c.is_control()) =>
+            {
                 write!(f, "'{text}'")
             }
             Node::Text(text) => {
