@@ -20,8 +20,8 @@ use attributes::{Attribute, Attributes, Number, Text};
 use table::Table;
 use tree::{Directory, Level, Refresh, Rotation};
 
-/// How many slow attributes are read again at a refresh unless the walk says otherwise: with
-/// open, read and close that is six system calls.
+/// How many slow attributes are read again at a refresh unless the walk says otherwise. Without a
+/// kept descriptor each is an open, a read and a close.
 const SLOW_READS: usize = 2;
 
 /// The children that match a pattern such as `sys/class/infiniband/*/ports/*`, and the attributes
@@ -44,6 +44,7 @@ const SLOW_READS: usize = 2;
 ///   optional attribute is only absent then. Other errors are given to the reader of the
 ///   attribute.
 /// * Slow attributes are read when their child appears or its inode changes, and then in rotation.
+///   The first few of a walk keep their descriptors; those of thousands of children do not.
 /// * Where something else tells that children may have come or gone, [`Walk::under`] saves listing.
 pub struct Walk<S> {
     host: Host,

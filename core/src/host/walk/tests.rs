@@ -258,6 +258,33 @@ fn slow_attributes_are_read_in_rotation_and_at_once_for_a_new_child() {
     assert_eq!(spinning(walk.refresh().unwrap()), 10);
 }
 
+#[test]
+fn the_first_slow_attributes_keep_descriptors_and_thousands_do_not() {
+    let memory = MemoryHost::new();
+    for disk in 0..100 {
+        memory.write(format!("sys/block/d{disk:02}/size"), "1");
+        memory.write(format!("sys/block/d{disk:02}/queue/rotational"), "0");
+    }
+    let mut walk: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(50);
+    for _ in 0..4 {
+        walk.refresh().unwrap();
+        // The directory, each size, and the first of what is slow.
+        assert_eq!(walk.kept(), 1 + 100 + 64);
+    }
+    // A descriptor that has lost its file is opened again by path, whichever turn that is.
+    memory.fail("sys/block/d00/queue/rotational", 19);
+    walk.refresh().unwrap();
+    memory.write("sys/block/d00/queue/rotational", "1");
+    walk.refresh().unwrap();
+    walk.refresh().unwrap();
+    let first = walk.children().next().unwrap();
+    assert_eq!(first.text(&Disk::ROTATIONAL).unwrap(), b"1");
+    // Of those that nothing reads again none is kept.
+    let mut once: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(0);
+    once.refresh().unwrap();
+    assert_eq!(once.kept(), 1 + 100);
+}
+
 crate::attributes! {
     File {
         CONTENT: text = "", optional, slow;

@@ -94,8 +94,22 @@ enum Slot {
     Absent,
     Open(Kept),
     /// The content of a slow attribute, or why there is none.
-    Slow(Result<Box<[u8]>, i32>),
+    Slow {
+        content: Result<Box<[u8]>, i32>,
+        kept: Option<Kept>,
+    },
 }
+
+impl Slot {
+    #[cfg(test)]
+    fn is_open(&self) -> bool {
+        matches!(self, Slot::Open(_) | Slot::Slow { kept: Some(_), .. })
+    }
+}
+
+/// How many slow attributes of a walk keep a descriptor. Opening costs several times what reading
+/// does, which shows on a host of a few disks; thousands of descriptors would cost memory instead.
+const SLOW_KEPT: usize = 64;
 
 /// Which slow attributes are read this time, counted over all children.
 #[derive(Debug)]
@@ -108,15 +122,27 @@ pub(super) struct Rotation {
     passed: usize,
 }
 
+/// What is done with one slow attribute at a refresh.
+struct Turn {
+    /// Whether it is read again.
+    is_due: bool,
+    /// Whether it keeps its descriptor when it is read.
+    keeps: bool,
+}
+
 impl Rotation {
     pub(super) fn new(most: usize) -> Self {
         Rotation { most, next: 0, passed: 0 }
     }
 
-    fn is_due(&mut self) -> bool {
+    /// The turn of the next attribute.
+    fn turn(&mut self) -> Turn {
         let place = self.passed;
         self.passed += 1;
-        (self.next..self.next.saturating_add(self.most)).contains(&place)
+        Turn {
+            is_due: (self.next..self.next.saturating_add(self.most)).contains(&place),
+            keeps: self.most > 0 && place < SLOW_KEPT,
+        }
     }
 
     pub(super) fn end(&mut self) {
@@ -281,28 +307,45 @@ impl Refresh<'_> {
         parent: Option<Parent<'_>>,
     ) -> Result<(), i32> {
         if !attribute.is_slow {
-            return self.read(attribute, slot, parent).map_err(number);
+            return self.read(attribute, slot, parent, true).map_err(number);
         }
         // Also a new child's has its turn, so that the others keep theirs.
-        let is_due = self.rotation.is_due();
+        let turn = self.rotation.turn();
+        let mut opened = Slot::Closed;
         match slot {
             Slot::Absent => return Err(ENOENT),
             // Where nothing is read in rotation, a fault would stay for ever.
-            Slot::Slow(known) if !is_due && (self.rotation.most > 0 || known.is_ok()) => {
-                return known.as_ref().map_err(|errno| *errno).map(|content| {
+            Slot::Slow { content, .. }
+                if !turn.is_due && (self.rotation.most > 0 || content.is_ok()) =>
+            {
+                return content.as_ref().map_err(|errno| *errno).map(|content| {
                     self.buffer.clear();
                     self.buffer.extend_from_slice(content);
                 });
             }
+            Slot::Slow { kept, .. } => opened = kept.take().map_or(Slot::Closed, Slot::Open),
             _ => {}
         }
-        let mut closed = Slot::Closed;
-        let read = self.read(attribute, &mut closed, parent).map_err(number);
-        match (slot, read) {
-            (slot, _) if matches!(closed, Slot::Absent) => *slot = Slot::Absent,
+        let read = self.read(attribute, &mut opened, parent, turn.keeps).map_err(number);
+        let kept = match opened {
+            Slot::Absent => {
+                *slot = Slot::Absent;
+                return read;
+            }
+            Slot::Open(kept) => Some(kept).filter(|_| turn.keeps),
+            _ => None,
+        };
+        match slot {
             // The usual case allocates nothing: the value is what it was.
-            (Slot::Slow(Ok(known)), Ok(())) if **known == **self.buffer => {}
-            (slot, read) => *slot = Slot::Slow(read.map(|()| self.buffer.as_slice().into())),
+            Slot::Slow { content: Ok(known), kept: place }
+                if read.is_ok() && **known == **self.buffer =>
+            {
+                *place = kept;
+            }
+            slot => {
+                let content = read.map(|()| self.buffer.as_slice().into());
+                *slot = Slot::Slow { content, kept };
+            }
         }
         read
     }
@@ -312,6 +355,7 @@ impl Refresh<'_> {
         attribute: &AttributeInfo,
         slot: &mut Slot,
         parent: Option<Parent<'_>>,
+        keeps: bool,
     ) -> io::Result<()> {
         match slot {
             Slot::Absent => return Err(io::Error::from_raw_os_error(ENOENT)),
@@ -319,7 +363,7 @@ impl Refresh<'_> {
                 Err(error) if is_gone(&error) => *slot = Slot::Closed,
                 outcome => return outcome,
             },
-            Slot::Closed | Slot::Slow(_) => {}
+            Slot::Closed | Slot::Slow { .. } => {}
         }
         let handle = match self.open(parent, Opened::File) {
             Ok(handle) => handle,
@@ -339,7 +383,7 @@ impl Refresh<'_> {
         }
         let outcome = fill(self.host, &handle, Extent::Whole, self.buffer);
         if parent.is_some()
-            && !attribute.is_slow
+            && keeps
             && !outcome.as_ref().is_err_and(is_gone)
             && let Ok(kept) = Kept::keep(self.host, handle, Purpose::Attribute)
         {
@@ -385,8 +429,7 @@ impl Directory {
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         let of_child = |child: &Child| {
-            child.below.kept()
-                + child.slots.iter().filter(|slot| matches!(slot, Slot::Open(_))).count()
+            child.below.kept() + child.slots.iter().filter(|slot| slot.is_open()).count()
         };
         usize::from(self.kept.is_some()) + self.children.iter().map(of_child).sum::<usize>()
     }
