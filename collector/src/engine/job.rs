@@ -62,7 +62,8 @@ pub(super) struct Order {
     pub(super) last: Option<Arc<Run>>,
     /// What it writes into; no other thread holds it.
     pub(super) batch: Arc<Run>,
-    /// By when the run is of use to the most patient of those who wait.
+    /// By when the run is of use to the most patient of those who wait; when no request waits, by
+    /// when it is stuck.
     pub(super) deadline: Option<Instant>,
     /// How old what it takes from others may be.
     pub(super) fresh_from: Option<Instant>,

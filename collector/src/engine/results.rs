@@ -142,8 +142,9 @@ impl Results {
     /// The run that was asked for begins.
     pub(super) fn begin(&mut self, began: Instant) -> Order {
         let next = self.next.take();
-        // Nobody waits any more for what has come too late.
+        // No request waits for it, or not any more: it has until it would be stuck.
         let by = next.and_then(|next| next.by).filter(|by| *by > began);
+        let by = by.or_else(|| began.checked_add(self.limit));
         let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
         self.running = Some(Begun { at: began, given });
         Order {

@@ -1,6 +1,7 @@
 //! Faults that really happen, in collectors made for the purpose.
 
 mod containment;
+mod deadlines;
 #[cfg(feature = "model-check")]
 mod model;
 
