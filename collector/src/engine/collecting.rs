@@ -18,6 +18,8 @@ pub struct Collecting {
     set: Arc<Set>,
     request: Request,
     want: Want,
+    /// It has taken what there was, and waits for no collector any more.
+    is_finished: bool,
 }
 
 impl Collecting {
@@ -32,7 +34,7 @@ impl Collecting {
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
             timeout: set.limits.timeout,
         };
-        let collecting = Collecting { queue: Arc::clone(queue), set, request, want };
+        let collecting = Collecting { queue: Arc::clone(queue), set, request, want, is_finished: false };
         let mut notices: Vec<Notice> = Vec::new();
         // Those that may block go first: they run beside everything else.
         for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
@@ -91,13 +93,14 @@ impl Collecting {
     }
 
     /// Takes what there is.
-    pub fn finish(self, collection: &mut Collection) {
+    pub fn finish(mut self, collection: &mut Collection) {
         let now = Instant::now();
         collection.taken = SystemTime::now();
         let took = now.saturating_duration_since(self.request.arrived);
         collection.began = collection.taken.checked_sub(took).unwrap_or(collection.taken);
         collection.parts.clear();
-        collection.parts.extend(self.slots().map(|slot| slot.part(&self.want, now)));
+        collection.parts.extend(self.slots().map(|slot| slot.take(&self.want, now)));
+        self.is_finished = true;
     }
 
     /// How many samples the page will have, going by the runs before.
@@ -108,6 +111,14 @@ impl Collecting {
     fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         let selection = &self.request.selection;
         self.set.slots.iter().filter(|slot| selection.takes(slot.plan.descriptor))
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.slots().for_each(|slot| slot.leave(&self.want));
+        }
     }
 }
 

@@ -33,13 +33,6 @@ pub(super) struct Want {
     pub(super) timeout: Duration,
 }
 
-/// What is asked of the next run, by all who want it.
-#[derive(Clone, Copy)]
-struct Next {
-    from: Instant,
-    by: Option<Instant>,
-}
-
 /// A run that has begun.
 #[derive(Clone, Copy)]
 struct Begun {
@@ -51,7 +44,11 @@ struct Begun {
 pub(super) struct Results {
     /// A job of it is queued or out, or waits until another instance of its name has come back.
     pub(super) is_busy: bool,
-    next: Option<Next>,
+    /// A run is asked for that has not begun. What it takes from others may be this old.
+    next: Option<Instant>,
+    /// By when the requests that have asked and not taken a result yet want one. Those that have their
+    /// answer and wait for other collectors are among them: they will take what the last run gave.
+    waiting: Vec<Instant>,
     /// The run that is out.
     running: Option<Begun>,
     /// The last run that came back, or the moment from which on it is known that there is none.
@@ -87,6 +84,7 @@ impl Results {
         Results {
             is_busy: false,
             next: None,
+            waiting: Vec::new(),
             running: None,
             ended: None,
             began_at: SystemTime::UNIX_EPOCH,
@@ -105,22 +103,19 @@ impl Results {
 
     /// Asks for a run, unless there is one that serves.
     pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want, now: Instant) {
+        self.waiting.extend(want.by);
         if self.answers(plan, want, now) || self.running.is_some_and(|run| want.is_met_by(run)) {
             return;
         }
         self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-        self.next = Some(match self.next {
-            // The most patient of those who wait says how long it may take.
-            Some(next) => Next { from: next.from.max(want.from), by: next.by.max(want.by) },
-            None => Next { from: want.from, by: want.by },
-        });
+        self.next = self.next.max(Some(want.from));
     }
 
     /// Asks for a run, unless one is under way.
     pub(super) fn refresh(&mut self, plan: &CollectorPlan, want: &Want) {
         if !self.is_busy {
             self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-            self.next = Some(Next { from: want.from, by: want.by });
+            self.next = Some(want.from);
         }
     }
 
@@ -140,10 +135,11 @@ impl Results {
     }
 
     /// The run that was asked for begins.
-    pub(super) fn begin(&mut self, began: Instant) -> Order {
-        let next = self.next.take();
-        // No request waits for it, or not any more: it has until it would be stuck.
-        let by = next.and_then(|next| next.by).filter(|by| *by > began);
+    pub(super) fn begin(&mut self, plan: &CollectorPlan, began: Instant) -> Order {
+        // The most patient request says how long it may take. If none waits it has until it would be
+        // stuck, and also with an interval: its result is served to others for long.
+        let waiting = self.waiting.iter().copied().max();
+        let by = waiting.filter(|by| *by > began && plan.interval.is_none());
         let by = by.or_else(|| began.checked_add(self.limit));
         let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
         self.running = Some(Begun { at: began, given });
@@ -152,7 +148,7 @@ impl Results {
             last: self.last.clone(),
             batch: self.spares.take(),
             deadline: by,
-            fresh_from: next.map(|next| next.from),
+            fresh_from: self.next.take(),
             limit: self.limit,
         }
     }
@@ -256,6 +252,13 @@ impl Results {
 
     pub(super) fn has_run(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// A request waits no more.
+    pub(super) fn leave(&mut self, want: &Want) {
+        if let Some(place) = self.waiting.iter().position(|by| Some(*by) == want.by) {
+            self.waiting.swap_remove(place);
+        }
     }
 
     /// What a snapshot shows to a request. At its end it takes what there is.

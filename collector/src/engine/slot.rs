@@ -176,9 +176,16 @@ impl Slot {
         }
     }
 
-    /// What a snapshot shows to a request.
-    pub(super) fn part(&self, want: &Want, now: Instant) -> Part {
-        lock(&self.results).part(&self.plan, want, now)
+    /// What a snapshot shows to a request, which waits no more.
+    pub(super) fn take(&self, want: &Want, now: Instant) -> Part {
+        let mut results = lock(&self.results);
+        results.leave(want);
+        results.part(&self.plan, want, now)
+    }
+
+    /// A request waits no more and takes nothing.
+    pub(super) fn leave(&self, want: &Want) {
+        lock(&self.results).leave(want);
     }
 
     /// How many samples the last run gave.
@@ -222,7 +229,7 @@ impl Owner for Slot {
         let mut results = lock(&self.results);
         // The instant is taken under the lock: a request that asked before counts on this run, so
         // the run must not have begun before the request arrived.
-        results.begin(Instant::now())
+        results.begin(&self.plan, Instant::now())
     }
 
     fn ended(self: Arc<Self>, ran: Ran) {

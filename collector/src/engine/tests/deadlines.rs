@@ -2,6 +2,23 @@
 
 use super::*;
 
+/// A collector that says how many seconds it has.
+fn timed(name: usize) -> Maker {
+    make(name, 0, false, |batch| {
+        batch.value(&RUNS, batch.time_left().as_secs_f64());
+        Ok(())
+    })
+}
+
+fn staged(engine: &Engine, makers: &[&Maker]) -> Staged {
+    let plans: Vec<CollectorPlan> = makers.iter().map(|maker| maker.plan.clone()).collect();
+    engine.stage(&plans, &host(), FRESH).expect("it opens")
+}
+
+fn value_of(collection: &Collection, position: usize) -> f64 {
+    collection.parts[position].batch.as_ref().expect("it has samples").values()[0]
+}
+
 #[test]
 fn a_run_that_comes_too_late_for_its_request_has_an_end_too() {
     for may_block in [false, true] {
@@ -18,10 +35,34 @@ fn a_run_that_comes_too_late_for_its_request_has_an_end_too() {
         assert!(times.recv().expect("it runs") <= LONG);
         let late = request(Duration::from_millis(1));
         let deadline = late.deadline;
-        drop(engine.collect(late));
+        let _late = engine.collect(late);
         until(|| Instant::now() > deadline);
         gate.send(()).expect("it waits");
         assert!(times.recv().expect("it runs once more") <= LONG, "may block: {may_block}");
         drop(gate);
     }
+}
+
+#[test]
+fn a_hurried_run_does_not_spoil_what_a_patient_request_will_take() {
+    let (a, (b, gate)) = (timed(0), gated(1, true));
+    let engine = engine(&[&a, &b]);
+    let patient = engine.collect(request(LONG));
+    until(|| engine.status()[0].counts.runs == 1);
+    let selection = Selection::Only(vec!["a".to_owned()]);
+    engine.collect_blocking(Request { selection, ..request(SHORT) });
+    assert_eq!(engine.status()[0].counts.runs, 2);
+    drop(gate);
+    assert!(value_of(&block_on(patient), 0) > SHORT.as_secs_f64());
+}
+
+#[test]
+fn what_is_served_for_some_intervals_is_not_hurried_by_one_request() {
+    let mut a = timed(0);
+    a.plan.interval = Some(Duration::from_secs(5));
+    let engine = new_engine();
+    // It is not swapped in, so that no clock asks beside the request.
+    let set = Arc::new(staged(&engine, &[&a]).set);
+    let hurried = block_on(Collecting::begin(&engine.queue, set, request(SHORT)));
+    assert!(value_of(&hurried, 0) > SHORT.as_secs_f64());
 }
