@@ -66,7 +66,7 @@ pub(super) struct Order {
     /// when it is stuck.
     pub(super) deadline: Option<Instant>,
     /// How old what it takes from others may be.
-    pub(super) fresh_from: Option<Instant>,
+    pub(super) fresh_from: Instant,
     /// After how long it is stuck.
     pub(super) limit: Duration,
 }
@@ -159,7 +159,7 @@ impl Job {
         let outcome = match Arc::get_mut(&mut order.batch) {
             Some(batch) => {
                 batch.set_deadline(order.deadline);
-                batch.set_fresh_from(order.fresh_from);
+                batch.set_fresh_from(Some(order.fresh_from));
                 self.instance.run(order.last.as_deref(), batch)
             }
             // No other thread can have taken it in between.

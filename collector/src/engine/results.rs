@@ -23,9 +23,9 @@ const INTERVALS: u32 = 3;
 /// What one request, or the interval clock, wants of a collector.
 #[derive(Clone, Copy)]
 pub(super) struct Want {
-    /// A run may have begun this early for its result to be shared.
+    /// A run may have read this early for its result to be shared.
     pub(super) from: Instant,
-    /// A run that began then or later serves in any case.
+    /// A run that read then or later serves in any case.
     pub(super) arrived: Instant,
     /// By when the run is of use; none if no request waits for it.
     pub(super) by: Option<Instant>,
@@ -33,10 +33,12 @@ pub(super) struct Want {
     pub(super) timeout: Duration,
 }
 
-/// A run that has begun.
+/// When a run read what it gave, and how much time it had.
 #[derive(Clone, Copy)]
-struct Begun {
-    at: Instant,
+struct RunTiming {
+    began: Instant,
+    /// What it took from others was read then or later.
+    fresh_from: Instant,
     /// How long it might take.
     given: Duration,
 }
@@ -44,15 +46,17 @@ struct Begun {
 pub(super) struct Results {
     /// A job of it is queued or out, or waits until another instance of its name has come back.
     pub(super) is_busy: bool,
-    /// A run is asked for that has not begun. What it takes from others may be this old.
-    next: Option<Instant>,
+    /// A run is asked for that has not begun.
+    is_wanted: bool,
+    /// When the latest of those arrived that have asked. What a run takes from others is not older.
+    arrived: Option<Instant>,
     /// By when the requests that have asked and not taken a result yet want one. Those that have their
     /// answer and wait for other collectors are among them: they will take what the last run gave.
     waiting: Vec<Instant>,
     /// The run that is out.
-    running: Option<Begun>,
+    running: Option<RunTiming>,
     /// The last run that came back, or the moment from which on it is known that there is none.
-    ended: Option<Begun>,
+    ended: Option<RunTiming>,
     began_at: SystemTime,
     number: u64,
     state: State,
@@ -73,9 +77,17 @@ pub(super) struct Results {
 impl Want {
     /// Whether a run serves. A result that others asked for is shared, but not one that had to be
     /// quick for a request with little time, if there is much.
-    fn is_met_by(&self, run: Begun) -> bool {
+    fn is_met_by(&self, run: RunTiming) -> bool {
         let time = self.by.map_or(Duration::ZERO, |by| by.saturating_duration_since(self.arrived));
-        run.at >= self.arrived || (run.at >= self.from && run.given.saturating_mul(2) >= time)
+        run.fresh_from >= self.arrived
+            || (run.fresh_from >= self.from && run.given.saturating_mul(2) >= time)
+    }
+}
+
+impl RunTiming {
+    /// That of what is known without a run.
+    fn known_at(now: Instant) -> Self {
+        RunTiming { began: now, fresh_from: now, given: Duration::MAX }
     }
 }
 
@@ -83,7 +95,8 @@ impl Results {
     pub(super) fn new(plan: &CollectorPlan) -> Self {
         Results {
             is_busy: false,
-            next: None,
+            is_wanted: false,
+            arrived: None,
             waiting: Vec::new(),
             running: None,
             ended: None,
@@ -103,19 +116,21 @@ impl Results {
 
     /// Asks for a run, unless there is one that serves.
     pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want, now: Instant) {
+        self.arrived = self.arrived.max(Some(want.arrived));
         self.waiting.extend(want.by);
         if self.answers(plan, want, now) || self.running.is_some_and(|run| want.is_met_by(run)) {
             return;
         }
         self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-        self.next = self.next.max(Some(want.from));
+        self.is_wanted = true;
     }
 
     /// Asks for a run, unless one is under way.
     pub(super) fn refresh(&mut self, plan: &CollectorPlan, want: &Want) {
         if !self.is_busy {
             self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-            self.next = Some(want.from);
+            self.arrived = self.arrived.max(Some(want.arrived));
+            self.is_wanted = true;
         }
     }
 
@@ -126,7 +141,7 @@ impl Results {
 
     /// Whether a run is asked for that no job will make.
     pub(super) fn wants_job(&self) -> bool {
-        self.next.is_some() && !self.is_busy
+        self.is_wanted && !self.is_busy
     }
 
     /// Until when it is not run, if that is not over.
@@ -142,13 +157,15 @@ impl Results {
         let by = waiting.filter(|by| *by > began && plan.interval.is_none());
         let by = by.or_else(|| began.checked_add(self.limit));
         let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
-        self.running = Some(Begun { at: began, given });
+        let fresh_from = self.arrived.unwrap_or(began);
+        self.running = Some(RunTiming { began, fresh_from, given });
+        self.is_wanted = false;
         Order {
             began,
             last: self.last.clone(),
             batch: self.spares.take(),
             deadline: by,
-            fresh_from: self.next.take(),
+            fresh_from,
             limit: self.limit,
         }
     }
@@ -162,7 +179,7 @@ impl Results {
         now: Instant,
     ) -> Option<Notice> {
         self.is_busy = false;
-        self.ended = self.running.take().or(Some(Begun { at: ran.began, given: Duration::MAX }));
+        self.ended = self.running.take().or(Some(RunTiming::known_at(ran.began)));
         self.began_at = ran.began_at;
         self.duration = ran.took;
         self.number = counters.count_run();
@@ -218,9 +235,9 @@ impl Results {
     /// It is not run: those who wait have their answer.
     pub(super) fn settle(&mut self, state: State, now: Instant) {
         self.is_busy = false;
-        self.next = None;
+        self.is_wanted = false;
         self.state = state;
-        self.ended = Some(Begun { at: now, given: Duration::MAX });
+        self.ended = Some(RunTiming::known_at(now));
         if state == State::TimedOut {
             self.last = None;
         }
@@ -264,7 +281,7 @@ impl Results {
     /// What a snapshot shows to a request. At its end it takes what there is.
     pub(super) fn part(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> Part {
         let is_fresh =
-            self.ended.is_some_and(|run| run.at >= want.from || is_in_intervals(plan, run, now));
+            self.ended.is_some_and(|run| run.fresh_from >= want.from || is_in_intervals(plan, run, now));
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
@@ -278,11 +295,11 @@ impl Results {
 
     /// When a collector with an interval is due again.
     pub(super) fn due(&self, interval: Duration, now: Instant) -> Instant {
-        self.ended.map_or(now, |run| run.at + interval)
+        self.ended.map_or(now, |run| run.began + interval)
     }
 
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.ended.map(|run| now.saturating_duration_since(run.at))
+        self.ended.map(|run| now.saturating_duration_since(run.began))
     }
 
     pub(super) fn state(&self) -> State {
@@ -345,8 +362,8 @@ impl Results {
 }
 
 /// A collector with an interval serves its last result for some intervals.
-fn is_in_intervals(plan: &CollectorPlan, run: Begun, now: Instant) -> bool {
+fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, now: Instant) -> bool {
     plan.interval.is_some_and(|interval| {
-        now.saturating_duration_since(run.at) <= interval.saturating_mul(INTERVALS)
+        now.saturating_duration_since(run.began) <= interval.saturating_mul(INTERVALS)
     })
 }

@@ -1,6 +1,8 @@
 //! How long a run may take, and that it follows from no request that is more hurried than another.
 
 use super::*;
+use crate::engine::job::{Outcome as How, Ran};
+use crate::engine::results::{Results, Want};
 
 /// A collector that says how many seconds it has.
 fn timed(name: usize) -> Maker {
@@ -65,4 +67,33 @@ fn what_is_served_for_some_intervals_is_not_hurried_by_one_request() {
     let set = Arc::new(staged(&engine, &[&a]).set);
     let hurried = block_on(Collecting::begin(&engine.queue, set, request(SHORT)));
     assert!(value_of(&hurried, 0) > SHORT.as_secs_f64());
+}
+
+#[test]
+fn a_result_is_as_old_as_what_its_run_took_from_others() {
+    let (plan, counters) = (counting(0).plan, status::Counters::default());
+    let mut results = Results::new(&plan);
+    let start = Instant::now();
+    let want = |arrived: Instant| Want {
+        from: arrived,
+        arrived: arrived + SHORT,
+        by: Some(arrived + LONG),
+        timeout: LONG,
+    };
+    // It is queued for some seconds, in which another collector may have read what both need.
+    results.ask(&plan, &want(start), start);
+    let began = start + LONG / 10;
+    let order = results.begin(&plan, began);
+    let ran = Ran {
+        batch: order.batch,
+        outcome: How::Returned(Ok(())),
+        began,
+        began_at: std::time::SystemTime::now(),
+        took: Duration::ZERO,
+        was_stuck: false,
+    };
+    let _ = results.keep(&plan, &counters, ran, began);
+    let later = want(began - SHORT / 2);
+    assert!(order.fresh_from < later.from);
+    assert!(!results.answers(&plan, &later, began));
 }
