@@ -115,10 +115,10 @@ impl Results {
     }
 
     /// Asks for a run, unless there is one that serves.
-    pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want, now: Instant) {
+    pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want) {
         self.arrived = self.arrived.max(Some(want.arrived));
         self.waiting.extend(want.by);
-        if self.answers(plan, want, now) || self.running.is_some_and(|run| want.is_met_by(run)) {
+        if self.answers(plan, want) || self.running.is_some_and(|run| want.is_met_by(run)) {
             return;
         }
         self.limit = want.timeout.max(plan.interval.unwrap_or_default());
@@ -262,9 +262,10 @@ impl Results {
         self.state = State::TimedOut;
     }
 
-    /// Whether there is a result that serves, or the knowledge that there will be none.
-    pub(super) fn answers(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> bool {
-        self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, now))
+    /// Whether there is a result that serves, or the knowledge that there will be none. What serves
+    /// a request once serves it to its end, since every run that follows reads later.
+    pub(super) fn answers(&self, plan: &CollectorPlan, want: &Want) -> bool {
+        self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, want))
     }
 
     pub(super) fn has_run(&self) -> bool {
@@ -280,8 +281,9 @@ impl Results {
 
     /// What a snapshot shows to a request. At its end it takes what there is.
     pub(super) fn part(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> Part {
-        let is_fresh =
-            self.ended.is_some_and(|run| run.fresh_from >= want.from || is_in_intervals(plan, run, now));
+        let is_fresh = self
+            .ended
+            .is_some_and(|run| run.fresh_from >= want.from || is_in_intervals(plan, run, want));
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
@@ -361,9 +363,10 @@ impl Results {
     }
 }
 
-/// A collector with an interval serves its last result for some intervals.
-fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, now: Instant) -> bool {
+/// A collector with an interval serves its last result to requests that arrive within some
+/// intervals.
+fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, want: &Want) -> bool {
     plan.interval.is_some_and(|interval| {
-        now.saturating_duration_since(run.began) <= interval.saturating_mul(INTERVALS)
+        want.arrived.saturating_duration_since(run.began) <= interval.saturating_mul(INTERVALS)
     })
 }

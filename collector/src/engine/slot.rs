@@ -32,7 +32,7 @@ pub(super) struct Slot {
 
 /// What a request sees of a collector.
 pub(super) enum Look {
-    /// There is a result that serves, or there will be none in time.
+    /// There is a result that serves, or nothing under way that would bring one in time.
     Answered,
     /// There will be one; at this instant it is to be judged again.
     Waits(Option<Instant>),
@@ -78,7 +78,7 @@ impl Slot {
         now: Instant,
     ) -> (Option<Job>, Option<Notice>) {
         let mut results = lock(&self.results);
-        results.ask(&self.plan, want, now);
+        results.ask(&self.plan, want);
         self.job(&mut results, now)
     }
 
@@ -148,7 +148,7 @@ impl Slot {
     /// What a request sees now.
     pub(super) fn look(&self, want: &Want, now: Instant) -> (Look, Option<Notice>) {
         let mut results = lock(&self.results);
-        if results.answers(&self.plan, want, now) {
+        if results.answers(&self.plan, want) {
             return (Look::Answered, None);
         }
         self.judge(&mut results, now)
@@ -158,7 +158,7 @@ impl Slot {
     /// instance before, has been out for longer than the scrape timeout.
     fn judge(&self, results: &mut MutexGuard<'_, Results>, now: Instant) -> (Look, Option<Notice>) {
         if !results.is_busy {
-            return (Look::Waits(None), None);
+            return (Look::Answered, None);
         }
         match self.occupancy.judge(now) {
             // It has not begun, and no request is woken when it does: it is judged again when it

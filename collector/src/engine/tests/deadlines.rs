@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::job::{Outcome as How, Ran};
 use crate::engine::results::{Results, Want};
+use crate::engine::slot::Slot;
 
 /// A collector that says how many seconds it has.
 fn timed(name: usize) -> Maker {
@@ -15,6 +16,10 @@ fn timed(name: usize) -> Maker {
 fn staged(engine: &Engine, makers: &[&Maker]) -> Staged {
     let plans: Vec<CollectorPlan> = makers.iter().map(|maker| maker.plan.clone()).collect();
     engine.stage(&plans, &host(), FRESH).expect("it opens")
+}
+
+fn runs(slot: &Slot) -> u64 {
+    slot.status(Instant::now()).counts.runs
 }
 
 fn value_of(collection: &Collection, position: usize) -> f64 {
@@ -81,7 +86,7 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
         timeout: LONG,
     };
     // It is queued for some seconds, in which another collector may have read what both need.
-    results.ask(&plan, &want(start), start);
+    results.ask(&plan, &want(start));
     let began = start + LONG / 10;
     let order = results.begin(&plan, began);
     let ran = Ran {
@@ -95,5 +100,23 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
     let _ = results.keep(&plan, &counters, ran, began);
     let later = want(began - SHORT / 2);
     assert!(order.fresh_from < later.from);
-    assert!(!results.answers(&plan, &later, began));
+    assert!(!results.answers(&plan, &later));
+}
+
+#[test]
+fn a_result_that_ages_while_a_request_waits_for_others_is_not_waited_for() {
+    let (mut a, (b, gate)) = (counting(0), gated(1, true));
+    a.plan.interval = Some(Duration::from_secs(1));
+    let engine = new_engine();
+    let staged = staged(&engine, &[&a, &b]);
+    engine.warm(&staged, Instant::now() + LONG);
+    let set = Arc::new(staged.set);
+    let mut collecting = Collecting::begin(&engine.queue, Arc::clone(&set), request(LONG));
+    let waker = Waker::noop();
+    assert!(collecting.poll_at(waker, Instant::now()).is_err());
+    drop(gate);
+    until(|| runs(&set.slots[1]) == 1);
+    // More than three intervals later.
+    let later = Instant::now() + Duration::from_secs(10);
+    assert_eq!(collecting.poll_at(waker, later), Ok(()));
 }
