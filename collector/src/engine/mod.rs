@@ -132,6 +132,7 @@ impl Engine {
 
     /// Asks for a collection.
     pub fn collect(&self, request: Request) -> Collecting {
+        self.clock.ensure_thread(&self.queue);
         Collecting::begin(&self.queue, self.set(), request)
     }
 

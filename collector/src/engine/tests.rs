@@ -4,6 +4,7 @@ mod containment;
 mod deadlines;
 #[cfg(feature = "model-check")]
 mod model;
+mod threads;
 
 use super::*;
 use std::any::Any;
