@@ -57,7 +57,8 @@ pub(super) struct Results {
     running: Option<RunTiming>,
     /// The last run that came back, or the moment from which on it is known that there is none.
     ended: Option<RunTiming>,
-    began_at: SystemTime,
+    /// When the last run that came back began.
+    began: Option<(Instant, SystemTime)>,
     number: u64,
     state: State,
     duration: Duration,
@@ -100,7 +101,7 @@ impl Results {
             waiting: Vec::new(),
             running: None,
             ended: None,
-            began_at: SystemTime::UNIX_EPOCH,
+            began: None,
             number: 0,
             state: State::Waiting,
             duration: Duration::ZERO,
@@ -180,7 +181,7 @@ impl Results {
     ) -> Option<Notice> {
         self.is_busy = false;
         self.ended = self.running.take().or(Some(RunTiming::known_at(ran.began)));
-        self.began_at = ran.began_at;
+        self.began = Some((ran.began, ran.began_at));
         self.duration = ran.took;
         self.number = counters.count_run();
         if ran.was_stuck {
@@ -288,7 +289,7 @@ impl Results {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
             run: self.number,
-            began: self.began_at,
+            began: self.began.map_or(SystemTime::UNIX_EPOCH, |(_, began)| began),
             duration: self.duration,
             age: self.age(now).unwrap_or_default(),
             batch: if is_fresh { self.last.clone() } else { None },
@@ -300,8 +301,9 @@ impl Results {
         self.ended.map_or(now, |run| run.began + interval)
     }
 
+    /// For how long there has been no newer run. What is known without a run makes none younger.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.ended.map(|run| now.saturating_duration_since(run.began))
+        self.began.map(|(began, _)| now.saturating_duration_since(began))
     }
 
     pub(super) fn state(&self) -> State {

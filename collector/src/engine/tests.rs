@@ -207,6 +207,12 @@ fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, Outcome, Optio
         .collect()
 }
 
+/// A run that has come back.
+fn ran(batch: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
+    let began_at = std::time::SystemTime::now();
+    job::Ran { batch, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
+}
+
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -442,7 +448,7 @@ fn max_series_cuts_and_counts() {
 
 #[test]
 fn what_a_collector_leaves_out_is_logged_once() {
-    use job::{Outcome as How, Ran};
+    use job::Outcome as How;
     use notice::What;
     use results::Results;
     let plan = counting(0).plan;
@@ -453,14 +459,7 @@ fn what_a_collector_leaves_out_is_logged_once() {
         batch.batch().value(&RUNS, 1);
         reason.into_iter().for_each(|reason| batch.batch().degraded(reason));
         batch.seal();
-        let ran = Ran {
-            batch: Arc::new(batch),
-            outcome: How::Returned(Ok(())),
-            began: Instant::now(),
-            began_at: std::time::SystemTime::now(),
-            took: Duration::ZERO,
-            was_stuck: false,
-        };
+        let ran = ran(Arc::new(batch), How::Returned(Ok(())), Instant::now());
         match results.keep(&plan, &counters, ran, Instant::now())?.what {
             What::Degraded(reason) => Some(reason),
             What::Complete => Some("complete"),
