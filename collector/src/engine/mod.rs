@@ -133,6 +133,7 @@ impl Engine {
     /// Asks for a collection.
     pub fn collect(&self, request: Request) -> Collecting {
         self.clock.ensure_thread(&self.queue);
+        self.occupancies.count_threads(Instant::now());
         Collecting::begin(&self.queue, self.set(), request)
     }
 

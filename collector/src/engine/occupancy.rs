@@ -85,6 +85,19 @@ impl Occupancies {
         names.push((name, Arc::clone(&new)));
         new
     }
+
+    /// Counts the threads that hang, whatever has become of those who began them: of a collector that
+    /// was switched off meanwhile, or that hangs while it is closed, no request asks any more.
+    pub(super) fn count_threads(&self, now: Instant) {
+        lock(&self.names).iter().for_each(|(_, occupancy)| occupancy.count_thread(now));
+    }
+}
+
+impl Run {
+    fn is_stuck(&self, now: Instant) -> bool {
+        let until = self.began.and_then(|(began, limit)| began.checked_add(limit));
+        until.is_some_and(|until| now >= until)
+    }
 }
 
 impl Occupancy {
@@ -109,16 +122,11 @@ impl Occupancy {
         let mut state = lock(&self.state);
         let Some(run) = &mut state.occupant else { return Verdict::Waiting };
         let Some((began, limit)) = run.began else { return Verdict::Waiting };
-        let out = now.saturating_duration_since(began);
-        match began.checked_add(limit) {
-            Some(until) if now >= until => {
-                let newly = !std::mem::replace(&mut run.reported, true);
-                run.thread.get_or_insert_with(|| self.stuck.enter());
-                Verdict::Stuck { out, newly }
-            }
-            Some(until) => Verdict::Out(until),
-            None => Verdict::Waiting,
+        if run.is_stuck(now) {
+            let newly = !std::mem::replace(&mut run.reported, true);
+            return Verdict::Stuck { out: now.saturating_duration_since(began), newly };
         }
+        began.checked_add(limit).map_or(Verdict::Waiting, Verdict::Out)
     }
 
     /// When the run that is out began.
@@ -126,9 +134,11 @@ impl Occupancy {
         Some(lock(&self.state).occupant.as_ref()?.began?.0)
     }
 
-    /// The thread of the run that is out is lost to others and counts among those that hang.
-    pub(super) fn count_thread(&self) {
-        if let Some(run) = &mut lock(&self.state).occupant {
+    /// Counts the thread of the run that is out among those that hang, if the run is stuck.
+    fn count_thread(&self, now: Instant) {
+        if let Some(run) = &mut lock(&self.state).occupant
+            && run.is_stuck(now)
+        {
             run.thread.get_or_insert_with(|| self.stuck.enter());
         }
     }
@@ -140,10 +150,6 @@ impl Occupancy {
 }
 
 impl Occupant {
-    pub(super) fn occupancy(&self) -> &Arc<Occupancy> {
-        &self.0
-    }
-
     /// The run begins. After `limit` it is stuck.
     pub(super) fn begin(&self, now: Instant, limit: Duration) {
         if let Some(run) = &mut lock(&self.0.state).occupant {

@@ -7,7 +7,6 @@
 
 use super::job::{Job, Work};
 use super::notice::{Notice, What};
-use super::occupancy::Occupancy;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
 use std::collections::VecDeque;
 use std::io;
@@ -25,8 +24,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Since when the collection thread has been at its job, and whose job that is.
-    busy: Option<(Instant, Arc<Occupancy>)>,
+    /// Since when the collection thread has been at its job.
+    busy: Option<Instant>,
     /// The number of the collection thread. A thread that returns and finds another number here
     /// has been left behind and ends.
     leader: u64,
@@ -100,7 +99,7 @@ impl Queue {
                     state = lock(&self.state);
                     continue;
                 }
-                state.busy = Some((Instant::now(), Arc::clone(job.occupant.occupancy())));
+                state.busy = Some(Instant::now());
                 drop(state);
                 job.execute();
                 state = lock(&self.state);
@@ -155,14 +154,13 @@ impl Watched<'_> {
         if state.ended && idle {
             return Attention { again: None, ..look_again };
         }
-        match &state.busy {
-            Some((since, _)) if now < *since + self.queue.hand_over_after => {
-                let again = Some(*since + self.queue.hand_over_after);
+        match state.busy {
+            Some(since) if now < since + self.queue.hand_over_after => {
+                let again = Some(since + self.queue.hand_over_after);
                 return Attention { again, ..look_again };
             }
-            Some((_, occupancy)) => occupancy.count_thread(),
             None if state.leader_alive => return Attention { wakes: !idle, ..look_again },
-            None => {}
+            Some(_) | None => {}
         }
         let notice = self.start_leader().and_then(|error| {
             let is_new = !std::mem::replace(&mut self.state.thread_refused, true);

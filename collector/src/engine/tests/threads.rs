@@ -1,6 +1,54 @@
 //! The threads of the engine: what may end one, what must not, and which are counted as hung.
 
 use super::*;
+use vitald_core::host::StuckThread;
+
+/// An engine, and a count of hung threads at which one more reaches the limit.
+fn engine_near_the_limit() -> (Engine, &'static StuckThreads, Vec<StuckThread>) {
+    let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
+    let hung = (1..StuckThreads::LIMIT).map(|_| stuck.enter()).collect();
+    (Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck))), stuck, hung)
+}
+
+#[test]
+fn a_slow_collector_is_not_a_hung_one() {
+    let ((slow, gate), after) = (gated(0, false), counting(1));
+    let lane = make(2, 0, true, |_| Ok(()));
+    let (engine, stuck, hung) = engine_near_the_limit();
+    swap(&engine, &[&slow, &after, &lane]);
+    let engine = Arc::new(engine);
+    let all = std::thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || scrape(&engine, LONG)
+    });
+    // The thread of the slow one is left behind now.
+    until(|| engine.status()[1].counts.runs == 1);
+    let selection = Selection::Only(vec!["c".to_owned()]);
+    let page = engine.collect_blocking(Request { selection, ..request(LONG) });
+    assert_eq!(page.parts[0].state, Outcome::Running);
+    assert_eq!(stuck.count(), hung.len());
+    drop(gate);
+    assert_eq!(all.join().expect("it ends")[0].1, Outcome::Running);
+}
+
+#[test]
+fn one_that_was_switched_off_while_it_hangs_is_counted() {
+    for may_block in [false, true] {
+        let ((a, gate), b) = (gated(0, may_block), counting(1));
+        let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
+        let engine = Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)));
+        swap_with(&engine, HASTY, &[&a, &b]);
+        drop(engine.collect(request(LONG)));
+        until(|| engine.status()[0].out.is_some());
+        swap_with(&engine, HASTY, &[&b]);
+        until(|| {
+            scrape(&engine, LONG);
+            stuck.count() == 1
+        });
+        drop(gate);
+        until(|| stuck.count() == 0);
+    }
+}
 
 #[test]
 fn a_clock_that_had_no_thread_gets_one_later() {
