@@ -113,8 +113,8 @@ impl Instance {
             open.has_run = true;
             (open.collector.take(), open.host.clone())
         };
-        batch.begin(last, self.plan.max_series);
         let run = catch_unwind(AssertUnwindSafe(|| {
+            batch.begin(last, self.plan.max_series);
             let mut collector = match collector {
                 Some(collector) => collector,
                 None => {
@@ -124,11 +124,11 @@ impl Instance {
             };
             // A collector that panics is dropped by the unwinding, inside this closure.
             let outcome = collector.collect(batch.batch());
+            batch.seal();
             Ok((collector, outcome))
         }));
         match run {
             Ok(Ok((collector, outcome))) => {
-                batch.seal();
                 lock(&self.open).collector = Some(collector);
                 Outcome::Returned(outcome)
             }
@@ -142,9 +142,14 @@ impl Instance {
 }
 
 impl Job {
-    /// Does what is to be done, on this thread. The name is free again before the result is
-    /// handed over.
+    /// Does what is to be done, on this thread, which goes on also if the engine itself, or what
+    /// writes its log, panics.
     pub(super) fn execute(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.run()));
+    }
+
+    /// The name is free again before the result is handed over.
+    fn run(self) {
         let owner = match self.work {
             Work::Run(owner) => owner,
             Work::Close => {

@@ -10,6 +10,7 @@ use super::notice::{Notice, What};
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,7 @@ impl Queue {
             std::mem::swap(&mut wakers, &mut state.waiting);
             if !wakers.is_empty() {
                 drop(state);
-                wakers.drain(..).for_each(Waker::wake);
+                wake_all(&mut wakers);
                 state = lock(&self.state);
             } else if state.ended {
                 state.leader_alive = false;
@@ -123,7 +124,15 @@ impl Queue {
         // It was left behind. What it has brought may be all that a request still waits for.
         wakers.append(&mut state.waiting);
         drop(state);
-        wakers.drain(..).for_each(Waker::wake);
+        wake_all(&mut wakers);
+    }
+}
+
+/// Wakes the requests that wait. One that panics does not keep the others waiting, nor does it end
+/// the collection thread.
+fn wake_all(wakers: &mut Vec<Waker>) {
+    for waker in wakers.drain(..) {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

@@ -50,6 +50,80 @@ fn one_that_was_switched_off_while_it_hangs_is_counted() {
     }
 }
 
+/// Panics at each line of the log.
+struct Broken;
+
+impl tracing::Subscriber for Broken {
+    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        panic!("as the test wants");
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
+    for may_block in [false, true] {
+        let is_first = AtomicUsize::new(0);
+        let a = make(0, 0, may_block, move |batch| {
+            if is_first.fetch_add(1, Ordering::SeqCst) == 0 {
+                // The failure is logged after the run, on the thread of the run.
+                std::mem::forget(tracing::subscriber::set_default(Broken));
+                return Err(Malformed::new(3, "a number").in_file("proc/x"));
+            }
+            batch.value(&RUNS, 1);
+            Err(Malformed::new(3, "a number").in_file("proc/x"))
+        });
+        let engine = engine(&[&a]);
+        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Failing, None)]);
+        let began = Instant::now();
+        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Failing, Some(1.0))]);
+        assert!(began.elapsed() < LONG / 2);
+        drop(engine);
+        until(|| a.open.load(Ordering::SeqCst) == 0);
+    }
+}
+
+/// Panics when it is woken.
+struct BrokenWaker;
+
+impl Wake for BrokenWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("as the test wants");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_takes_no_result_from_others() {
+    let (a, gate) = gated(0, true);
+    let engine = Arc::new(engine(&[&a]));
+    let mut broken = engine.collect(request(LONG));
+    assert!(broken.poll_at(&Waker::from(Arc::new(BrokenWaker)), Instant::now()).is_err());
+    let other = std::thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || scrape(&engine, LONG)
+    });
+    drop(gate);
+    assert_eq!(other.join().expect("it ends"), [("a", Outcome::Running, Some(1.0))]);
+    let began = Instant::now();
+    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
+    assert!(began.elapsed() < LONG / 2);
+}
+
 #[test]
 fn a_clock_that_had_no_thread_gets_one_later() {
     let mut a = counting(0);
