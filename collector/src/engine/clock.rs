@@ -116,9 +116,9 @@ impl Watch {
             notice.into_iter().for_each(Notice::log);
             next = next.min(now + *interval);
         }
-        let attention = queue.watch().tend(now);
-        let again = attention.again;
-        attention.pay(&queue);
+        let follow_up = queue.lock().ensure_thread(now);
+        let again = follow_up.again;
+        follow_up.carry_out(&queue);
         Some(again.map_or(next, |at| at.min(next)))
     }
 }

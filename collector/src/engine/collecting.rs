@@ -34,7 +34,8 @@ impl Collecting {
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
             timeout: set.limits.timeout,
         };
-        let collecting = Collecting { queue: Arc::clone(queue), set, request, want, is_finished: false };
+        let collecting =
+            Collecting { queue: Arc::clone(queue), set, request, want, is_finished: false };
         let mut notices: Vec<Notice> = Vec::new();
         // Those that may block go first: they run beside everything else.
         for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
@@ -44,15 +45,15 @@ impl Collecting {
             }
             notices.extend(notice);
         }
-        let mut watched = queue.watch();
+        let mut locked = queue.lock();
         for slot in collecting.slots().filter(|slot| !slot.executor.is_lane()) {
             let (job, notice) = slot.ask(&want, now);
             if let Some(job) = job {
-                watched.add(job);
+                locked.add(job);
             }
             notices.extend(notice);
         }
-        watched.release(now);
+        locked.release(now);
         notices.into_iter().for_each(Notice::log);
         collecting
     }
@@ -63,13 +64,13 @@ impl Collecting {
         if now >= self.request.deadline {
             return Ok(());
         }
-        let mut watched = self.queue.watch();
-        let attention = watched.tend(now);
-        let mut again = attention.again;
-        if attention.is_urgent() {
-            drop(watched);
-            attention.pay(&self.queue);
-            watched = self.queue.watch();
+        let mut locked = self.queue.lock();
+        let follow_up = locked.ensure_thread(now);
+        let mut again = follow_up.again;
+        if follow_up.is_urgent() {
+            drop(locked);
+            follow_up.carry_out(&self.queue);
+            locked = self.queue.lock();
         }
         let mut is_complete = true;
         let mut notices: Vec<Notice> = Vec::new();
@@ -82,9 +83,9 @@ impl Collecting {
             }
         }
         if !is_complete {
-            watched.wake_at_the_end(waker);
+            locked.wake_at_the_end(waker);
         }
-        drop(watched);
+        drop(locked);
         notices.into_iter().for_each(Notice::log);
         match is_complete {
             true => Ok(()),

@@ -66,7 +66,7 @@ pub struct Engine {
 }
 
 /// A set that is open and not yet swapped in.
-pub struct Staged {
+pub struct StagedCollectors {
     set: Set,
     /// What the swap will do.
     pub changes: Changes,
@@ -101,15 +101,15 @@ impl Engine {
         plans: &[CollectorPlan],
         host: &Host,
         limits: Limits,
-    ) -> Result<Staged, Vec<(&'static str, Error)>> {
+    ) -> Result<StagedCollectors, Vec<(&'static str, Error)>> {
         let current = self.set();
         let (set, changes) = current.next(plans, host, limits, &self.queue, &self.occupancies)?;
-        Ok(Staged { set, changes })
+        Ok(StagedCollectors { set, changes })
     }
 
     /// Runs once what is refreshed in the background and has no result yet, so that no scrape after
     /// the swap finds a gap.
-    pub fn warm(&self, staged: &Staged, deadline: Instant) {
+    pub fn warm(&self, staged: &StagedCollectors, deadline: Instant) {
         let Set { slots, host, limits } = &staged.set;
         let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_run();
         let slots: Vec<Arc<slot::Slot>> = slots.iter().filter(is_cold).cloned().collect();
@@ -120,9 +120,9 @@ impl Engine {
         }
     }
 
-    /// Makes the staged set the running one. Instances that are not needed any more are closed
+    /// Makes the staged set the running one. Collectors that are not needed any more are closed
     /// where they ran; nothing of that can hold up the swap or make it fail.
-    pub fn swap(&self, staged: Staged) -> Changes {
+    pub fn swap(&self, staged: StagedCollectors) -> Changes {
         let set = Arc::new(staged.set);
         self.clock.watch(&self.queue, &set);
         let previous = std::mem::replace(&mut *lock(&self.set), set);

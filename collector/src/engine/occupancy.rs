@@ -1,7 +1,7 @@
 //! Which collectors are out, by name, for the whole process.
 //!
 //! A run occupies the name of its collector until it has come back. Over any number of reloads at
-//! most one thread per name can therefore hang: an instance with other settings, or one that was
+//! most one thread per name can therefore hang: a collector with other settings, or one that was
 //! switched off and on again, begins when the occupant has come back.
 
 use super::sync::{Arc, Mutex, Weak, lock};
@@ -22,12 +22,13 @@ pub(super) struct Occupancy {
 
 #[derive(Default)]
 struct State {
-    occupant: Option<Run>,
+    occupant: Option<Occupation>,
     /// Who wants to know when the occupant has come back.
     waiting: Vec<Waiting>,
 }
 
-struct Run {
+/// The run that occupies a name.
+struct Occupation {
     /// When it began and how long it may be out before it is stuck; none while it is queued.
     began: Option<(Instant, Duration)>,
     /// It is stuck, which has been reported.
@@ -93,7 +94,7 @@ impl Occupancies {
     }
 }
 
-impl Run {
+impl Occupation {
     fn is_stuck(&self, now: Instant) -> bool {
         let until = self.began.and_then(|(began, limit)| began.checked_add(limit));
         until.is_some_and(|until| now >= until)
@@ -105,7 +106,7 @@ impl Occupancy {
     pub(super) fn enter(self: &Arc<Self>, waiting: impl FnOnce() -> Waiting) -> Option<Occupant> {
         let mut state = lock(&self.state);
         if state.occupant.is_some() {
-            // Any number of instances may come and go while one hangs.
+            // Any number of collectors may come and go while one hangs.
             state.waiting.retain(|waiting| match waiting {
                 Waiting::Weak(successor) => successor.strong_count() > 0,
                 Waiting::Strong(_) => true,
@@ -113,7 +114,7 @@ impl Occupancy {
             state.waiting.push(waiting());
             return None;
         }
-        state.occupant = Some(Run { began: None, reported: false, thread: None });
+        state.occupant = Some(Occupation { began: None, reported: false, thread: None });
         Some(Occupant(Arc::clone(self)))
     }
 

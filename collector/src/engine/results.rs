@@ -44,7 +44,7 @@ struct RunTiming {
 }
 
 pub(super) struct Results {
-    /// A job of it is queued or out, or waits until another instance of its name has come back.
+    /// A job of it is queued or out, or waits until the collector before it has come back.
     pub(super) is_busy: bool,
     /// A run is asked for that has not begun.
     is_wanted: bool,
@@ -258,7 +258,7 @@ impl Results {
         is_new.then_some(Notice { collector: Some(name), what: What::NotRun(why) })
     }
 
-    /// The run that is out, or that of the instance before, is stuck.
+    /// The run that is out, or that of the collector before it, is stuck.
     pub(super) fn set_stuck(&mut self) {
         self.state = State::TimedOut;
     }

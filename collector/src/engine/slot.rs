@@ -4,7 +4,7 @@
 //! an executor, and lines to the log, when none of them is held.
 
 use super::executor::Executor;
-use super::job::{Instance, Job, Order, Owner, Ran, Work};
+use super::job::{Job, OpenCollector, Order, Owner, Ran, Work};
 use super::notice::{Notice, What};
 use super::occupancy::{Occupancies, Occupancy, Occupant, Successor, Verdict, Waiting};
 use super::queue::Queue;
@@ -24,7 +24,7 @@ pub(super) struct Slot {
     pub(super) plan: CollectorPlan,
     queue: Arc<Queue>,
     pub(super) executor: Executor,
-    instance: Arc<Instance>,
+    collector: Arc<OpenCollector>,
     occupancy: Arc<Occupancy>,
     counters: Arc<Counters>,
     results: Mutex<Results>,
@@ -52,7 +52,7 @@ impl Slot {
         Arc::new(Slot {
             queue,
             executor,
-            instance: Instance::new(plan.clone(), host, collector),
+            collector: OpenCollector::new(plan.clone(), host, collector),
             occupancy: occupancies.of(plan.descriptor.name),
             // A counter must not go back because a setting was changed.
             counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
@@ -137,7 +137,7 @@ impl Slot {
 
     fn run(self: &Arc<Self>, occupant: Occupant) -> Job {
         let owner: Arc<dyn Owner> = Arc::clone(self) as Arc<dyn Owner>;
-        Job { instance: Arc::clone(&self.instance), occupant, work: Work::Run(owner) }
+        Job { collector: Arc::clone(&self.collector), occupant, work: Work::Run(owner) }
     }
 
     fn not_started(&self, error: io::Error, now: Instant) -> Option<Notice> {
@@ -155,7 +155,7 @@ impl Slot {
     }
 
     /// Whether it is waited for: it is stuck when the run that is out, its own or that of an
-    /// instance before, has been out for longer than the scrape timeout.
+    /// collector before, has been out for longer than the scrape timeout.
     fn judge(&self, results: &mut MutexGuard<'_, Results>, now: Instant) -> (Look, Option<Notice>) {
         if !results.is_busy {
             return (Look::Answered, None);
@@ -260,7 +260,7 @@ impl Successor for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let (instance, occupancy) = (Arc::clone(&self.instance), Arc::clone(&self.occupancy));
-        self.executor.clone().close(instance, occupancy);
+        let (collector, occupancy) = (Arc::clone(&self.collector), Arc::clone(&self.occupancy));
+        self.executor.clone().close(collector, occupancy);
     }
 }

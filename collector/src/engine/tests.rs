@@ -380,7 +380,7 @@ fn an_unchanged_collector_is_not_touched() {
             ("c", Outcome::Running, Some(1.0))
         ]
     );
-    assert_eq!(b.open.load(Ordering::SeqCst), 0, "the old instance is closed");
+    assert_eq!(b.open.load(Ordering::SeqCst), 0, "the one before is closed");
     swap(&engine, &[]);
     until(|| [&a, &changed, &c].iter().all(|maker| maker.open.load(Ordering::SeqCst) == 0));
     assert!(scrape(&engine, LONG).is_empty());

@@ -13,7 +13,7 @@ fn timed(name: usize) -> Maker {
     })
 }
 
-fn staged(engine: &Engine, makers: &[&Maker]) -> Staged {
+fn staged(engine: &Engine, makers: &[&Maker]) -> StagedCollectors {
     let plans: Vec<CollectorPlan> = makers.iter().map(|maker| maker.plan.clone()).collect();
     engine.stage(&plans, &host(), FRESH).expect("it opens")
 }

@@ -1,5 +1,5 @@
 //! A model check of the hand-over: shuttle decides which thread goes on, at every lock, and looks
-//! for an order in which a request is never woken, a collector runs twice at a time, or an instance
+//! for an order in which a request is never woken, a collector runs twice at a time, or one
 //! is not closed.
 //!
 //! `cargo test -p vitald --lib --features full,model-check engine::tests::model`
