@@ -1,5 +1,20 @@
 //! What the last run of a collector gave, and what is asked of the next one. Nothing here runs,
 //! waits or logs.
+//!
+//! A collector is *idle* or *busy* (a job of it waits, is queued or is out), and a further run is
+//! *wanted* or not. Under one lock of the slot, an idle collector of which a run is wanted becomes
+//! busy or is settled, so that no request ever sees it idle and wanted.
+//!
+//! | what happens | who calls | idle becomes | busy becomes | result |
+//! |---|---|---|---|---|
+//! | `ask` | a request that begins | wanted, unless a result serves | wanted, unless the run that is out serves | |
+//! | `refresh` | the interval clock | wanted | | |
+//! | `is_busy` is set | the slot that has a job made | busy | | |
+//! | `begin` | the executor that begins the run | | not wanted, one is out | |
+//! | `keep` | the executor whose run has come back | | idle | that of the run |
+//! | `settle`, `refuse` | the slot that cannot have a job made | not wanted | idle, not wanted | it is known that there is none |
+//! | `set_stuck` | a request that looks | | | the state until `keep` |
+//! | `leave` | a request that ends | | | |
 
 use super::job::{Order, Outcome, Ran};
 use super::notice::{Notice, What};
