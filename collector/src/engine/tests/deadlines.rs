@@ -1,7 +1,7 @@
 //! How long a run may take, and that it follows from no request that is more hurried than another.
 
 use super::*;
-use crate::engine::job::Outcome as How;
+use crate::engine::job::Outcome;
 use crate::engine::results::{Results, Want};
 use crate::engine::slot::Slot;
 
@@ -89,7 +89,7 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
     results.ask(&plan, &want(start));
     let began = start + LONG / 10;
     let order = results.begin(&plan, began);
-    let ran = ran(order.batch, How::Returned(Ok(())), began);
+    let ran = ran(order.batch, Outcome::Returned(Ok(())), began);
     let _ = results.keep(&plan, &counters, ran, began);
     let later = want(began - SHORT / 2);
     assert!(order.fresh_from < later.from);
@@ -122,11 +122,11 @@ fn what_is_not_run_because_it_panicked_grows_older() {
     let want = |arrived: Instant| Want { from: arrived, arrived, by: None, timeout: LONG };
     results.ask(&plan, &want(start));
     let order = results.begin(&plan, start);
-    let _ = results.keep(&plan, &counters, ran(order.batch, How::Panicked, start), start);
+    let _ = results.keep(&plan, &counters, ran(order.batch, Outcome::Panicked, start), start);
     let later = start + SHORT;
     assert!(results.is_backing_off(later));
-    results.settle(Outcome::Panicked, later);
+    results.settle(State::Panicked, later);
     let part = results.part(&plan, &want(later), later);
-    assert_eq!((part.state, part.age), (Outcome::Panicked, SHORT));
+    assert_eq!((part.state, part.age), (State::Panicked, SHORT));
     assert_eq!(results.age(later), Some(SHORT));
 }

@@ -73,7 +73,7 @@ fn hand_over(hand_over_after: Duration, a_blocks: [bool; 2]) {
                     let snapshot = wait_for(engine.collect(request(LONG)));
                     let states = snapshot.parts.iter().map(|part| part.state);
                     assert!(
-                        states.clone().all(|state| state == Outcome::Running),
+                        states.clone().all(|state| state == State::Running),
                         "{:?}",
                         states.collect::<Vec<_>>()
                     );

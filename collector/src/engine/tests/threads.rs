@@ -25,10 +25,10 @@ fn a_slow_collector_is_not_a_hung_one() {
     until(|| engine.status()[1].counts.runs == 1);
     let selection = Selection::Only(vec!["c".to_owned()]);
     let page = engine.collect_blocking(Request { selection, ..request(LONG) });
-    assert_eq!(page.parts[0].state, Outcome::Running);
+    assert_eq!(page.parts[0].state, State::Running);
     assert_eq!(stuck.count(), hung.len());
     drop(gate);
-    assert_eq!(all.join().expect("it ends")[0].1, Outcome::Running);
+    assert_eq!(all.join().expect("it ends")[0].1, State::Running);
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
             Err(Malformed::new(3, "a number").in_file("proc/x"))
         });
         let engine = engine(&[&a]);
-        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Failing, None)]);
+        assert_eq!(scrape(&engine, LONG), [("a", State::Failing, None)]);
         let began = Instant::now();
-        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Failing, Some(1.0))]);
+        assert_eq!(scrape(&engine, LONG), [("a", State::Failing, Some(1.0))]);
         assert!(began.elapsed() < LONG / 2);
         drop(engine);
         until(|| a.open.load(Ordering::SeqCst) == 0);
@@ -118,9 +118,9 @@ fn a_waker_that_panics_takes_no_result_from_others() {
         move || scrape(&engine, LONG)
     });
     drop(gate);
-    assert_eq!(other.join().expect("it ends"), [("a", Outcome::Running, Some(1.0))]);
+    assert_eq!(other.join().expect("it ends"), [("a", State::Running, Some(1.0))]);
     let began = Instant::now();
-    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
+    assert_eq!(scrape(&engine, LONG), [("a", State::Running, Some(1.0))]);
     assert!(began.elapsed() < LONG / 2);
 }
 
