@@ -59,8 +59,13 @@ pub(super) struct Occupant(Arc<Occupancy>);
 pub(super) enum Verdict {
     /// There is no run, or it has not begun.
     Waiting,
-    /// It is out and stuck only from this instant on.
-    Out(Instant),
+    /// It is out.
+    Out {
+        /// Since when.
+        began: Instant,
+        /// From when on it is stuck.
+        until: Instant,
+    },
     /// It has been out for too long.
     Stuck {
         /// For how long it has been out.
@@ -127,7 +132,8 @@ impl Occupancy {
             let newly = !std::mem::replace(&mut run.reported, true);
             return Verdict::Stuck { out: now.saturating_duration_since(began), newly };
         }
-        began.checked_add(limit).map_or(Verdict::Waiting, Verdict::Out)
+        let until = began.checked_add(limit);
+        until.map_or(Verdict::Waiting, |until| Verdict::Out { began, until })
     }
 
     /// When the run that is out began.

@@ -148,32 +148,43 @@ impl Slot {
     /// What a request sees now.
     pub(super) fn look(&self, want: &Want, now: Instant) -> (Look, Option<Notice>) {
         let mut results = lock(&self.results);
-        if results.answers(&self.plan, want) {
+        if results.answers(&self.plan, want) || !results.is_busy {
             return (Look::Answered, None);
         }
-        self.judge(&mut results, now)
-    }
-
-    /// Whether it is waited for: it is stuck when the run that is out, its own or that of an
-    /// collector before, has been out for longer than the scrape timeout.
-    fn judge(&self, results: &mut MutexGuard<'_, Results>, now: Instant) -> (Look, Option<Notice>) {
-        if !results.is_busy {
-            return (Look::Answered, None);
-        }
-        match self.occupancy.judge(now) {
+        let (verdict, notice) = self.judge(&mut results, now);
+        let until = match verdict {
             // It has not begun, and no request is woken when it does: it is judged again when it
             // would be stuck had it begun now.
-            Verdict::Waiting => (Look::Waits(now.checked_add(results.limit())), None),
-            Verdict::Out(until) => (Look::Waits(Some(until)), None),
-            Verdict::Stuck { out, newly } => {
-                results.set_stuck();
-                if newly {
-                    self.counters.count_timeout();
-                }
-                let notice = || Notice { collector: Some(self.name()), what: What::Stuck(out) };
-                (Look::Answered, newly.then(notice))
+            Verdict::Waiting => now.checked_add(results.limit()),
+            // With a long interval it may be out for longer than a request is to wait for it.
+            Verdict::Out { began, until } => {
+                Some(began.checked_add(want.timeout).map_or(until, |end| until.min(end)))
+            }
+            Verdict::Stuck { .. } => Some(now),
+        };
+        match until {
+            Some(until) if until <= now => (Look::Answered, notice),
+            until => (Look::Waits(until), notice),
+        }
+    }
+
+    /// Judges the run that is out, its own or that of the collector before: it is stuck when it has been
+    /// out for longer than the scrape timeout.
+    fn judge(
+        &self,
+        results: &mut MutexGuard<'_, Results>,
+        now: Instant,
+    ) -> (Verdict, Option<Notice>) {
+        let verdict = self.occupancy.judge(now);
+        let mut notice = None;
+        if let Verdict::Stuck { out, newly } = verdict {
+            results.set_stuck();
+            if newly {
+                self.counters.count_timeout();
+                notice = Some(Notice { collector: Some(self.name()), what: What::Stuck(out) });
             }
         }
+        (verdict, notice)
     }
 
     /// What a snapshot shows to a request, which waits no more.
@@ -201,8 +212,10 @@ impl Slot {
     pub(super) fn status(&self, now: Instant) -> CollectorStatus {
         let shares_descriptors = self.executor.shares_descriptors();
         let mut results = lock(&self.results);
-        let (_, notice) = self.judge(&mut results, now);
-        let since = if results.is_busy { self.occupancy.since() } else { None };
+        let (since, notice) = match results.is_busy {
+            true => (self.occupancy.since(), self.judge(&mut results, now).1),
+            false => (None, None),
+        };
         let status = CollectorStatus {
             descriptor: self.plan.descriptor,
             state: results.state(),

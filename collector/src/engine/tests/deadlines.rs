@@ -97,6 +97,20 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
 }
 
 #[test]
+fn a_hung_collector_with_a_long_interval_holds_up_one_request() {
+    let (mut a, gate) = gated(0, true);
+    a.plan.interval = Some(LONG);
+    let engine = new_engine();
+    swap_with(&engine, HASTY, &[&a]);
+    assert_eq!(scrape(&engine, SHORT), [("a", State::TimedOut, None)]);
+    let began = Instant::now();
+    assert_eq!(scrape(&engine, LONG), [("a", State::TimedOut, None)]);
+    assert!(began.elapsed() < LONG / 2);
+    assert_eq!(engine.status()[0].counts.timeouts, 0, "it has its interval");
+    drop(gate);
+}
+
+#[test]
 fn a_result_that_ages_while_a_request_waits_for_others_is_not_waited_for() {
     let (mut a, (b, gate)) = (counting(0), gated(1, true));
     a.plan.interval = Some(Duration::from_secs(1));
