@@ -20,6 +20,8 @@ pub struct Collecting {
     want: Want,
     /// It has taken what there was, and waits for no collector any more.
     is_finished: bool,
+    /// What the queue may have to wake it.
+    waker: Option<Waker>,
 }
 
 impl Collecting {
@@ -34,8 +36,14 @@ impl Collecting {
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
             timeout: set.limits.timeout,
         };
-        let collecting =
-            Collecting { queue: Arc::clone(queue), set, request, want, is_finished: false };
+        let collecting = Collecting {
+            queue: Arc::clone(queue),
+            set,
+            request,
+            want,
+            is_finished: false,
+            waker: None,
+        };
         let mut notices: Vec<Notice> = Vec::new();
         // Those that may block go first: they run beside everything else.
         for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
@@ -59,7 +67,7 @@ impl Collecting {
     }
 
     /// Whether everything is there or the deadline has passed (`Ok`), or when to look again (`Err`);
-    /// the waker is woken when it may be earlier.
+    /// the waker is woken when it may be earlier. A waker waits for one collection at a time.
     pub fn poll_at(&mut self, waker: &Waker, now: Instant) -> Result<(), Instant> {
         if now >= self.request.deadline {
             return Ok(());
@@ -86,6 +94,9 @@ impl Collecting {
             locked.wake_at_the_end(waker);
         }
         drop(locked);
+        if !is_complete && !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
         notices.into_iter().for_each(Notice::log);
         match is_complete {
             true => Ok(()),
@@ -117,6 +128,8 @@ impl Collecting {
 
 impl Drop for Collecting {
     fn drop(&mut self) {
+        let forgotten = self.waker.as_ref().and_then(|waker| self.queue.lock().forget(waker));
+        drop(forgotten);
         if !self.is_finished {
             self.slots().for_each(|slot| slot.leave(&self.want));
         }

@@ -149,6 +149,13 @@ impl LockedQueue<'_> {
         }
     }
 
+    /// A request that has gone need not be woken. What is returned is to be dropped without the lock.
+    pub(super) fn forget(&mut self, waker: &Waker) -> Option<Waker> {
+        let waiting = &mut self.state.waiting;
+        let place = waiting.iter().position(|waiting| waiting.will_wake(waker))?;
+        Some(waiting.swap_remove(place))
+    }
+
     /// Sees to it that there is a collection thread that can work: starts one, or leaves one
     /// behind when it has been at one job for too long, or has it woken. It is needed for an empty
     /// queue, too, because it wakes those who wait for a lane.

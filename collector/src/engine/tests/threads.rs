@@ -124,6 +124,27 @@ fn a_waker_that_panics_takes_no_result_from_others() {
     assert!(began.elapsed() < LONG / 2);
 }
 
+struct Silent;
+
+impl Wake for Silent {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_request_that_has_gone_is_not_kept_to_be_woken() {
+    let (a, gate) = gated(0, true);
+    let engine = engine(&[&a]);
+    let kept = Arc::new(Silent);
+    let waker = Waker::from(Arc::clone(&kept));
+    let mut collecting = engine.collect(request(LONG));
+    assert!(collecting.poll_at(&waker, Instant::now()).is_err());
+    drop(waker);
+    assert!(Arc::strong_count(&kept) > 1);
+    drop(collecting);
+    assert_eq!(Arc::strong_count(&kept), 1);
+    drop(gate);
+}
+
 #[test]
 fn a_clock_that_had_no_thread_gets_one_later() {
     let mut a = counting(0);
