@@ -185,16 +185,16 @@ impl LockedQueue<'_> {
         FollowUp { again: Some(now + self.queue.hand_over_after), wakes: false, notice }
     }
 
-    /// Starts a collection thread in the place of the one before; without one (there is no thread
-    /// to be had) requests time out and the next one tries again.
+    /// Starts a collection thread in the place of the one before. If there is no thread to be had, the
+    /// one before goes on when it comes back, and the next look tries again.
     fn start_leader(&mut self) -> Option<io::Error> {
-        let state = &mut *self.state;
-        state.leader += 1;
-        state.busy = None;
-        let (queue, ticket) = (Arc::clone(self.queue), state.leader);
+        let (queue, ticket) = (Arc::clone(self.queue), self.state.leader + 1);
         let started = spawn("collect".to_owned(), move || queue.lead(ticket));
-        state.leader_alive = started.is_ok();
-        state.thread_refused &= started.is_err();
+        if started.is_ok() {
+            let state = &mut *self.state;
+            (state.leader, state.leader_alive) = (ticket, true);
+            (state.busy, state.thread_refused) = (None, false);
+        }
         started.err()
     }
 

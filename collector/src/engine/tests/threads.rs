@@ -146,6 +146,22 @@ fn a_request_that_has_gone_is_not_kept_to_be_woken() {
 }
 
 #[test]
+fn a_collection_thread_that_cannot_be_replaced_goes_on() {
+    let ((slow, gate), after) = (gated(0, false), counting(1));
+    let engine = engine(&[&slow, &after]);
+    let mut collecting = engine.collect(request(LONG));
+    until(|| engine.status()[0].out.is_some());
+    sync::refuse_threads(true);
+    // It has been at its job for long.
+    let later = Instant::now() + 2 * HAND_OVER_AFTER;
+    assert!(collecting.poll_at(Waker::noop(), later).is_err());
+    drop(gate);
+    let states = block_on(collecting).parts.iter().map(|part| part.state).collect::<Vec<_>>();
+    sync::refuse_threads(false);
+    assert_eq!(states, [State::Running, State::Running]);
+}
+
+#[test]
 fn a_clock_that_had_no_thread_gets_one_later() {
     let mut a = counting(0);
     a.plan.interval = Some(Duration::from_millis(20));
