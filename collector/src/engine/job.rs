@@ -79,7 +79,7 @@ pub(super) struct Ran {
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
     pub(super) took: Duration,
-    /// It was out for too long, and nobody has noticed.
+    /// It was out for too long, which has not been reported.
     pub(super) was_stuck: bool,
 }
 
@@ -143,8 +143,7 @@ impl OpenCollector {
 }
 
 impl Job {
-    /// Does what is to be done, on this thread, which goes on also if the engine itself, or what
-    /// writes its log, panics.
+    /// Does what is to be done, on this thread, which goes on also if the engine itself panics.
     pub(super) fn execute(self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.run()));
     }

@@ -10,7 +10,6 @@ use super::job::{Job, Work};
 use super::notice::{Notice, What};
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vitald_core::host::{descriptor_tables_are_separate, spawn_apart};
 
@@ -73,9 +72,7 @@ impl Lane {
         let shares_descriptors =
             self.own_descriptors && descriptor_tables_are_separate() == Some(false);
         if shares_descriptors && !HAS_SHARING_BEEN_LOGGED.swap(true, Ordering::Relaxed) {
-            let notice = Notice { collector: Some(self.name), what: What::SharesDescriptors };
-            // The thread goes on also if what writes the log panics.
-            let _ = catch_unwind(AssertUnwindSafe(|| notice.log()));
+            Notice { collector: Some(self.name), what: What::SharesDescriptors }.log();
         }
         let mut state = lock(&self.state);
         state.shares_descriptors = shares_descriptors;

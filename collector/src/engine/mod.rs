@@ -7,7 +7,7 @@
 //! which is shared by all requests that wait for it.
 //!
 //! There is no supervisor: the requests that wait look after the queue ([`Collecting::poll_at`]),
-//! and while nobody asks nothing wakes up. A request's deadline ends that request alone. A run
+//! and while there is no request nothing wakes up. A request's deadline ends that request alone. A run
 //! that has been out for longer than [`Limits::timeout`] is stuck: it is reported, and not waited
 //! for until it has come back. While it is out it occupies its collector's name, so that no second
 //! thread can be lost to it ([`Occupancies`]).

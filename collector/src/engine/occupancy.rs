@@ -164,7 +164,7 @@ impl Occupant {
         }
     }
 
-    /// The run has come back. Whether it was stuck without anybody having noticed.
+    /// The run has come back. Whether it was stuck, which has not been reported.
     pub(super) fn leave(self, now: Instant) -> bool {
         matches!(self.0.judge(now), Verdict::Stuck { newly: true, .. })
     }

@@ -3,7 +3,7 @@
 //!
 //! When one does not return within the queue's hand-over time it keeps its thread and a fresh one goes
 //! on with the rest. The requests that wait for a result look after that ([`LockedQueue::ensure_thread`]); there is no
-//! supervisor, and while nobody asks nothing wakes up.
+//! supervisor, and while there is none nothing wakes up.
 
 use super::job::{Job, Work};
 use super::notice::{Notice, What};

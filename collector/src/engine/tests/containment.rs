@@ -198,7 +198,7 @@ fn a_run_is_stuck_when_it_has_been_out_for_the_scrape_timeout() {
 }
 
 #[test]
-fn a_run_that_nobody_waited_for_is_counted_when_it_comes_back() {
+fn a_run_that_was_not_waited_for_is_counted_when_it_comes_back() {
     let (a, gate) = gated(0, true);
     let engine = new_engine();
     swap_with(&engine, Limits { timeout: Duration::from_millis(1), ..FRESH }, &[&a]);
@@ -325,42 +325,19 @@ fn a_panic_while_the_old_is_closed_does_not_reach_the_reload() {
     assert_eq!(scrape(&engine, LONG).len(), 1);
 }
 
-/// Asks the engine for its status at each line of the log, which never ends if the line is
-/// written under a lock.
-struct Nosy {
-    engine: Arc<Engine>,
-    lines: Arc<AtomicUsize>,
-}
-
-impl tracing::Subscriber for Nosy {
-    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
-
-    fn event(&self, _event: &tracing::Event<'_>) {
-        self.lines.fetch_add(1, Ordering::SeqCst);
-        self.engine.status();
-        drop(self.engine.collect(request(LONG)));
-    }
-
-    fn enter(&self, _span: &tracing::span::Id) {}
-
-    fn exit(&self, _span: &tracing::span::Id) {}
-}
-
 #[test]
 fn nothing_is_logged_under_a_lock() {
     let lines = Arc::new(AtomicUsize::new(0));
     let engine = Arc::new(new_engine());
-    let nosy = || Nosy { engine: Arc::clone(&engine), lines: Arc::clone(&lines) };
+    // It asks the engine at each line, which never ends if the line is written under a lock.
+    let nosy = || {
+        let (engine, lines) = (Arc::clone(&engine), Arc::clone(&lines));
+        Listener(move || {
+            lines.fetch_add(1, Ordering::SeqCst);
+            engine.status();
+            drop(engine.collect(request(LONG)));
+        })
+    };
     // Which of its runs fails, and on whose thread: it is listened to from the first run on.
     let subscriber = Mutex::new(Some(nosy()));
     let failing = make(0, 0, false, move |_| {

@@ -1,6 +1,9 @@
 //! The threads of the engine: what may end one, what must not, and which are counted as hung.
 
 use super::*;
+use crate::engine::job::{Job, OpenCollector, Order, Owner, Ran, Work};
+use crate::engine::lane::Lane;
+use std::sync::atomic::AtomicBool;
 use vitald_core::host::StuckThread;
 
 /// An engine, and a count of hung threads at which one more reaches the limit.
@@ -50,39 +53,16 @@ fn one_that_was_switched_off_while_it_hangs_is_counted() {
     }
 }
 
-/// Panics at each line of the log.
-struct Broken;
-
-impl tracing::Subscriber for Broken {
-    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
-
-    fn event(&self, _event: &tracing::Event<'_>) {
-        panic!("as the test wants");
-    }
-
-    fn enter(&self, _span: &tracing::span::Id) {}
-
-    fn exit(&self, _span: &tracing::span::Id) {}
-}
-
 #[test]
-fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
+fn a_log_that_panics_does_not_end_a_thread() {
     for may_block in [false, true] {
         let is_first = AtomicUsize::new(0);
         let a = make(0, 0, may_block, move |batch| {
             if is_first.fetch_add(1, Ordering::SeqCst) == 0 {
                 // The failure is logged after the run, on the thread of the run.
-                std::mem::forget(tracing::subscriber::set_default(Broken));
+                std::mem::forget(tracing::subscriber::set_default(Listener(|| {
+                    panic!("as the test wants")
+                })));
                 return Err(Malformed::new(3, "a number").in_file("proc/x"));
             }
             batch.value(&RUNS, 1);
@@ -96,6 +76,42 @@ fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
         drop(engine);
         until(|| a.open.load(Ordering::SeqCst) == 0);
     }
+}
+
+/// Panics when a result is handed over, and counts.
+struct PanicsAtTheEnd(AtomicUsize);
+
+impl Owner for PanicsAtTheEnd {
+    fn begin(&self) -> Order {
+        let now = Instant::now();
+        let batch = Arc::new(vitald_core::run::Run::new(TABLE));
+        Order { began: now, last: None, batch, deadline: None, fresh_from: now, limit: LONG }
+    }
+
+    fn ended(self: Arc<Self>, _ran: Ran) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("as the test wants");
+    }
+}
+
+#[test]
+fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
+    let plan = counting(0).plan;
+    let open = plan.prepared.open(&host()).expect("it opens");
+    let collector = OpenCollector::new(plan, host(), open);
+    let stuck = Box::leak(Box::new(StuckThreads::new()));
+    let occupancy = Occupancies::new(stuck).of("a");
+    let owner = Arc::new(PanicsAtTheEnd(AtomicUsize::new(0)));
+    let lane = Lane::new("a", false);
+    let submit = |work| {
+        let occupant = occupancy.enter(|| unreachable!("it is alone")).expect("it is alone");
+        lane.submit(Job { collector: Arc::clone(&collector), occupant, work }).expect("it starts");
+    };
+    for runs in 1..3 {
+        submit(Work::Run(Arc::clone(&owner) as Arc<dyn Owner>));
+        until(|| owner.0.load(Ordering::SeqCst) == runs);
+    }
+    submit(Work::Close);
 }
 
 /// Panics when it is woken.
@@ -124,17 +140,19 @@ fn a_waker_that_panics_takes_no_result_from_others() {
     assert!(began.elapsed() < LONG / 2);
 }
 
-struct Silent;
+struct Woken(AtomicBool);
 
-impl Wake for Silent {
-    fn wake(self: Arc<Self>) {}
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
 fn a_request_that_has_gone_is_not_kept_to_be_woken() {
     let (a, gate) = gated(0, true);
     let engine = engine(&[&a]);
-    let kept = Arc::new(Silent);
+    let kept = Arc::new(Woken(AtomicBool::new(false)));
     let waker = Waker::from(Arc::clone(&kept));
     let mut collecting = engine.collect(request(LONG));
     assert!(collecting.poll_at(&waker, Instant::now()).is_err());
