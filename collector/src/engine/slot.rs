@@ -97,6 +97,8 @@ impl Slot {
     pub(super) fn submit(&self, job: Job) {
         if let Err(error) = self.executor.submit(job) {
             let notice = self.not_started(error, Instant::now());
+            // Other requests than the one that asks may wait for it.
+            self.queue.wake_requests();
             notice.into_iter().for_each(Notice::log);
         }
     }

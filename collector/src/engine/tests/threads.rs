@@ -179,6 +179,78 @@ fn a_collection_thread_that_cannot_be_replaced_goes_on() {
     assert_eq!(states, [State::Running, State::Running]);
 }
 
+/// A collector on a lane that waits at a gate while it is dropped, and whose thread can start no other.
+struct ClosesSlowly {
+    gate: Arc<Mutex<Receiver<()>>>,
+    is_closing: Arc<AtomicBool>,
+}
+
+impl Running for ClosesSlowly {
+    fn collect(&mut self, _batch: &mut Batch) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for ClosesSlowly {
+    fn drop(&mut self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let _ = lock(&self.gate).recv();
+        sync::refuse_threads(true);
+    }
+}
+
+struct PrepareClosesSlowly {
+    gate: Arc<Mutex<Receiver<()>>>,
+    is_closing: Arc<AtomicBool>,
+}
+
+impl Prepared for PrepareClosesSlowly {
+    fn same(&self, _other: &dyn Prepared) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, _host: &Host) -> Result<Box<dyn Running>> {
+        let (gate, is_closing) = (Arc::clone(&self.gate), Arc::clone(&self.is_closing));
+        Ok(Box::new(ClosesSlowly { gate, is_closing }))
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[test]
+fn a_request_is_woken_when_its_collector_can_have_no_thread() {
+    let (open, gate) = mpsc::channel::<()>();
+    let mut before = counting(0);
+    let (gate, is_closing) = (Arc::new(Mutex::new(gate)), Arc::new(AtomicBool::new(false)));
+    let prepared = PrepareClosesSlowly { gate, is_closing: Arc::clone(&is_closing) };
+    before.plan.prepared = Arc::new(prepared);
+    let engine = engine(&[&before]);
+    assert_eq!(scrape(&engine, LONG)[0].1, State::Running);
+    let after = make(0, 0, true, |_| Ok(()));
+    swap(&engine, &[&after]);
+    until(|| is_closing.load(Ordering::SeqCst));
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut collecting = engine.collect(request(LONG));
+    assert!(collecting.poll_at(&waker, Instant::now()).is_err());
+    // The lane of the one before gives the name to the next, whose lane cannot be started.
+    drop(open);
+    until(|| {
+        woken.0.swap(false, Ordering::SeqCst) && collecting.poll_at(&waker, Instant::now()).is_ok()
+    });
+    assert_eq!(engine.status()[0].state, State::TimedOut);
+}
+
 #[test]
 fn a_clock_that_had_no_thread_gets_one_later() {
     let mut a = counting(0);
