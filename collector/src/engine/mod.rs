@@ -111,7 +111,7 @@ impl Engine {
     /// the swap finds a gap.
     pub fn warm(&self, staged: &StagedCollectors, deadline: Instant) {
         let Set { slots, host, limits } = &staged.set;
-        let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_run();
+        let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_result();
         let slots: Vec<Arc<slot::Slot>> = slots.iter().filter(is_cold).cloned().collect();
         if !slots.is_empty() {
             let set = Set { slots, host: host.clone(), limits: *limits };

@@ -284,7 +284,7 @@ impl Results {
         self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, want))
     }
 
-    pub(super) fn has_run(&self) -> bool {
+    pub(super) fn has_result(&self) -> bool {
         self.ended.is_some()
     }
 

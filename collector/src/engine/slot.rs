@@ -66,8 +66,8 @@ impl Slot {
     }
 
     /// Whether there is a result, or the knowledge that there is none.
-    pub(super) fn has_run(&self) -> bool {
-        lock(&self.results).has_run()
+    pub(super) fn has_result(&self) -> bool {
+        lock(&self.results).has_result()
     }
 
     /// Asks for a run, unless there is one that serves. What is returned is to be submitted
