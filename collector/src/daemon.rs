@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::contained::{Contained, ContainedError};
-use crate::engine::{Changes, Engine, Limits, Request, Selection};
+use crate::engine::{Changes, Engine, Limits, Request, Selection, StagedCollectors};
 use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
 use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
 use crate::own::{Configuration, ConfigurationStatus, Own, process};
@@ -74,7 +74,7 @@ struct Timeouts {
 /// Everything that is opened before the running set is touched.
 struct Staged {
     plan: Plan,
-    collectors: crate::engine::Staged,
+    collectors: StagedCollectors,
     outputs: StagedOutputs,
     listeners: StagedListeners,
 }
@@ -361,7 +361,7 @@ impl Daemon {
     fn swap(
         &self,
         plan: Plan,
-        collectors: crate::engine::Staged,
+        collectors: StagedCollectors,
         outputs: StagedOutputs,
         listeners: ListenerChanges,
         began: Instant,

@@ -88,8 +88,9 @@ impl Batch {
         }
     }
 
-    /// How long this run may still take to be of use to those who wait for it; `Duration::MAX` when
-    /// nothing waits. For collectors that ask several things that may not answer.
+    /// How long this run may still take to be of use to those who wait for it, or when nothing waits,
+    /// before it is stuck; `Duration::MAX` when there is no limit. For collectors that ask several
+    /// things that may not answer.
     pub fn time_left(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }

@@ -7,11 +7,19 @@ use super::results::Want;
 use super::set::Set;
 use super::slot::Slot;
 use super::sync::{Arc, Condvar, Mutex, Weak, lock, spawn, wait_for};
+use std::io;
 use std::time::{Duration, Instant};
 
-/// The running clock, if there is one.
+/// The clock of an engine.
 pub(super) struct Clock {
-    watch: Mutex<Option<Arc<Watch>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What is refreshed; none if no collector has an interval.
+    watch: Option<Arc<Watch>>,
+    has_thread: bool,
 }
 
 /// One thread's list; a reload makes a new one and ends the old.
@@ -24,36 +32,53 @@ struct Watch {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Clock { watch: Mutex::new(None) }
+        Clock { state: Mutex::default() }
     }
 
     /// Watches the collectors of a set that have an interval. The schedule of one that was running
     /// already goes on, since it counts from its last run.
     pub(super) fn watch(&self, queue: &Arc<Queue>, set: &Set) {
-        self.stop();
         let slots: Vec<(Weak<Slot>, Duration)> = set
             .slots
             .iter()
             .filter_map(|slot| Some((Arc::downgrade(slot), slot.plan.interval?)))
             .collect();
-        if slots.is_empty() {
-            return;
-        }
         let (timeout, wake) = (set.limits.timeout, Condvar::new());
-        let watch = Arc::new(Watch { slots, timeout, ended: Mutex::new(false), wake });
-        *lock(&self.watch) = Some(Arc::clone(&watch));
-        let queue = Arc::downgrade(queue);
-        if let Err(error) = spawn("interval clock".to_owned(), move || watch.work(&queue)) {
+        let watch = Watch { slots, timeout, ended: Mutex::new(false), wake };
+        self.replace((!watch.slots.is_empty()).then(|| Arc::new(watch)));
+        if let Some(error) = self.start(queue) {
             Notice { collector: None, what: What::NoThread("interval clock", error) }.log();
         }
     }
 
+    /// Starts the thread if there was none to be had before, which has been logged. Until there is
+    /// one, requests have the runs made.
+    pub(super) fn ensure_thread(&self, queue: &Arc<Queue>) {
+        let _ = self.start(queue);
+    }
+
     pub(super) fn stop(&self) {
-        let watch = lock(&self.watch).take();
-        if let Some(watch) = watch {
+        self.replace(None);
+    }
+
+    fn replace(&self, watch: Option<Arc<Watch>>) {
+        let before = std::mem::replace(&mut *lock(&self.state), State { watch, has_thread: false });
+        if let Some(watch) = before.watch {
             *lock(&watch.ended) = true;
             watch.wake.notify_all();
         }
+    }
+
+    /// Starts the thread, unless it is there or has nothing to do.
+    fn start(&self, queue: &Arc<Queue>) -> Option<io::Error> {
+        let mut state = lock(&self.state);
+        if state.has_thread {
+            return None;
+        }
+        let (watch, queue) = (Arc::clone(state.watch.as_ref()?), Arc::downgrade(queue));
+        let started = spawn("interval clock".to_owned(), move || watch.work(&queue));
+        state.has_thread = started.is_ok();
+        started.err()
     }
 }
 
@@ -91,9 +116,9 @@ impl Watch {
             notice.into_iter().for_each(Notice::log);
             next = next.min(now + *interval);
         }
-        let attention = queue.watch().tend(now);
-        let again = attention.again;
-        attention.pay(&queue);
+        let follow_up = queue.lock().ensure_thread(now);
+        let again = follow_up.again;
+        follow_up.carry_out(&queue);
         Some(again.map_or(next, |at| at.min(next)))
     }
 }

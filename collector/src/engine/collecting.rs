@@ -18,6 +18,10 @@ pub struct Collecting {
     set: Arc<Set>,
     request: Request,
     want: Want,
+    /// It has taken what there was, and waits for no collector any more.
+    is_finished: bool,
+    /// What the queue may have to wake it.
+    waker: Option<Waker>,
 }
 
 impl Collecting {
@@ -32,7 +36,14 @@ impl Collecting {
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
             timeout: set.limits.timeout,
         };
-        let collecting = Collecting { queue: Arc::clone(queue), set, request, want };
+        let collecting = Collecting {
+            queue: Arc::clone(queue),
+            set,
+            request,
+            want,
+            is_finished: false,
+            waker: None,
+        };
         let mut notices: Vec<Notice> = Vec::new();
         // Those that may block go first: they run beside everything else.
         for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
@@ -42,32 +53,32 @@ impl Collecting {
             }
             notices.extend(notice);
         }
-        let mut watched = queue.watch();
+        let mut locked = queue.lock();
         for slot in collecting.slots().filter(|slot| !slot.executor.is_lane()) {
             let (job, notice) = slot.ask(&want, now);
             if let Some(job) = job {
-                watched.add(job);
+                locked.add(job);
             }
             notices.extend(notice);
         }
-        watched.release(now);
+        locked.release(now);
         notices.into_iter().for_each(Notice::log);
         collecting
     }
 
     /// Whether everything is there or the deadline has passed (`Ok`), or when to look again (`Err`);
-    /// the waker is woken when it may be earlier.
+    /// the waker is woken when it may be earlier. A waker waits for one collection at a time.
     pub fn poll_at(&mut self, waker: &Waker, now: Instant) -> Result<(), Instant> {
         if now >= self.request.deadline {
             return Ok(());
         }
-        let mut watched = self.queue.watch();
-        let attention = watched.tend(now);
-        let mut again = attention.again;
-        if attention.is_urgent() {
-            drop(watched);
-            attention.pay(&self.queue);
-            watched = self.queue.watch();
+        let mut locked = self.queue.lock();
+        let follow_up = locked.ensure_thread(now);
+        let mut again = follow_up.again;
+        if follow_up.is_urgent() {
+            drop(locked);
+            follow_up.carry_out(&self.queue);
+            locked = self.queue.lock();
         }
         let mut is_complete = true;
         let mut notices: Vec<Notice> = Vec::new();
@@ -80,9 +91,12 @@ impl Collecting {
             }
         }
         if !is_complete {
-            watched.wake_at_the_end(waker);
+            locked.wake_at_the_end(waker);
         }
-        drop(watched);
+        drop(locked);
+        if !is_complete && !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
         notices.into_iter().for_each(Notice::log);
         match is_complete {
             true => Ok(()),
@@ -91,13 +105,14 @@ impl Collecting {
     }
 
     /// Takes what there is.
-    pub fn finish(self, collection: &mut Collection) {
+    pub fn finish(mut self, collection: &mut Collection) {
         let now = Instant::now();
         collection.taken = SystemTime::now();
         let took = now.saturating_duration_since(self.request.arrived);
         collection.began = collection.taken.checked_sub(took).unwrap_or(collection.taken);
         collection.parts.clear();
-        collection.parts.extend(self.slots().map(|slot| slot.part(&self.want, now)));
+        collection.parts.extend(self.slots().map(|slot| slot.take(&self.want, now)));
+        self.is_finished = true;
     }
 
     /// How many samples the page will have, going by the runs before.
@@ -108,6 +123,16 @@ impl Collecting {
     fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         let selection = &self.request.selection;
         self.set.slots.iter().filter(|slot| selection.takes(slot.plan.descriptor))
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        let forgotten = self.waker.as_ref().and_then(|waker| self.queue.lock().forget(waker));
+        drop(forgotten);
+        if !self.is_finished {
+            self.slots().for_each(|slot| slot.leave(&self.want));
+        }
     }
 }
 

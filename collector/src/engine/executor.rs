@@ -1,6 +1,6 @@
 //! Where a collector runs and is closed: the queue, or a lane of its own.
 
-use super::job::{Instance, Job, Work};
+use super::job::{Job, OpenCollector, Work};
 use super::lane::Lane;
 use super::occupancy::{Occupancy, Successor, Waiting};
 use super::queue::Queue;
@@ -16,10 +16,10 @@ pub(super) enum Executor {
     Lane(Arc<Lane>),
 }
 
-/// An instance that is closed when its name is free.
+/// A collector that is closed when its name is free.
 struct Closing {
     executor: Executor,
-    instance: Arc<Instance>,
+    collector: Arc<OpenCollector>,
     occupancy: Arc<Occupancy>,
 }
 
@@ -48,13 +48,13 @@ impl Executor {
         }
     }
 
-    /// Has an instance closed where it ran, when no run of its name is out. One that has never run
+    /// Has a collector closed where it ran, when no run of its name is out. One that has never run
     /// has nothing open and is dropped at once, so that none of them pile up.
-    pub(super) fn close(self, instance: Arc<Instance>, occupancy: Arc<Occupancy>) {
-        if instance.has_run() {
-            Arc::new(Closing { executor: self, instance, occupancy }).vacated();
+    pub(super) fn close(self, collector: Arc<OpenCollector>, occupancy: Arc<Occupancy>) {
+        if collector.has_run() {
+            Arc::new(Closing { executor: self, collector, occupancy }).vacated();
         } else {
-            instance.close();
+            collector.close();
         }
     }
 }
@@ -63,7 +63,7 @@ impl Successor for Closing {
     fn vacated(self: Arc<Self>) {
         let waiting = || Waiting::Strong(Arc::clone(&self) as Arc<dyn Successor>);
         if let Some(occupant) = self.occupancy.enter(waiting) {
-            let job = Job { instance: Arc::clone(&self.instance), occupant, work: Work::Close };
+            let job = Job { collector: Arc::clone(&self.collector), occupant, work: Work::Close };
             // The thread of a collector that has run is there.
             let _ = self.executor.submit(job);
         }

@@ -1,7 +1,7 @@
 //! A job for an executor: one run of a collector, or its end.
 //!
 //! The executor (the collection thread or a lane) owns the open collector and all that it has
-//! open. What others have of it is an [`Instance`], which tells the executor which one is meant.
+//! open. Others hold an [`OpenCollector`] only to tell the executor which one is meant.
 
 use super::occupancy::Occupant;
 use super::sync::{Arc, Mutex, lock};
@@ -17,13 +17,14 @@ use vitald_core::run::Run;
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// One open collector. Only its executor touches what is inside.
-pub(super) struct Instance {
+pub(super) struct OpenCollector {
     plan: CollectorPlan,
-    open: Mutex<Open>,
+    content: Mutex<Content>,
 }
 
+/// What an executor owns of a collector.
 #[derive(Default)]
-struct Open {
+struct Content {
     /// None after a panic; it is then opened anew by the next run.
     collector: Option<Box<dyn Running>>,
     /// None when it is closed.
@@ -31,9 +32,9 @@ struct Open {
     has_run: bool,
 }
 
-/// What an executor is to do with an instance.
+/// What an executor is to do with a collector.
 pub(super) struct Job {
-    pub(super) instance: Arc<Instance>,
+    pub(super) collector: Arc<OpenCollector>,
     pub(super) occupant: Occupant,
     pub(super) work: Work,
 }
@@ -62,10 +63,11 @@ pub(super) struct Order {
     pub(super) last: Option<Arc<Run>>,
     /// What it writes into; no other thread holds it.
     pub(super) batch: Arc<Run>,
-    /// By when the run is of use to the most patient of those who wait.
+    /// By when the run is of use to the most patient of those who wait; when no request waits, by
+    /// when it is stuck.
     pub(super) deadline: Option<Instant>,
     /// How old what it takes from others may be.
-    pub(super) fresh_from: Option<Instant>,
+    pub(super) fresh_from: Instant,
     /// After how long it is stuck.
     pub(super) limit: Duration,
 }
@@ -77,7 +79,7 @@ pub(super) struct Ran {
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
     pub(super) took: Duration,
-    /// It was out for too long, and nobody has noticed.
+    /// It was out for too long, which has not been reported.
     pub(super) was_stuck: bool,
 }
 
@@ -88,32 +90,32 @@ pub(super) enum Outcome {
     Panicked,
 }
 
-impl Instance {
+impl OpenCollector {
     pub(super) fn new(plan: CollectorPlan, host: Host, collector: Box<dyn Running>) -> Arc<Self> {
-        let open = Open { collector: Some(collector), host: Some(host), has_run: false };
-        Arc::new(Instance { plan, open: Mutex::new(open) })
+        let content = Content { collector: Some(collector), host: Some(host), has_run: false };
+        Arc::new(OpenCollector { plan, content: Mutex::new(content) })
     }
 
     /// Whether it has read anything yet.
     pub(super) fn has_run(&self) -> bool {
-        lock(&self.open).has_run
+        lock(&self.content).has_run
     }
 
     /// Drops the collector and its host on this thread.
     pub(super) fn close(&self) {
-        let open = std::mem::take(&mut *lock(&self.open));
+        let content = std::mem::take(&mut *lock(&self.content));
         // A collector that panics while it is dropped has lost what it had; the hook logs it.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(content)));
     }
 
     fn run(&self, last: Option<&Run>, batch: &mut Run) -> Outcome {
         let (collector, host) = {
-            let mut open = lock(&self.open);
-            open.has_run = true;
-            (open.collector.take(), open.host.clone())
+            let mut content = lock(&self.content);
+            content.has_run = true;
+            (content.collector.take(), content.host.clone())
         };
-        batch.begin(last, self.plan.max_series);
         let run = catch_unwind(AssertUnwindSafe(|| {
+            batch.begin(last, self.plan.max_series);
             let mut collector = match collector {
                 Some(collector) => collector,
                 None => {
@@ -123,12 +125,12 @@ impl Instance {
             };
             // A collector that panics is dropped by the unwinding, inside this closure.
             let outcome = collector.collect(batch.batch());
+            batch.seal();
             Ok((collector, outcome))
         }));
         match run {
             Ok(Ok((collector, outcome))) => {
-                batch.seal();
-                lock(&self.open).collector = Some(collector);
+                lock(&self.content).collector = Some(collector);
                 Outcome::Returned(outcome)
             }
             // It would not open again: its settings were good before, so it is treated alike.
@@ -141,14 +143,18 @@ impl Instance {
 }
 
 impl Job {
-    /// Does what is to be done, on this thread. The name is free again before the result is
-    /// handed over.
+    /// Does what is to be done, on this thread, which goes on also if the engine itself panics.
     pub(super) fn execute(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.run()));
+    }
+
+    /// The name is free again before the result is handed over.
+    fn run(self) {
         let owner = match self.work {
             Work::Run(owner) => owner,
             Work::Close => {
                 self.occupant.begin(Instant::now(), CLOSE_LIMIT);
-                self.instance.close();
+                self.collector.close();
                 return;
             }
         };
@@ -158,8 +164,8 @@ impl Job {
         let outcome = match Arc::get_mut(&mut order.batch) {
             Some(batch) => {
                 batch.set_deadline(order.deadline);
-                batch.set_fresh_from(order.fresh_from);
-                self.instance.run(order.last.as_deref(), batch)
+                batch.set_fresh_from(Some(order.fresh_from));
+                self.collector.run(order.last.as_deref(), batch)
             }
             // No other thread can have taken it in between.
             None => Outcome::Panicked,

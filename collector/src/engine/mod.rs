@@ -7,7 +7,7 @@
 //! which is shared by all requests that wait for it.
 //!
 //! There is no supervisor: the requests that wait look after the queue ([`Collecting::poll_at`]),
-//! and while nobody asks nothing wakes up. A request's deadline ends that request alone. A run
+//! and while there is no request nothing wakes up. A request's deadline ends that request alone. A run
 //! that has been out for longer than [`Limits::timeout`] is stuck: it is reported, and not waited
 //! for until it has come back. While it is out it occupies its collector's name, so that no second
 //! thread can be lost to it ([`Occupancies`]).
@@ -66,7 +66,7 @@ pub struct Engine {
 }
 
 /// A set that is open and not yet swapped in.
-pub struct Staged {
+pub struct StagedCollectors {
     set: Set,
     /// What the swap will do.
     pub changes: Changes,
@@ -101,17 +101,17 @@ impl Engine {
         plans: &[CollectorPlan],
         host: &Host,
         limits: Limits,
-    ) -> Result<Staged, Vec<(&'static str, Error)>> {
+    ) -> Result<StagedCollectors, Vec<(&'static str, Error)>> {
         let current = self.set();
         let (set, changes) = current.next(plans, host, limits, &self.queue, &self.occupancies)?;
-        Ok(Staged { set, changes })
+        Ok(StagedCollectors { set, changes })
     }
 
     /// Runs once what is refreshed in the background and has no result yet, so that no scrape after
     /// the swap finds a gap.
-    pub fn warm(&self, staged: &Staged, deadline: Instant) {
+    pub fn warm(&self, staged: &StagedCollectors, deadline: Instant) {
         let Set { slots, host, limits } = &staged.set;
-        let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_run();
+        let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_result();
         let slots: Vec<Arc<slot::Slot>> = slots.iter().filter(is_cold).cloned().collect();
         if !slots.is_empty() {
             let set = Set { slots, host: host.clone(), limits: *limits };
@@ -120,9 +120,9 @@ impl Engine {
         }
     }
 
-    /// Makes the staged set the running one. Instances that are not needed any more are closed
+    /// Makes the staged set the running one. Collectors that are not needed any more are closed
     /// where they ran; nothing of that can hold up the swap or make it fail.
-    pub fn swap(&self, staged: Staged) -> Changes {
+    pub fn swap(&self, staged: StagedCollectors) -> Changes {
         let set = Arc::new(staged.set);
         self.clock.watch(&self.queue, &set);
         let previous = std::mem::replace(&mut *lock(&self.set), set);
@@ -132,6 +132,8 @@ impl Engine {
 
     /// Asks for a collection.
     pub fn collect(&self, request: Request) -> Collecting {
+        self.clock.ensure_thread(&self.queue);
+        self.occupancies.count_threads(Instant::now());
         Collecting::begin(&self.queue, self.set(), request)
     }
 

@@ -3,6 +3,7 @@
 
 use super::sync::Arc;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// One line of the log.
@@ -38,8 +39,13 @@ pub(super) enum What {
 }
 
 impl Notice {
-    /// Writes the line. No lock may be held.
+    /// Writes the line. No lock may be held. What takes the lines may panic, and must not end the
+    /// thread that has something to say.
     pub(super) fn log(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.write()));
+    }
+
+    fn write(self) {
         let collector = self.collector;
         match self.what {
             What::Stuck(out) => tracing::warn!(

@@ -1,7 +1,7 @@
 //! Which collectors are out, by name, for the whole process.
 //!
 //! A run occupies the name of its collector until it has come back. Over any number of reloads at
-//! most one thread per name can therefore hang: an instance with other settings, or one that was
+//! most one thread per name can therefore hang: a collector with other settings, or one that was
 //! switched off and on again, begins when the occupant has come back.
 
 use super::sync::{Arc, Mutex, Weak, lock};
@@ -22,12 +22,13 @@ pub(super) struct Occupancy {
 
 #[derive(Default)]
 struct State {
-    occupant: Option<Run>,
+    occupant: Option<Occupation>,
     /// Who wants to know when the occupant has come back.
     waiting: Vec<Waiting>,
 }
 
-struct Run {
+/// The run that occupies a name.
+struct Occupation {
     /// When it began and how long it may be out before it is stuck; none while it is queued.
     began: Option<(Instant, Duration)>,
     /// It is stuck, which has been reported.
@@ -58,8 +59,13 @@ pub(super) struct Occupant(Arc<Occupancy>);
 pub(super) enum Verdict {
     /// There is no run, or it has not begun.
     Waiting,
-    /// It is out and stuck only from this instant on.
-    Out(Instant),
+    /// It is out.
+    Out {
+        /// Since when.
+        began: Instant,
+        /// From when on it is stuck.
+        until: Instant,
+    },
     /// It has been out for too long.
     Stuck {
         /// For how long it has been out.
@@ -85,6 +91,19 @@ impl Occupancies {
         names.push((name, Arc::clone(&new)));
         new
     }
+
+    /// Counts the threads that hang, whatever has become of those who began them: of a collector that
+    /// was switched off meanwhile, or that hangs while it is closed, no request asks any more.
+    pub(super) fn count_threads(&self, now: Instant) {
+        lock(&self.names).iter().for_each(|(_, occupancy)| occupancy.count_thread(now));
+    }
+}
+
+impl Occupation {
+    fn is_stuck(&self, now: Instant) -> bool {
+        let until = self.began.and_then(|(began, limit)| began.checked_add(limit));
+        until.is_some_and(|until| now >= until)
+    }
 }
 
 impl Occupancy {
@@ -92,7 +111,7 @@ impl Occupancy {
     pub(super) fn enter(self: &Arc<Self>, waiting: impl FnOnce() -> Waiting) -> Option<Occupant> {
         let mut state = lock(&self.state);
         if state.occupant.is_some() {
-            // Any number of instances may come and go while one hangs.
+            // Any number of collectors may come and go while one hangs.
             state.waiting.retain(|waiting| match waiting {
                 Waiting::Weak(successor) => successor.strong_count() > 0,
                 Waiting::Strong(_) => true,
@@ -100,7 +119,7 @@ impl Occupancy {
             state.waiting.push(waiting());
             return None;
         }
-        state.occupant = Some(Run { began: None, reported: false, thread: None });
+        state.occupant = Some(Occupation { began: None, reported: false, thread: None });
         Some(Occupant(Arc::clone(self)))
     }
 
@@ -109,16 +128,12 @@ impl Occupancy {
         let mut state = lock(&self.state);
         let Some(run) = &mut state.occupant else { return Verdict::Waiting };
         let Some((began, limit)) = run.began else { return Verdict::Waiting };
-        let out = now.saturating_duration_since(began);
-        match began.checked_add(limit) {
-            Some(until) if now >= until => {
-                let newly = !std::mem::replace(&mut run.reported, true);
-                run.thread.get_or_insert_with(|| self.stuck.enter());
-                Verdict::Stuck { out, newly }
-            }
-            Some(until) => Verdict::Out(until),
-            None => Verdict::Waiting,
+        if run.is_stuck(now) {
+            let newly = !std::mem::replace(&mut run.reported, true);
+            return Verdict::Stuck { out: now.saturating_duration_since(began), newly };
         }
+        let until = began.checked_add(limit);
+        until.map_or(Verdict::Waiting, |until| Verdict::Out { began, until })
     }
 
     /// When the run that is out began.
@@ -126,9 +141,11 @@ impl Occupancy {
         Some(lock(&self.state).occupant.as_ref()?.began?.0)
     }
 
-    /// The thread of the run that is out is lost to others and counts among those that hang.
-    pub(super) fn count_thread(&self) {
-        if let Some(run) = &mut lock(&self.state).occupant {
+    /// Counts the thread of the run that is out among those that hang, if the run is stuck.
+    fn count_thread(&self, now: Instant) {
+        if let Some(run) = &mut lock(&self.state).occupant
+            && run.is_stuck(now)
+        {
             run.thread.get_or_insert_with(|| self.stuck.enter());
         }
     }
@@ -140,10 +157,6 @@ impl Occupancy {
 }
 
 impl Occupant {
-    pub(super) fn occupancy(&self) -> &Arc<Occupancy> {
-        &self.0
-    }
-
     /// The run begins. After `limit` it is stuck.
     pub(super) fn begin(&self, now: Instant, limit: Duration) {
         if let Some(run) = &mut lock(&self.0.state).occupant {
@@ -151,7 +164,7 @@ impl Occupant {
         }
     }
 
-    /// The run has come back. Whether it was stuck without anybody having noticed.
+    /// The run has come back. Whether it was stuck, which has not been reported.
     pub(super) fn leave(self, now: Instant) -> bool {
         matches!(self.0.judge(now), Verdict::Stuck { newly: true, .. })
     }

@@ -2,15 +2,15 @@
 //! one after another, because parallel reads contend in the kernel.
 //!
 //! When one does not return within the queue's hand-over time it keeps its thread and a fresh one goes
-//! on with the rest. The requests that wait for a result look after that ([`Queue::watch`]); there is no
-//! supervisor, and while nobody asks nothing wakes up.
+//! on with the rest. The requests that wait for a result look after that ([`LockedQueue::ensure_thread`]); there is no
+//! supervisor, and while there is none nothing wakes up.
 
 use super::job::{Job, Work};
 use super::notice::{Notice, What};
-use super::occupancy::Occupancy;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Since when the collection thread has been at its job, and whose job that is.
-    busy: Option<(Instant, Arc<Occupancy>)>,
+    /// Since when the collection thread has been at its job.
+    busy: Option<Instant>,
     /// The number of the collection thread. A thread that returns and finds another number here
     /// has been left behind and ends.
     leader: u64,
@@ -39,14 +39,14 @@ struct State {
 }
 
 /// The queue while its lock is held.
-pub(super) struct Watched<'a> {
+pub(super) struct LockedQueue<'a> {
     queue: &'a Arc<Queue>,
     state: MutexGuard<'a, State>,
 }
 
-/// What is left to do after the queue was looked at, without its lock.
+/// What is left to do when the lock of the queue is free again.
 #[must_use = "the collection thread may have to be woken"]
-pub(super) struct Attention {
+pub(super) struct FollowUp {
     /// When to look again.
     pub(super) again: Option<Instant>,
     /// The collection thread is parked. It is woken after the lock is free, or it would wake only
@@ -61,15 +61,15 @@ impl Queue {
     }
 
     /// Takes the lock, to add jobs and to see to it that they are done.
-    pub(super) fn watch(self: &Arc<Self>) -> Watched<'_> {
-        Watched { queue: self, state: lock(&self.state) }
+    pub(super) fn lock(self: &Arc<Self>) -> LockedQueue<'_> {
+        LockedQueue { queue: self, state: lock(&self.state) }
     }
 
     /// Adds one job.
     pub(super) fn submit(self: &Arc<Self>, job: Job) {
-        let mut watched = self.watch();
-        watched.add(job);
-        watched.release(Instant::now());
+        let mut locked = self.lock();
+        locked.add(job);
+        locked.release(Instant::now());
     }
 
     /// Has the collection thread wake the requests that wait: a lane has brought a result.
@@ -79,12 +79,12 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Ends the collection thread. Jobs that run collectors are not done any more; instances are
-    /// closed.
+    /// Ends the collection thread. Jobs that run collectors are not done any more; those that
+    /// close them are.
     pub(super) fn end(self: &Arc<Self>) {
-        let mut watched = self.watch();
-        watched.state.ended = true;
-        watched.release(Instant::now());
+        let mut locked = self.lock();
+        locked.state.ended = true;
+        locked.release(Instant::now());
         self.work.notify_one();
     }
 
@@ -100,7 +100,7 @@ impl Queue {
                     state = lock(&self.state);
                     continue;
                 }
-                state.busy = Some((Instant::now(), Arc::clone(job.occupant.occupancy())));
+                state.busy = Some(Instant::now());
                 drop(state);
                 job.execute();
                 state = lock(&self.state);
@@ -112,7 +112,7 @@ impl Queue {
             std::mem::swap(&mut wakers, &mut state.waiting);
             if !wakers.is_empty() {
                 drop(state);
-                wakers.drain(..).for_each(Waker::wake);
+                wake_all(&mut wakers);
                 state = lock(&self.state);
             } else if state.ended {
                 state.leader_alive = false;
@@ -124,11 +124,19 @@ impl Queue {
         // It was left behind. What it has brought may be all that a request still waits for.
         wakers.append(&mut state.waiting);
         drop(state);
-        wakers.drain(..).for_each(Waker::wake);
+        wake_all(&mut wakers);
     }
 }
 
-impl Watched<'_> {
+/// Wakes the requests that wait. One that panics does not keep the others waiting, nor does it end
+/// the collection thread.
+fn wake_all(wakers: &mut Vec<Waker>) {
+    for waker in wakers.drain(..) {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
+impl LockedQueue<'_> {
     /// Adds one job at the end.
     pub(super) fn add(&mut self, job: Job) {
         self.state.jobs.push_back(job);
@@ -141,61 +149,67 @@ impl Watched<'_> {
         }
     }
 
+    /// A request that has gone need not be woken. What is returned is to be dropped without the lock.
+    pub(super) fn forget(&mut self, waker: &Waker) -> Option<Waker> {
+        let waiting = &mut self.state.waiting;
+        let place = waiting.iter().position(|waiting| waiting.will_wake(waker))?;
+        Some(waiting.swap_remove(place))
+    }
+
     /// Sees to it that there is a collection thread that can work: starts one, or leaves one
     /// behind when it has been at one job for too long, or has it woken. It is needed for an empty
     /// queue, too, because it wakes those who wait for a lane.
-    pub(super) fn tend(&mut self, now: Instant) -> Attention {
+    pub(super) fn ensure_thread(&mut self, now: Instant) -> FollowUp {
         let state = &mut *self.state;
         let idle = state.jobs.is_empty();
-        let look_again = Attention {
+        let look_again = FollowUp {
             again: (!idle).then(|| now + self.queue.hand_over_after),
             wakes: false,
             notice: None,
         };
         if state.ended && idle {
-            return Attention { again: None, ..look_again };
+            return FollowUp { again: None, ..look_again };
         }
-        match &state.busy {
-            Some((since, _)) if now < *since + self.queue.hand_over_after => {
-                let again = Some(*since + self.queue.hand_over_after);
-                return Attention { again, ..look_again };
+        match state.busy {
+            Some(since) if now < since + self.queue.hand_over_after => {
+                let again = Some(since + self.queue.hand_over_after);
+                return FollowUp { again, ..look_again };
             }
-            Some((_, occupancy)) => occupancy.count_thread(),
-            None if state.leader_alive => return Attention { wakes: !idle, ..look_again },
-            None => {}
+            None if state.leader_alive => return FollowUp { wakes: !idle, ..look_again },
+            Some(_) | None => {}
         }
         let notice = self.start_leader().and_then(|error| {
             let is_new = !std::mem::replace(&mut self.state.thread_refused, true);
             is_new.then_some(Notice { collector: None, what: What::NoThread("collect", error) })
         });
-        Attention { again: Some(now + self.queue.hand_over_after), wakes: false, notice }
+        FollowUp { again: Some(now + self.queue.hand_over_after), wakes: false, notice }
     }
 
-    /// Starts a collection thread in the place of the one before; without one (there is no thread
-    /// to be had) requests time out and the next one tries again.
+    /// Starts a collection thread in the place of the one before. If there is no thread to be had, the
+    /// one before goes on when it comes back, and the next look tries again.
     fn start_leader(&mut self) -> Option<io::Error> {
-        let state = &mut *self.state;
-        state.leader += 1;
-        state.busy = None;
-        let (queue, ticket) = (Arc::clone(self.queue), state.leader);
+        let (queue, ticket) = (Arc::clone(self.queue), self.state.leader + 1);
         let started = spawn("collect".to_owned(), move || queue.lead(ticket));
-        state.leader_alive = started.is_ok();
-        state.thread_refused &= started.is_err();
+        if started.is_ok() {
+            let state = &mut *self.state;
+            (state.leader, state.leader_alive) = (ticket, true);
+            (state.busy, state.thread_refused) = (None, false);
+        }
         started.err()
     }
 
     /// Gives the lock back and sees to it that what was added is done.
     pub(super) fn release(mut self, now: Instant) {
-        let attention = self.tend(now);
+        let follow_up = self.ensure_thread(now);
         let queue = self.queue;
         drop(self);
-        attention.pay(queue);
+        follow_up.carry_out(queue);
     }
 }
 
-impl Attention {
+impl FollowUp {
     /// Does what is left to do. No lock may be held.
-    pub(super) fn pay(self, queue: &Queue) {
+    pub(super) fn carry_out(self, queue: &Queue) {
         if self.wakes {
             queue.work.notify_one();
         }

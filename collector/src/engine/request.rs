@@ -8,8 +8,8 @@ use vitald_core::collector::Descriptor;
 pub struct Limits {
     /// How long before a request a read may have begun for its result to answer it.
     pub max_age: Duration,
-    /// After how long a run is stuck and not waited for any more until it has come back. For a
-    /// collector with an interval it is that interval if that is longer.
+    /// After how long a run is not waited for any more until it has come back, and is stuck. For a
+    /// collector with an interval it is stuck after that interval if that is longer.
     pub timeout: Duration,
 }
 

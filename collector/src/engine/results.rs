@@ -1,5 +1,20 @@
 //! What the last run of a collector gave, and what is asked of the next one. Nothing here runs,
 //! waits or logs.
+//!
+//! A collector is *idle* or *busy* (a job of it waits, is queued or is out), and a further run is
+//! *wanted* or not. Under one lock of the slot, an idle collector of which a run is wanted becomes
+//! busy or is settled, so that no request ever sees it idle and wanted.
+//!
+//! | what happens | who calls | idle becomes | busy becomes | result |
+//! |---|---|---|---|---|
+//! | `ask` | a request that begins | wanted, unless a result serves | wanted, unless the run that is out serves | |
+//! | `refresh` | the interval clock | wanted | | |
+//! | `is_busy` is set | the slot that has a job made | busy | | |
+//! | `begin` | the executor that begins the run | | not wanted, one is out | |
+//! | `keep` | the executor whose run has come back | | idle | that of the run |
+//! | `settle`, `refuse` | the slot that cannot have a job made | not wanted | idle, not wanted | it is known that there is none |
+//! | `set_stuck` | a request that looks | | | the state until `keep` |
+//! | `leave` | a request that ends | | | |
 
 use super::job::{Order, Outcome, Ran};
 use super::notice::{Notice, What};
@@ -23,9 +38,9 @@ const INTERVALS: u32 = 3;
 /// What one request, or the interval clock, wants of a collector.
 #[derive(Clone, Copy)]
 pub(super) struct Want {
-    /// A run may have begun this early for its result to be shared.
+    /// A run may have read this early for its result to be shared.
     pub(super) from: Instant,
-    /// A run that began then or later serves in any case.
+    /// A run that read then or later serves in any case.
     pub(super) arrived: Instant,
     /// By when the run is of use; none if no request waits for it.
     pub(super) by: Option<Instant>,
@@ -33,30 +48,32 @@ pub(super) struct Want {
     pub(super) timeout: Duration,
 }
 
-/// What is asked of the next run, by all who want it.
+/// When a run read what it gave, and how much time it had.
 #[derive(Clone, Copy)]
-struct Next {
-    from: Instant,
-    by: Option<Instant>,
-}
-
-/// A run that has begun.
-#[derive(Clone, Copy)]
-struct Begun {
-    at: Instant,
+struct RunTiming {
+    began: Instant,
+    /// What it took from others was read then or later.
+    fresh_from: Instant,
     /// How long it might take.
     given: Duration,
 }
 
 pub(super) struct Results {
-    /// A job of it is queued or out, or waits until another instance of its name has come back.
+    /// A job of it is queued or out, or waits until the collector before it has come back.
     pub(super) is_busy: bool,
-    next: Option<Next>,
+    /// A run is asked for that has not begun.
+    is_wanted: bool,
+    /// When the latest of those arrived that have asked. What a run takes from others is not older.
+    arrived: Option<Instant>,
+    /// By when the requests that have asked and not taken a result yet want one. Those that have their
+    /// answer and wait for other collectors are among them: they will take what the last run gave.
+    waiting: Vec<Instant>,
     /// The run that is out.
-    running: Option<Begun>,
+    running: Option<RunTiming>,
     /// The last run that came back, or the moment from which on it is known that there is none.
-    ended: Option<Begun>,
-    began_at: SystemTime,
+    ended: Option<RunTiming>,
+    /// When the last run that came back began.
+    began: Option<(Instant, SystemTime)>,
     number: u64,
     state: State,
     duration: Duration,
@@ -76,9 +93,17 @@ pub(super) struct Results {
 impl Want {
     /// Whether a run serves. A result that others asked for is shared, but not one that had to be
     /// quick for a request with little time, if there is much.
-    fn is_met_by(&self, run: Begun) -> bool {
+    fn is_met_by(&self, run: RunTiming) -> bool {
         let time = self.by.map_or(Duration::ZERO, |by| by.saturating_duration_since(self.arrived));
-        run.at >= self.arrived || (run.at >= self.from && run.given.saturating_mul(2) >= time)
+        run.fresh_from >= self.arrived
+            || (run.fresh_from >= self.from && run.given.saturating_mul(2) >= time)
+    }
+}
+
+impl RunTiming {
+    /// That of what is known without a run.
+    fn known_at(now: Instant) -> Self {
+        RunTiming { began: now, fresh_from: now, given: Duration::MAX }
     }
 }
 
@@ -86,10 +111,12 @@ impl Results {
     pub(super) fn new(plan: &CollectorPlan) -> Self {
         Results {
             is_busy: false,
-            next: None,
+            is_wanted: false,
+            arrived: None,
+            waiting: Vec::new(),
             running: None,
             ended: None,
-            began_at: SystemTime::UNIX_EPOCH,
+            began: None,
             number: 0,
             state: State::Waiting,
             duration: Duration::ZERO,
@@ -104,23 +131,22 @@ impl Results {
     }
 
     /// Asks for a run, unless there is one that serves.
-    pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want, now: Instant) {
-        if self.answers(plan, want, now) || self.running.is_some_and(|run| want.is_met_by(run)) {
+    pub(super) fn ask(&mut self, plan: &CollectorPlan, want: &Want) {
+        self.arrived = self.arrived.max(Some(want.arrived));
+        self.waiting.extend(want.by);
+        if self.answers(plan, want) || self.running.is_some_and(|run| want.is_met_by(run)) {
             return;
         }
         self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-        self.next = Some(match self.next {
-            // The most patient of those who wait says how long it may take.
-            Some(next) => Next { from: next.from.max(want.from), by: next.by.max(want.by) },
-            None => Next { from: want.from, by: want.by },
-        });
+        self.is_wanted = true;
     }
 
     /// Asks for a run, unless one is under way.
     pub(super) fn refresh(&mut self, plan: &CollectorPlan, want: &Want) {
         if !self.is_busy {
             self.limit = want.timeout.max(plan.interval.unwrap_or_default());
-            self.next = Some(Next { from: want.from, by: want.by });
+            self.arrived = self.arrived.max(Some(want.arrived));
+            self.is_wanted = true;
         }
     }
 
@@ -131,7 +157,7 @@ impl Results {
 
     /// Whether a run is asked for that no job will make.
     pub(super) fn wants_job(&self) -> bool {
-        self.next.is_some() && !self.is_busy
+        self.is_wanted && !self.is_busy
     }
 
     /// Until when it is not run, if that is not over.
@@ -140,18 +166,22 @@ impl Results {
     }
 
     /// The run that was asked for begins.
-    pub(super) fn begin(&mut self, began: Instant) -> Order {
-        let next = self.next.take();
-        // Nobody waits any more for what has come too late.
-        let by = next.and_then(|next| next.by).filter(|by| *by > began);
+    pub(super) fn begin(&mut self, plan: &CollectorPlan, began: Instant) -> Order {
+        // The most patient request says how long it may take. If none waits it has until it would be
+        // stuck, and also with an interval: its result is served to others for long.
+        let waiting = self.waiting.iter().copied().max();
+        let by = waiting.filter(|by| *by > began && plan.interval.is_none());
+        let by = by.or_else(|| began.checked_add(self.limit));
         let given = by.map_or(Duration::MAX, |by| by.saturating_duration_since(began));
-        self.running = Some(Begun { at: began, given });
+        let fresh_from = self.arrived.unwrap_or(began);
+        self.running = Some(RunTiming { began, fresh_from, given });
+        self.is_wanted = false;
         Order {
             began,
             last: self.last.clone(),
             batch: self.spares.take(),
             deadline: by,
-            fresh_from: next.map(|next| next.from),
+            fresh_from,
             limit: self.limit,
         }
     }
@@ -165,8 +195,8 @@ impl Results {
         now: Instant,
     ) -> Option<Notice> {
         self.is_busy = false;
-        self.ended = self.running.take().or(Some(Begun { at: ran.began, given: Duration::MAX }));
-        self.began_at = ran.began_at;
+        self.ended = self.running.take().or(Some(RunTiming::known_at(ran.began)));
+        self.began = Some((ran.began, ran.began_at));
         self.duration = ran.took;
         self.number = counters.count_run();
         if ran.was_stuck {
@@ -221,9 +251,9 @@ impl Results {
     /// It is not run: those who wait have their answer.
     pub(super) fn settle(&mut self, state: State, now: Instant) {
         self.is_busy = false;
-        self.next = None;
+        self.is_wanted = false;
         self.state = state;
-        self.ended = Some(Begun { at: now, given: Duration::MAX });
+        self.ended = Some(RunTiming::known_at(now));
         if state == State::TimedOut {
             self.last = None;
         }
@@ -243,29 +273,38 @@ impl Results {
         is_new.then_some(Notice { collector: Some(name), what: What::NotRun(why) })
     }
 
-    /// The run that is out, or that of the instance before, is stuck.
+    /// The run that is out, or that of the collector before it, is stuck.
     pub(super) fn set_stuck(&mut self) {
         self.state = State::TimedOut;
     }
 
-    /// Whether there is a result that serves, or the knowledge that there will be none.
-    pub(super) fn answers(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> bool {
-        self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, now))
+    /// Whether there is a result that serves, or the knowledge that there will be none. What serves
+    /// a request once serves it to its end, since every run that follows reads later.
+    pub(super) fn answers(&self, plan: &CollectorPlan, want: &Want) -> bool {
+        self.ended.is_some_and(|run| want.is_met_by(run) || is_in_intervals(plan, run, want))
     }
 
-    pub(super) fn has_run(&self) -> bool {
+    pub(super) fn has_result(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// A request waits no more.
+    pub(super) fn leave(&mut self, want: &Want) {
+        if let Some(place) = self.waiting.iter().position(|by| Some(*by) == want.by) {
+            self.waiting.swap_remove(place);
+        }
     }
 
     /// What a snapshot shows to a request. At its end it takes what there is.
     pub(super) fn part(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> Part {
-        let is_fresh =
-            self.ended.is_some_and(|run| run.at >= want.from || is_in_intervals(plan, run, now));
+        let is_fresh = self
+            .ended
+            .is_some_and(|run| run.fresh_from >= want.from || is_in_intervals(plan, run, want));
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
             run: self.number,
-            began: self.began_at,
+            began: self.began.map_or(SystemTime::UNIX_EPOCH, |(_, began)| began),
             duration: self.duration,
             age: self.age(now).unwrap_or_default(),
             batch: if is_fresh { self.last.clone() } else { None },
@@ -274,11 +313,12 @@ impl Results {
 
     /// When a collector with an interval is due again.
     pub(super) fn due(&self, interval: Duration, now: Instant) -> Instant {
-        self.ended.map_or(now, |run| run.at + interval)
+        self.ended.map_or(now, |run| run.began + interval)
     }
 
+    /// For how long there has been no newer run. What is known without a run makes none younger.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.ended.map(|run| now.saturating_duration_since(run.at))
+        self.began.map(|(began, _)| now.saturating_duration_since(began))
     }
 
     pub(super) fn state(&self) -> State {
@@ -340,9 +380,10 @@ impl Results {
     }
 }
 
-/// A collector with an interval serves its last result for some intervals.
-fn is_in_intervals(plan: &CollectorPlan, run: Begun, now: Instant) -> bool {
+/// A collector with an interval serves its last result to requests that arrive within some
+/// intervals.
+fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, want: &Want) -> bool {
     plan.interval.is_some_and(|interval| {
-        now.saturating_duration_since(run.at) <= interval.saturating_mul(INTERVALS)
+        want.arrived.saturating_duration_since(run.began) <= interval.saturating_mul(INTERVALS)
     })
 }

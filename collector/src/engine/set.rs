@@ -75,7 +75,7 @@ impl Set {
                 slots.push(Arc::clone(slot));
                 continue;
             }
-            // What runs on a lane shares no descriptor with anybody.
+            // What runs on a lane shares no descriptor with others.
             let (executor, host) = if plan.prepared.may_block() {
                 let lane = Lane::new(descriptor.name, descriptor.own_descriptors);
                 (Executor::Lane(lane), Host::new(host.roots().clone()))

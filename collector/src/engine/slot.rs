@@ -4,7 +4,7 @@
 //! an executor, and lines to the log, when none of them is held.
 
 use super::executor::Executor;
-use super::job::{Instance, Job, Order, Owner, Ran, Work};
+use super::job::{Job, OpenCollector, Order, Owner, Ran, Work};
 use super::notice::{Notice, What};
 use super::occupancy::{Occupancies, Occupancy, Occupant, Successor, Verdict, Waiting};
 use super::queue::Queue;
@@ -24,7 +24,7 @@ pub(super) struct Slot {
     pub(super) plan: CollectorPlan,
     queue: Arc<Queue>,
     pub(super) executor: Executor,
-    instance: Arc<Instance>,
+    collector: Arc<OpenCollector>,
     occupancy: Arc<Occupancy>,
     counters: Arc<Counters>,
     results: Mutex<Results>,
@@ -32,7 +32,7 @@ pub(super) struct Slot {
 
 /// What a request sees of a collector.
 pub(super) enum Look {
-    /// There is a result that serves, or there will be none in time.
+    /// There is a result that serves, or nothing under way that would bring one in time.
     Answered,
     /// There will be one; at this instant it is to be judged again.
     Waits(Option<Instant>),
@@ -52,7 +52,7 @@ impl Slot {
         Arc::new(Slot {
             queue,
             executor,
-            instance: Instance::new(plan.clone(), host, collector),
+            collector: OpenCollector::new(plan.clone(), host, collector),
             occupancy: occupancies.of(plan.descriptor.name),
             // A counter must not go back because a setting was changed.
             counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
@@ -66,8 +66,8 @@ impl Slot {
     }
 
     /// Whether there is a result, or the knowledge that there is none.
-    pub(super) fn has_run(&self) -> bool {
-        lock(&self.results).has_run()
+    pub(super) fn has_result(&self) -> bool {
+        lock(&self.results).has_result()
     }
 
     /// Asks for a run, unless there is one that serves. What is returned is to be submitted
@@ -78,7 +78,7 @@ impl Slot {
         now: Instant,
     ) -> (Option<Job>, Option<Notice>) {
         let mut results = lock(&self.results);
-        results.ask(&self.plan, want, now);
+        results.ask(&self.plan, want);
         self.job(&mut results, now)
     }
 
@@ -97,6 +97,8 @@ impl Slot {
     pub(super) fn submit(&self, job: Job) {
         if let Err(error) = self.executor.submit(job) {
             let notice = self.not_started(error, Instant::now());
+            // Other requests than the one that asks may wait for it.
+            self.queue.wake_requests();
             notice.into_iter().for_each(Notice::log);
         }
     }
@@ -137,7 +139,7 @@ impl Slot {
 
     fn run(self: &Arc<Self>, occupant: Occupant) -> Job {
         let owner: Arc<dyn Owner> = Arc::clone(self) as Arc<dyn Owner>;
-        Job { instance: Arc::clone(&self.instance), occupant, work: Work::Run(owner) }
+        Job { collector: Arc::clone(&self.collector), occupant, work: Work::Run(owner) }
     }
 
     fn not_started(&self, error: io::Error, now: Instant) -> Option<Notice> {
@@ -148,37 +150,55 @@ impl Slot {
     /// What a request sees now.
     pub(super) fn look(&self, want: &Want, now: Instant) -> (Look, Option<Notice>) {
         let mut results = lock(&self.results);
-        if results.answers(&self.plan, want, now) {
+        if results.answers(&self.plan, want) || !results.is_busy {
             return (Look::Answered, None);
         }
-        self.judge(&mut results, now)
-    }
-
-    /// Whether it is waited for: it is stuck when the run that is out, its own or that of an
-    /// instance before, has been out for longer than the scrape timeout.
-    fn judge(&self, results: &mut MutexGuard<'_, Results>, now: Instant) -> (Look, Option<Notice>) {
-        if !results.is_busy {
-            return (Look::Waits(None), None);
-        }
-        match self.occupancy.judge(now) {
+        let (verdict, notice) = self.judge(&mut results, now);
+        let until = match verdict {
             // It has not begun, and no request is woken when it does: it is judged again when it
             // would be stuck had it begun now.
-            Verdict::Waiting => (Look::Waits(now.checked_add(results.limit())), None),
-            Verdict::Out(until) => (Look::Waits(Some(until)), None),
-            Verdict::Stuck { out, newly } => {
-                results.set_stuck();
-                if newly {
-                    self.counters.count_timeout();
-                }
-                let notice = || Notice { collector: Some(self.name()), what: What::Stuck(out) };
-                (Look::Answered, newly.then(notice))
+            Verdict::Waiting => now.checked_add(results.limit()),
+            // With a long interval it may be out for longer than a request is to wait for it.
+            Verdict::Out { began, until } => {
+                Some(began.checked_add(want.timeout).map_or(until, |end| until.min(end)))
             }
+            Verdict::Stuck { .. } => Some(now),
+        };
+        match until {
+            Some(until) if until <= now => (Look::Answered, notice),
+            until => (Look::Waits(until), notice),
         }
     }
 
-    /// What a snapshot shows to a request.
-    pub(super) fn part(&self, want: &Want, now: Instant) -> Part {
-        lock(&self.results).part(&self.plan, want, now)
+    /// Judges the run that is out, its own or that of the collector before: it is stuck when it has been
+    /// out for longer than the scrape timeout.
+    fn judge(
+        &self,
+        results: &mut MutexGuard<'_, Results>,
+        now: Instant,
+    ) -> (Verdict, Option<Notice>) {
+        let verdict = self.occupancy.judge(now);
+        let mut notice = None;
+        if let Verdict::Stuck { out, newly } = verdict {
+            results.set_stuck();
+            if newly {
+                self.counters.count_timeout();
+                notice = Some(Notice { collector: Some(self.name()), what: What::Stuck(out) });
+            }
+        }
+        (verdict, notice)
+    }
+
+    /// What a snapshot shows to a request, which waits no more.
+    pub(super) fn take(&self, want: &Want, now: Instant) -> Part {
+        let mut results = lock(&self.results);
+        results.leave(want);
+        results.part(&self.plan, want, now)
+    }
+
+    /// A request waits no more and takes nothing.
+    pub(super) fn leave(&self, want: &Want) {
+        lock(&self.results).leave(want);
     }
 
     /// How many samples the last run gave.
@@ -194,8 +214,10 @@ impl Slot {
     pub(super) fn status(&self, now: Instant) -> CollectorStatus {
         let shares_descriptors = self.executor.shares_descriptors();
         let mut results = lock(&self.results);
-        let (_, notice) = self.judge(&mut results, now);
-        let since = if results.is_busy { self.occupancy.since() } else { None };
+        let (since, notice) = match results.is_busy {
+            true => (self.occupancy.since(), self.judge(&mut results, now).1),
+            false => (None, None),
+        };
         let status = CollectorStatus {
             descriptor: self.plan.descriptor,
             state: results.state(),
@@ -222,7 +244,7 @@ impl Owner for Slot {
         let mut results = lock(&self.results);
         // The instant is taken under the lock: a request that asked before counts on this run, so
         // the run must not have begun before the request arrived.
-        results.begin(Instant::now())
+        results.begin(&self.plan, Instant::now())
     }
 
     fn ended(self: Arc<Self>, ran: Ran) {
@@ -253,7 +275,7 @@ impl Successor for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let (instance, occupancy) = (Arc::clone(&self.instance), Arc::clone(&self.occupancy));
-        self.executor.clone().close(instance, occupancy);
+        let (collector, occupancy) = (Arc::clone(&self.collector), Arc::clone(&self.occupancy));
+        self.executor.clone().close(collector, occupancy);
     }
 }

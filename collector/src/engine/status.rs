@@ -29,7 +29,7 @@ pub struct Counts {
     pub over_limit: u64,
 }
 
-/// The same where it is counted. An instance with other settings goes on with it.
+/// The same where it is counted. A collector with other settings goes on with it.
 #[derive(Default)]
 pub(super) struct Counters {
     runs: AtomicU64,
@@ -101,7 +101,8 @@ pub struct CollectorStatus {
     pub duration: Duration,
     /// How long ago the last finished run began.
     pub age: Option<Duration>,
-    /// How long the run that is out has been out; it may be one of an instance with other settings.
+    /// How long the run that is out has been out; it may be that of the collector
+    /// before a change of settings.
     pub out: Option<Duration>,
     /// How often it is refreshed in the background.
     pub interval: Option<Duration>,

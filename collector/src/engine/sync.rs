@@ -42,5 +42,20 @@ pub(super) fn wait_for<'a, T>(
 ///
 /// As [`std::thread::Builder::spawn`].
 pub(super) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[cfg(test)]
+    if REFUSES_THREADS.get() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     Builder::new().name(name).spawn(work).map(drop)
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static REFUSES_THREADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether the calling thread can start no other, as on a system that has no more to give.
+#[cfg(test)]
+pub(super) fn refuse_threads(refuses: bool) {
+    REFUSES_THREADS.set(refuses);
 }

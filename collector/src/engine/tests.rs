@@ -1,8 +1,10 @@
 //! Faults that really happen, in collectors made for the purpose.
 
 mod containment;
+mod deadlines;
 #[cfg(feature = "model-check")]
 mod model;
+mod threads;
 
 use super::*;
 use std::any::Any;
@@ -14,7 +16,8 @@ use vitald_core::error::{Malformed, Result};
 use vitald_core::families;
 use vitald_core::family::FamilyInfo;
 use vitald_core::host::Roots;
-use vitald_core::snapshot::State as Outcome;
+use vitald_core::snapshot::State;
+use vitald_core::testing::descriptor;
 
 families! {
     /// Runs.
@@ -76,33 +79,15 @@ impl Drop for Open {
     }
 }
 
-const fn descriptor(name: &'static str) -> Descriptor {
-    Descriptor {
-        name,
-        summary: "For a test",
-        enabled: true,
-        may_block: false,
-        own_descriptors: false,
-        internal: false,
-        families: TABLE,
-        patterns: &[],
-        since: vitald_core::family::Since::Unknown,
-        sources: &[],
-        capabilities: &[],
-        settings: &[],
-        prepare: |_, _| None,
-    }
-}
-
 static NAMES: [Descriptor; 8] = [
-    descriptor("a"),
-    descriptor("b"),
-    descriptor("c"),
-    descriptor("d"),
-    descriptor("e"),
-    descriptor("f"),
-    descriptor("g"),
-    descriptor("h"),
+    descriptor("a", TABLE, false),
+    descriptor("b", TABLE, false),
+    descriptor("c", TABLE, false),
+    descriptor("d", TABLE, false),
+    descriptor("e", TABLE, false),
+    descriptor("f", TABLE, false),
+    descriptor("g", TABLE, false),
+    descriptor("h", TABLE, false),
 ];
 
 #[derive(Clone)]
@@ -193,7 +178,7 @@ fn request(limit: Duration) -> Request {
     Request { arrived, deadline: arrived + limit, selection: Selection::All }
 }
 
-fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, Outcome, Option<f64>)> {
+fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, State, Option<f64>)> {
     let snapshot = engine.collect_blocking(request(limit));
     snapshot
         .parts
@@ -205,11 +190,17 @@ fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, Outcome, Optio
         .collect()
 }
 
+/// A run that has come back.
+fn ran(batch: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
+    let began_at = std::time::SystemTime::now();
+    job::Ran { batch, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
+}
+
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 
 /// Waits for something that another thread will bring about.
-fn until(what: impl Fn() -> bool) {
+fn until(mut what: impl FnMut() -> bool) {
     let limit = Instant::now() + LONG;
     while !what() {
         assert!(Instant::now() < limit, "it never came to be");
@@ -217,12 +208,37 @@ fn until(what: impl Fn() -> bool) {
     }
 }
 
+/// Calls a function at each line of the log.
+struct Listener<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for Listener<F> {
+    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        (self.0)();
+    }
+
+    fn enter(&self, _span: &tracing::span::Id) {}
+
+    fn exit(&self, _span: &tracing::span::Id) {}
+}
+
 #[test]
 fn every_request_gets_a_read_of_its_own_time() {
     let a = counting(0);
     let engine = engine(&[&a]);
-    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
-    assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(2.0))]);
+    assert_eq!(scrape(&engine, LONG), [("a", State::Running, Some(1.0))]);
+    assert_eq!(scrape(&engine, LONG), [("a", State::Running, Some(2.0))]);
 }
 
 #[test]
@@ -233,7 +249,7 @@ fn requests_of_one_moment_share_a_run() {
     let staged = engine.stage(std::slice::from_ref(&a.plan), &host(), limits).expect("it opens");
     engine.swap(staged);
     for _ in 0..3 {
-        assert_eq!(scrape(&engine, LONG), [("a", Outcome::Running, Some(1.0))]);
+        assert_eq!(scrape(&engine, LONG), [("a", State::Running, Some(1.0))]);
     }
 }
 
@@ -251,11 +267,11 @@ fn a_request_that_came_during_a_run_gets_the_next_one() {
         move || scrape(&engine, LONG)
     });
     gate.send(()).expect("it waits");
-    assert_eq!(first.join().expect("it ends")[0].1, Outcome::Running);
+    assert_eq!(first.join().expect("it ends")[0].1, State::Running);
     // The second asked after the first run began: it has to wait for a run of its own.
     assert!(!second.is_finished());
     gate.send(()).expect("it waits again");
-    assert_eq!(second.join().expect("it ends")[0].1, Outcome::Running);
+    assert_eq!(second.join().expect("it ends")[0].1, State::Running);
     assert_eq!(engine.status()[0].counts.runs, 2);
 }
 
@@ -272,23 +288,23 @@ fn one_that_hangs_costs_its_own_samples_only() {
         assert_eq!(
             page,
             [
-                ("a", Outcome::Running, Some(1.0)),
-                ("b", Outcome::TimedOut, None),
-                ("c", Outcome::Running, Some(1.0))
+                ("a", State::Running, Some(1.0)),
+                ("b", State::TimedOut, None),
+                ("c", State::Running, Some(1.0))
             ]
         );
         // It is known now and not waited for: this ends although the limit is a minute.
         let began = Instant::now();
         for run in 2..5 {
             let page = scrape(&engine, LONG);
-            assert_eq!(page[1], ("b", Outcome::TimedOut, None));
-            assert_eq!(page[2], ("c", Outcome::Running, Some(f64::from(run))));
+            assert_eq!(page[1], ("b", State::TimedOut, None));
+            assert_eq!(page[2], ("c", State::Running, Some(f64::from(run))));
         }
         assert!(began.elapsed() < LONG / 2);
         assert_eq!(engine.status()[1].counts.timeouts, 1, "it is one run");
         drop(gate);
         until(|| engine.status()[1].out.is_none());
-        assert_eq!(scrape(&engine, LONG)[1], ("b", Outcome::Running, Some(1.0)));
+        assert_eq!(scrape(&engine, LONG)[1], ("b", State::Running, Some(1.0)));
     }
 }
 
@@ -308,7 +324,7 @@ fn five_that_sleep_two_seconds_end_together() {
     let engine = engine(&all);
     let began = Instant::now();
     let page = scrape(&engine, LONG);
-    assert!(page.iter().all(|(_, state, value)| *state == Outcome::Running && *value == Some(1.0)));
+    assert!(page.iter().all(|(_, state, value)| *state == State::Running && *value == Some(1.0)));
     assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
 }
 
@@ -322,13 +338,13 @@ fn a_panic_costs_its_samples_and_a_while() {
     });
     let b = counting(1);
     let engine = engine(&[&a, &b]);
-    assert_eq!(scrape(&engine, LONG)[0], ("a", Outcome::Panicked, None));
+    assert_eq!(scrape(&engine, LONG)[0], ("a", State::Panicked, None));
     assert_eq!(a.open.load(Ordering::SeqCst), 0, "the broken one is dropped");
     // Within the back-off it is not tried.
-    assert_eq!(scrape(&engine, LONG)[0], ("a", Outcome::Panicked, None));
+    assert_eq!(scrape(&engine, LONG)[0], ("a", State::Panicked, None));
     assert_eq!(a.opened.load(Ordering::SeqCst), 1);
-    assert_eq!(scrape(&engine, LONG)[1], ("b", Outcome::Running, Some(3.0)));
-    until(|| scrape(&engine, LONG)[0] == ("a", Outcome::Running, Some(1.0)));
+    assert_eq!(scrape(&engine, LONG)[1], ("b", State::Running, Some(3.0)));
+    until(|| scrape(&engine, LONG)[0] == ("a", State::Running, Some(1.0)));
     assert_eq!(a.opened.load(Ordering::SeqCst), 2);
     assert_eq!(engine.status()[0].counts.panics, 1);
 }
@@ -343,7 +359,7 @@ fn an_error_keeps_what_came_before_it() {
     let engine = engine(&[&a, &b]);
     assert_eq!(
         scrape(&engine, LONG),
-        [("a", Outcome::Failing, Some(0.5)), ("b", Outcome::Absent, None)]
+        [("a", State::Failing, Some(0.5)), ("b", State::Absent, None)]
     );
     let status = engine.status();
     assert_eq!(status[0].error.as_deref(), Some("proc/x: byte 3: expected a number"));
@@ -367,12 +383,12 @@ fn an_unchanged_collector_is_not_touched() {
     assert_eq!(
         scrape(&engine, LONG),
         [
-            ("a", Outcome::Running, Some(2.0)),
-            ("b", Outcome::Running, Some(100.0)),
-            ("c", Outcome::Running, Some(1.0))
+            ("a", State::Running, Some(2.0)),
+            ("b", State::Running, Some(100.0)),
+            ("c", State::Running, Some(1.0))
         ]
     );
-    assert_eq!(b.open.load(Ordering::SeqCst), 0, "the old instance is closed");
+    assert_eq!(b.open.load(Ordering::SeqCst), 0, "the one before is closed");
     swap(&engine, &[]);
     until(|| [&a, &changed, &c].iter().all(|maker| maker.open.load(Ordering::SeqCst) == 0));
     assert!(scrape(&engine, LONG).is_empty());
@@ -383,15 +399,15 @@ fn a_successor_waits_for_a_stuck_one() {
     let (a, gate) = gated(0, false);
     let engine = new_engine();
     swap_with(&engine, HASTY, &[&a]);
-    assert_eq!(scrape(&engine, SHORT)[0].1, Outcome::TimedOut);
+    assert_eq!(scrape(&engine, SHORT)[0].1, State::TimedOut);
     let successor = make(0, 1, false, |batch| {
         batch.value(&RUNS, 7);
         Ok(())
     });
     swap_with(&engine, HASTY, &[&successor]);
-    assert_eq!(scrape(&engine, LONG), [("a", Outcome::TimedOut, None)]);
+    assert_eq!(scrape(&engine, LONG), [("a", State::TimedOut, None)]);
     drop(gate);
-    until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(7.0))]);
+    until(|| scrape(&engine, LONG) == [("a", State::Running, Some(7.0))]);
     until(|| a.open.load(Ordering::SeqCst) == 0);
 }
 
@@ -421,7 +437,7 @@ fn an_interval_refreshes_in_the_background() {
     until(|| engine.status()[0].counts.runs > 5);
     let status = &engine.status()[0];
     assert!(status.interval.is_some());
-    assert_eq!(scrape(&engine, LONG)[0].1, Outcome::Running);
+    assert_eq!(scrape(&engine, LONG)[0].1, State::Running);
 }
 
 #[test]
@@ -440,7 +456,7 @@ fn max_series_cuts_and_counts() {
 
 #[test]
 fn what_a_collector_leaves_out_is_logged_once() {
-    use job::{Outcome as How, Ran};
+    use job::Outcome;
     use notice::What;
     use results::Results;
     let plan = counting(0).plan;
@@ -451,14 +467,7 @@ fn what_a_collector_leaves_out_is_logged_once() {
         batch.batch().value(&RUNS, 1);
         reason.into_iter().for_each(|reason| batch.batch().degraded(reason));
         batch.seal();
-        let ran = Ran {
-            batch: Arc::new(batch),
-            outcome: How::Returned(Ok(())),
-            began: Instant::now(),
-            began_at: std::time::SystemTime::now(),
-            took: Duration::ZERO,
-            was_stuck: false,
-        };
+        let ran = ran(Arc::new(batch), Outcome::Returned(Ok(())), Instant::now());
         match results.keep(&plan, &counters, ran, Instant::now())?.what {
             What::Degraded(reason) => Some(reason),
             What::Complete => Some("complete"),

@@ -51,15 +51,15 @@ fn changed_settings_over_a_hung_collector_cost_one_thread() {
         let (hanging, gate) = Hanging::new(may_block);
         let first = hanging.with(0);
         let engine = engine(&[&first]);
-        assert_eq!(scrape(&engine, SHORT), [("a", Outcome::TimedOut, None)]);
+        assert_eq!(scrape(&engine, SHORT), [("a", State::TimedOut, None)]);
         let later: Vec<Maker> = (1..=8).map(|settings| hanging.with(settings)).collect();
         for changed in &later {
             assert_eq!(swap(&engine, &[changed]).changed, ["a"]);
-            assert_eq!(scrape(&engine, SHORT / 4), [("a", Outcome::TimedOut, None)]);
+            assert_eq!(scrape(&engine, SHORT / 4), [("a", State::TimedOut, None)]);
             assert_eq!(hanging.threads(), 1, "may block: {may_block}");
         }
         drop(gate);
-        until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(8.0))]);
+        until(|| scrape(&engine, LONG) == [("a", State::Running, Some(8.0))]);
         let open = |maker: &Maker| maker.open.load(Ordering::SeqCst);
         until(|| open(&first) == 0 && later[..7].iter().all(|maker| open(maker) == 0));
     }
@@ -71,16 +71,16 @@ fn off_and_on_over_a_hung_collector_costs_one_thread() {
         let (hanging, gate) = Hanging::new(may_block);
         let hung = hanging.with(0);
         let engine = engine(&[&hung]);
-        assert_eq!(scrape(&engine, SHORT), [("a", Outcome::TimedOut, None)]);
+        assert_eq!(scrape(&engine, SHORT), [("a", State::TimedOut, None)]);
         for _ in 0..4 {
             assert_eq!(swap(&engine, &[]).stopped, ["a"]);
             assert!(scrape(&engine, LONG).is_empty());
             assert_eq!(swap(&engine, &[&hung]).started, ["a"]);
-            assert_eq!(scrape(&engine, SHORT / 4), [("a", Outcome::TimedOut, None)]);
+            assert_eq!(scrape(&engine, SHORT / 4), [("a", State::TimedOut, None)]);
             assert_eq!(hanging.threads(), 1, "may block: {may_block}");
         }
         drop(gate);
-        until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(0.0))]);
+        until(|| scrape(&engine, LONG) == [("a", State::Running, Some(0.0))]);
         until(|| hung.open.load(Ordering::SeqCst) == 1);
     }
 }
@@ -98,13 +98,13 @@ fn a_deadline_ends_its_own_request_alone() {
         until(|| engine.status()[0].out.is_some());
         for _ in 0..20 {
             let hurried = scrape(&engine, Duration::from_millis(1));
-            assert_eq!(hurried, [("a", Outcome::TimedOut, None)]);
+            assert_eq!(hurried, [("a", State::TimedOut, None)]);
         }
-        assert_eq!(scrape(&engine, SHORT), [("a", Outcome::TimedOut, None)]);
+        assert_eq!(scrape(&engine, SHORT), [("a", State::TimedOut, None)]);
         assert!(!patient.is_finished(), "it was made to give up");
         assert_eq!(engine.status()[0].counts.timeouts, 0);
         gate.send(()).expect("it waits");
-        assert_eq!(patient.join().expect("it ends"), [("a", Outcome::Running, Some(1.0))]);
+        assert_eq!(patient.join().expect("it ends"), [("a", State::Running, Some(1.0))]);
         drop(gate);
     }
 }
@@ -128,7 +128,7 @@ fn a_flood_of_short_requests_takes_nothing_from_others() {
     });
     for _ in 0..10 {
         let honest = scrape(&engine, Duration::from_secs(10));
-        assert_eq!(honest, [("a", Outcome::Running, Some(1.0))]);
+        assert_eq!(honest, [("a", State::Running, Some(1.0))]);
     }
     done.store(true, Ordering::SeqCst);
     flood.join().expect("it ends");
@@ -188,17 +188,17 @@ fn a_run_is_stuck_when_it_has_been_out_for_the_scrape_timeout() {
         swap_with(&engine, HASTY, &[&a]);
         // It has a minute, and is answered when the run is stuck.
         let began = Instant::now();
-        assert_eq!(scrape(&engine, LONG), [("a", Outcome::TimedOut, None)]);
+        assert_eq!(scrape(&engine, LONG), [("a", State::TimedOut, None)]);
         assert!((SHORT..LONG / 2).contains(&began.elapsed()), "{:?}", began.elapsed());
         let status = &engine.status()[0];
-        assert_eq!((status.state, status.counts.timeouts), (Outcome::TimedOut, 1));
+        assert_eq!((status.state, status.counts.timeouts), (State::TimedOut, 1));
         drop(gate);
-        until(|| scrape(&engine, LONG) == [("a", Outcome::Running, Some(1.0))]);
+        until(|| scrape(&engine, LONG) == [("a", State::Running, Some(1.0))]);
     }
 }
 
 #[test]
-fn a_run_that_nobody_waited_for_is_counted_when_it_comes_back() {
+fn a_run_that_was_not_waited_for_is_counted_when_it_comes_back() {
     let (a, gate) = gated(0, true);
     let engine = new_engine();
     swap_with(&engine, Limits { timeout: Duration::from_millis(1), ..FRESH }, &[&a]);
@@ -238,12 +238,12 @@ fn at_the_limit_nothing_is_begun_that_may_block() {
     let (engine, stuck) = counted_engine(&[&a, &b]);
     let hung: Vec<_> = (0..StuckThreads::LIMIT).map(|_| stuck.enter()).collect();
     let page = scrape(&engine, LONG);
-    assert_eq!(page, [("a", Outcome::Running, Some(1.0)), ("b", Outcome::TimedOut, None)]);
+    assert_eq!(page, [("a", State::Running, Some(1.0)), ("b", State::TimedOut, None)]);
     let status = &engine.status()[1];
     assert!(status.error.as_deref().is_some_and(|error| error.starts_with("16 threads hang")));
     assert_eq!(status.counts.runs, 0);
     drop(hung);
-    assert_eq!(scrape(&engine, LONG)[1].1, Outcome::Running);
+    assert_eq!(scrape(&engine, LONG)[1].1, State::Running);
     assert_eq!(engine.status()[1].error, None);
 }
 
@@ -316,7 +316,7 @@ fn a_panic_while_the_old_is_closed_does_not_reach_the_reload() {
     for settings in 1..5 {
         // Each second one has run; the others have never been used.
         if settings % 2 == 0 {
-            assert_eq!(scrape(&engine, LONG)[0].1, Outcome::Running);
+            assert_eq!(scrape(&engine, LONG)[0].1, State::Running);
         }
         let changes = swap(&engine, &[&bomb(settings), &other]);
         assert_eq!((changes.changed, changes.unchanged), (vec!["a"], vec!["b"]));
@@ -325,42 +325,19 @@ fn a_panic_while_the_old_is_closed_does_not_reach_the_reload() {
     assert_eq!(scrape(&engine, LONG).len(), 1);
 }
 
-/// Asks the engine for its status at each line of the log, which never ends if the line is
-/// written under a lock.
-struct Nosy {
-    engine: Arc<Engine>,
-    lines: Arc<AtomicUsize>,
-}
-
-impl tracing::Subscriber for Nosy {
-    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
-
-    fn event(&self, _event: &tracing::Event<'_>) {
-        self.lines.fetch_add(1, Ordering::SeqCst);
-        self.engine.status();
-        drop(self.engine.collect(request(LONG)));
-    }
-
-    fn enter(&self, _span: &tracing::span::Id) {}
-
-    fn exit(&self, _span: &tracing::span::Id) {}
-}
-
 #[test]
 fn nothing_is_logged_under_a_lock() {
     let lines = Arc::new(AtomicUsize::new(0));
     let engine = Arc::new(new_engine());
-    let nosy = || Nosy { engine: Arc::clone(&engine), lines: Arc::clone(&lines) };
+    // It asks the engine at each line, which never ends if the line is written under a lock.
+    let nosy = || {
+        let (engine, lines) = (Arc::clone(&engine), Arc::clone(&lines));
+        Listener(move || {
+            lines.fetch_add(1, Ordering::SeqCst);
+            engine.status();
+            drop(engine.collect(request(LONG)));
+        })
+    };
     // Which of its runs fails, and on whose thread: it is listened to from the first run on.
     let subscriber = Mutex::new(Some(nosy()));
     let failing = make(0, 0, false, move |_| {
@@ -376,7 +353,7 @@ fn nothing_is_logged_under_a_lock() {
         move || tracing::subscriber::with_default(nosy, || scrape(&engine, LONG))
     });
     until(|| asking.is_finished());
-    assert_eq!(asking.join().expect("it ends")[1], ("b", Outcome::TimedOut, None));
+    assert_eq!(asking.join().expect("it ends")[1], ("b", State::TimedOut, None));
     until(|| lines.load(Ordering::SeqCst) >= 2);
     drop(gate);
 }

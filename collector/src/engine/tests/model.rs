@@ -1,5 +1,5 @@
 //! A model check of the hand-over: shuttle decides which thread goes on, at every lock, and looks
-//! for an order in which a request is never woken, a collector runs twice at a time, or an instance
+//! for an order in which a request is never woken, a collector runs twice at a time, or one
 //! is not closed.
 //!
 //! `cargo test -p vitald --lib --features full,model-check engine::tests::model`
@@ -73,7 +73,7 @@ fn hand_over(hand_over_after: Duration, a_blocks: [bool; 2]) {
                     let snapshot = wait_for(engine.collect(request(LONG)));
                     let states = snapshot.parts.iter().map(|part| part.state);
                     assert!(
-                        states.clone().all(|state| state == Outcome::Running),
+                        states.clone().all(|state| state == State::Running),
                         "{:?}",
                         states.collect::<Vec<_>>()
                     );
