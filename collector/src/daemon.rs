@@ -189,7 +189,7 @@ impl Daemon {
                     last_succeeded: true,
                 }),
                 busy: AtomicBool::new(false),
-                reloading: Contained::new("the earlier reload"),
+                reloading: Contained::new("reload", "the reload"),
             }
         });
         let staged = daemon.stage(plan).map_err(StartError::System)?;

@@ -114,7 +114,7 @@ async fn serve(start: Start) -> ExitCode {
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
     // The configuration may be on a file system that hangs: not on the thread that takes signals.
-    let starting = Contained::new("the start");
+    let starting = Contained::new("start", "the start");
     let work = {
         let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
         let (listeners, runtime) = (Arc::clone(&listeners), Handle::current());
@@ -186,7 +186,7 @@ async fn serve(start: Start) -> ExitCode {
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not end");
     }
-    let closing = Contained::new("closing the outputs");
+    let closing = Contained::new("closing outputs", "closing the outputs");
     let by = Instant::now() + daemon::GRACE_PERIOD;
     let closed = closing.run(2 * daemon::GRACE_PERIOD, move || daemon.outputs.stop(by)).await;
     if let Err(error) = closed {
