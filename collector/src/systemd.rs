@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long the last message may take at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The watchdog is not fed more often than this, whatever limit it is said to have.
+const MIN_WATCHDOG_INTERVAL: Duration = Duration::from_millis(10);
 
 static NOTIFIER: OnceLock<Option<Arc<Notifier>>> = OnceLock::new();
 
@@ -51,8 +53,9 @@ impl Drop for Reloading {
 /// Feeds the watchdog, if the unit has one. The feed is asked for by the thread that serves: when
 /// that hangs, nothing else is of use. A stuck collector does not stop it.
 pub(crate) async fn feed_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut ticks = tokio::time::interval(limit / 3);
+    let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+    let Some(limit) = limit else { return };
+    let mut ticks = tokio::time::interval((limit / 3).max(MIN_WATCHDOG_INTERVAL));
     loop {
         ticks.tick().await;
         report(|pending| pending.watchdog = true);
