@@ -385,8 +385,11 @@ impl Daemon {
         began: Instant,
         progress: &Progress,
     ) -> Result<ReloadReport, Step> {
-        let unchanged = self.applied().plan.hash == plan.hash;
-        let generation = self.applied().generation + u64::from(!unchanged);
+        let before = self.applied();
+        let (generation, since) = match before.plan.hash == plan.hash {
+            true => (before.generation, before.since),
+            false => (before.generation + 1, SystemTime::now()),
+        };
         let mut report = ReloadReport {
             dry_run: false,
             generation,
@@ -404,10 +407,8 @@ impl Daemon {
         });
         progress.enter(Step::Collectors)?;
         log::configure(&plan.log);
-        if !unchanged {
-            let since = SystemTime::now();
-            *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
-        }
+        // Also a plan that means the same: its values may be written in other places.
+        *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
         step(&mut faults, "closing the collectors before", || {
             self.engine.swap(collectors);
         });

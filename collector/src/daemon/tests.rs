@@ -121,6 +121,28 @@ async fn a_panic_while_the_old_is_closed_hides_nothing_of_the_reload() {
 }
 
 #[tokio::test]
+async fn what_means_the_same_and_is_written_elsewhere_has_its_new_place() {
+    let (daemon, text) = start(&on(&["steady"]));
+    let before = daemon.applied();
+    let line = |applied: &Applied| {
+        let mut table = &applied.plan.effective;
+        for key in ["collectors", "steady"] {
+            let Node::Table(inner) = &table.entries[key].node else { panic!("a table") };
+            table = inner;
+        }
+        match &table.entries["enabled"].origin {
+            Origin::File { line, .. } => *line,
+            origin => panic!("{origin}"),
+        }
+    };
+    *lock(&text) = format!("# It is lower now.\n{}", on(&["steady"]));
+    assert_eq!(applied(reload(&daemon).await).generation, 1);
+    let after = daemon.applied();
+    assert_eq!((after.generation, after.since), (1, before.since));
+    assert_eq!(line(&after), line(&before) + 1);
+}
+
+#[tokio::test]
 async fn a_swap_that_hangs_is_reported_as_far_as_it_is_known() {
     let (daemon, text) = start(&on(&["hangs", "steady"]));
     *lock(&text) = on(&["steady"]);
