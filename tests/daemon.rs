@@ -1460,6 +1460,62 @@ fn the_environment_stands_above_the_file() {
     assert!(err.contains("VITALD__SCRAPE__TIMEOUT"), "{err}");
 }
 
+/// The kernel keeps 15 bytes of a thread's name, so what has a longer one cannot be told from others.
+#[test]
+fn every_thread_has_a_whole_name() {
+    const NAMES: &[&str] = &[
+        "vitald",
+        "log",
+        "start",
+        "first run",
+        "collect",
+        "interval clock",
+        "process_groups",
+        "textfile",
+        "vitald-statfs",
+        "output console",
+        "reload",
+        "page writing",
+    ];
+    let textfile = big_page();
+    let config = format!(
+        "[server]\nmax_page_bytes = 100000000\n[collectors.process_groups]\nenabled = true\n\
+         [[collectors.process_groups.rules]]\nname = \"all\"\n\
+         [collectors.loadavg]\ninterval = \"1s\"\n\
+         [outputs.console]\nenabled = true\ncollectors = [\"loadavg\"]\n{}",
+        textfile.table()
+    );
+    let daemon = Daemon::start_by(&config, |command| {
+        command.stdout(Stdio::null());
+    });
+    assert!(daemon.metrics().has("big_page"));
+    assert_eq!(daemon.reload().status, 200);
+    let mut seen = std::collections::BTreeSet::new();
+    let tasks = format!("/proc/{}/task", daemon.pid());
+    until("all threads that stay have been seen", || {
+        for task in std::fs::read_dir(&tasks).expect("a process") {
+            // A thread may end meanwhile.
+            let comm = task.map(|task| std::fs::read_to_string(task.path().join("comm")));
+            if let Ok(Ok(comm)) = comm {
+                let comm = comm.trim_end().to_owned();
+                assert!(NAMES.contains(&&*comm), "{comm}");
+                seen.insert(comm);
+            }
+        }
+        [
+            "vitald",
+            "log",
+            "collect",
+            "interval clock",
+            "process_groups",
+            "textfile",
+            "output console",
+        ]
+        .iter()
+        .all(|name| seen.contains(*name))
+    });
+}
+
 #[test]
 fn the_log_is_logfmt_or_json() {
     for format in ["logfmt", "json"] {

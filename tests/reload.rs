@@ -347,6 +347,52 @@ fn it_ends_on_sigterm_and_sigint() {
     }
 }
 
+/// In each round the signal to stop meets a reload at another instant. Nothing that ended is started
+/// again, and the manager is not told that the service runs.
+#[test]
+fn the_end_comes_before_every_reload() {
+    for round in 0..10 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let manager = std::os::unix::net::UnixDatagram::bind(at("notify")).expect("a socket");
+        manager.set_read_timeout(Some(LONG)).expect("a timeout");
+        let hear = || {
+            let mut message = [0; 4096];
+            let length = manager.recv(&mut message).expect("a message");
+            String::from_utf8_lossy(&message[..length]).into_owned()
+        };
+        let config = |number: usize| {
+            let [first, second] = ["first".to_owned(), format!("{number}")];
+            let sockets = [first, second].map(|name| format!("\"unix:{}\"", at(&name).display()));
+            with(&format!("[server]\nlisten = [{}]\n", sockets.join(", ")))
+        };
+        let mut daemon = Daemon::start_by(&config(0), |command| {
+            command.env("NOTIFY_SOCKET", at("notify"));
+        });
+        while hear().trim() != "READY=1" {}
+        for number in 1..=round {
+            daemon.replace_config(&config(number));
+            daemon.signal("HUP");
+        }
+        daemon.replace_config(&config(round + 1));
+        daemon.signal("HUP");
+        while !hear().starts_with("RELOADING=1") {}
+        daemon.signal("TERM");
+        assert!(daemon.wait().success());
+        while hear().trim() != "STOPPING=1" {}
+        manager.set_nonblocking(true).expect("a socket");
+        let mut message = [0; 4096];
+        while let Ok(length) = manager.recv(&mut message) {
+            let message = String::from_utf8_lossy(&message[..length]);
+            assert!(message.starts_with("STATUS="), "{round}: {message}");
+        }
+        let mut left = std::fs::read_dir(directory.path()).expect("a directory");
+        let left =
+            left.find(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() != "notify"));
+        assert!(left.is_none(), "{round}: {left:?}");
+    }
+}
+
 #[test]
 fn a_bad_start_says_what_is_wrong() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -16,8 +16,10 @@ use tokio::sync::oneshot;
 /// One kind of work, at which one thread may be at a time.
 #[derive(Clone)]
 pub(crate) struct Contained {
-    /// What the work is, as the end of "... has not ended".
-    name: &'static str,
+    /// The name of its thread, of which the kernel keeps 15 bytes.
+    thread: &'static str,
+    /// What the work is, as the subject of "... has not ended".
+    work: &'static str,
     /// Since when a thread has been at it.
     since: Arc<Mutex<Option<Instant>>>,
 }
@@ -38,16 +40,15 @@ pub(crate) enum ContainedError {
 impl fmt::Display for ContainedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ContainedError::StillBusy(name, since) => {
-                let seconds = since.as_secs();
-                write!(f, "{name} was begun {seconds} s ago and has not ended")
+            ContainedError::StillBusy(work, since) => {
+                write!(f, "{work} that was begun {} s ago has not ended", since.as_secs())
             }
-            ContainedError::TimedOut(name, within) => {
-                write!(f, "{name} has not ended within {} s", within.as_secs_f64())
+            ContainedError::TimedOut(work, within) => {
+                write!(f, "{work} has not ended within {} s", within.as_secs_f64())
             }
-            ContainedError::Panicked(name) => write!(f, "{name} panicked; the log says where"),
-            ContainedError::NoThread(name, error) => {
-                write!(f, "{name} needs a thread, and none can be started: {error}")
+            ContainedError::Panicked(work) => write!(f, "{work} panicked; the log says where"),
+            ContainedError::NoThread(work, error) => {
+                write!(f, "{work} needs a thread, and none can be started: {error}")
             }
         }
     }
@@ -65,9 +66,9 @@ impl Drop for Ended {
 }
 
 impl Contained {
-    /// A kind of work, with a name such as "reading the configuration".
-    pub(crate) fn new(name: &'static str) -> Self {
-        Contained { name, since: Arc::default() }
+    /// A kind of work such as "the reload", and the name of the thread that does it.
+    pub(crate) fn new(thread: &'static str, work: &'static str) -> Self {
+        Contained { thread, work, since: Arc::default() }
     }
 
     /// Does a piece of work and waits for it, but not longer than `within`.
@@ -92,36 +93,36 @@ impl Contained {
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Begun<T>, ContainedError> {
+    ) -> Result<ContainedWork<T>, ContainedError> {
         {
             let mut since = lock(&self.since);
             if let Some(since) = *since {
-                return Err(ContainedError::StillBusy(self.name, since.elapsed()));
+                return Err(ContainedError::StillBusy(self.work, since.elapsed()));
             }
             *since = Some(Instant::now());
         }
         let (sender, receiver) = oneshot::channel();
         let ended = Ended(Arc::clone(&self.since));
         std::thread::Builder::new()
-            .name(self.name.to_owned())
+            .name(self.thread.to_owned())
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(work));
                 drop(ended);
                 // If there is no waiter any more, the result is dropped here.
                 drop(sender.send(result));
             })
-            .map_err(|error| ContainedError::NoThread(self.name, error))?;
-        Ok(Begun { name: self.name, receiver })
+            .map_err(|error| ContainedError::NoThread(self.work, error))?;
+        Ok(ContainedWork { work: self.work, receiver })
     }
 }
 
 /// A piece of work that has begun.
-pub(crate) struct Begun<T> {
-    name: &'static str,
+pub(crate) struct ContainedWork<T> {
+    work: &'static str,
     receiver: oneshot::Receiver<std::thread::Result<T>>,
 }
 
-impl<T> Begun<T> {
+impl<T> ContainedWork<T> {
     /// Waits for the result, but not longer than `within`. After a [`ContainedError::TimedOut`] it
     /// may be waited for again.
     ///
@@ -131,8 +132,8 @@ impl<T> Begun<T> {
     pub(crate) async fn wait(&mut self, within: Duration) -> Result<T, ContainedError> {
         match tokio::time::timeout(within, &mut self.receiver).await {
             Ok(Ok(Ok(result))) => Ok(result),
-            Ok(_) => Err(ContainedError::Panicked(self.name)),
-            Err(_) => Err(ContainedError::TimedOut(self.name, within)),
+            Ok(_) => Err(ContainedError::Panicked(self.work)),
+            Err(_) => Err(ContainedError::TimedOut(self.work, within)),
         }
     }
 }
@@ -149,13 +150,13 @@ mod tests {
 
     #[test]
     fn what_ends_is_given_back() {
-        let work = Contained::new("counting");
+        let work = Contained::new("test", "counting");
         assert_eq!(block_on(work.run(Duration::from_secs(60), || 1 + 1)).unwrap(), 2);
     }
 
     #[test]
     fn one_thread_is_lost_and_no_second_one() {
-        let work = Contained::new("waiting");
+        let work = Contained::new("test", "waiting");
         let (release, held) = mpsc::channel::<()>();
         let hang = move || held.recv().is_err();
         let late = block_on(work.run(Duration::from_millis(10), hang));
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_reported() {
-        let work = Contained::new("falling over");
+        let work = Contained::new("test", "falling over");
         let fallen = block_on(work.run(Duration::from_secs(60), || panic!("as the test wants")));
         assert!(matches!(fallen, Err(ContainedError::Panicked(..))), "{fallen:?}");
         assert!(block_on(work.run(Duration::from_secs(60), || true)).unwrap());

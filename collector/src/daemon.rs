@@ -1,9 +1,10 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
+mod progress;
 #[cfg(test)]
 mod tests;
 
-use crate::contained::{Contained, ContainedError};
+use crate::contained::{Contained, ContainedError, ContainedWork};
 use crate::engine::{Changes, Engine, Limits, Request, Selection, StagedCollectors};
 use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
 use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
@@ -14,10 +15,10 @@ use crate::reload::{
 };
 use crate::sync::lock;
 use crate::{log, systemd};
+use progress::{Ended, Progress, Step};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
@@ -48,10 +49,12 @@ pub(crate) struct Daemon {
     pub(crate) listeners: Arc<Listeners>,
     source: Arc<Source>,
     applied: Mutex<Arc<Applied>>,
-    status: Mutex<ReloadStatus>,
-    busy: AtomicBool,
+    record: Mutex<Record>,
+    /// Who has it may have the daemon reload.
+    turn: tokio::sync::Mutex<()>,
     /// A reload from its first byte to its end. One that hangs costs this thread, and no second one.
     reloading: Contained,
+    last_reload: Mutex<LastReload>,
 }
 
 /// Why the daemon does not start.
@@ -71,88 +74,38 @@ struct Timeouts {
     swap: Duration,
 }
 
-/// Everything that is opened before the running set is touched.
-struct Staged {
+/// A plan, and everything that it asks for, opened beside what runs.
+struct StagedPlan {
     plan: Plan,
     collectors: StagedCollectors,
     outputs: StagedOutputs,
     listeners: StagedListeners,
 }
 
-/// Clears the mark of a reload in progress on every way out.
-struct Busy<'a>(&'a AtomicBool);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
+/// How reloads have gone. One that is not waited for any longer may end after others have been refused.
+struct Record {
+    status: ReloadStatus,
+    /// How many there have been.
+    attempts: u64,
+    /// The last one that has ended.
+    ended: u64,
 }
 
-/// How far a reload has come, between its thread and the task that waits for it.
+/// The reload that was begun last, which may have ended.
 #[derive(Default)]
-struct Progress(Mutex<Step>);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Step {
-    /// Nothing has been touched.
-    #[default]
-    Staging,
-    /// The task no longer waits, and has answered that nothing was touched.
-    Abandoned,
-    /// The listeners are being swapped; all else is as before.
-    Listeners,
-    /// The new configuration is in force; the collectors before are being closed.
-    Collectors,
-    /// The outputs before are being closed.
-    Outputs,
-    /// What was started runs for the first time.
-    FirstRuns,
+struct LastReload {
+    progress: Option<Arc<Progress>>,
+    /// There will be no other one.
+    is_stopping: bool,
 }
 
-impl Progress {
-    /// Goes on to a step; false if the task no longer waits and nothing may be touched.
-    fn enter(&self, step: Step) -> bool {
-        let mut now = lock(&self.0);
-        let may = *now != Step::Abandoned;
-        if may {
-            *now = step;
-        }
-        may
-    }
-
-    /// Keeps the thread from touching anything; the step it has come to if that is too late.
-    fn abandon(&self) -> Result<(), Step> {
-        let mut now = lock(&self.0);
-        match *now {
-            Step::Staging | Step::Abandoned => {
-                *now = Step::Abandoned;
-                Ok(())
-            }
-            step => Err(step),
-        }
-    }
-}
-
-impl Step {
-    /// What is known of a reload that did not come to an end here.
-    fn known(self) -> &'static str {
-        match self {
-            Step::Staging | Step::Abandoned => "nothing was changed",
-            Step::Listeners => {
-                "the listeners are being changed; collectors and outputs run as before"
-            }
-            Step::Collectors => {
-                "listeners and collectors are the new ones; the collectors before are being closed, and \
-                 the outputs run as before"
-            }
-            Step::Outputs => {
-                "listeners and collectors are the new ones; the outputs are being changed"
-            }
-            Step::FirstRuns => {
-                "the new configuration is in force; what it started has not run for the first time"
-            }
-        }
-    }
+/// Who says how a reload has gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Witness {
+    /// Its own thread, at its end.
+    Thread,
+    /// The task that has waited for it and does not any longer.
+    Task,
 }
 
 impl Daemon {
@@ -183,20 +136,28 @@ impl Daemon {
                 listeners,
                 source,
                 applied: Mutex::new(applied),
-                status: Mutex::new(ReloadStatus {
-                    last_attempt: None,
-                    last_success: now,
-                    last_succeeded: true,
+                record: Mutex::new(Record {
+                    status: ReloadStatus {
+                        last_attempt: None,
+                        last_success: now,
+                        last_succeeded: true,
+                    },
+                    attempts: 0,
+                    ended: 0,
                 }),
-                busy: AtomicBool::new(false),
-                reloading: Contained::new("the earlier reload"),
+                turn: tokio::sync::Mutex::new(()),
+                reloading: Contained::new("reload", "the reload"),
+                last_reload: Mutex::default(),
             }
         });
         let staged = daemon.stage(plan).map_err(StartError::System)?;
         daemon.engine.warm(&staged.collectors, Instant::now() + FIRST_RUN);
-        daemon.engine.swap(staged.collectors);
-        daemon.outputs.swap(staged.outputs, Instant::now() + GRACE_PERIOD);
+        // As in a reload, what can still be refused goes first.
         daemon.listeners.swap(staged.listeners).map_err(StartError::System)?;
+        daemon.engine.swap(staged.collectors);
+        for (output, fault) in daemon.outputs.swap(staged.outputs, Instant::now() + GRACE_PERIOD) {
+            tracing::error!(%output, fault, "the output is not started");
+        }
         Ok(daemon)
     }
 
@@ -207,7 +168,7 @@ impl Daemon {
 
     /// How reloads have gone.
     pub(crate) fn reload_status(&self) -> ReloadStatus {
-        lock(&self.status).clone()
+        lock(&self.record).status.clone()
     }
 
     /// Reads the configuration again and applies it, or says why not.
@@ -218,63 +179,109 @@ impl Daemon {
         self.reload_within(request, TIMEOUTS).await
     }
 
+    /// Reloads when the reloads before have been answered.
+    pub(crate) async fn reload_in_turn(self: &Arc<Self>) -> ReloadOutcome {
+        let _turn = self.turn.lock().await;
+        self.attempt(false, TIMEOUTS).await
+    }
+
+    /// Lets no further reload begin and waits for the end of the one in progress, which touches nothing
+    /// more; but not longer than `within`.
+    pub(crate) async fn end_reloads(&self, within: Duration) {
+        let progress = {
+            let mut last = lock(&self.last_reload);
+            last.is_stopping = true;
+            last.progress.clone()
+        };
+        if let Some(progress) = progress
+            && tokio::time::timeout(within, progress.close()).await.is_err()
+        {
+            tracing::warn!("a reload has not ended and is left alone");
+        }
+    }
+
     async fn reload_within(
         self: &Arc<Self>,
         request: ReloadRequest,
         timeouts: Timeouts,
     ) -> ReloadOutcome {
-        if self.busy.swap(true, Ordering::Acquire) {
-            return ReloadOutcome::Busy;
-        }
-        let busy = Busy(&self.busy);
-        let reported = (!request.dry_run).then(systemd::reloading);
+        let Ok(_turn) = self.turn.try_lock() else { return ReloadOutcome::Busy };
         let running = self.applied().plan.hash.clone();
         if request.if_match.is_some_and(|hash| hash != running) {
             return ReloadOutcome::Mismatch(running);
         }
-        let outcome = self.attempt(request.dry_run, timeouts).await;
-        drop((busy, reported));
-        if !request.dry_run {
-            self.note(&outcome);
-        }
-        outcome
+        self.attempt(request.dry_run, timeouts).await
     }
 
     async fn attempt(self: &Arc<Self>, dry_run: bool, timeouts: Timeouts) -> ReloadOutcome {
-        let progress = Arc::new(Progress::default());
-        let work = {
-            let (daemon, progress) = (Arc::clone(self), Arc::clone(&progress));
-            let runtime = Handle::current();
-            move || {
-                // Sockets are registered with the runtime that serves them.
-                let _inside = runtime.enter();
-                let outcome = daemon.transact(dry_run, &progress);
-                // Two configurations were held at a time, and one is left.
-                vitald_core::host::release_heap();
-                outcome
-            }
-        };
-        let mut reload = match self.reloading.begin(work) {
+        let _reported = (!dry_run).then(systemd::reloading);
+        // A dry run is not recorded.
+        let number = (!dry_run).then(|| lock(&self.record).begin());
+        let progress = Arc::new(Progress::new());
+        let mut reload = match self.begin(number, &progress) {
             Ok(reload) => reload,
-            Err(error) => return ReloadOutcome::Unavailable(error.to_string()),
+            Err(reason) => {
+                let outcome = ReloadOutcome::Unavailable(reason);
+                self.note(number, &outcome, Witness::Task);
+                return outcome;
+            }
         };
         let mut waited = reload.wait(timeouts.stage).await;
         if matches!(waited, Err(ContainedError::TimedOut(..))) && progress.abandon().is_err() {
             waited = reload.wait(timeouts.swap).await;
         }
-        match (waited, progress.abandon()) {
-            (Ok(outcome), _) => outcome,
-            (Err(ContainedError::TimedOut(_, within)), Ok(())) => ReloadOutcome::Unavailable(
-                format!("reading and opening it has not ended within {} s", within.as_secs()),
-            ),
-            (Err(error), Ok(())) => ReloadOutcome::Unavailable(error.to_string()),
-            (Err(ContainedError::TimedOut(..)), Err(step)) => {
+        let error = match waited {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        };
+        let outcome = match (error, progress.abandon()) {
+            (ContainedError::TimedOut(_, within), Ok(())) => ReloadOutcome::Unavailable(format!(
+                "reading and opening it has not ended within {} s",
+                within.as_secs()
+            )),
+            (error, Ok(())) => ReloadOutcome::Unavailable(error.to_string()),
+            (ContainedError::TimedOut(..), Err(step)) => {
                 ReloadOutcome::Unfinished(format!("it hangs: {}", step.known()))
             }
-            (Err(error), Err(step)) => {
-                ReloadOutcome::Unfinished(format!("{error}: {}", step.known()))
-            }
+            (error, Err(step)) => ReloadOutcome::Unfinished(format!("{error}: {}", step.known())),
+        };
+        if !self.note(number, &outcome, Witness::Task)
+            // It has ended in this moment, and has the true answer.
+            && let Ok(outcome) = reload.wait(timeouts.swap).await
+        {
+            return outcome;
         }
+        outcome
+    }
+
+    /// Begins a reload on its thread, which takes note of how it ends: that may be long after the
+    /// request has been answered.
+    fn begin(
+        self: &Arc<Self>,
+        number: Option<u64>,
+        progress: &Arc<Progress>,
+    ) -> Result<ContainedWork<ReloadOutcome>, String> {
+        let work = {
+            let (daemon, progress) = (Arc::clone(self), Arc::clone(progress));
+            let runtime = Handle::current();
+            move || {
+                let _ended = Ended(&progress);
+                // Sockets are registered with the runtime that serves them.
+                let _inside = runtime.enter();
+                let outcome = daemon.transact(number.is_none(), &progress);
+                daemon.note(number, &outcome, Witness::Thread);
+                // Two configurations were held at a time, and one is left.
+                vitald_core::host::release_heap();
+                outcome
+            }
+        };
+        let mut last = lock(&self.last_reload);
+        if last.is_stopping {
+            return Err("the daemon is stopping".to_owned());
+        }
+        let reload = self.reloading.begin(work).map_err(|error| error.to_string())?;
+        last.progress = Some(Arc::clone(progress));
+        Ok(reload)
     }
 
     /// A whole reload; on a thread that may be lost.
@@ -298,20 +305,27 @@ impl Daemon {
             };
             return ReloadOutcome::Applied(Box::new(report));
         }
-        if !progress.enter(Step::Listeners) {
-            let reason = "it took too long to read and open; nothing was changed";
-            tracing::warn!("{reason}");
+        if progress.enter(Step::Listeners).is_err() {
+            let reason = match lock(&self.last_reload).is_stopping {
+                true => "the daemon is stopping",
+                false => "reading and opening it took too long",
+            };
             return ReloadOutcome::Unavailable(reason.to_owned());
         }
         // The listeners go first: an address that has to be handed over is the one thing that can
         // still be refused, and then everything runs as before.
-        let Staged { plan, collectors, outputs, listeners } = staged;
+        let StagedPlan { plan, collectors, outputs, listeners } = staged;
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
-                let report = self.swap(plan, collectors, outputs, listeners, began, progress);
-                match report.faults.is_empty() {
-                    true => ReloadOutcome::Applied(Box::new(report)),
-                    false => ReloadOutcome::Faulty(Box::new(report)),
+                match self.swap(plan, collectors, outputs, listeners, began, progress) {
+                    Ok(report) if report.faults.is_empty() => {
+                        ReloadOutcome::Applied(Box::new(report))
+                    }
+                    Ok(report) => ReloadOutcome::Faulty(Box::new(report)),
+                    Err(step) => ReloadOutcome::Unfinished(format!(
+                        "the daemon is stopping: {}",
+                        step.known()
+                    )),
                 }
             }
             Err(mistakes) => {
@@ -322,7 +336,7 @@ impl Daemon {
     }
 
     /// Opens what a plan asks for, beside what runs.
-    fn stage(&self, plan: Plan) -> Result<Staged, Vec<Mistake>> {
+    fn stage(&self, plan: Plan) -> Result<StagedPlan, Vec<Mistake>> {
         let host = Host::new(plan.roots.clone());
         let limits = Limits { max_age: plan.scrape.max_age, timeout: plan.scrape.timeout };
         let mut plans = plan.collectors.clone();
@@ -336,7 +350,7 @@ impl Daemon {
             (Ok(mut collectors), Ok(outputs), Ok(listeners)) => {
                 // An internal collector is in no configuration, so no report names it.
                 collectors.changes.forget(process::PROCESS.name);
-                Ok(Staged { plan, collectors, outputs, listeners })
+                Ok(StagedPlan { plan, collectors, outputs, listeners })
             }
             (collectors, outputs, listeners) => {
                 let about = |group: &str, name: &str, error: &dyn Display| {
@@ -358,6 +372,10 @@ impl Daemon {
 
     /// Replaces what runs by what was staged. Nothing here can be refused, and a step that panics does
     /// not keep the others from being done.
+    ///
+    /// # Errors
+    ///
+    /// The step after which the daemon has begun to stop.
     fn swap(
         &self,
         plan: Plan,
@@ -366,10 +384,12 @@ impl Daemon {
         listeners: ListenerChanges,
         began: Instant,
         progress: &Progress,
-    ) -> ReloadReport {
-        let unchanged = self.applied().plan.hash == plan.hash;
-        let generation = self.applied().generation + u64::from(!unchanged);
-        log::configure(&plan.log);
+    ) -> Result<ReloadReport, Step> {
+        let before = self.applied();
+        let (generation, since) = match before.plan.hash == plan.hash {
+            true => (before.generation, before.since),
+            false => (before.generation + 1, SystemTime::now()),
+        };
         let mut report = ReloadReport {
             dry_run: false,
             generation,
@@ -385,26 +405,25 @@ impl Daemon {
         step(&mut faults, "the first run of what is refreshed in the background", || {
             self.engine.warm(&collectors, Instant::now() + FIRST_RUN);
         });
-        if !unchanged {
-            let since = SystemTime::now();
-            *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
-        }
-        progress.enter(Step::Collectors);
+        progress.enter(Step::Collectors)?;
+        log::configure(&plan.log);
+        // Also a plan that means the same: its values may be written in other places.
+        *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
         step(&mut faults, "closing the collectors before", || {
             self.engine.swap(collectors);
         });
-        progress.enter(Step::Outputs);
+        progress.enter(Step::Outputs)?;
         let outputs = step(&mut faults, "changing the outputs", || {
             self.outputs.swap(outputs, Instant::now() + GRACE_PERIOD)
         });
         let incomplete = outputs.into_iter().flatten();
         faults.extend(incomplete.map(|(name, fault)| format!("output {name}: {fault}")));
-        progress.enter(Step::FirstRuns);
+        progress.enter(Step::FirstRuns)?;
         let degraded = step(&mut faults, "the first runs", || self.first_runs(&report.collectors));
         report.degraded = degraded.unwrap_or_default();
         report.faults = faults;
         report.took = began.elapsed();
-        report
+        Ok(report)
     }
 
     /// Runs what was started or changed once, to learn which of them found less than everything.
@@ -436,22 +455,19 @@ impl Daemon {
         degraded
     }
 
-    fn note(&self, outcome: &ReloadOutcome) {
-        let now = SystemTime::now();
+    /// Records and logs how the reload of this number has gone; false if that is known better already.
+    fn note(&self, number: Option<u64>, outcome: &ReloadOutcome, witness: Witness) -> bool {
+        let Some(number) = number else { return true };
         {
-            let mut status = lock(&self.status);
-            status.last_attempt = Some(now);
-            status.last_succeeded = matches!(outcome, ReloadOutcome::Applied(_));
-            if status.last_succeeded {
-                status.last_success = now;
+            let mut record = lock(&self.record);
+            if !record.note(number, outcome, witness) {
+                return false;
             }
+            // What is said later replaces it, so it is said in the order of the record.
+            systemd_status(outcome);
         }
         match outcome {
             ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
-                systemd::status(format!(
-                    "Generation {}, configuration {}",
-                    report.generation, report.hash
-                ));
                 tracing::info!(
                     generation = report.generation,
                     hash = report.hash,
@@ -464,24 +480,65 @@ impl Daemon {
                     tracing::error!(fault, "the configuration was applied with a fault");
                 }
             }
-            // The mistakes are in the log already.
-            ReloadOutcome::Refused(mistakes) => {
-                let count = mistakes.len();
-                systemd::status(format!(
-                    "Reload refused ({count} in the log); the earlier configuration runs"
-                ));
-            }
             ReloadOutcome::Unavailable(reason) => {
-                systemd::status("Reload failed; the earlier configuration runs".to_owned());
                 tracing::error!(reason, "the configuration could not be read and opened");
             }
             ReloadOutcome::Unfinished(reason) => {
-                systemd::status("A reload does not come to an end; the log says more".to_owned());
                 tracing::error!(reason, "the reload does not come to an end");
             }
-            ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
+            // The mistakes are in the log already.
+            ReloadOutcome::Refused(_) | ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
         }
+        true
     }
+}
+
+impl Record {
+    /// A reload begins; its number.
+    fn begin(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// Takes note of how the reload of this number has gone; false if that is known better already.
+    fn note(&mut self, number: u64, outcome: &ReloadOutcome, witness: Witness) -> bool {
+        match witness {
+            Witness::Thread => self.ended = number,
+            Witness::Task if self.ended >= number => return false,
+            Witness::Task => {}
+        }
+        let now = SystemTime::now();
+        let succeeded = matches!(outcome, ReloadOutcome::Applied(_));
+        if succeeded {
+            self.status.last_success = now;
+        }
+        // A late success is not one of the request that was refused meanwhile.
+        if number == self.attempts {
+            self.status.last_attempt = Some(now);
+            self.status.last_succeeded = succeeded;
+        }
+        true
+    }
+}
+
+/// Says in `systemctl status` how a reload has gone.
+fn systemd_status(outcome: &ReloadOutcome) {
+    systemd::status(match outcome {
+        ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
+            format!("Generation {}, configuration {}", report.generation, report.hash)
+        }
+        ReloadOutcome::Refused(mistakes) => {
+            format!(
+                "Reload refused ({} in the log); the earlier configuration runs",
+                mistakes.len()
+            )
+        }
+        ReloadOutcome::Unavailable(_) => "Reload failed; the earlier configuration runs".to_owned(),
+        ReloadOutcome::Unfinished(_) => {
+            "A reload does not come to an end; the log says more".to_owned()
+        }
+        ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => return,
+    });
 }
 
 impl Served for Daemon {

@@ -9,7 +9,7 @@ use crate::plan::{Log, LogFormat, LogLevel};
 use crate::timestamp;
 use repeats::{Repeats, Verdict};
 use std::fmt::{self, Display, Write as _};
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -80,10 +80,12 @@ fn start(level: LevelFilter, as_json: bool) -> Control {
     Control { level: handle, json, writer }
 }
 
-/// Writes a line as it is, for the person who started the daemon at a terminal.
+/// Writes a line as it is, for the person who started the daemon at a terminal: why it ends.
 pub(crate) fn plain(line: &dyn Display) {
-    if let Some(control) = CONTROL.get() {
-        control.writer.push(&format!("{line}\n"));
+    match CONTROL.get() {
+        Some(control) if control.writer.is_open() => control.writer.push(&format!("{line}\n")),
+        // Nothing is left that could be held up.
+        _ => drop(writeln!(io::stderr().lock(), "{line}")),
     }
 }
 

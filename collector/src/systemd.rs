@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 /// How long the last message may take at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The watchdog is not fed more often than this, whatever limit it is said to have.
+const MIN_WATCHDOG_INTERVAL: Duration = Duration::from_millis(10);
 
 static NOTIFIER: OnceLock<Option<Arc<Notifier>>> = OnceLock::new();
 
 /// The daemon serves.
 pub(crate) fn ready() {
-    report(|pending| pending.phase = Some(Phase::Ready));
+    report(Pending::ready);
 }
 
 /// What `systemctl status` shows.
@@ -25,21 +27,16 @@ pub(crate) fn status(text: String) {
     report(|pending| pending.status = Some(text));
 }
 
-/// The daemon is about to end.
+/// The daemon is about to end, and nothing else is true of it from now on.
 pub(crate) fn stopping() {
-    report(|pending| {
-        pending.reloading = None;
-        pending.phase = Some(Phase::Stopping);
-    });
+    report(Pending::stopping);
 }
 
 /// A reload has begun; it has ended when what this gives is dropped.
 pub(crate) fn reloading() -> Reloading {
-    report(|pending| {
-        // systemd 253 and later want the time, to distinguish the end of this reload from an earlier one's.
-        pending.reloading = Some(NotifyState::monotonic_usec_now().ok());
-        pending.phase = None;
-    });
+    // systemd 253 and later want the time, to distinguish the end of this reload from an earlier one's.
+    let now = NotifyState::monotonic_usec_now().ok();
+    report(|pending| pending.reloading(now));
     Reloading
 }
 
@@ -56,8 +53,9 @@ impl Drop for Reloading {
 /// Feeds the watchdog, if the unit has one. The feed is asked for by the thread that serves: when
 /// that hangs, nothing else is of use. A stuck collector does not stop it.
 pub(crate) async fn feed_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut ticks = tokio::time::interval(limit / 3);
+    let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+    let Some(limit) = limit else { return };
+    let mut ticks = tokio::time::interval((limit / 3).max(MIN_WATCHDOG_INTERVAL));
     loop {
         ticks.tick().await;
         report(|pending| pending.watchdog = true);
@@ -98,6 +96,8 @@ struct Pending {
     status: Option<String>,
     watchdog: bool,
     is_sending: bool,
+    /// The daemon is about to end. A reload that ends later is not the end of that.
+    is_stopping: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +107,25 @@ enum Phase {
 }
 
 impl Pending {
+    fn ready(&mut self) {
+        if !self.is_stopping {
+            self.phase = Some(Phase::Ready);
+        }
+    }
+
+    fn reloading(&mut self, since: Option<NotifyState<'static>>) {
+        if !self.is_stopping {
+            self.reloading = Some(since);
+            self.phase = None;
+        }
+    }
+
+    fn stopping(&mut self) {
+        self.reloading = None;
+        self.phase = Some(Phase::Stopping);
+        self.is_stopping = true;
+    }
+
     fn is_empty(&self) -> bool {
         let Pending { reloading, phase, status, watchdog, .. } = self;
         reloading.is_none() && phase.is_none() && status.is_none() && !watchdog
@@ -204,43 +223,60 @@ impl Notifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    /// A manager that takes a message each time the test lets it.
+    struct Manager {
+        notifier: Arc<Notifier>,
+        started: Receiver<()>,
+        release: Sender<()>,
+        heard: Receiver<String>,
+    }
+
+    impl Manager {
+        fn new() -> Self {
+            let (start, started) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            let (send, heard) = mpsc::channel();
+            let notifier = Notifier::start(move |state| {
+                let _ = start.send(());
+                // Without its sender nothing is held any more.
+                let _ = released.recv();
+                let text: Vec<String> = state.iter().map(ToString::to_string).collect();
+                send.send(text.join(" ")).map_err(std::io::Error::other)
+            });
+            Manager { notifier: notifier.expect("a thread"), started, release, heard }
+        }
+
+        /// Takes everything; what has been sent, in order.
+        fn heard(self) -> Vec<String> {
+            drop(self.release);
+            self.notifier.flush(Duration::from_secs(60));
+            self.heard.try_iter().collect()
+        }
+    }
+
+    fn since(at: i128) -> Option<NotifyState<'static>> {
+        Some(NotifyState::MonotonicUsec(at))
+    }
 
     #[test]
     fn what_is_newer_replaces_what_waits() {
-        let (started, has_started) = mpsc::channel();
-        let (release, held) = mpsc::channel::<()>();
-        let (sent, heard) = mpsc::channel();
-        let notifier = Notifier::start(move |state| {
-            let _ = started.send(());
-            // The first message hangs until the test lets it go.
-            let _ = held.recv();
-            let text: Vec<String> = state.iter().map(ToString::to_string).collect();
-            sent.send(text.join(" ")).map_err(std::io::Error::other)
-        })
-        .expect("a thread");
-        let reload = |at| {
-            notifier.report(|pending| {
-                pending.reloading = Some(Some(NotifyState::MonotonicUsec(at)));
-                pending.phase = None;
-            });
-            notifier.report(|pending| pending.phase = Some(Phase::Ready));
-        };
-        notifier.report(|pending| pending.phase = Some(Phase::Ready));
-        has_started.recv().expect("it sends");
+        let manager = Manager::new();
+        let notifier = &manager.notifier;
+        notifier.report(Pending::ready);
+        manager.started.recv().expect("it sends");
         for at in 0..1000 {
-            reload(at);
+            notifier.report(|pending| pending.reloading(since(at)));
+            notifier.report(Pending::ready);
             notifier.report(|pending| pending.watchdog = true);
             notifier.report(|pending| pending.status = Some(format!("reload {at}")));
         }
         let began = Instant::now();
         notifier.flush(Duration::from_millis(10));
         assert!(began.elapsed() >= Duration::from_millis(10));
-        drop(release);
-        notifier.flush(Duration::from_secs(60));
-        let heard: Vec<String> = heard.try_iter().collect();
         assert_eq!(
-            heard,
+            manager.heard(),
             [
                 "READY=1",
                 "RELOADING=1 MONOTONIC_USEC=999",
@@ -249,5 +285,30 @@ mod tests {
                 "STATUS=reload 999"
             ]
         );
+    }
+
+    #[test]
+    fn nothing_takes_back_that_the_daemon_stops() {
+        // A reload begins before the end and ends after it; another one comes too late.
+        let manager = Manager::new();
+        let notifier = &manager.notifier;
+        notifier.report(Pending::ready);
+        manager.started.recv().expect("it sends");
+        notifier.report(|pending| pending.reloading(since(1)));
+        notifier.report(Pending::stopping);
+        notifier.report(Pending::ready);
+        notifier.report(|pending| pending.reloading(since(2)));
+        notifier.report(Pending::ready);
+        assert_eq!(manager.heard(), ["READY=1", "STOPPING=1"]);
+    }
+
+    #[test]
+    fn nothing_follows_what_has_been_sent_of_the_end() {
+        let manager = Manager::new();
+        let notifier = &manager.notifier;
+        notifier.report(Pending::stopping);
+        manager.started.recv().expect("it sends");
+        notifier.report(Pending::ready);
+        assert_eq!(manager.heard(), ["STOPPING=1"]);
     }
 }

@@ -66,8 +66,8 @@ pub struct Part {
     pub descriptor: &'static Descriptor,
     /// How its last run ended.
     pub state: State,
-    /// The number of the run that gave the samples, counted from 1 for as long as the collector is
-    /// on; 0 before the first. Two parts of one number hold the same samples.
+    /// The number of the run that gave the samples, counted from 1 for as long as the daemon runs,
+    /// also while the collector is off; 0 before the first. Two parts of one number hold the same samples.
     pub run: u64,
     /// When that run began.
     pub began: SystemTime,

@@ -60,6 +60,9 @@ fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCo
     for mistake in told.get("mistakes").and_then(Value::as_array).into_iter().flatten() {
         complain(&mistake.get("text").and_then(Value::as_str).unwrap_or_default());
     }
+    for fault in told.get("faults").and_then(Value::as_array).into_iter().flatten() {
+        complain(&fault.as_str().unwrap_or_default());
+    }
     let status = if answer.status == StatusCode::UNPROCESSABLE_ENTITY { exit::CONFIG } else { 1 };
     fail(status, &format!("{}: {}", text("title"), text("detail")))
 }

@@ -4,10 +4,11 @@ use super::registry::Registry;
 use crate::config::{self, Sources};
 use crate::plan::Plan;
 use clap::ArgMatches;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use vitald_core::collector::Descriptor;
 use vitald_core::output::OutputDescriptor;
-use vitald_core::settings::Mistake;
+use vitald_core::settings::{Mistake, Origin};
 
 /// The file that a command is about: its own argument, or `--config`.
 pub(super) fn config_file(own: &ArgMatches) -> Option<PathBuf> {
@@ -25,9 +26,43 @@ pub(super) fn load_from(
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
 ) -> Result<Plan, Vec<Mistake>> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = environment(std::env::vars_os())?;
     let sources = Sources { file: file.map(Path::to_path_buf), environment };
     config::load(&sources, collectors, outputs)
+}
+
+/// The variables that are text. One of ours that is not must not be passed over in silence.
+fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Vec<Mistake>> {
+    let mut environment = Vec::new();
+    let mut mistakes = Vec::new();
+    for (name, value) in variables {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => environment.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with(config::PREFIX) => {
+                let origin = Origin::Environment(name.as_str().into());
+                let message = "the value of this variable is not UTF-8".to_owned();
+                mistakes.push(Mistake { origin, path: String::new(), message });
+            }
+            // No key has a name that is not text.
+            _ => {}
+        }
+    }
+    if mistakes.is_empty() { Ok(environment) } else { Err(mistakes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn a_variable_that_is_not_text_is_a_mistake_if_it_is_ours() {
+        let noise = || OsString::from_vec(vec![b'"', 0xff, b'"']);
+        let of = |name: &str| environment([(OsString::from(name), noise())].into_iter());
+        assert_eq!(of("LS_COLORS").map_err(|_| ()), Ok(Vec::new()));
+        let mistakes = of("VITALD__LOG__LEVEL").expect_err("it is refused");
+        assert!(mistakes[0].to_string().contains("VITALD__LOG__LEVEL"), "{}", mistakes[0]);
+    }
 }

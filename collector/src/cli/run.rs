@@ -9,7 +9,6 @@ use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
-use crate::reload::{ReloadOutcome, ReloadRequest};
 use crate::{log, systemd};
 use clap::ArgMatches;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,8 +26,8 @@ use vitald_core::sealer::OwnFamilies;
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 /// How long the start may take before the log says that it is slow.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// When to try again to reload while another reload is in progress.
-const BUSY: Duration = Duration::from_millis(50);
+/// How long a start, or a reload, in progress may take to end after the signal to stop.
+const END_OF_CHANGE: Duration = Duration::from_secs(3);
 
 /// What a start is made from.
 struct Start {
@@ -63,7 +62,9 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
 }
 
 fn start(start: Start) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // Threads of the runtime's own are for that alone.
+    match runtime.enable_all().thread_name("page writing").build() {
         Ok(runtime) => {
             let status = runtime.block_on(serve(start));
             // A blocking task that hangs must not keep the process.
@@ -80,6 +81,11 @@ fn start(start: Start) -> ExitCode {
 /// the start must not end the process.
 struct Signals {
     hangup: Signal,
+    stop: StopSignals,
+}
+
+/// Those that stop the daemon.
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -88,13 +94,16 @@ impl Signals {
     fn take() -> std::io::Result<Self> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stop: StopSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
     }
+}
 
-    /// Waits for a signal to stop.
-    async fn stop(&mut self) {
+impl StopSignals {
+    async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -114,7 +123,7 @@ async fn serve(start: Start) -> ExitCode {
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
     // The configuration may be on a file system that hangs: not on the thread that takes signals.
-    let starting = Contained::new("the start");
+    let starting = Contained::new("start", "the start");
     let work = {
         let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
         let (listeners, runtime) = (Arc::clone(&listeners), Handle::current());
@@ -130,8 +139,12 @@ async fn serve(start: Start) -> ExitCode {
     };
     let daemon = loop {
         tokio::select! {
-            () = signals.stop() => {
-                tracing::warn!("stopping before the first configuration was read");
+            () = signals.stop.recv() => {
+                tracing::warn!("stopping before the start has ended");
+                // What it has opened by now is closed in peace.
+                if let Ok(Ok(daemon)) = start.wait(END_OF_CHANGE).await {
+                    stop(daemon).await;
+                }
                 return ExitCode::SUCCESS;
             }
             started = start.wait(SLOW_START) => match started {
@@ -153,10 +166,24 @@ async fn serve(start: Start) -> ExitCode {
     let http = Http::new(served, mode, env!("CARGO_PKG_VERSION"), Some(own), counters);
     listeners.open(Arc::clone(&http));
     announce(&daemon);
-    tokio::task::spawn_blocking({
-        let (daemon, http) = (Arc::clone(&daemon), Arc::clone(&http));
+    first_collection(&daemon, &http);
+    systemd::ready();
+    let watchdog = tokio::spawn(systemd::feed_watchdog());
+    let reloading = (!drop_in).then(|| Arc::clone(&daemon));
+    let hangups = tokio::spawn(answer_hangups(signals.hangup, reloading));
+    signals.stop.recv().await;
+    watchdog.abort();
+    hangups.abort();
+    tracing::info!("stopping");
+    stop(daemon).await;
+    ExitCode::SUCCESS
+}
+
+/// Makes the first collection, which opens what later ones keep open, and says that the daemon is ready.
+fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
+    let work = {
+        let (daemon, http) = (Arc::clone(daemon), Arc::clone(http));
         move || {
-            // The first collection opens what later ones keep open.
             let arrived = Instant::now();
             let deadline = arrived + daemon.applied().plan.scrape.timeout;
             daemon.engine.collect_blocking(Request {
@@ -169,30 +196,28 @@ async fn serve(start: Start) -> ExitCode {
             vitald_core::host::release_code();
             http.set_ready();
         }
-    });
-    systemd::ready();
-    let watchdog = tokio::spawn(systemd::feed_watchdog());
-    let reloading = (!drop_in).then(|| Arc::clone(&daemon));
-    let hangups = tokio::spawn(answer_hangups(signals.hangup, reloading));
-    tokio::select! {
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
+    };
+    let thread = std::thread::Builder::new().name("first run".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "the thread of the first collection cannot be started");
+        http.set_ready();
     }
+}
+
+/// Ends everything in peace. A reload in progress comes first, so that it starts nothing again.
+async fn stop(daemon: Arc<Daemon>) {
     systemd::stopping();
-    watchdog.abort();
-    hangups.abort();
-    tracing::info!("stopping");
-    let cut = listeners.stop(Instant::now() + GRACE_PERIOD).await;
+    daemon.end_reloads(END_OF_CHANGE).await;
+    let cut = daemon.listeners.stop(Instant::now() + GRACE_PERIOD).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not end");
     }
-    let closing = Contained::new("closing the outputs");
+    let closing = Contained::new("closing outputs", "closing the outputs");
     let by = Instant::now() + daemon::GRACE_PERIOD;
     let closed = closing.run(2 * daemon::GRACE_PERIOD, move || daemon.outputs.stop(by)).await;
     if let Err(error) = closed {
         tracing::warn!("{error}");
     }
-    ExitCode::SUCCESS
 }
 
 /// Raises the soft limit of descriptors to the hard one. The soft one is 1,024 nearly everywhere for the
@@ -252,16 +277,10 @@ fn announce(daemon: &Daemon) {
 /// another one: its sender gets no answer, and the file may have changed since it was read.
 async fn answer_hangups(mut hangups: Signal, daemon: Option<Arc<Daemon>>) {
     while hangups.recv().await.is_some() {
-        match &daemon {
-            Some(daemon) => drop(tokio::spawn(reload(Arc::clone(daemon))).await),
+        match daemon.clone() {
+            // On a task of its own: the end of this one must not leave a reload without its report.
+            Some(daemon) => drop(tokio::spawn(async move { daemon.reload_in_turn().await }).await),
             None => tracing::info!("SIGHUP: there is no web configuration to read again"),
         }
-    }
-}
-
-/// A reload whose outcome is logged and reported to systemd.
-async fn reload(daemon: Arc<Daemon>) {
-    while let ReloadOutcome::Busy = Arc::clone(&daemon).reload(ReloadRequest::default()).await {
-        tokio::time::sleep(BUSY).await;
     }
 }

@@ -148,7 +148,8 @@ fn first_origin(table: &Table, path: &str) -> Option<Origin> {
     Some(value.origin.clone())
 }
 
-const PREFIX: &str = "VITALD__";
+/// How the names of our variables begin.
+pub(crate) const PREFIX: &str = "VITALD__";
 
 /// The variables of the environment as a layer: `VITALD__LOG__LEVEL` is `level` of `[log]`.
 ///

@@ -34,7 +34,7 @@ use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table,
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
 pub(crate) use features::known as known_collectors;
-pub(crate) use layers::insert;
+pub(crate) use layers::{PREFIX, insert};
 
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]

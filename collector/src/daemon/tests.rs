@@ -1,4 +1,5 @@
-//! Reloads whose swap goes wrong: a collector before that does not end, or panics at its end.
+//! Reloads that go wrong: a collector before that does not end, or panics at its end, and a daemon that
+//! stops meanwhile.
 
 use super::*;
 use crate::config;
@@ -6,6 +7,8 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use vitald_core::collector::Descriptor;
 use vitald_core::prelude::*;
+
+const LONG: Duration = Duration::from_secs(60);
 
 families! {
     /// What the collectors give.
@@ -61,10 +64,19 @@ static STEADY: Descriptor = Descriptor::of::<Steady>();
 
 /// A daemon and the text that it reads.
 fn start(text: &str) -> (Arc<Daemon>, Arc<Mutex<String>>) {
+    start_from(text, || {})
+}
+
+/// The same, which does something before it reads.
+fn start_from(
+    text: &str,
+    before: impl Fn() + Send + Sync + 'static,
+) -> (Arc<Daemon>, Arc<Mutex<String>>) {
     let text = Arc::new(Mutex::new(text.to_owned()));
     let source = {
         let text = Arc::clone(&text);
         move || {
+            before();
             let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{}", lock(&text));
             config::load_text("config.toml", &text, &[], &[&HANGS, &PANICS, &STEADY], &[])
         }
@@ -109,6 +121,28 @@ async fn a_panic_while_the_old_is_closed_hides_nothing_of_the_reload() {
 }
 
 #[tokio::test]
+async fn what_means_the_same_and_is_written_elsewhere_has_its_new_place() {
+    let (daemon, text) = start(&on(&["steady"]));
+    let before = daemon.applied();
+    let line = |applied: &Applied| {
+        let mut table = &applied.plan.effective;
+        for key in ["collectors", "steady"] {
+            let Node::Table(inner) = &table.entries[key].node else { panic!("a table") };
+            table = inner;
+        }
+        match &table.entries["enabled"].origin {
+            Origin::File { line, .. } => *line,
+            origin => panic!("{origin}"),
+        }
+    };
+    *lock(&text) = format!("# It is lower now.\n{}", on(&["steady"]));
+    assert_eq!(applied(reload(&daemon).await).generation, 1);
+    let after = daemon.applied();
+    assert_eq!((after.generation, after.since), (1, before.since));
+    assert_eq!(line(&after), line(&before) + 1);
+}
+
+#[tokio::test]
 async fn a_swap_that_hangs_is_reported_as_far_as_it_is_known() {
     let (daemon, text) = start(&on(&["hangs", "steady"]));
     *lock(&text) = on(&["steady"]);
@@ -124,7 +158,15 @@ async fn a_swap_that_hangs_is_reported_as_far_as_it_is_known() {
     let ReloadOutcome::Unavailable(reason) = again else { panic!("the thread hangs") };
     assert!(reason.contains("has not ended"), "{reason}");
 
+    // Its end is noted when it comes, which does not make the later attempt a success.
+    let before = daemon.reload_status().last_success;
     drop(lock(&RELEASE).take());
+    let limit = Instant::now() + LONG;
+    while daemon.reload_status().last_success == before {
+        assert!(Instant::now() < limit, "the end of the reload is noted");
+        tokio::task::yield_now().await;
+    }
+    assert!(!daemon.reload_status().last_succeeded);
     loop {
         match reload(&daemon).await {
             ReloadOutcome::Unavailable(_) => tokio::task::yield_now().await,
@@ -132,4 +174,96 @@ async fn a_swap_that_hangs_is_reported_as_far_as_it_is_known() {
         }
     }
     assert!(daemon.reload_status().last_succeeded);
+}
+
+#[test]
+fn what_is_known_at_the_end_of_a_reload_replaces_what_was_said_before() {
+    let new = || Record {
+        status: ReloadStatus {
+            last_attempt: None,
+            last_success: SystemTime::UNIX_EPOCH,
+            last_succeeded: true,
+        },
+        attempts: 0,
+        ended: 0,
+    };
+    let applied = || {
+        let (hash, took) = (String::new(), Duration::ZERO);
+        ReloadOutcome::Applied(Box::new(ReloadReport {
+            dry_run: false,
+            generation: 2,
+            hash,
+            collectors: Changes::default(),
+            outputs: Default::default(),
+            listeners: ListenerChanges::default(),
+            degraded: Vec::new(),
+            faults: Vec::new(),
+            took,
+        }))
+    };
+    let hangs = ReloadOutcome::Unfinished(String::new());
+    let mut record = new();
+    let number = record.begin();
+    assert!(record.note(number, &hangs, Witness::Task) && !record.status.last_succeeded);
+    assert!(record.note(number, &applied(), Witness::Thread) && record.status.last_succeeded);
+    // It ended in the moment in which the task gave up.
+    let mut record = new();
+    let number = record.begin();
+    assert!(record.note(number, &applied(), Witness::Thread));
+    assert!(!record.note(number, &hangs, Witness::Task));
+    assert!(record.status.last_succeeded);
+}
+
+#[tokio::test]
+async fn a_reload_that_meets_the_end_of_the_daemon_touches_nothing() {
+    let (arrive, arrived) = channel();
+    let (release, released) = channel::<()>();
+    let (arrive, released) = (Mutex::new(arrive), Mutex::new(Some(released)));
+    let is_started = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (daemon, text) = start_from(&on(&["steady"]), {
+        let is_started = Arc::clone(&is_started);
+        move || {
+            if is_started.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = lock(&arrive).send(());
+                let released = lock(&released).take();
+                released.map(|released| released.recv());
+            }
+        }
+    });
+    is_started.store(true, std::sync::atomic::Ordering::Relaxed);
+    *lock(&text) = on(&[]);
+    let meets = tokio::spawn({
+        let daemon = Arc::clone(&daemon);
+        async move { reload(&daemon).await }
+    });
+    while arrived.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let waits = tokio::spawn({
+        let daemon = Arc::clone(&daemon);
+        async move { daemon.reload_in_turn().await }
+    });
+    // The first one is polled first.
+    tokio::join!(daemon.end_reloads(LONG), async { drop(release) });
+    for outcome in [meets.await, waits.await] {
+        let ReloadOutcome::Unavailable(reason) = outcome.expect("it ends") else {
+            panic!("it was refused")
+        };
+        assert_eq!(reason, "the daemon is stopping");
+    }
+    assert_eq!((daemon.applied().generation, daemon.engine.names()), (1, vec!["steady"]));
+}
+
+#[test]
+fn a_closed_reload_enters_no_further_step() {
+    let progress = Progress::new();
+    assert_eq!(progress.enter(Step::Listeners), Ok(()));
+    assert_eq!(progress.abandon(), Err(Step::Listeners));
+    drop(Ended(&progress));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(progress.close());
+    assert_eq!(progress.enter(Step::Outputs), Err(Step::Listeners));
+    let abandoned = Progress::new();
+    assert_eq!(abandoned.abandon(), Ok(()));
+    assert_eq!(abandoned.enter(Step::Listeners), Err(Step::Staging));
 }

@@ -52,7 +52,7 @@ impl Lane {
             return Ok(());
         }
         let lane = Arc::clone(self);
-        let name = format!("lane {}", self.name);
+        let name = self.name.to_owned();
         let work = move || lane.work();
         match self.own_descriptors {
             true => spawn_apart(name, work)?,

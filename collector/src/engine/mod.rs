@@ -82,7 +82,7 @@ impl Engine {
     /// same names; for tests.
     pub fn with_occupancies(host: Host, occupancies: Arc<Occupancies>) -> Self {
         let limits = Limits { max_age: Duration::ZERO, timeout: Duration::MAX };
-        let set = Arc::new(Set { slots: Vec::new(), host, limits });
+        let set = Arc::new(Set { slots: Vec::new(), counters: Vec::new(), host, limits });
         Engine {
             set: Mutex::new(set),
             queue: Queue::new(HAND_OVER_AFTER),
@@ -110,11 +110,11 @@ impl Engine {
     /// Runs once what is refreshed in the background and has no result yet, so that no scrape after
     /// the swap finds a gap.
     pub fn warm(&self, staged: &StagedCollectors, deadline: Instant) {
-        let Set { slots, host, limits } = &staged.set;
+        let Set { slots, host, limits, .. } = &staged.set;
         let is_cold = |slot: &&Arc<slot::Slot>| slot.plan.interval.is_some() && !slot.has_result();
         let slots: Vec<Arc<slot::Slot>> = slots.iter().filter(is_cold).cloned().collect();
         if !slots.is_empty() {
-            let set = Set { slots, host: host.clone(), limits: *limits };
+            let set = Set { slots, counters: Vec::new(), host: host.clone(), limits: *limits };
             let request = Request { arrived: Instant::now(), deadline, selection: Selection::All };
             block_on(Collecting::begin(&self.queue, Arc::new(set), request));
         }

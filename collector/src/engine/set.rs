@@ -6,6 +6,7 @@ use super::occupancy::Occupancies;
 use super::queue::Queue;
 use super::request::Limits;
 use super::slot::Slot;
+use super::status::Counters;
 use super::sync::Arc;
 use crate::plan::CollectorPlan;
 use vitald_core::error::Error;
@@ -37,6 +38,9 @@ impl Changes {
 pub(super) struct Set {
     /// By name.
     pub(super) slots: Vec<Arc<Slot>>,
+    /// What is counted of every collector that has been on: a counter must not go back because its
+    /// collector was changed, or off for a while.
+    pub(super) counters: Vec<(&'static str, Arc<Counters>)>,
     pub(super) host: Host,
     pub(super) limits: Limits,
 }
@@ -63,6 +67,7 @@ impl Set {
         let is_same_host = self.host.roots() == host.roots();
         let mut changes = Changes::default();
         let mut slots: Vec<Arc<Slot>> = Vec::new();
+        let mut counters = self.counters.clone();
         let mut refused = Vec::new();
         for plan in plans.iter().filter(|plan| plan.enabled) {
             let descriptor = plan.descriptor;
@@ -92,7 +97,6 @@ impl Set {
             let list = if before.is_some() { &mut changes.changed } else { &mut changes.started };
             list.push(descriptor.name);
             let queue = Arc::clone(queue);
-            let before = before.map(|before| &**before);
             slots.push(Slot::new(
                 plan.clone(),
                 host,
@@ -100,7 +104,7 @@ impl Set {
                 executor,
                 queue,
                 occupancies,
-                before,
+                counters_of(&mut counters, descriptor.name),
             ));
         }
         if !refused.is_empty() {
@@ -110,6 +114,19 @@ impl Set {
         let names = self.slots.iter().map(|slot| slot.name());
         changes.stopped.extend(names.filter(|name| !slots.iter().any(|slot| slot.name() == *name)));
         let host = if is_same_host { self.host.clone() } else { host.clone() };
-        Ok((Set { slots, host, limits }, changes))
+        Ok((Set { slots, counters, host, limits }, changes))
     }
+}
+
+/// The counters of a name; they are the same for as long as the engine lives.
+fn counters_of(
+    known: &mut Vec<(&'static str, Arc<Counters>)>,
+    name: &'static str,
+) -> Arc<Counters> {
+    if let Some((_, counters)) = known.iter().find(|(known, _)| *known == name) {
+        return Arc::clone(counters);
+    }
+    let new = Arc::<Counters>::default();
+    known.push((name, Arc::clone(&new)));
+    new
 }

@@ -39,7 +39,7 @@ pub(super) enum Look {
 }
 
 impl Slot {
-    /// The slot of a collector that was opened; `before` is the one with other settings.
+    /// The slot of a collector that was opened.
     pub(super) fn new(
         plan: CollectorPlan,
         host: Host,
@@ -47,15 +47,14 @@ impl Slot {
         executor: Executor,
         queue: Arc<Queue>,
         occupancies: &Occupancies,
-        before: Option<&Slot>,
+        counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Slot {
             queue,
             executor,
             collector: OpenCollector::new(plan.clone(), host, collector),
             occupancy: occupancies.of(plan.descriptor.name),
-            // A counter must not go back because a setting was changed.
-            counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
+            counters,
             results: Mutex::new(Results::new(&plan)),
             plan,
         })

@@ -7,8 +7,8 @@ use vitald_core::collector::Descriptor;
 use vitald_core::run::Run;
 use vitald_core::snapshot::State;
 
-/// What is counted of a collector since it was switched on; a change of its settings does not
-/// begin the count anew.
+/// What is counted of a collector since the daemon started: neither a change of its settings nor a time
+/// in which it was off begins the count anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Runs that ended, well or not.
@@ -29,7 +29,7 @@ pub struct Counts {
     pub over_limit: u64,
 }
 
-/// The same where it is counted. A collector with other settings goes on with it.
+/// The same where it is counted. Every instance of its name goes on with it.
 #[derive(Default)]
 pub(super) struct Counters {
     runs: AtomicU64,

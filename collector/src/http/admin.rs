@@ -176,7 +176,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        let reading = Contained::new("reading the file of a token");
+        let reading = Contained::new("token file", "reading the file of a token");
         Tokens { reading, turn: Arc::default() }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct LineWriter {
 struct Pending {
     lines: Vec<u8>,
     is_writing: bool,
+    /// There is no thread that could write.
+    is_closed: bool,
     /// Dropped since the log last said so.
     unreported: u64,
 }
@@ -46,19 +48,30 @@ impl LineWriter {
         out: impl AsFd + Send + 'static,
         notice: impl Fn(u64) -> String + Send + 'static,
     ) -> Arc<Self> {
+        Self::start_in(std::thread::Builder::new().stack_size(STACK_BYTES), out, notice)
+    }
+
+    fn start_in(
+        thread: std::thread::Builder,
+        out: impl AsFd + Send + 'static,
+        notice: impl Fn(u64) -> String + Send + 'static,
+    ) -> Arc<Self> {
         let writer = Arc::new(LineWriter::default());
         let worker = Arc::clone(&writer);
-        let _ = std::thread::Builder::new()
-            .name("log".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || worker.work(&out, &notice));
+        let started = thread.name("log".to_owned()).spawn(move || worker.work(&out, &notice));
+        lock(&writer.pending).is_closed = started.is_err();
         writer
+    }
+
+    /// Whether there is a thread that writes.
+    pub(super) fn is_open(&self) -> bool {
+        !lock(&self.pending).is_closed
     }
 
     /// Takes one line, with its line feed, if there is room for it.
     pub(super) fn push(&self, line: &str) {
         let mut pending = lock(&self.pending);
-        if pending.lines.len() + line.len() > MOST_BYTES {
+        if pending.is_closed || pending.lines.len() + line.len() > MOST_BYTES {
             pending.unreported += 1;
             self.count(1);
             return;
@@ -187,6 +200,20 @@ mod tests {
         writer.push("one\n");
         writer.flush(Duration::from_secs(60));
         assert_eq!(writer.dropped(), 1);
+    }
+
+    #[test]
+    fn without_a_thread_lines_are_counted_and_no_flush_waits() {
+        let (_reader, pipe) = std::io::pipe().expect("a pipe");
+        // No address space has room for this stack.
+        let thread = std::thread::Builder::new().stack_size(1 << 62);
+        let writer = LineWriter::start_in(thread, pipe, notice);
+        (0..3).for_each(|_| writer.push("line\n"));
+        assert!(!writer.is_open());
+        assert_eq!(writer.dropped(), 3);
+        let began = Instant::now();
+        writer.flush(Duration::from_secs(60));
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Outputs that come with the daemon, and the threads that run all of them.
 
 pub mod console;
-mod instance;
 mod runner;
 pub mod table;
+mod thread;
 
-pub use instance::OutputStatus;
 pub use runner::{OutputChanges, Outputs, StagedOutputs};
+pub use thread::OutputStatus;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The outputs that are on, and how a reload changes them.
 
-use super::instance::{Assignment, Instance, OutputStatus, Shared};
+use super::thread::{Assignment, OutputStatus, OutputThread, Shared};
 use crate::engine::Engine;
 use crate::plan::OutputPlan;
 use crate::sync::lock;
@@ -22,12 +22,10 @@ pub struct Outputs {
 /// A name that is on, or whose thread has not ended.
 #[derive(Clone)]
 struct Entry {
+    name: Arc<str>,
     /// What runs under the name; none if it is off.
     plan: Option<OutputPlan>,
-    /// What the instance holds alone.
-    resource: Option<String>,
-    instance: Arc<Instance>,
-    name: Arc<str>,
+    thread: Arc<OutputThread>,
 }
 
 /// What a change did, by name.
@@ -45,11 +43,18 @@ pub struct OutputChanges {
 
 /// New outputs, open where that does not disturb a running one.
 pub struct StagedOutputs {
-    plans: Vec<(OutputPlan, Option<Box<dyn RunningOutput>>)>,
+    outputs: Vec<StagedOutput>,
     context: Context,
     timeout: Duration,
     /// What the swap will do.
     pub changes: OutputChanges,
+}
+
+struct StagedOutput {
+    plan: OutputPlan,
+    /// What it holds alone.
+    resource: Option<String>,
+    output: Option<Box<dyn RunningOutput>>,
 }
 
 impl Outputs {
@@ -77,105 +82,121 @@ impl Outputs {
         let directory = std::env::var("STATE_DIRECTORY").ok();
         let directory = directory.and_then(|text| text.split(':').next().map(PathBuf::from));
         let context = Context::new(host.clone(), directory);
-        let held: Vec<&String> =
-            entries.iter().filter_map(|entry| entry.resource.as_ref()).collect();
-        let mut staged = Vec::new();
+        let mut outputs = Vec::new();
         let mut refused = Vec::new();
         for plan in plans.iter().filter(|plan| plan.enabled) {
-            let is_held = plan.prepared.resource().is_some_and(|own| held.contains(&&own));
-            if changes.unchanged.contains(&plan.name) || is_held {
-                staged.push((plan.clone(), None));
-                continue;
-            }
-            match plan.prepared.open(&context.named(&plan.name)) {
-                Ok(output) => staged.push((plan.clone(), Some(output))),
+            let resource = plan.prepared.resource();
+            let is_held = resource
+                .as_ref()
+                .is_some_and(|own| entries.iter().any(|entry| entry.thread.holds(own)));
+            let output = if changes.unchanged.contains(&plan.name) || is_held {
+                Ok(None)
+            } else {
+                plan.prepared.open(&context.named(&plan.name)).map(Some)
+            };
+            match output {
+                Ok(output) => outputs.push(StagedOutput { plan: plan.clone(), resource, output }),
                 Err(error) => refused.push((Arc::clone(&plan.name), error)),
             }
         }
         if !refused.is_empty() {
             return Err(refused);
         }
-        Ok(StagedOutputs { plans: staged, context, timeout, changes })
+        Ok(StagedOutputs { outputs, context, timeout, changes })
     }
 
-    /// Makes the staged outputs the running ones. What has not closed by `by` is not waited for any
+    /// Makes the staged outputs the running ones. What has not closed or opened by `by` is not waited for any
     /// longer; answers the names whose change is incomplete, and why.
     pub fn swap(&self, staged: StagedOutputs, by: Instant) -> Vec<(Arc<str>, String)> {
-        let StagedOutputs { plans, context, timeout, changes } = staged;
+        let StagedOutputs { mut outputs, context, timeout, changes } = staged;
         let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.shared.timeout.store(timeout, Ordering::Relaxed);
-        let mut entries = lock(&self.entries).clone();
-        let is_touched = |name: &Arc<str>| !changes.unchanged.contains(name);
+        let stays: Vec<Arc<str>> =
+            outputs.iter().map(|staged| Arc::clone(&staged.plan.name)).collect();
+        outputs.retain(|staged| !changes.unchanged.contains(&staged.plan.name));
+        let mut faults = Vec::new();
         // Everything that ends does so before anything begins: it may hold what another one needs.
-        let touched = || entries.iter().filter(|entry| is_touched(&entry.name));
-        touched().for_each(|entry| entry.instance.stop(by));
-        let mut faults: Vec<(Arc<str>, String)> = touched()
-            .filter(|entry| !entry.instance.wait_stopped(by))
-            .map(|entry| (Arc::clone(&entry.name), "it has not ended and is left alone".to_owned()))
-            .collect();
-        for (name, fault) in &faults {
-            tracing::warn!(output = %name, "{fault}");
-        }
-        for entry in entries.iter_mut().filter(|entry| is_touched(&entry.name)) {
-            entry.plan = None;
-            if !entry.instance.has_thread() {
-                entry.resource = None;
+        let ending = self.switch_off(|name| !changes.unchanged.contains(name));
+        ending.iter().for_each(|entry| entry.thread.stop(by));
+        for entry in &ending {
+            if !entry.thread.wait_stopped(by) {
+                let fault = "it has not ended and is left alone".to_owned();
+                faults.push((Arc::clone(&entry.name), fault));
             }
         }
         // What is counted of a name goes on for as long as the name is on.
-        let stays = |name: &Arc<str>| plans.iter().any(|(plan, _)| plan.name == *name);
-        entries.retain(|entry| stays(&entry.name) || entry.instance.has_thread());
-        for (plan, output) in plans {
-            if !is_touched(&plan.name) {
-                continue;
+        lock(&self.entries).retain(|entry| stays.contains(&entry.name) || entry.thread.is_alive());
+        let mut started = Vec::new();
+        for staged in outputs {
+            let name = Arc::clone(&staged.plan.name);
+            match self.start(staged, &context) {
+                Ok(thread) => started.push((name, thread)),
+                Err(fault) => faults.push((name, fault)),
             }
-            let name = Arc::clone(&plan.name);
-            let resource = plan.prepared.resource();
-            let holder = entries.iter().find(|entry| {
-                resource.is_some() && entry.resource == resource && entry.name != name
-            });
-            let holder = holder.map(|entry| Arc::clone(&entry.name));
-            let position = entries.iter().position(|entry| entry.name == name);
-            let position = position.unwrap_or_else(|| {
-                let instance = Instance::new(Arc::clone(&name), Arc::clone(&self.shared));
-                let name = Arc::clone(&name);
-                entries.push(Entry { plan: None, resource: None, instance, name });
+        }
+        for (name, thread) in started {
+            if let Err(fault) = thread.wait_opened(by) {
+                faults.push((name, fault));
+            }
+        }
+        faults
+    }
+
+    /// Takes note that these names are off, and answers what was on.
+    fn switch_off(&self, is_meant: impl Fn(&Arc<str>) -> bool) -> Vec<Entry> {
+        let mut entries = lock(&self.entries);
+        let meant = entries.iter_mut().filter(|entry| is_meant(&entry.name));
+        meant.map(|entry| Entry { plan: entry.plan.take(), ..entry.clone() }).collect()
+    }
+
+    /// Starts an output, or has it wait for the one before it of its name.
+    fn start(&self, staged: StagedOutput, context: &Context) -> Result<Arc<OutputThread>, String> {
+        let StagedOutput { plan, resource, output } = staged;
+        let (thread, holder) = {
+            let mut entries = lock(&self.entries);
+            let is_holder = |entry: &&Entry| {
+                let holds = |resource: &String| entry.thread.holds(resource);
+                entry.name != plan.name && resource.as_ref().is_some_and(holds)
+            };
+            let holder = entries.iter().find(is_holder).map(|entry| Arc::clone(&entry.name));
+            let known = entries.iter().position(|entry| entry.name == plan.name);
+            let position = known.unwrap_or_else(|| {
+                let name = Arc::clone(&plan.name);
+                let thread = OutputThread::new(Arc::clone(&name), Arc::clone(&self.shared));
+                entries.push(Entry { name, plan: None, thread });
                 entries.len() - 1
             });
             let entry = &mut entries[position];
             entry.plan = Some(plan.clone());
-            let context = context.named(&name);
-            let fault = match holder {
-                Some(holder) => {
-                    Err(format!("output {holder} has not ended and holds what this one needs"))
-                }
-                None => {
-                    entry.resource = resource;
-                    let assignment = Assignment { plan, context, output };
-                    entry.instance.run(assignment).map_err(|error| error.to_string())
-                }
-            };
-            if let Err(fault) = fault {
-                tracing::error!(output = %name, error = fault, "the output is not started");
-                entry.instance.end(fault.clone());
-                faults.push((name, fault));
+            (Arc::clone(&entry.thread), holder)
+        };
+        let started = match holder {
+            Some(holder) => {
+                thread.drop_contained(output);
+                Err(format!("output {holder} has not ended and holds what this one needs"))
             }
+            None => {
+                let context = context.named(&plan.name);
+                let started = thread.run(Assignment { plan, context, resource, output });
+                started.map_err(|error| format!("its thread cannot be started: {error}"))
+            }
+        };
+        if let Err(fault) = &started {
+            thread.end(fault.clone());
         }
-        let before = std::mem::replace(&mut *lock(&self.entries), entries);
-        drop(before);
-        faults
+        started.map(|()| thread)
     }
 
     /// How each output is doing that is on, or that was to end and has not.
     pub fn status(&self) -> Vec<OutputStatus> {
-        lock(&self.entries).iter().map(|entry| entry.instance.status()).collect()
+        lock(&self.entries).iter().map(|entry| entry.thread.status()).collect()
     }
 
     /// Closes them all; what has not closed by `by` is left alone.
     pub fn stop(&self, by: Instant) {
-        let entries = lock(&self.entries).clone();
-        entries.iter().for_each(|entry| entry.instance.stop(by));
-        for entry in entries.iter().filter(|entry| !entry.instance.wait_stopped(by)) {
+        let ending = self.switch_off(|_| true);
+        ending.iter().for_each(|entry| entry.thread.stop(by));
+        for entry in ending.iter().filter(|entry| !entry.thread.wait_stopped(by)) {
             tracing::warn!(output = %entry.name, "it has not ended and is left alone");
         }
     }
@@ -189,7 +210,7 @@ fn changes(entries: &[Entry], plans: &[OutputPlan]) -> OutputChanges {
         let running = entries.iter().filter(is_on).find(|entry| entry.name == plan.name);
         let list = match running {
             None => &mut changes.started,
-            Some(entry) if entry.instance.has_ended() => &mut changes.started,
+            Some(entry) if entry.thread.has_ended() => &mut changes.started,
             Some(entry) if entry.plan.as_ref().is_some_and(|old| old.same(plan)) => {
                 &mut changes.unchanged
             }

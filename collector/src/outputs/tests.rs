@@ -1,24 +1,30 @@
 //! Outputs that hang, panic and end, and what a reload makes of them.
 
+use super::thread::{Assignment, OutputThread, Shared};
 use super::{OutputStatus, Outputs};
 use crate::engine::Engine;
 use crate::plan::OutputPlan;
 use crate::sync::lock;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use vitald_core::collector::Descriptor;
 use vitald_core::host::{Host, Roots};
 use vitald_core::output::{Context, Output, OutputDescriptor, OutputError};
 use vitald_core::prelude::*;
+use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::{Origin, Table, Value};
-use vitald_core::snapshot::Snapshot;
+use vitald_core::snapshot::{Collection, Snapshot};
+use vitald_core::testing::descriptor;
 
 const LONG: Duration = Duration::from_secs(60);
 
 settings! {
     /// Which test it belongs to.
     world: String = "";
-    /// What it does when it is given a snapshot: `count`, `hang`, `panic`, `end`.
+    /// What it does when it is given a snapshot: `count`, `hang`, `panic`, `end`. Or it does not open, with
+    /// `refuse`, or panics when it is dropped, with `burst`.
     does: String = "count";
     /// What it holds alone.
     holds: Option<String> = UNSET;
@@ -88,6 +94,9 @@ impl Output for Probe {
 
     fn open(settings: Settings, context: &Context) -> Result<Self, OutputError> {
         let world = World::of(&settings.world);
+        if settings.does == "refuse" {
+            return Err(std::io::Error::other("as the test wants").into());
+        }
         world.note(format!("{} opens", context.name()));
         assert!(!context.identity().hostname.is_empty());
         Ok(Probe { settings, world, name: context.name().to_owned() })
@@ -108,6 +117,12 @@ impl Output for Probe {
         assert!(by > Instant::now() - LONG);
         self.world.note(format!("{} closes", self.name));
         Ok(())
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        assert!(self.settings.does != "burst", "as the test wants");
     }
 }
 
@@ -140,9 +155,13 @@ struct Site {
 
 impl Site {
     fn new(world: &str) -> Site {
+        Site::with_own_families(world, None)
+    }
+
+    fn with_own_families(world: &str, own: Option<Arc<dyn OwnFamilies>>) -> Site {
         let host = Host::new(Roots::default());
         let engine = Arc::new(Engine::new(host.clone()));
-        Site { outputs: Outputs::new(engine, None), host, world: World::of(world) }
+        Site { outputs: Outputs::new(engine, own), host, world: World::of(world) }
     }
 
     fn reload(&self, plans: &[OutputPlan], grace: Duration) -> Vec<(Arc<str>, String)> {
@@ -180,8 +199,8 @@ fn threads(name: &str) -> usize {
     let comm = |task: std::io::Result<std::fs::DirEntry>| {
         std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
     };
-    let wanted: String = format!("output {name}").chars().take(15).collect();
-    tasks.filter_map(comm).filter(|comm| comm.trim() == wanted).count()
+    let wanted = format!("output {name}");
+    tasks.filter_map(comm).filter(|comm| [name, &*wanted].contains(&comm.trim())).count()
 }
 
 #[test]
@@ -261,6 +280,108 @@ fn what_ended_says_why_and_the_next_reload_starts_it() {
             .iter()
             .all(|wanted| events.iter().filter(|event| event == wanted).count() == 2)
     });
+}
+
+/// The daemon's own families, where they cannot be written.
+struct Broken;
+
+static BROKEN: Descriptor = descriptor("broken", &[], false);
+
+impl OwnFamilies for Broken {
+    fn descriptor(&self) -> &'static Descriptor {
+        &BROKEN
+    }
+
+    fn write(&self, _collection: &Collection, _batch: &mut Batch) {
+        panic!("as the test wants");
+    }
+
+    fn sealed(&self, _snapshot: &Snapshot) {}
+}
+
+#[test]
+fn a_panic_while_a_snapshot_is_sealed_ends_the_output_and_says_so() {
+    let site = Site::with_own_families("seal", Some(Arc::new(Broken)));
+    for round in 1..=2 {
+        site.reload(&[plan("seal", "sealer", "count", None)], LONG);
+        site.until("it has ended", || site.status("sealer").ended);
+        assert!(site.status("sealer").error.expect("a reason").contains("panicked"));
+        let opened = site.world.events().iter().filter(|event| *event == "sealer opens").count();
+        assert_eq!(opened, round);
+    }
+    site.until("its thread has gone", || threads("sealer") == 0);
+}
+
+#[test]
+fn an_output_that_panics_when_it_is_dropped_keeps_no_other_one_off() {
+    let site = Site::new("burst");
+    let counts = plan("burst", "steady", "count", None);
+    let ten = Duration::from_millis(10);
+    site.reload(&[plan("burst", "burster", "hang", None), counts.clone()], LONG);
+    site.world.wait_for_event("burster hangs");
+    // One that bursts waits for the one that hangs, and is then replaced without having run.
+    site.reload(&[plan("burst", "burster", "burst", None), counts.clone()], ten);
+    let mut changed = counts;
+    changed.interval = Duration::from_millis(2);
+    site.reload(&[plan("burst", "burster", "count", None), changed], ten);
+    site.world.wait_for("it was opened anew", |events| {
+        events.iter().filter(|event| *event == "steady opens").count() == 2
+    });
+}
+
+#[test]
+fn what_an_output_that_hangs_holds_goes_to_no_other_name() {
+    let site = Site::new("holder");
+    let ten = Duration::from_millis(10);
+    let terminal = Some("terminal");
+    site.reload(&[plan("holder", "keeper", "hang", terminal)], LONG);
+    site.world.wait_for_event("keeper hangs");
+    // Its successor does not need it, and another output does.
+    let successor = plan("holder", "keeper", "count", None);
+    site.reload(std::slice::from_ref(&successor), ten);
+    let plans = [successor, plan("holder", "other", "count", terminal)];
+    let faults = site.reload(&plans, ten);
+    assert!(faults.iter().any(|(name, _)| &**name == "other"), "{faults:?}");
+    assert!(site.status("other").ended);
+    site.world.release();
+    site.world.wait_for_event("keeper counts");
+    assert!(!site.world.events().contains(&"other opens".to_owned()));
+    assert_eq!(site.reload(&plans, LONG), []);
+    site.world.wait_for_event("other counts");
+}
+
+#[test]
+fn what_does_not_open_in_the_swap_is_reported() {
+    let site = Site::new("refuse");
+    site.reload(&[plan("refuse", "opener", "count", Some("terminal"))], LONG);
+    site.world.wait_for_event("opener counts");
+    // What it holds is free only in the swap, so it is opened there.
+    let faults = site.reload(&[plan("refuse", "opener", "refuse", Some("terminal"))], LONG);
+    assert!(
+        matches!(&faults[..], [(_, fault)] if fault.contains("as the test wants")),
+        "{faults:?}"
+    );
+    assert_eq!(site.reload(&[plan("refuse", "opener", "count", Some("terminal"))], LONG), []);
+}
+
+#[test]
+fn a_later_stop_does_not_hide_that_an_output_is_stuck() {
+    let site = Site::new("stuck");
+    let engine = Arc::new(Engine::new(site.host.clone()));
+    let shared = Arc::new(Shared { engine, own: None, timeout: AtomicU64::new(0) });
+    let thread = OutputThread::new(Arc::from("sleeper"), shared);
+    let plan = plan("stuck", "sleeper", "hang", None);
+    let context = Context::new(site.host.clone(), None).named(&plan.name);
+    let assignment = Assignment { plan, context, resource: None, output: None };
+    thread.run(assignment).expect("a thread");
+    site.world.wait_for_event("sleeper hangs");
+    assert!(!thread.status().stuck);
+    thread.stop(Instant::now());
+    site.until("it is late", || thread.status().stuck);
+    thread.stop(Instant::now() + LONG);
+    assert!(thread.status().stuck);
+    site.world.release();
+    assert!(thread.wait_stopped(Instant::now() + LONG));
 }
 
 #[test]

@@ -132,8 +132,8 @@ pub struct Own {
 #[derive(Clone, Copy, Default)]
 struct LeftOut {
     collector: &'static str,
-    /// When the last run began that is counted: a run is in many snapshots and counts once.
-    counted: Option<SystemTime>,
+    /// The number of the last run that is counted: a run is in many snapshots and counts once.
+    counted: u64,
     duplicates: u64,
     conflicts: u64,
 }
@@ -269,8 +269,8 @@ impl OwnFamilies for Own {
                 left_out.len() - 1
             });
             let known = &mut left_out[at];
-            if known.counted.is_none_or(|counted| part.began > counted) {
-                known.counted = Some(part.began);
+            if part.run > known.counted {
+                known.counted = part.run;
                 known.duplicates += u64::from(dropped.duplicates);
                 known.conflicts += u64::from(dropped.conflicts);
             }
@@ -298,4 +298,52 @@ fn incident_kinds(counts: &Counts, left_out: LeftOut) -> [(&'static str, u64); 7
 
 fn since_epoch(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitald_core::host::{Host, Roots};
+    use vitald_core::run::Run;
+    use vitald_core::sealer::Sealer;
+    use vitald_core::testing::{descriptor, part};
+
+    families! {
+        /// What two collectors have, against the rules.
+        SHARED: gauge = "t_shared";
+    }
+
+    static FIRST: Descriptor = descriptor("first", FAMILIES, false);
+    static SECOND: Descriptor = descriptor("second", FAMILIES, false);
+
+    struct Unknown;
+
+    impl Configuration for Unknown {
+        fn describe(&self, _take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {}
+    }
+
+    #[test]
+    fn a_run_counts_once_whatever_the_clock_says() {
+        let engine = Arc::new(Engine::new(Host::new(Roots::default())));
+        let http = Arc::new(HttpCounters::new());
+        let own = Arc::new(Own::new(engine, Weak::<Unknown>::new(), http, false));
+        let mut sealer = Sealer::new(Some(own.clone()));
+        let mut run = Run::new(FAMILIES);
+        run.begin(None, 0);
+        run.batch().value(&SHARED, 1);
+        run.seal();
+        let run = Arc::new(run);
+        let mut seal = |number: u64, began: u64| {
+            let parts = [&FIRST, &SECOND].map(|descriptor| Part {
+                run: number,
+                began: UNIX_EPOCH + Duration::from_secs(began),
+                ..part(descriptor, &run)
+            });
+            sealer.seal(&mut Collection { parts: parts.to_vec(), ..Collection::new() });
+            own.left_out("second").duplicates
+        };
+        assert_eq!((seal(1, 1000), seal(1, 1000)), (1, 1));
+        // The clock was set back between the runs.
+        assert_eq!((seal(2, 10), seal(2, 10)), (2, 2));
+    }
 }

@@ -78,7 +78,7 @@ impl Remover {
             return;
         }
         let remover = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("removing sockets".to_owned());
+        let thread = std::thread::Builder::new().name("socket removal".to_owned());
         // Without a thread the files wait for the next attempt.
         queue.has_thread = thread.spawn(move || remover.remove_all()).is_ok();
     }

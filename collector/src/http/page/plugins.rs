@@ -87,7 +87,7 @@ pub(super) struct Collector {
     pub(super) counts: Option<Counts>,
 }
 
-/// What is counted of a collector since it was switched on.
+/// What is counted of a collector since the daemon started.
 #[derive(Serialize)]
 pub(super) struct Counts {
     runs: u64,

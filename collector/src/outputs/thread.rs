@@ -2,7 +2,8 @@
 //! under its name.
 //!
 //! There is one thread a name, however often the configuration changes: an instance that hangs keeps
-//! it, and what is to come after it waits. Nothing that may block is done under the lock.
+//! it, and what is to come after it waits. Nothing that may block is done under the lock. An instance
+//! that panics ends alone, wherever it does.
 
 use crate::engine::{Engine, Request, Selection};
 use crate::plan::OutputPlan;
@@ -39,6 +40,8 @@ pub struct OutputStatus {
 pub(super) struct Assignment {
     pub(super) plan: OutputPlan,
     pub(super) context: Context,
+    /// What it holds alone.
+    pub(super) resource: Option<String>,
     /// Open already, unless it needs what its predecessor holds.
     pub(super) output: Option<Box<dyn RunningOutput>>,
 }
@@ -51,8 +54,8 @@ pub(super) struct Shared {
     pub(super) timeout: AtomicU64,
 }
 
-/// One name and its thread.
-pub(super) struct Instance {
+/// One name and its thread, which is there while an instance runs.
+pub(super) struct OutputThread {
     shared: Arc<Shared>,
     state: Mutex<State>,
     changed: Condvar,
@@ -60,7 +63,14 @@ pub(super) struct Instance {
 
 struct State {
     status: OutputStatus,
+    /// What is to run next.
     next: Option<Assignment>,
+    /// What the instance that runs holds alone.
+    held: Option<String>,
+    /// The instance that is to run is not open yet.
+    is_opening: bool,
+    /// Why the last instance did not open.
+    open_error: Option<String>,
     /// By when what runs is to have ended; none while it may run.
     stop_by: Option<Instant>,
     has_thread: bool,
@@ -74,7 +84,7 @@ enum End {
     Failed(String),
 }
 
-impl Instance {
+impl OutputThread {
     /// A name under which nothing runs.
     pub(super) fn new(name: Arc<str>, shared: Arc<Shared>) -> Arc<Self> {
         let status = OutputStatus {
@@ -86,8 +96,17 @@ impl Instance {
             stuck: false,
             error: None,
         };
-        let state = State { status, next: None, stop_by: None, has_thread: false, woken: false };
-        Arc::new(Instance { shared, state: Mutex::new(state), changed: Condvar::new() })
+        let state = State {
+            status,
+            next: None,
+            held: None,
+            is_opening: false,
+            open_error: None,
+            stop_by: None,
+            has_thread: false,
+            woken: false,
+        };
+        Arc::new(OutputThread { shared, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     pub(super) fn status(&self) -> OutputStatus {
@@ -101,24 +120,48 @@ impl Instance {
         self.lock().status.ended
     }
 
-    pub(super) fn has_thread(&self) -> bool {
+    /// Whether an instance runs, or has not ended.
+    pub(super) fn is_alive(&self) -> bool {
         self.lock().has_thread
+    }
+
+    /// Whether an instance that runs, or waits to run, needs this for itself alone.
+    pub(super) fn holds(&self, resource: &str) -> bool {
+        let state = self.lock();
+        let next = state.next.as_ref().and_then(|next| next.resource.as_deref());
+        state.held.as_deref() == Some(resource) || next == Some(resource)
     }
 
     /// Says that what runs, or waits to run, is to end.
     pub(super) fn stop(&self, by: Instant) {
         let mut state = self.lock();
         let next = state.next.take();
-        state.stop_by = Some(by);
+        // One that hangs has been late since it was first to end.
+        state.stop_by.get_or_insert(by);
         drop(state);
         self.changed.notify_all();
-        drop(next);
+        self.drop_contained(next);
     }
 
     /// Waits until nothing runs; false if that takes longer than until `by`.
     pub(super) fn wait_stopped(&self, by: Instant) -> bool {
+        self.wait_while(by, |state| state.has_thread)
+    }
+
+    /// Waits until the instance is open, but not longer than until `by`.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not open.
+    pub(super) fn wait_opened(&self, by: Instant) -> Result<(), String> {
+        self.wait_while(by, |state| state.is_opening);
+        self.lock().open_error.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits while something is so; false if that takes longer than until `by`.
+    fn wait_while(&self, by: Instant, is_so: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
-        while state.has_thread {
+        while is_so(&state) {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -133,23 +176,27 @@ impl Instance {
     pub(super) fn run(self: &Arc<Self>, assignment: Assignment) -> std::io::Result<()> {
         let mut state = self.lock();
         state.next = Some(assignment);
+        state.is_opening = true;
+        state.open_error = None;
+        state.status.ended = false;
+        state.status.error = state.has_thread.then(|| {
+            "an earlier output of this name has not ended; this one waits for it".to_owned()
+        });
         if state.has_thread {
-            state.status.error =
-                Some("an earlier output of this name has not ended; this one waits for it".into());
             return Ok(());
         }
         state.has_thread = true;
-        let name = format!("output {}", state.status.name);
+        state.stop_by = None;
+        let name = thread_name(&state.status.name);
         drop(state);
-        let instance = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(name).spawn(move || instance.work());
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(name).spawn(move || this.work());
         if let Err(error) = thread {
             let mut state = self.lock();
             state.has_thread = false;
             let next = state.next.take();
             drop(state);
-            drop(next);
-            self.end(format!("its thread cannot be started: {error}"));
+            self.drop_contained(next);
             return Err(error);
         }
         Ok(())
@@ -160,6 +207,14 @@ impl Instance {
         let mut state = self.lock();
         state.status.ended = true;
         state.status.error = Some(reason);
+    }
+
+    /// Drops something of an output; what panics there must not end what others wait for.
+    pub(super) fn drop_contained<T>(&self, value: T) {
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            let name = Arc::clone(&self.lock().status.name);
+            tracing::error!(output = %name, "the output panicked when it was dropped");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,9 +231,9 @@ impl Instance {
     fn take(&self) -> Option<Assignment> {
         let mut state = self.lock();
         let next = state.next.take();
+        state.held = next.as_ref().and_then(|next| next.resource.clone());
         if next.is_some() {
             state.stop_by = None;
-            state.status.ended = false;
             state.status.error = None;
         } else {
             state.has_thread = false;
@@ -188,12 +243,12 @@ impl Instance {
     }
 
     fn run_one(self: &Arc<Self>, assignment: Assignment) {
-        let Assignment { plan, context, output } = assignment;
+        let Assignment { plan, context, output, .. } = assignment;
         let name = &*plan.name;
         let opened = output.map_or_else(
             || match catch_unwind(AssertUnwindSafe(|| plan.prepared.open(&context))) {
                 Ok(opened) => opened.map_err(|error| format!("it does not open: {error}")),
-                Err(_) => Err("it panicked while it was opened; see the log".to_owned()),
+                Err(_) => Err("it panicked while it was opened; the log says where".to_owned()),
             },
             Ok,
         );
@@ -201,10 +256,13 @@ impl Instance {
             Ok(output) => output,
             Err(reason) => {
                 tracing::error!(output = name, error = reason, "the output has ended");
-                return self.end(reason);
+                self.end(reason.clone());
+                return self.set_opened(Some(reason));
             }
         };
-        match self.feed(&plan, &mut *output) {
+        self.set_opened(None);
+        let fed = catch_unwind(AssertUnwindSafe(|| self.feed(&plan, &mut *output)));
+        match fed.unwrap_or_else(|_| End::Failed("it panicked; the log says where".to_owned())) {
             End::Stopped(by) => match catch_unwind(AssertUnwindSafe(|| output.close(by))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -218,10 +276,21 @@ impl Instance {
                     reason,
                     "the output has ended; the next reload starts it again"
                 );
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+                self.drop_contained(output);
                 self.end(reason);
             }
         }
+    }
+
+    fn set_opened(&self, error: Option<String>) {
+        let mut state = self.lock();
+        // If there is a next one already, it is that one which is not open.
+        if state.next.is_none() {
+            state.is_opening = false;
+            state.open_error = error;
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Gives the output a snapshot on its interval.
@@ -239,8 +308,7 @@ impl Instance {
                 Ok(collection) => collection,
                 Err(by) => return End::Stopped(by),
             };
-            let snapshot = sealer.seal(&mut collection);
-            let sent = catch_unwind(AssertUnwindSafe(|| output.send(snapshot)));
+            let sent = output.send(sealer.seal(&mut collection));
             sealer.release();
             // The first one after this call, on the same beat.
             let late = Instant::now().saturating_duration_since(next).as_nanos();
@@ -248,11 +316,8 @@ impl Instance {
             let missed = u32::try_from(missed).unwrap_or(u32::MAX);
             next += plan.interval.saturating_mul(missed.saturating_add(1));
             match sent {
-                Ok(Err(OutputError::Closed)) => {
-                    return End::Failed("the receiver has gone".to_owned());
-                }
-                Ok(result) => self.note(result, missed),
-                Err(_) => return End::Failed("it panicked; see the log".to_owned()),
+                Err(closed @ OutputError::Closed) => return End::Failed(closed.to_string()),
+                sent => self.note(sent, missed),
             }
         }
     }
@@ -320,9 +385,16 @@ impl Instance {
 }
 
 /// The engine has a collection look at its state again.
-impl Wake for Instance {
+impl Wake for OutputThread {
     fn wake(self: Arc<Self>) {
         self.lock().woken = true;
         self.changed.notify_all();
     }
+}
+
+/// The name of an output's thread, of which the kernel keeps 15 bytes: the output's own name must be
+/// among them.
+fn thread_name(output: &str) -> String {
+    let name = format!("output {output}");
+    if name.len() <= 15 { name } else { output.to_owned() }
 }
