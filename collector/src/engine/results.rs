@@ -13,8 +13,7 @@
 //! | `begin` | the executor that begins the run | | not wanted, one is out | |
 //! | `keep` | the executor whose run has come back | | idle | that of the run |
 //! | `settle`, `refuse` | the slot that cannot have a job made | not wanted | idle, not wanted | it is known that there is none |
-//! | `set_stuck` | a request that looks | | | the state until `keep` |
-//! | `leave` | a request that ends | | | |
+//! | `set_stuck` | a request or a status that looks | | | it says `TimedOut` until `keep` |
 
 use super::job::{Order, Outcome, Ran};
 use super::notice::{Notice, What};
