@@ -58,7 +58,9 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
         return Err("it is larger than 1 MiB, so it is not a configuration of vitald".to_owned());
     }
     let after = fstat(&file).map_err(|error| text(error.into()))?;
-    Ok((version(&before) == version(&after)).then_some(bytes))
+    // A file that another one has replaced is whole, but has lost a link, which changes its ctime.
+    let was_replaced = after.st_nlink < before.st_nlink;
+    Ok((version(&before, was_replaced) == version(&after, was_replaced)).then_some(bytes))
 }
 
 /// How much longer the file must stay as it is; nothing if it has been so for long enough, or if its
@@ -76,13 +78,13 @@ fn unsettled(stat: &Stat) -> Option<Duration> {
 }
 
 /// What differs when the file has been written to.
-fn version(stat: &Stat) -> (u64, i64, [i64; 2], [i64; 2]) {
+fn version(stat: &Stat, was_replaced: bool) -> (u64, i64, [i64; 2], Option<[i64; 2]>) {
     let time = |seconds, nanoseconds: u64| [seconds, nanoseconds.cast_signed()];
     (
         stat.st_ino,
         stat.st_size,
         time(stat.st_mtime, stat.st_mtime_nsec),
-        time(stat.st_ctime, stat.st_ctime_nsec),
+        (!was_replaced).then(|| time(stat.st_ctime, stat.st_ctime_nsec)),
     )
 }
 
@@ -120,6 +122,31 @@ mod tests {
             let _ = rustix::fs::futimens(&file, &times);
             assert_eq!(read(&path).as_deref(), Ok(&b"x"[..]));
         }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_again_and_again_is_read() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, new) = (directory.path().join("file"), directory.path().join("new"));
+        let whole = "x".repeat(64 << 10);
+        std::fs::write(&path, &whole).expect("a file");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::fs::write(&new, &whole).expect("a file");
+                    std::fs::rename(&new, &path).expect("a file");
+                    // While one is read, but later than its own tick of the kernel's clock.
+                    std::thread::sleep(SETTLED / 2);
+                }
+            });
+            let read: Vec<_> = (0..20).map(|_| read(&path)).collect();
+            stop.store(true, Ordering::Relaxed);
+            for read in read {
+                assert_eq!(read.map(|bytes| bytes.len()), Ok(whole.len()));
+            }
+        });
     }
 
     #[test]
