@@ -1,17 +1,17 @@
 //! Reading the configuration file: whatever stands at its path, it costs a bounded read.
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The most that a configuration file may hold.
 const MOST_BYTES: u64 = 1 << 20;
 /// How often the file is read when it changes meanwhile.
 const ATTEMPTS: usize = 3;
 /// How long the file must have been unchanged: a program that writes it in place empties it first.
-/// Longer than a tick of the kernel's clock, by which changes are dated.
 const SETTLED: Duration = Duration::from_millis(10);
 /// The same for an empty file, which is valid but seldom meant.
 const EMPTY_SETTLED: Duration = Duration::from_millis(200);
@@ -48,7 +48,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
     if let Some(kind) = kind {
         return Err(format!("it is {kind}; the configuration must be a regular file"));
     }
-    if let Some(rest) = unsettled(&before) {
+    while let Some(rest) = unsettled(&before) {
         std::thread::sleep(rest);
     }
     let mut bytes = Vec::new();
@@ -65,15 +65,19 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
 
 /// How much longer the file must stay as it is; nothing if it has been so for long enough, or if its
 /// times make no sense.
+///
+/// By the clock by which the kernel dates changes, which goes on once a tick, and late on a machine
+/// that is busy: once it is past the last change, every further one has another date.
 fn unsettled(stat: &Stat) -> Option<Duration> {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
-    let changed = UNIX_EPOCH.checked_add(seconds)?;
-    let changed = changed.checked_add(Duration::from_nanos(stat.st_mtime_nsec))?;
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+    let seconds = u64::try_from(stat.st_mtime).ok()?;
+    let changed = Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).ok()?);
     let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };
-    match SystemTime::now().duration_since(changed) {
-        Ok(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
-        // The two clocks may differ by a little; by more, the file's time was set by hand.
-        Err(ahead) => (ahead.duration() < settled).then_some(settled),
+    match now.checked_sub(changed) {
+        Some(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
+        // A finer clock may have dated it; what is further ahead was set by hand.
+        None => (changed - now < settled).then_some(settled),
     }
 }
 
