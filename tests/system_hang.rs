@@ -86,7 +86,7 @@ fn is_stuck(page: &Page, point: &str) -> bool {
 fn threads(daemon: &Daemon) -> BTreeMap<String, usize> {
     let mut names = BTreeMap::new();
     for name in process::threads(daemon.pid()).into_values() {
-        if !name.starts_with("tokio") {
+        if name != "page writing" {
             *names.entry(name).or_default() += 1;
         }
     }

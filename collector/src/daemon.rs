@@ -1,6 +1,7 @@
 //! The daemon: one running plan, and the reload that replaces it as a transaction.
 
 mod progress;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use crate::reload::{
 use crate::sync::lock;
 use crate::{log, systemd};
 use progress::{Ended, Progress, Step};
+use record::{Record, Witness};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -49,7 +51,7 @@ pub(crate) struct Daemon {
     pub(crate) listeners: Arc<Listeners>,
     source: Arc<Source>,
     applied: Mutex<Arc<Applied>>,
-    record: Mutex<Record>,
+    record: Record,
     /// Who has it may have the daemon reload.
     turn: tokio::sync::Mutex<()>,
     /// A reload from its first byte to its end. One that hangs costs this thread, and no second one.
@@ -82,30 +84,12 @@ struct StagedPlan {
     listeners: StagedListeners,
 }
 
-/// How reloads have gone. One that is not waited for any longer may end after others have been refused.
-struct Record {
-    status: ReloadStatus,
-    /// How many there have been.
-    attempts: u64,
-    /// The last one that has ended.
-    ended: u64,
-}
-
 /// The reload that was begun last, which may have ended.
 #[derive(Default)]
 struct LastReload {
     progress: Option<Arc<Progress>>,
     /// There will be no other one.
     is_stopping: bool,
-}
-
-/// Who says how a reload has gone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Witness {
-    /// Its own thread, at its end.
-    Thread,
-    /// The task that has waited for it and does not any longer.
-    Task,
 }
 
 impl Daemon {
@@ -136,15 +120,7 @@ impl Daemon {
                 listeners,
                 source,
                 applied: Mutex::new(applied),
-                record: Mutex::new(Record {
-                    status: ReloadStatus {
-                        last_attempt: None,
-                        last_success: now,
-                        last_succeeded: true,
-                    },
-                    attempts: 0,
-                    ended: 0,
-                }),
+                record: Record::new(now),
                 turn: tokio::sync::Mutex::new(()),
                 reloading: Contained::new("reload", "the reload"),
                 last_reload: Mutex::default(),
@@ -168,7 +144,7 @@ impl Daemon {
 
     /// How reloads have gone.
     pub(crate) fn reload_status(&self) -> ReloadStatus {
-        lock(&self.record).status.clone()
+        self.record.status()
     }
 
     /// Reads the configuration again and applies it, or says why not.
@@ -216,13 +192,13 @@ impl Daemon {
     async fn attempt(self: &Arc<Self>, dry_run: bool, timeouts: Timeouts) -> ReloadOutcome {
         let _reported = (!dry_run).then(systemd::reloading);
         // A dry run is not recorded.
-        let number = (!dry_run).then(|| lock(&self.record).begin());
+        let number = (!dry_run).then(|| self.record.begin());
         let progress = Arc::new(Progress::new());
         let mut reload = match self.begin(number, &progress) {
             Ok(reload) => reload,
             Err(reason) => {
                 let outcome = ReloadOutcome::Unavailable(reason);
-                self.note(number, &outcome, Witness::Task);
+                self.record.note(number, &outcome, Witness::Task);
                 return outcome;
             }
         };
@@ -245,7 +221,7 @@ impl Daemon {
             }
             (error, Err(step)) => ReloadOutcome::Unfinished(format!("{error}: {}", step.known())),
         };
-        if !self.note(number, &outcome, Witness::Task)
+        if !self.record.note(number, &outcome, Witness::Task)
             // It has ended in this moment, and has the true answer.
             && let Ok(outcome) = reload.wait(timeouts.swap).await
         {
@@ -269,7 +245,7 @@ impl Daemon {
                 // Sockets are registered with the runtime that serves them.
                 let _inside = runtime.enter();
                 let outcome = daemon.transact(number.is_none(), &progress);
-                daemon.note(number, &outcome, Witness::Thread);
+                daemon.record.note(number, &outcome, Witness::Thread);
                 // Two configurations were held at a time, and one is left.
                 vitald_core::host::release_heap();
                 outcome
@@ -454,91 +430,6 @@ impl Daemon {
         }
         degraded
     }
-
-    /// Records and logs how the reload of this number has gone; false if that is known better already.
-    fn note(&self, number: Option<u64>, outcome: &ReloadOutcome, witness: Witness) -> bool {
-        let Some(number) = number else { return true };
-        {
-            let mut record = lock(&self.record);
-            if !record.note(number, outcome, witness) {
-                return false;
-            }
-            // What is said later replaces it, so it is said in the order of the record.
-            systemd_status(outcome);
-        }
-        match outcome {
-            ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
-                tracing::info!(
-                    generation = report.generation,
-                    hash = report.hash,
-                    started = report.collectors.started.join(","),
-                    stopped = report.collectors.stopped.join(","),
-                    changed = report.collectors.changed.join(","),
-                    "configuration applied"
-                );
-                for fault in &report.faults {
-                    tracing::error!(fault, "the configuration was applied with a fault");
-                }
-            }
-            ReloadOutcome::Unavailable(reason) => {
-                tracing::error!(reason, "the configuration could not be read and opened");
-            }
-            ReloadOutcome::Unfinished(reason) => {
-                tracing::error!(reason, "the reload does not come to an end");
-            }
-            // The mistakes are in the log already.
-            ReloadOutcome::Refused(_) | ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
-        }
-        true
-    }
-}
-
-impl Record {
-    /// A reload begins; its number.
-    fn begin(&mut self) -> u64 {
-        self.attempts += 1;
-        self.attempts
-    }
-
-    /// Takes note of how the reload of this number has gone; false if that is known better already.
-    fn note(&mut self, number: u64, outcome: &ReloadOutcome, witness: Witness) -> bool {
-        match witness {
-            Witness::Thread => self.ended = number,
-            Witness::Task if self.ended >= number => return false,
-            Witness::Task => {}
-        }
-        let now = SystemTime::now();
-        let succeeded = matches!(outcome, ReloadOutcome::Applied(_));
-        if succeeded {
-            self.status.last_success = now;
-        }
-        // A late success is not one of the request that was refused meanwhile.
-        if number == self.attempts {
-            self.status.last_attempt = Some(now);
-            self.status.last_succeeded = succeeded;
-        }
-        true
-    }
-}
-
-/// Says in `systemctl status` how a reload has gone.
-fn systemd_status(outcome: &ReloadOutcome) {
-    systemd::status(match outcome {
-        ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
-            format!("Generation {}, configuration {}", report.generation, report.hash)
-        }
-        ReloadOutcome::Refused(mistakes) => {
-            format!(
-                "Reload refused ({} in the log); the earlier configuration runs",
-                mistakes.len()
-            )
-        }
-        ReloadOutcome::Unavailable(_) => "Reload failed; the earlier configuration runs".to_owned(),
-        ReloadOutcome::Unfinished(_) => {
-            "A reload does not come to an end; the log says more".to_owned()
-        }
-        ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => return,
-    });
 }
 
 impl Served for Daemon {

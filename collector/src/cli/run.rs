@@ -22,11 +22,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use vitald_core::host::Host;
 use vitald_core::sealer::OwnFamilies;
 
-/// How long requests under way may take to end after the signal to stop.
+/// How long requests under way, and a reload before them, may take to end after the signal to stop.
+/// With what outputs may take it is less than the `TimeoutStopSec` of deploy/vitald.service.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 /// How long the start may take before the log says that it is slow.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// How long a start, or a reload, in progress may take to end after the signal to stop.
+/// How much of that a reload, or a start, in progress may take.
 const END_OF_CHANGE: Duration = Duration::from_secs(3);
 
 /// What a start is made from.
@@ -123,7 +124,6 @@ async fn serve(start: Start) -> ExitCode {
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
     // The configuration may be on a file system that hangs: not on the thread that takes signals.
-    let starting = Contained::new("start", "the start");
     let work = {
         let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
         let (listeners, runtime) = (Arc::clone(&listeners), Handle::current());
@@ -133,8 +133,8 @@ async fn serve(start: Start) -> ExitCode {
             Daemon::start(listeners, source, counters, collections_only)
         }
     };
-    let mut start = match starting.begin(work) {
-        Ok(start) => start,
+    let mut starting = match Contained::new("start", "the start").begin(work) {
+        Ok(starting) => starting,
         Err(error) => return fail(exit::OS_ERROR, &error),
     };
     let daemon = loop {
@@ -142,12 +142,12 @@ async fn serve(start: Start) -> ExitCode {
             () = signals.stop.recv() => {
                 tracing::warn!("stopping before the start has ended");
                 // What it has opened by now is closed in peace.
-                if let Ok(Ok(daemon)) = start.wait(END_OF_CHANGE).await {
+                if let Ok(Ok(daemon)) = starting.wait(END_OF_CHANGE).await {
                     stop(daemon).await;
                 }
                 return ExitCode::SUCCESS;
             }
-            started = start.wait(SLOW_START) => match started {
+            started = starting.wait(SLOW_START) => match started {
                 Ok(Ok(daemon)) => break daemon,
                 Ok(Err(error)) => return cannot_start(error, drop_in),
                 Err(ContainedError::TimedOut(..)) => {
@@ -207,8 +207,9 @@ fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
 /// Ends everything in peace. A reload in progress comes first, so that it starts nothing again.
 async fn stop(daemon: Arc<Daemon>) {
     systemd::stopping();
+    let by = Instant::now() + GRACE_PERIOD;
     daemon.end_reloads(END_OF_CHANGE).await;
-    let cut = daemon.listeners.stop(Instant::now() + GRACE_PERIOD).await;
+    let cut = daemon.listeners.stop(by).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not end");
     }

@@ -1,17 +1,17 @@
 //! Reading the configuration file: whatever stands at its path, it costs a bounded read.
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The most that a configuration file may hold.
 const MOST_BYTES: u64 = 1 << 20;
 /// How often the file is read when it changes meanwhile.
 const ATTEMPTS: usize = 3;
 /// How long the file must have been unchanged: a program that writes it in place empties it first.
-/// Longer than a tick of the kernel's clock, by which changes are dated.
 const SETTLED: Duration = Duration::from_millis(10);
 /// The same for an empty file, which is valid but seldom meant.
 const EMPTY_SETTLED: Duration = Duration::from_millis(200);
@@ -48,7 +48,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
     if let Some(kind) = kind {
         return Err(format!("it is {kind}; the configuration must be a regular file"));
     }
-    if let Some(rest) = unsettled(&before) {
+    while let Some(rest) = unsettled(&before) {
         std::thread::sleep(rest);
     }
     let mut bytes = Vec::new();
@@ -58,31 +58,37 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
         return Err("it is larger than 1 MiB, so it is not a configuration of vitald".to_owned());
     }
     let after = fstat(&file).map_err(|error| text(error.into()))?;
-    Ok((version(&before) == version(&after)).then_some(bytes))
+    // A file that another one has replaced is whole, but has lost a link, which changes its ctime.
+    let was_replaced = after.st_nlink < before.st_nlink;
+    Ok((version(&before, was_replaced) == version(&after, was_replaced)).then_some(bytes))
 }
 
 /// How much longer the file must stay as it is; nothing if it has been so for long enough, or if its
 /// times make no sense.
+///
+/// By the clock by which the kernel dates changes, which goes on once a tick, and late on a machine
+/// that is busy: once it is past the last change, every further one has another date.
 fn unsettled(stat: &Stat) -> Option<Duration> {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
-    let changed = UNIX_EPOCH.checked_add(seconds)?;
-    let changed = changed.checked_add(Duration::from_nanos(stat.st_mtime_nsec))?;
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+    let seconds = u64::try_from(stat.st_mtime).ok()?;
+    let changed = Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).ok()?);
     let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };
-    match SystemTime::now().duration_since(changed) {
-        Ok(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
-        // The two clocks may differ by a little; by more, the file's time was set by hand.
-        Err(ahead) => (ahead.duration() < settled).then_some(settled),
+    match now.checked_sub(changed) {
+        Some(age) => settled.checked_sub(age).filter(|rest| !rest.is_zero()),
+        // A finer clock may have dated it; what is further ahead was set by hand.
+        None => (changed - now < settled).then_some(settled),
     }
 }
 
 /// What differs when the file has been written to.
-fn version(stat: &Stat) -> (u64, i64, [i64; 2], [i64; 2]) {
+fn version(stat: &Stat, was_replaced: bool) -> (u64, i64, [i64; 2], Option<[i64; 2]>) {
     let time = |seconds, nanoseconds: u64| [seconds, nanoseconds.cast_signed()];
     (
         stat.st_ino,
         stat.st_size,
         time(stat.st_mtime, stat.st_mtime_nsec),
-        time(stat.st_ctime, stat.st_ctime_nsec),
+        (!was_replaced).then(|| time(stat.st_ctime, stat.st_ctime_nsec)),
     )
 }
 
@@ -120,6 +126,31 @@ mod tests {
             let _ = rustix::fs::futimens(&file, &times);
             assert_eq!(read(&path).as_deref(), Ok(&b"x"[..]));
         }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_again_and_again_is_read() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, new) = (directory.path().join("file"), directory.path().join("new"));
+        let whole = "x".repeat(64 << 10);
+        std::fs::write(&path, &whole).expect("a file");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::fs::write(&new, &whole).expect("a file");
+                    std::fs::rename(&new, &path).expect("a file");
+                    // While one is read, but later than its own tick of the kernel's clock.
+                    std::thread::sleep(SETTLED / 2);
+                }
+            });
+            let read: Vec<_> = (0..20).map(|_| read(&path)).collect();
+            stop.store(true, Ordering::Relaxed);
+            for read in read {
+                assert_eq!(read.map(|bytes| bytes.len()), Ok(whole.len()));
+            }
+        });
     }
 
     #[test]

@@ -66,9 +66,14 @@ impl Progress {
         abandoned
     }
 
-    /// Keeps the thread from touching anything more, and waits until it has ended.
+    /// Keeps the thread from touching anything more, and waits until it has ended: what it has staged is
+    /// closed then. One that was abandoned before is known to hang, and is not waited for.
     pub(super) async fn close(&self) {
-        self.0.send_modify(|state| state.is_closed = true);
+        let mut was_closed = false;
+        self.0.send_modify(|state| was_closed = std::mem::replace(&mut state.is_closed, true));
+        if was_closed {
+            return;
+        }
         // The sender is borrowed here, so it cannot be gone.
         let _ = self.0.subscribe().wait_for(|state| state.has_ended).await;
     }

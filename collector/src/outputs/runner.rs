@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vitald_core::host::Host;
+use vitald_core::host::{Host, Roots};
 use vitald_core::output::{Context, OutputError, RunningOutput};
 use vitald_core::sealer::OwnFamilies;
 
@@ -25,6 +25,8 @@ struct Entry {
     name: Arc<str>,
     /// What runs under the name; none if it is off.
     plan: Option<OutputPlan>,
+    /// The host that it was given.
+    roots: Roots,
     thread: Arc<OutputThread>,
 }
 
@@ -45,6 +47,7 @@ pub struct OutputChanges {
 pub struct StagedOutputs {
     outputs: Vec<StagedOutput>,
     context: Context,
+    roots: Roots,
     timeout: Duration,
     /// What the swap will do.
     pub changes: OutputChanges,
@@ -77,7 +80,7 @@ impl Outputs {
         timeout: Duration,
     ) -> Result<StagedOutputs, Vec<(Arc<str>, OutputError)>> {
         let entries = lock(&self.entries).clone();
-        let changes = changes(&entries, plans);
+        let changes = changes(&entries, plans, host.roots());
         // With several state directories the first one is ours (systemd.exec(5)).
         let directory = std::env::var("STATE_DIRECTORY").ok();
         let directory = directory.and_then(|text| text.split(':').next().map(PathBuf::from));
@@ -102,13 +105,13 @@ impl Outputs {
         if !refused.is_empty() {
             return Err(refused);
         }
-        Ok(StagedOutputs { outputs, context, timeout, changes })
+        Ok(StagedOutputs { outputs, context, roots: host.roots().clone(), timeout, changes })
     }
 
     /// Makes the staged outputs the running ones. What has not closed or opened by `by` is not waited for any
     /// longer; answers the names whose change is incomplete, and why.
     pub fn swap(&self, staged: StagedOutputs, by: Instant) -> Vec<(Arc<str>, String)> {
-        let StagedOutputs { mut outputs, context, timeout, changes } = staged;
+        let StagedOutputs { mut outputs, context, roots, timeout, changes } = staged;
         let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.shared.timeout.store(timeout, Ordering::Relaxed);
         let stays: Vec<Arc<str>> =
@@ -129,7 +132,7 @@ impl Outputs {
         let mut started = Vec::new();
         for staged in outputs {
             let name = Arc::clone(&staged.plan.name);
-            match self.start(staged, &context) {
+            match self.start(staged, &context, &roots) {
                 Ok(thread) => started.push((name, thread)),
                 Err(fault) => faults.push((name, fault)),
             }
@@ -150,7 +153,12 @@ impl Outputs {
     }
 
     /// Starts an output, or has it wait for the one before it of its name.
-    fn start(&self, staged: StagedOutput, context: &Context) -> Result<Arc<OutputThread>, String> {
+    fn start(
+        &self,
+        staged: StagedOutput,
+        context: &Context,
+        roots: &Roots,
+    ) -> Result<Arc<OutputThread>, String> {
         let StagedOutput { plan, resource, output } = staged;
         let (thread, holder) = {
             let mut entries = lock(&self.entries);
@@ -163,11 +171,11 @@ impl Outputs {
             let position = known.unwrap_or_else(|| {
                 let name = Arc::clone(&plan.name);
                 let thread = OutputThread::new(Arc::clone(&name), Arc::clone(&self.shared));
-                entries.push(Entry { name, plan: None, thread });
+                entries.push(Entry { name, plan: None, roots: roots.clone(), thread });
                 entries.len() - 1
             });
             let entry = &mut entries[position];
-            entry.plan = Some(plan.clone());
+            (entry.plan, entry.roots) = (Some(plan.clone()), roots.clone());
             (Arc::clone(&entry.thread), holder)
         };
         let started = match holder {
@@ -202,8 +210,8 @@ impl Outputs {
     }
 }
 
-/// What a change to these plans would do.
-fn changes(entries: &[Entry], plans: &[OutputPlan]) -> OutputChanges {
+/// What a change to these plans, on this host, would do.
+fn changes(entries: &[Entry], plans: &[OutputPlan], roots: &Roots) -> OutputChanges {
     let mut changes = OutputChanges::default();
     let is_on = |entry: &&Entry| entry.plan.is_some();
     for plan in plans.iter().filter(|plan| plan.enabled) {
@@ -211,7 +219,10 @@ fn changes(entries: &[Entry], plans: &[OutputPlan]) -> OutputChanges {
         let list = match running {
             None => &mut changes.started,
             Some(entry) if entry.thread.has_ended() => &mut changes.started,
-            Some(entry) if entry.plan.as_ref().is_some_and(|old| old.same(plan)) => {
+            Some(entry)
+                if entry.roots == *roots
+                    && entry.plan.as_ref().is_some_and(|old| old.same(plan)) =>
+            {
                 &mut changes.unchanged
             }
             Some(_) => &mut changes.changed,

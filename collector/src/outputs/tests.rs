@@ -365,6 +365,20 @@ fn what_does_not_open_in_the_swap_is_reported() {
 }
 
 #[test]
+fn another_host_makes_an_output_another_one() {
+    let site = Site::new("elsewhere");
+    let plans = [plan("elsewhere", "mover", "count", None)];
+    site.reload(&plans, LONG);
+    let changes = |roots: Roots| match site.outputs.stage(&plans, &Host::new(roots), LONG) {
+        Ok(staged) => staged.changes.clone(),
+        Err(refused) => panic!("{refused:?}"),
+    };
+    assert_eq!(changes(Roots::default()).unchanged.len(), 1);
+    let elsewhere = Roots { rootfs: "/elsewhere".into(), ..Roots::default() };
+    assert_eq!(changes(elsewhere).changed.len(), 1);
+}
+
+#[test]
 fn a_later_stop_does_not_hide_that_an_output_is_stuck() {
     let site = Site::new("stuck");
     let engine = Arc::new(Engine::new(site.host.clone()));
