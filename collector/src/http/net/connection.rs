@@ -7,6 +7,7 @@
 use super::limits::{Limits, Timeouts};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
+use crate::http::request::CurrentServe;
 use crate::sync::lock;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -66,6 +67,27 @@ enum End {
     Now,
 }
 
+/// What a connection knows of the listener that accepted it.
+pub(super) struct ListenerState {
+    pub(super) serve: Arc<CurrentServe>,
+    /// Its connections are to end after the request they are at.
+    is_closed: AtomicBool,
+}
+
+impl ListenerState {
+    pub(super) fn new(serve: Arc<CurrentServe>) -> Arc<Self> {
+        Arc::new(ListenerState { serve, is_closed: AtomicBool::new(false) })
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+}
+
 /// What others know of a connection, and how they end it.
 pub(super) struct ConnectionState {
     phase: AtomicU8,
@@ -78,13 +100,17 @@ pub(super) struct ConnectionState {
     progressed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     epoch: Instant,
-    /// The number of the listener that accepted it.
-    pub(super) listener: u64,
+    /// The listener that accepted it.
+    pub(super) listener: Arc<ListenerState>,
     counters: Arc<HttpCounters>,
 }
 
 impl ConnectionState {
-    pub(super) fn new(epoch: Instant, listener: u64, counters: Arc<HttpCounters>) -> Self {
+    pub(super) fn new(
+        epoch: Instant,
+        listener: Arc<ListenerState>,
+        counters: Arc<HttpCounters>,
+    ) -> Self {
         let state = ConnectionState {
             phase: AtomicU8::new(Phase::Fresh as u8),
             since: AtomicU64::new(0),

@@ -15,7 +15,6 @@ use crate::plan::{Address, Listen, Server};
 use crate::reload::ListenerChanges;
 use crate::sync::lock;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -29,7 +28,6 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     connections: Arc<Connections>,
     running: Mutex<Vec<Arc<Listener>>>,
-    next_number: AtomicU64,
     remover: Arc<Remover>,
 }
 
@@ -66,7 +64,6 @@ impl Listeners {
         Arc::new(Listeners {
             connections: Connections::new(counters, Handle::current()),
             running: Mutex::new(Vec::new()),
-            next_number: AtomicU64::new(0),
             remover: Arc::default(),
         })
     }
@@ -127,7 +124,7 @@ impl Listeners {
         let socket = BoundSocket::bind(&listen.address, false, &self.remover)?.listen()?;
         Ok(match earlier {
             Some(earlier) => Listener::in_place_of(earlier, listen, socket),
-            None => Listener::new(self.number(), listen, socket),
+            None => Listener::new(listen, socket),
         })
     }
 
@@ -149,10 +146,6 @@ impl Listeners {
         Ok(())
     }
 
-    fn number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Makes the staged listeners the running ones. Unchanged ones and their connections stay; the
     /// connections of those that stop end after the request they are at.
     ///
@@ -167,7 +160,7 @@ impl Listeners {
         let mut new = std::mem::take(&mut staged.listening);
         for (listen, bound) in std::mem::take(&mut staged.bound) {
             let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
-            new.push(Listener::new(self.number(), &listen, socket));
+            new.push(Listener::new(&listen, socket));
         }
         let connections = &self.connections;
         connections.limits.set(&staged.server);
@@ -222,6 +215,12 @@ impl Listeners {
         let removed = self.remover.all_removed();
         let _ = tokio::time::timeout_at(deadline.into(), removed).await;
         cut
+    }
+
+    /// How many accepted connections wait for room.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> u64 {
+        self.connections.waiting()
     }
 
     #[cfg(test)]

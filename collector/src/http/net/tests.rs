@@ -10,9 +10,11 @@ use crate::plan::{Address, Admin, Listen, Serve, Server};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use warp::http::StatusCode;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -161,4 +163,64 @@ async fn staging_takes_no_connection_from_a_listener_that_runs() {
     }
     running.swap(stage(&running, &[tcp(&narrow, Admin::Local)])).expect("swaps");
     assert!(ask(address, REQUEST).await.ends_with("/x local"));
+}
+
+/// Answers as many requests as it has permits, and knows the most connections that were open when it
+/// did.
+struct Held {
+    counters: Arc<HttpCounters>,
+    permits: Arc<Semaphore>,
+    most: Arc<AtomicU64>,
+}
+
+impl Answer for Held {
+    fn answer(&self, _request: Request) -> Answering {
+        let Held { counters, permits, most } = self;
+        let (counters, permits, most) = (counters.clone(), permits.clone(), most.clone());
+        Box::pin(async move {
+            permits.acquire().await.expect("it is not closed").forget();
+            most.fetch_max(counters.connections(), Ordering::Relaxed);
+            plain(StatusCode::OK, "held")
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_stop_serves_what_it_has_accepted_when_there_is_room() {
+    let counters = Arc::new(HttpCounters::new());
+    let (permits, most) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let listeners = Listeners::new(Arc::clone(&counters));
+    let wanted = Server { max_connections: 4, ..server(&[tcp("127.0.0.1:0", Admin::Off)]) };
+    listeners.swap(listeners.stage(&wanted).expect("binds")).expect("swaps");
+    listeners.open(Arc::new(Held {
+        counters: Arc::clone(&counters),
+        permits: Arc::clone(&permits),
+        most: Arc::clone(&most),
+    }));
+    let address = listeners.bound()[0];
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        client.write_all(REQUEST).await.expect("sends");
+        clients.push(client);
+    }
+    // Four are served, one is accepted and waits, and the kernel has the rest.
+    while listeners.waiting() == 0 || counters.in_flight() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let stopping = tokio::spawn({
+        let listeners = Arc::clone(&listeners);
+        async move { listeners.stop(Instant::now() + LONG).await }
+    });
+    while listeners.waiting() < 4 {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(8);
+    for client in &mut clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("held"), "{answer:?}");
+    }
+    assert_eq!(stopping.await.expect("no panic"), 0);
+    assert_eq!((counters.accepted(), most.load(Ordering::Relaxed)), (8, 4));
 }
