@@ -1,8 +1,9 @@
 //! The listeners as a reload sees them: staged beside what runs, swapped, stopped in peace.
 //!
 //! Staging takes everything that a listener needs: its address, its descriptor, its place in the
-//! reactor. What can still fail after it is a port that a stopping listener has to share, and it
-//! fails before anything is changed.
+//! reactor. Everything is bound before anything listens, so that clients notice nothing of a
+//! configuration that is refused. What can still fail after it is a port that a stopping listener
+//! has to share, and it fails before anything is changed.
 
 use super::connections::Connections;
 use super::limits::{check_room, descriptor_limit};
@@ -95,37 +96,43 @@ impl Listeners {
             bound: Vec::new(),
             sharing: Vec::new(),
         };
-        let mut mistakes = Vec::new();
-        for listen in &server.listen {
-            let earlier = running.iter().find(|listener| listener.address == listen.address);
-            if earlier.is_some_and(|earlier| is_kept(earlier)) {
-                continue;
+        let earlier = |listen: &Listen| {
+            running.iter().find(|listener| listener.address == listen.address).map(|found| &**found)
+        };
+        let is_new = |listen: &&Listen| !earlier(listen).is_some_and(is_kept);
+        let is_path = |listen: &&Listen| matches!(listen.address, Address::Unix(_));
+        let (paths, ports): (Vec<&Listen>, Vec<&Listen>) =
+            server.listen.iter().filter(is_new).partition(is_path);
+        let mut refused: Vec<(&Listen, BindError)> = Vec::new();
+        let (mut bound, mut in_use) = (Vec::new(), Vec::new());
+        // From what does not show to what does: a port, a file, an option of a listener that runs.
+        for listen in ports.into_iter().chain(paths) {
+            match BoundSocket::bind(&listen.address, false, &self.remover) {
+                Ok(socket) => bound.push((listen, socket)),
+                Err(BindError::InUse) => in_use.push(listen),
+                Err(error) => refused.push((listen, error)),
             }
-            let made = match self.make(listen, earlier.map(|earlier| &**earlier)) {
-                Err(BindError::InUse) => self.share(listen, &running, &mut staged),
-                made => made.map(|listener| staged.listening.push(listener)),
-            };
-            if let Err(error) = made {
-                mistakes.push(mistake(listen, &error));
-                if error.is_general() {
-                    break;
+            if refused.last().is_some_and(|(_, error)| error.is_general()) {
+                return Err(mistakes(&server.listen, refused));
+            }
+        }
+        for listen in in_use {
+            if let Err(error) = self.share(listen, &running, &mut staged) {
+                refused.push((listen, error));
+            }
+        }
+        if refused.is_empty() {
+            for (listen, socket) in bound {
+                match socket.listen() {
+                    Ok(socket) => staged.listening.push(match earlier(listen) {
+                        Some(earlier) => Listener::in_place_of(earlier, listen, socket),
+                        None => Listener::new(listen, socket),
+                    }),
+                    Err(error) => refused.push((listen, error)),
                 }
             }
         }
-        if mistakes.is_empty() { Ok(staged) } else { Err(mistakes) }
-    }
-
-    /// A listener that listens already, in place of one that cannot be found any more if there is one.
-    fn make(
-        &self,
-        listen: &Listen,
-        earlier: Option<&Listener>,
-    ) -> Result<Arc<Listener>, BindError> {
-        let socket = BoundSocket::bind(&listen.address, false, &self.remover)?.listen()?;
-        Ok(match earlier {
-            Some(earlier) => Listener::in_place_of(earlier, listen, socket),
-            None => Listener::new(listen, socket),
-        })
+        if refused.is_empty() { Ok(staged) } else { Err(mistakes(&server.listen, refused)) }
     }
 
     /// Binds an address whose port a listener has that is going to stop.
@@ -262,6 +269,12 @@ fn in_the_way(running: &[Arc<Listener>], server: &Server, new: &Listen) -> Vec<A
         _ => false,
     };
     running.iter().filter(|listener| has_port(listener) && stops(listener)).cloned().collect()
+}
+
+/// The mistakes in the order of the configuration.
+fn mistakes(listen: &[Listen], mut refused: Vec<(&Listen, BindError)>) -> Vec<Mistake> {
+    refused.sort_by_key(|(refused, _)| listen.iter().position(|it| std::ptr::eq(it, *refused)));
+    refused.iter().map(|(listen, error)| mistake(listen, error)).collect()
 }
 
 fn mistake(listen: &Listen, error: &BindError) -> Mistake {

@@ -10,7 +10,7 @@ use crate::plan::{Address, Admin, Listen, Serve, Server};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -223,4 +223,31 @@ async fn a_stop_serves_what_it_has_accepted_when_there_is_room() {
     }
     assert_eq!(stopping.await.expect("no panic"), 0);
     assert_eq!((counters.accepted(), most.load(Ordering::Relaxed)), (8, 4));
+}
+
+#[tokio::test]
+async fn clients_notice_nothing_of_addresses_that_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.2:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let listeners = start(&[]);
+    let refused = server(&[
+        tcp(&address.to_string(), Admin::Off),
+        unix(&directory.path().join("not/there/v.sock")),
+    ]);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let client = std::thread::spawn({
+        let has_ended = Arc::clone(&has_ended);
+        move || {
+            let mut attempts = std::iter::repeat_with(|| std::net::TcpStream::connect(address))
+                .take_while(|_| !has_ended.load(Ordering::Relaxed));
+            attempts.find_map(Result::ok).is_some()
+        }
+    });
+    for _ in 0..1000 {
+        assert_eq!(listeners.stage(&refused).map(drop).expect_err("refused").len(), 1);
+    }
+    has_ended.store(true, Ordering::Relaxed);
+    assert!(!client.join().expect("no panic"), "a client was connected");
 }
