@@ -215,8 +215,12 @@ impl ConnectionState {
         };
         let own = self.instant(since) + wait;
         if self.is_to_end(End::AfterRequest) {
-            let asked = self.end_asked.load(Ordering::Relaxed).max(since);
-            return Some(own.min(self.instant(asked) + last_call));
+            let asked = self.end_asked.load(Ordering::Relaxed);
+            // The request it was at has ended; a client that goes on asking must not stay.
+            if self.phase() == Phase::Idle && since > asked {
+                return Some(self.instant(since));
+            }
+            return Some(own.min(self.instant(asked.max(since)) + last_call));
         }
         Some(own)
     }

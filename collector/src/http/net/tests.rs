@@ -251,3 +251,33 @@ async fn clients_notice_nothing_of_addresses_that_are_refused() {
     has_ended.store(true, Ordering::Relaxed);
     assert!(!client.join().expect("no panic"), "a client was connected");
 }
+
+/// Answers at once, in the same turn in which the request was read.
+struct Prompt;
+
+impl Answer for Prompt {
+    fn answer(&self, _request: Request) -> Answering {
+        Box::pin(std::future::ready(plain(StatusCode::OK, "prompt")))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_asking_does_not_stay_when_its_listener_has_gone() {
+    let listeners = Listeners::new(Arc::new(HttpCounters::new()));
+    listeners.swap(stage(&listeners, &[tcp("127.0.0.1:0", Admin::Local)])).expect("swaps");
+    listeners.open(Arc::new(Prompt));
+    let mut client = TcpStream::connect(listeners.bound()[0]).await.expect("connects");
+    let mut answer = vec![0; 4096];
+    let mut is_answered = async || {
+        let sent = client.write_all(REQUEST).await;
+        sent.is_ok() && matches!(client.read(&mut answer).await, Ok(1..))
+    };
+    assert!(is_answered().await);
+    listeners.swap(stage(&listeners, &[])).expect("swaps");
+    for answered in 0.. {
+        assert!(answered < 1000, "it is still there");
+        if !is_answered().await {
+            break;
+        }
+    }
+}
