@@ -84,7 +84,8 @@ pub use listing::{Entry, Kind, Listing};
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{
-    Address, AttributeWriter, GenericMessage, Link, LinkStatistics, NetlinkAttributes,
+    Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics,
+    NetlinkAttributes,
 };
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
