@@ -203,8 +203,10 @@ impl Socket {
         }
     }
 
-    /// Stops listening, and has the file of a unix socket removed. Unlike closing the descriptor this works at once, though there may be a copy of
-    /// it: a thread with a descriptor table of its own that hangs in the kernel may have one.
+    /// Stops listening, and has the file of a unix socket removed.
+    ///
+    /// Unlike closing the descriptor this works at once, though there may be a copy of it: a thread
+    /// with a descriptor table of its own that hangs in the kernel may have one.
     pub(super) fn stop(&self) {
         let _ = rustix::net::shutdown(self, Shutdown::Both);
         // Removed from now on, though the task that accepts may hold the socket a little longer.
