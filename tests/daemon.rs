@@ -449,37 +449,6 @@ fn a_console_whose_reader_has_gone_stops_nothing() {
     assert_eq!(daemon.reload().status, 200);
 }
 
-#[test]
-fn a_log_that_goes_nowhere_stops_nothing() {
-    let (reader, closed) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    for stderr in [Stdio::from(full_disk()), Stdio::from(closed)] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("config.toml");
-        let socket = directory.path().join("socket");
-        let listen = format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display());
-        std::fs::write(&file, with(&listen)).expect("a file");
-        let mut command = Command::new(harness::binary());
-        command.arg("run").arg("--config").arg(&file).stderr(stderr);
-        let up = socket.clone();
-        let mut daemon = Daemon::spawn_unheard(command, directory, move || {
-            std::os::unix::net::UnixStream::connect(&up).is_ok()
-        });
-        let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
-        for _ in 0..5 {
-            assert!(ask("GET", "/metrics").has("node_load1"));
-            assert_eq!(ask("PUT", "/plugins/reload").status, 200);
-        }
-        std::fs::write(&file, "nonsense").expect("a file");
-        assert_eq!(ask("PUT", "/plugins/reload").status, 422);
-        daemon.signal("HUP");
-        assert!(ask("GET", "/metrics").has("node_load1"));
-        daemon.signal("TERM");
-        assert!(daemon.wait().success());
-        assert!(!socket.exists());
-    }
-}
-
 /// A daemon on a unix socket, and what its standard error and its environment are.
 fn on_a_socket(stderr: Stdio, change: impl FnOnce(&mut Command)) -> (Daemon, std::path::PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -495,6 +464,28 @@ fn on_a_socket(stderr: Stdio, change: impl FnOnce(&mut Command)) -> (Daemon, std
         std::os::unix::net::UnixStream::connect(&up).is_ok()
     });
     (daemon, socket)
+}
+
+#[test]
+fn a_log_that_goes_nowhere_stops_nothing() {
+    let (reader, closed) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for stderr in [Stdio::from(full_disk()), Stdio::from(closed)] {
+        let (mut daemon, socket) = on_a_socket(stderr, |_| {});
+        let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
+        for _ in 0..5 {
+            assert!(ask("GET", "/metrics").has("node_load1"));
+            assert_eq!(ask("PUT", "/plugins/reload").status, 200);
+        }
+        let file = daemon.directory.path().join("config.toml");
+        std::fs::write(file, "nonsense").expect("a file");
+        assert_eq!(ask("PUT", "/plugins/reload").status, 422);
+        daemon.signal("HUP");
+        assert!(ask("GET", "/metrics").has("node_load1"));
+        daemon.signal("TERM");
+        assert!(daemon.wait().success());
+        assert!(!socket.exists());
+    }
 }
 
 #[test]

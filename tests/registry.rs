@@ -497,39 +497,45 @@ fn spoil_file(
     Ok(())
 }
 
-#[test]
-fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
-    let mut wrong = String::new();
-    for host in &fixture_host::hosts() {
+/// Every directory that a collector lists on a host, with each variation of the collector's settings.
+fn directories(
+    hosts: &[FixtureHost],
+) -> Vec<(&FixtureHost, &'static Descriptor, String, Variation)> {
+    let mut all = Vec::new();
+    for host in hosts {
         for descriptor in collectors_of_files() {
             let patterns = file_sources(descriptor);
             let directories: BTreeSet<String> =
                 patterns.iter().flat_map(|pattern| host.listed(pattern)).collect();
-            for directory in &directories {
-                for variation in variations(descriptor) {
-                    for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
-                        let memory = host.memory();
-                        let mut lasting = open(descriptor, &variation, &memory.host());
-                        let before = Outcome::of(&mut *lasting, descriptor, None);
-                        match errno {
-                            None => memory.remove(directory),
-                            Some(errno) => memory.fail(directory, errno),
-                        }
-                        let mut fresh = open(descriptor, &variation, &memory.host());
-                        for run in [
-                            Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
-                            Outcome::of(&mut *fresh, descriptor, None),
-                        ] {
-                            if let Err(what) = check(descriptor, &run) {
-                                let (name, host, set) =
-                                    (descriptor.name, &host.name, &variation.name);
-                                let _ = writeln!(
-                                    wrong,
-                                    "{name}, {host}, {set}, {directory} {errno:?}: {what}"
-                                );
-                            }
-                        }
-                    }
+            for directory in directories {
+                let each = variations(descriptor).into_iter();
+                all.extend(each.map(|variation| (host, descriptor, directory.clone(), variation)));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
+    let mut wrong = String::new();
+    for (host, descriptor, directory, variation) in directories(&fixture_host::hosts()) {
+        for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
+            let memory = host.memory();
+            let mut lasting = open(descriptor, &variation, &memory.host());
+            let before = Outcome::of(&mut *lasting, descriptor, None);
+            match errno {
+                None => memory.remove(&directory),
+                Some(errno) => memory.fail(&directory, errno),
+            }
+            let mut fresh = open(descriptor, &variation, &memory.host());
+            for run in [
+                Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                Outcome::of(&mut *fresh, descriptor, None),
+            ] {
+                if let Err(what) = check(descriptor, &run) {
+                    let (name, host, set) = (descriptor.name, &host.name, &variation.name);
+                    let _ = writeln!(wrong, "{name}, {host}, {set}, {directory} {errno:?}: {what}");
                 }
             }
         }
@@ -581,37 +587,28 @@ fn no_name_stops_a_collector_or_spoils_the_page() {
     const NAMES: [&[u8]; 4] = [b"\xff\xfe", b"a\xc3", b"\x01 \n\"\\{}", b"\xed\xa0\x80,=0"];
     let mut wrong = String::new();
     let mut tried = 0;
-    for host in &fixture_host::hosts() {
-        for descriptor in collectors_of_files() {
-            let patterns = file_sources(descriptor);
-            let directories: BTreeSet<String> =
-                patterns.iter().flat_map(|pattern| host.listed(pattern)).collect();
-            for directory in &directories {
-                for variation in variations(descriptor) {
-                    let memory = host.memory();
-                    let mut lasting = open(descriptor, &variation, &memory.host());
-                    let before = Outcome::of(&mut *lasting, descriptor, None);
-                    for name in NAMES {
-                        tried += usize::from(host.copy_a_child(&memory, directory, name));
-                    }
-                    let mut fresh = open(descriptor, &variation, &memory.host());
-                    let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
-                    let runs = catch_unwind(AssertUnwindSafe(|| {
-                        [
-                            Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
-                            Outcome::of(&mut *fresh, descriptor, None),
-                        ]
-                    }));
-                    let Ok(runs) = runs else {
-                        let _ = writeln!(wrong, "{place}, {directory}: it panicked");
-                        continue;
-                    };
-                    for run in &runs {
-                        if let Err(what) = check(descriptor, run) {
-                            let _ = writeln!(wrong, "{place}, {directory}: {what}");
-                        }
-                    }
-                }
+    for (host, descriptor, directory, variation) in directories(&fixture_host::hosts()) {
+        let memory = host.memory();
+        let mut lasting = open(descriptor, &variation, &memory.host());
+        let before = Outcome::of(&mut *lasting, descriptor, None);
+        for name in NAMES {
+            tried += usize::from(host.copy_a_child(&memory, &directory, name));
+        }
+        let mut fresh = open(descriptor, &variation, &memory.host());
+        let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
+        let runs = catch_unwind(AssertUnwindSafe(|| {
+            [
+                Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                Outcome::of(&mut *fresh, descriptor, None),
+            ]
+        }));
+        let Ok(runs) = runs else {
+            let _ = writeln!(wrong, "{place}, {directory}: it panicked");
+            continue;
+        };
+        for run in &runs {
+            if let Err(what) = check(descriptor, run) {
+                let _ = writeln!(wrong, "{place}, {directory}: {what}");
             }
         }
     }

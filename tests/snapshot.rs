@@ -1,19 +1,21 @@
 //! What a reader of snapshots can know: everything that push, history and the console need.
 
+mod in_process;
+
 use std::fmt::Write as _;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
-use vitald::HttpCounters;
-use vitald::engine::{Engine, Limits, Request, Selection};
-use vitald::own::{Configuration, ConfigurationStatus, Own, process};
+use std::sync::Arc;
+use std::time::Instant;
+use vitald::engine::{Engine, Request, Selection};
+use vitald::own::process;
 use vitald::plan::CollectorPlan;
 use vitald_core::collector::{Descriptor, roll_call};
 use vitald_core::host::{Host, Roots};
 use vitald_core::identity::SeriesId;
 use vitald_core::sealer::Sealer;
-use vitald_core::settings::{Mistakes, Node, Origin, Table, Value};
 use vitald_core::snapshot::Snapshot;
 use vitald_core::testing::MemoryHost;
+
+use in_process::{TIMEOUT, apply, own, plan};
 
 /// An output that is written against the snapshot alone.
 ///
@@ -75,31 +77,9 @@ fn linked(name: &str) -> &'static Descriptor {
     all.into_iter().find(|descriptor| descriptor.name == name).expect("it is built in")
 }
 
-fn plan(descriptor: &'static Descriptor, settings: &[(&'static str, Node)]) -> CollectorPlan {
-    let mut table = Table::at(format!("collectors.{}", descriptor.name));
-    for (key, node) in settings {
-        table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
-    }
-    let mut mistakes = Mistakes::new();
-    let prepared = (descriptor.prepare)(&table, &mut mistakes);
-    CollectorPlan {
-        descriptor,
-        prepared: prepared.unwrap_or_else(|| panic!("{mistakes:?}")).into(),
-        enabled: true,
-        interval: None,
-        max_series: 0,
-    }
-}
-
-fn apply(engine: &Engine, host: &Host, plans: &[CollectorPlan]) {
-    let limits = Limits { max_age: Duration::ZERO, timeout: Duration::from_secs(10) };
-    let staged = engine.stage(plans, host, limits);
-    engine.swap(staged.unwrap_or_else(|refused| panic!("{refused:?}")));
-}
-
 fn collect(engine: &Engine, sealer: &mut Sealer) -> Snapshot {
     let arrived = Instant::now();
-    let deadline = arrived + Duration::from_secs(10);
+    let deadline = arrived + TIMEOUT;
     let request = Request { arrived, deadline, selection: Selection::All };
     let snapshot = sealer.seal(&mut engine.collect_blocking(request)).clone();
     sealer.release();
@@ -173,20 +153,6 @@ fn a_reader_follows_series_over_runs_reloads_and_restarts() {
     assert!(first.diff(&restarted).is_empty());
 }
 
-struct Applied;
-
-impl Configuration for Applied {
-    fn describe(&self, take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {
-        take(&ConfigurationStatus {
-            generation: 1,
-            hash: "abc",
-            last_succeeded: true,
-            last_success: SystemTime::UNIX_EPOCH,
-            last_attempt: SystemTime::UNIX_EPOCH,
-        });
-    }
-}
-
 #[test]
 fn a_collector_costs_at_most_four_series_of_the_daemons_own() {
     let linked = roll_call(&[vitald_plugins::ROLL]).expect("the roll is complete");
@@ -197,10 +163,8 @@ fn a_collector_costs_at_most_four_series_of_the_daemons_own() {
         linked.iter().map(|descriptor| plan(descriptor, &[])).collect();
     plans.push(process::plan());
     apply(&engine, &host, &plans);
-    let configuration = Arc::new(Applied);
-    let known: Weak<Applied> = Arc::downgrade(&configuration);
-    let own = Own::new(Arc::clone(&engine), known, Arc::new(HttpCounters::new()), false);
-    let mut sealer = Sealer::new(Some(Arc::new(own)));
+    let (own, _configuration) = own(&engine);
+    let mut sealer = Sealer::new(Some(own));
     let snapshot = collect(&engine, &mut sealer);
     let own_series = |collector: &str| {
         let of_collector =

@@ -25,6 +25,6 @@ mod systemd;
 mod timestamp;
 
 pub use cli::main;
-pub use http::HttpCounters;
+pub use http::{HttpCounters, query};
 pub use vitald_core::collector::roll_call as collectors;
 pub use vitald_core::output::outputs as registered_outputs;

@@ -84,7 +84,8 @@ pub use listing::{Entry, Kind, Listing};
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{
-    Address, AttributeWriter, GenericMessage, Link, LinkStatistics, NetlinkAttributes,
+    Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics,
+    NetlinkAttributes,
 };
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
@@ -279,12 +280,16 @@ impl Host {
 
     /// Asks each mount in the queue for its space (statfs(2)), under [`Roots::rootfs`].
     ///
-    /// Mounts pushed with `may_block` are asked on other threads, as many at a time as the queue has
-    /// workers, which are four unless it says otherwise, and more beside slow ones. One that takes longer than `timeout`, or is being asked when `within` is over, is
+    /// Mounts pushed with `may_block` are asked on other threads: as many at a time as the queue has
+    /// workers, which are four unless it says otherwise, and more beside slow ones.
+    ///
+    /// A mount that takes longer than `timeout`, or is being asked when `within` is over, is
     /// [`StatfsError::Stuck`], in this call and in every later one of any host, until the call that
-    /// hangs has returned. What there was no time or thread for, or whose server leaves as many
-    /// calls waiting as there are workers, is [`StatfsError::NotAsked`]. How many threads hang at a time is bounded for the
-    /// whole process ([`StuckThreads`]); beyond it only mounts that answered before are asked.
+    /// hangs has returned. A mount for which there was no time or no thread, or whose server leaves
+    /// as many calls waiting as there are workers, is [`StatfsError::NotAsked`].
+    ///
+    /// How many threads hang at a time is bounded for the whole process ([`StuckThreads`]); beyond it
+    /// only mounts that answered before are asked.
     pub fn statfs_each(&self, queue: &mut StatfsQueue, timeout: Duration, within: Duration) {
         match &self.inner.world {
             World::Real => {

@@ -3,7 +3,7 @@
 
 use crate::Target;
 use crate::exposition_reader;
-use crate::script::{COLLECT, Reader, SEPARATOR, Stage, WRITE};
+use crate::script::{CHUNKS, COLLECT, COPY, Reader, SEPARATOR, Stage, WRITE};
 use std::sync::{Arc, Mutex};
 use vitald::encode::{Encoder, Format};
 use vitald::plan::CollectorPlan;
@@ -96,6 +96,15 @@ fn seeds(descriptor: &'static Descriptor, stage: &Stage) -> Vec<Vec<u8>> {
         };
         seeds.extend(settings.iter().map(|settings| begin(settings.as_bytes(), 0)));
         seeds.push(begin(most, 16));
+        // Reads of many lengths, and beside a directory or two that the host has others with a name
+        // that is not UTF-8.
+        let mut others = begin(most, 0);
+        others.extend_from_slice(&[SEPARATOR, CHUNKS, 1, 0]);
+        for above in [1, 2] {
+            others
+                .extend_from_slice(&[SEPARATOR, COPY, 0, 0, above, b'a', 0xfe, SEPARATOR, COLLECT]);
+        }
+        seeds.push(others);
         let mut all = begin(most, 0);
         for (number, content) in stage.contents(host).enumerate() {
             let [low, high] = (number as u16).to_le_bytes();

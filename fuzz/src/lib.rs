@@ -13,6 +13,7 @@ mod exposition_reader;
 mod fixture_host;
 mod pages;
 mod parsers;
+mod protocols;
 mod script;
 mod target;
 
@@ -22,6 +23,7 @@ pub use target::Target;
 pub fn targets() -> Vec<Target> {
     let mut targets = collectors::targets();
     targets.extend(parsers::targets());
+    targets.extend(protocols::targets());
     targets.extend(pages::targets());
     targets
 }

@@ -6,7 +6,7 @@ use crate::script::Reader;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use vitald::encode::negotiate;
-use vitald_core::host::netlink::{parse_addresses, parse_links};
+use vitald::query;
 use vitald_core::number::{
     parse_f64, parse_hex_u64, parse_i64, parse_u64, write_number, write_openmetrics_number,
 };
@@ -17,8 +17,6 @@ use vitald_core::text;
 const MOST_MISTAKES: usize = 101;
 
 pub fn targets() -> Vec<Target> {
-    let mut netlink = Target::new("netlink", &[], |bytes| netlink(bytes));
-    netlink.seeds = netlink_seeds();
     vec![
         Target::new(
             "configuration",
@@ -52,6 +50,11 @@ pub fn targets() -> Vec<Target> {
             accept,
         ),
         Target::new(
+            "query",
+            &["collect[]=cpu&collect%5B%5D=t%69me&exclude[]=a+b", "a=b;c&%zz=1&=&x&&dry_run=true"],
+            queries,
+        ),
+        Target::new(
             "pattern",
             &[
                 "^(?:ram|loop)\\d+$\nloop7",
@@ -68,7 +71,6 @@ pub fn targets() -> Vec<Target> {
             number,
         ),
         Target::new("text", &["0-3,5,7-9\n", "a\\040b: 12 kB\n\nx 1", "Sec: 1 2\nSec: 3\n"], texts),
-        netlink,
         Target::new(
             "exposition",
             &[
@@ -154,6 +156,26 @@ fn accept(bytes: &[u8]) {
         assert!(offered || !is_openmetrics, "not offered");
     }
     negotiate::gzip(Some(bytes));
+}
+
+/// The query of a request.
+fn queries(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs: Vec<(String, String)> = query::pairs(&text).collect();
+    if let Some((key, value)) = pairs.first() {
+        assert_eq!(query::values(&text, key).first(), Some(value));
+    }
+    // Another reader takes what is wrong as it is, and the same of all else.
+    let is_escape = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.contains(';') && text.split('%').skip(1).all(is_escape) {
+        let known: Vec<(String, String)> =
+            form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+        assert_eq!(pairs, known);
+    }
+    let encoded = format!("k={}", query::encode(&text));
+    assert_eq!(query::values(&encoded, "k"), [text.as_ref()]);
 }
 
 /// An expression, a line end, and the text that it is tried on.
@@ -243,66 +265,4 @@ fn texts(bytes: &[u8]) {
     let _ = text::single_u64(bytes);
     let _ = text::single_i64(bytes);
     let _ = text::single_f64(bytes);
-}
-
-fn netlink(bytes: &[u8]) {
-    let mut entries = 0;
-    let dump = parse_links(bytes, &mut |link| {
-        entries += 1;
-        assert!(!link.name.is_empty());
-        let names = link.alternative_names.clone().count();
-        assert!(names <= bytes.len());
-    });
-    if let Ok(dump) = dump {
-        assert_eq!(dump.entries, entries);
-    }
-    entries = 0;
-    let dump = parse_addresses(bytes, &mut |_| entries += 1);
-    if let Ok(dump) = dump {
-        assert_eq!(dump.entries, entries);
-    }
-    assert!(entries <= bytes.len());
-}
-
-/// A link with a name, statistics and a nested list; an address; an end mark.
-fn netlink_seeds() -> Vec<Vec<u8>> {
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (value.len() as u16 + 4).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-    fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = (payload.len() as u32 + 16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&[2, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-    let names = [attribute(53, b"alias0\0"), attribute(53, b"alias1\0")].concat();
-    let link = [
-        vec![0; 16],
-        attribute(3, b"eth0\0"),
-        attribute(23, &[7; 200]),
-        attribute(7, &[7; 96]),
-        attribute(18, &attribute(1, b"veth\0")),
-        attribute(52 | 0x8000, &names),
-        attribute(4, &1500_u32.to_ne_bytes()),
-    ]
-    .concat();
-    let address = [
-        vec![2, 24, 0, 0, 1, 0, 0, 0],
-        attribute(1, &[192, 0, 2, 1]),
-        attribute(2, &[192, 0, 2, 2]),
-        attribute(3, b"eth0\0"),
-        attribute(8, &[0; 4]),
-    ]
-    .concat();
-    let done = message(3, &[0; 4]);
-    vec![
-        [message(16, &link), message(16, &link), done.clone()].concat(),
-        [message(20, &address), done].concat(),
-        message(2, &(-1_i32).to_ne_bytes()),
-    ]
 }

@@ -4,10 +4,11 @@
 //! collector's table of settings, the second says which recorded host it is and how short reads
 //! are, and each further one is an event: a byte for what happens, then what that needs. Numbers
 //! that are missing are 0, and what leads nowhere does nothing, so that any bytes are a script.
+//! Names are any bytes but that one, since those of a real host need not be UTF-8.
 
 use crate::fixture_host::FixtureHost;
 use std::time::Duration;
-use vitald_core::host::{Link, LinkStatistics, Listing, Space, StatfsError};
+use vitald_core::host::{Kind, Link, LinkStatistics, Listing, Space, StatfsError};
 use vitald_core::testing::MemoryHost;
 
 /// What parts an input from the next.
@@ -27,6 +28,9 @@ const REMOVE: u8 = b'r';
 const FAIL: u8 = b'f';
 /// A file is added where a source says: number of the source; name for its stars; a line end; content.
 const ADD: u8 = b'a';
+/// A directory gets another child for each kind of child that it has: file; how many folders above
+/// it; name.
+pub const COPY: u8 = b'n';
 /// A file system has another space: mount point up to a line end; numbers.
 const SPACE: u8 = b'm';
 /// The interfaces are others: each a byte for its name and one number for all else.
@@ -35,7 +39,10 @@ const LINKS: u8 = b'l';
 const CLOCK: u8 = b'k';
 /// Reads are short: at most so many bytes.
 const CHUNK: u8 = b'h';
-const EVENTS: &[u8] = &[COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, SPACE, LINKS, CLOCK, CHUNK];
+/// Each read has another length: two bytes that decide which.
+pub const CHUNKS: u8 = b'H';
+const EVENTS: &[u8] =
+    &[COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, COPY, SPACE, LINKS, CLOCK, CHUNK, CHUNKS];
 
 /// Names of interfaces: what the kernel takes, and what it should not.
 const INTERFACES: [&[u8]; 8] =
@@ -127,7 +134,7 @@ impl<'s> Scene<'s> {
         match kind {
             WRITE => {
                 if let Some(path) = self.path(&mut event) {
-                    self.write(path, event.0);
+                    self.write(path.as_bytes(), event.0);
                 }
             }
             SPLICE => {
@@ -136,13 +143,13 @@ impl<'s> Scene<'s> {
                 let at = usize::from(event.u16()).min(content.len());
                 let end = (at + usize::from(event.u8())).min(content.len());
                 content.splice(at..end, event.0.iter().copied());
-                self.write(path, &content);
+                self.write(path.as_bytes(), &content);
             }
             CUT => {
                 let Some(path) = self.path(&mut event) else { return false };
                 let mut content = self.memory.content(path).unwrap_or_default();
                 content.truncate(event.u16().into());
-                self.write(path, &content);
+                self.write(path.as_bytes(), &content);
             }
             REMOVE => {
                 if let Some(path) = self.above(&mut event)
@@ -159,6 +166,7 @@ impl<'s> Scene<'s> {
                 }
             }
             ADD => self.add(&mut event),
+            COPY => self.copy(&mut event),
             SPACE => {
                 let mount = String::from_utf8_lossy(event.line()).into_owned();
                 self.memory.set_space(&mount, space(&mut event));
@@ -169,6 +177,7 @@ impl<'s> Scene<'s> {
                 self.memory.set_now(self.now);
             }
             CHUNK => self.set_chunk(event.u8()),
+            CHUNKS => self.memory.set_chunks(event.u16().into()),
             _ => return true,
         }
         false
@@ -201,33 +210,48 @@ impl<'s> Scene<'s> {
         let Some(source) = sources.get(usize::from(event.u8()) % sources.len().max(1)) else {
             return;
         };
-        let name = String::from_utf8_lossy(event.line()).replace(['/', '\0'], "_");
-        if matches!(name.as_str(), "" | "." | "..") {
-            return;
-        }
-        self.write(&self.fixture.real_path(&source.replace('*', &name)), event.0);
+        let Some(name) = name(event.line()) else { return };
+        let path = match std::str::from_utf8(&name) {
+            Ok(name) => self.fixture.real_path(&source.replace('*', name)).into_bytes(),
+            // No link of a recorded host has such a name.
+            Err(_) => source.split('*').map(str::as_bytes).collect::<Vec<_>>().join(&name[..]),
+        };
+        self.write(&path, event.0);
     }
 
     /// Writes a file unless what has its name, or that of a folder above it, is something else.
-    fn write(&self, path: &str, content: &[u8]) {
-        let is_file = |path: &str| self.memory.content(path).is_some();
-        let is_link = |path: &str| self.fixture.real_path(path) != path;
-        let mut folders = path.match_indices('/').map(|(at, _)| &path[..at]);
-        let is_possible = !folders.any(|folder| is_file(folder) || is_link(folder))
-            && !is_link(path)
-            && (is_file(path) || !self.exists(path));
+    fn write(&self, path: &[u8], content: &[u8]) {
+        let is_none_or = |path: &[u8], kind| self.memory.kind(path).is_none_or(|it| it == kind);
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut folders = slashes.map(|(at, _)| &path[..at]);
+        let is_possible = folders.all(|folder| is_none_or(folder, Kind::Directory))
+            && is_none_or(path, Kind::File);
         if is_possible {
             self.memory.write(path, content);
         }
     }
 
-    fn exists(&self, path: &str) -> bool {
-        self.memory.content(path).is_some()
-            || !matches!(
-                self.memory.host().list(path, &mut Listing::new()),
-                Err(vitald_core::error::Error::Absent { .. })
-            )
+    fn copy(&self, event: &mut Reader<'_>) {
+        let Some(directory) = self.above(event) else { return };
+        let Some(name) = name(event.0) else { return };
+        let mut listing = Listing::new();
+        let listed = self.memory.host().list(directory, &mut listing);
+        // What is made is called so, with an ending.
+        if listed.is_ok() && !listing.iter().any(|entry| entry.name.starts_with(&name)) {
+            self.fixture.copy_a_child(&self.memory, directory, &name);
+        }
     }
+
+    fn exists(&self, path: &str) -> bool {
+        self.memory.kind(path).is_some()
+    }
+}
+
+/// A name as a directory can have it.
+fn name(text: &[u8]) -> Option<Vec<u8>> {
+    let allowed = |byte: &u8| if matches!(byte, b'/' | 0) { b'_' } else { *byte };
+    let name: Vec<u8> = text.iter().map(allowed).collect();
+    (!matches!(&name[..], b"" | b"." | b"..")).then_some(name)
 }
 
 fn space(event: &mut Reader<'_>) -> Result<Space, StatfsError> {

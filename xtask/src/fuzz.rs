@@ -23,17 +23,39 @@ const TIMEOUT: u32 = 10;
 const MEMORY: u32 = 1024;
 const ALLOCATION: u32 = 256;
 
+/// What a check begins with, so that every one of them tries the same.
+const SEED: u32 = 1;
+/// How many inputs a check gives each target: with what all targets take, about 90 s on two processors.
+const RUNS: u32 = 3000;
+
+/// How much is tried.
+#[derive(Clone, Copy)]
+pub enum Effort {
+    /// The same at every time: the target's seeds and what is kept in git, and then what follows
+    /// from a seed that is always the same.
+    Check,
+    /// Something else each time, for so many seconds, from what earlier runs found.
+    Seconds(u32),
+}
+
+impl Effort {
+    /// As it is written on the command line.
+    pub fn seconds(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+        seconds
+            .map(Effort::Seconds)
+            .ok_or_else(|| format!("{text} is not a number of seconds from 1 on"))
+    }
+}
+
 /// Where everything is.
 struct Fuzzer {
     folder: PathBuf,
     program: PathBuf,
 }
 
-/// Fuzzes one target, or each of them, for so many seconds.
-pub fn each(root: &Path, seconds: &str, target: Option<&str>) -> Result<String, String> {
-    if !seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) {
-        return Err(format!("{seconds} is not a number of seconds from 1 on"));
-    }
+/// Fuzzes one target, or each of them.
+pub fn each(root: &Path, effort: Effort, target: Option<&str>) -> Result<String, String> {
     let fuzzer = Fuzzer::build(root)?;
     let mut targets = fuzzer.targets()?;
     if let Some(name) = target {
@@ -55,7 +77,7 @@ pub fn each(root: &Path, seconds: &str, target: Option<&str>) -> Result<String, 
                 while !failed.load(Ordering::Relaxed) {
                     let next = waiting.lock().map(|mut waiting| waiting.next());
                     let Ok(Some(name)) = next else { break };
-                    let report = fuzzer.fuzz(name, seconds);
+                    let report = fuzzer.fuzz(name, effort);
                     failed.fetch_or(report.is_err(), Ordering::Relaxed);
                     if let Ok(mut reports) = reports.lock() {
                         reports.insert(name, report);
@@ -128,23 +150,34 @@ impl Fuzzer {
         command
     }
 
-    /// Fuzzes one target: from its seeds, what earlier runs found, and what is kept in git.
-    fn fuzz(&self, target: &str, seconds: &str) -> Result<String, String> {
-        let found = self.folder.join("target/corpus").join(target);
+    /// Fuzzes one target.
+    fn fuzz(&self, target: &str, effort: Effort) -> Result<String, String> {
         let artifacts = self.folder.join("artifacts").join(target);
-        for folder in [&found, &artifacts] {
-            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
+        make_folder(&artifacts)?;
         let mut command = self.command(target);
         command
-            .env("VITALD_FUZZ_SEEDS", &found)
-            .arg(format!("-max_total_time={seconds}"))
             .args(["-max_len=16384", "-print_final_stats=1"])
-            .arg(format!("-artifact_prefix={}/", artifacts.display()))
-            .arg(&found);
+            .arg(format!("-artifact_prefix={}/", artifacts.display()));
         let kept = self.folder.join("corpus").join(target);
-        if kept.is_dir() {
-            command.arg(kept);
+        match effort {
+            Effort::Check => {
+                let inputs = self.inputs(target, &kept)?;
+                command
+                    .arg(format!("-seed_inputs=@{}", inputs.display()))
+                    .arg(format!("-seed={SEED}"))
+                    .arg(format!("-runs={RUNS}"));
+            }
+            Effort::Seconds(seconds) => {
+                let found = self.folder.join("target/corpus").join(target);
+                make_folder(&found)?;
+                command
+                    .env("VITALD_FUZZ_SEEDS", &found)
+                    .arg(format!("-max_total_time={seconds}"))
+                    .arg(&found);
+                if kept.is_dir() {
+                    command.arg(kept);
+                }
+            }
         }
         let output = run(&mut command)?;
         let log = String::from_utf8_lossy(&output.stderr);
@@ -158,6 +191,47 @@ impl Fuzzer {
         };
         Err(format!("{}\n{target} failed: {}; {how}", tail(&log, 60), output.status))
     }
+}
+
+impl Fuzzer {
+    /// A file that lists the target's seeds and what is kept of it. A folder would be read in the
+    /// order of the file system, and other inputs would follow.
+    fn inputs(&self, target: &str, kept: &Path) -> Result<PathBuf, String> {
+        let check = self.folder.join("target/check");
+        let seeds = check.join(target);
+        // Those of an earlier build may be others.
+        let _ = fs::remove_dir_all(&seeds);
+        make_folder(&seeds)?;
+        let mut command = self.command(target);
+        let written = run(command.env("VITALD_FUZZ_SEEDS", &seeds).arg("-runs=0"))?;
+        if !written.status.success() {
+            let log = String::from_utf8_lossy(&written.stderr);
+            return Err(format!("{}\n{target} has no seeds: {}", tail(&log, 60), written.status));
+        }
+        let mut inputs = files(&seeds)?;
+        if kept.is_dir() {
+            inputs.extend(files(kept)?);
+        }
+        let list = check.join(format!("{target}.inputs"));
+        fs::write(&list, inputs.join(","))
+            .map_err(|error| format!("{}: {error}", list.display()))?;
+        Ok(list)
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+/// The files of a folder, by name.
+fn files(folder: &Path) -> Result<Vec<String>, String> {
+    let cannot = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        files.push(entry.map_err(cannot)?.path().display().to_string());
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn run(command: &mut Command) -> Result<Output, String> {

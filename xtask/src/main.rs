@@ -7,6 +7,7 @@ mod fuzz;
 mod new;
 mod tidy;
 
+use fuzz::Effort;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,6 +21,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy            fail at import circles and at words that were given up; list the longest files
   fuzz --seconds N [TARGET]
                   fuzz that target, or each of them, for N seconds; fail at the first crash
+  fuzz --check [TARGET]
+                  the same without chance, as the gate does it: try what is kept in fuzz/corpus and
+                  a fixed number of inputs that follow from a fixed seed
   fuzz --input FILE TARGET
                   run one input again";
 
@@ -36,8 +40,13 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(&files::root()),
         ["docs", "--check"] => docs::check(&files::root()),
         ["tidy"] => tidy::check(&files::root()),
-        ["fuzz", "--seconds", seconds] => fuzz::each(&files::root(), seconds, None),
-        ["fuzz", "--seconds", seconds, target] => fuzz::each(&files::root(), seconds, Some(target)),
+        ["fuzz", "--check"] => fuzz::each(&files::root(), Effort::Check, None),
+        ["fuzz", "--check", target] => fuzz::each(&files::root(), Effort::Check, Some(target)),
+        ["fuzz", "--seconds", seconds] => {
+            Effort::seconds(seconds).and_then(|effort| fuzz::each(&files::root(), effort, None))
+        }
+        ["fuzz", "--seconds", seconds, target] => Effort::seconds(seconds)
+            .and_then(|effort| fuzz::each(&files::root(), effort, Some(target))),
         ["fuzz", "--input", input, target] => fuzz::again(&files::root(), Path::new(input), target),
         _ => Err(USAGE.to_owned()),
     };

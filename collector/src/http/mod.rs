@@ -19,7 +19,7 @@ mod counters;
 mod net;
 mod page;
 mod pool;
-mod query;
+pub mod query;
 mod reply;
 mod request;
 mod routes;

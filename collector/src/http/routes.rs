@@ -2,6 +2,7 @@
 
 use super::page::scrape::{Scrapes, scrape};
 use super::page::{health, plugins, reload, status};
+use super::query;
 use super::reply::{no_such_route, not_allowed, plain};
 use super::request::Request;
 use super::site::{Mode, Site};
@@ -89,7 +90,10 @@ async fn native_page(pages: Arc<Pages>, route: Route, request: Arc<Request>) -> 
         Route::Status => status::page(site, request).await,
         Route::Metrics => scrape(site, scrapes, request).await,
         Route::Plugins => plugins::list(site, request).await,
-        Route::Plugin(name) => plugins::show(site, request, &name).await,
+        Route::Plugin(segment) => {
+            let name = query::decode_segment(&segment).unwrap_or(segment);
+            plugins::show(site, request, &name).await
+        }
         Route::Healthz => health::alive(),
         Route::Readyz => health::ready(site),
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+#[cfg(any(test, feature = "testing"))]
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
@@ -56,6 +58,20 @@ impl Host {
 }
 
 impl Bus {
+    /// A bus at the other end of a stream, which is asked for a name first, as at the start of every
+    /// connection. Once that stream fails, there is no bus.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::call`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn over(stream: UnixStream, deadline: Instant) -> Result<Bus> {
+        let connection = Connection::over(stream, deadline);
+        connection
+            .map(|connection| Bus(Service::Real(connection)))
+            .map_err(|error| broken("bus", error))
+    }
+
     /// Calls a method and reads what it returned.
     ///
     /// The deadline covers all of it, from the connection to the last byte of the reply, which is

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
 use super::memory::MemoryHost;
-use super::netlink::{AttributeWriter, Generic, GenericMessage};
+use super::netlink::{AttributeWriter, Generic, GenericMessage, GenericRequest};
 use super::{Host, World};
 use crate::error::{Error, Result};
 
@@ -33,8 +33,9 @@ impl Host {
 }
 
 impl GenericSocket {
-    /// Asks for everything of a kind (`NLM_F_DUMP`), and passes on each answer. Nothing is passed
-    /// on before the whole dump is there; one that the kernel calls inconsistent is asked for again.
+    /// Asks for everything of a kind or for one thing, and passes on each answer. Nothing is passed
+    /// on before the whole answer is there; a dump that the kernel calls inconsistent is asked for
+    /// again.
     ///
     /// `write` puts the attributes of the request, and `command` and they are in the family's own
     /// numbers. No answer is waited for beyond `deadline`; what the kernel does before it answers,
@@ -45,34 +46,9 @@ impl GenericSocket {
     /// [`Error::Absent`] where the kernel has no such family, or not what is asked for (ENOENT,
     /// ENODEV); [`Error::Unreadable`] for any other refusal, and for an answer that did not come or
     /// is not a message.
-    pub fn dump(
+    pub fn ask(
         &mut self,
-        command: u8,
-        write: &mut dyn FnMut(&mut AttributeWriter<'_>),
-        deadline: Instant,
-        each: &mut dyn FnMut(GenericMessage<'_>),
-    ) -> Result<()> {
-        self.ask(true, command, write, deadline, each)
-    }
-
-    /// As [`GenericSocket::dump`], for one thing.
-    ///
-    /// # Errors
-    ///
-    /// As [`GenericSocket::dump`].
-    pub fn request(
-        &mut self,
-        command: u8,
-        write: &mut dyn FnMut(&mut AttributeWriter<'_>),
-        deadline: Instant,
-        each: &mut dyn FnMut(GenericMessage<'_>),
-    ) -> Result<()> {
-        self.ask(false, command, write, deadline, each)
-    }
-
-    fn ask(
-        &mut self,
-        is_dump: bool,
+        wanted: GenericRequest,
         command: u8,
         write: &mut dyn FnMut(&mut AttributeWriter<'_>),
         deadline: Instant,
@@ -80,7 +56,7 @@ impl GenericSocket {
     ) -> Result<()> {
         let (name, asked) = match &mut self.0 {
             Kernel::Real(generic) => {
-                let asked = generic.ask(is_dump, command, write, deadline, each);
+                let asked = generic.ask(wanted, command, write, deadline, each);
                 (generic.name(), asked.map(drop))
             }
             #[cfg(any(test, feature = "testing"))]
@@ -100,6 +76,7 @@ impl fmt::Debug for GenericSocket {
 
 #[cfg(test)]
 mod tests {
+    use super::GenericRequest::{All, One};
     use super::*;
     use crate::host::tests::left_out;
     use crate::host::{MemoryHost, NetlinkAttributes, Roots};
@@ -122,7 +99,7 @@ mod tests {
         let host = Host::new(Roots::default());
         let mut socket = host.generic_socket("nlctrl");
         let mut names = Vec::new();
-        let dumped = socket.dump(GET_FAMILY, &mut |_| {}, soon(), &mut |message| {
+        let dumped = socket.ask(All, GET_FAMILY, &mut |_| {}, soon(), &mut |message| {
             names.extend(message.attributes.find(FAMILY_NAME).map(<[u8]>::to_vec));
         });
         if let Err(error) = dumped {
@@ -136,7 +113,7 @@ mod tests {
                 attributes.text(FAMILY_NAME, b"nlctrl");
             };
             socket
-                .request(GET_FAMILY, &mut write, soon(), &mut |message| {
+                .ask(One, GET_FAMILY, &mut write, soon(), &mut |message| {
                     ids.extend(message.attributes.find(FAMILY_ID).map(<[u8]>::to_vec));
                 })
                 .unwrap();
@@ -146,15 +123,15 @@ mod tests {
         let mut unknown = |attributes: &mut AttributeWriter<'_>| {
             attributes.text(FAMILY_NAME, b"no such one");
         };
-        let refused = socket.request(GET_FAMILY, &mut unknown, soon(), &mut |_| panic!());
+        let refused = socket.ask(One, GET_FAMILY, &mut unknown, soon(), &mut |_| panic!());
         assert!(matches!(refused, Err(Error::Absent { .. })), "{refused:?}");
-        let refused = socket.request(200, &mut |_| {}, soon(), &mut |_| panic!());
+        let refused = socket.ask(One, 200, &mut |_| {}, soon(), &mut |_| panic!());
         assert!(matches!(refused, Err(Error::Unreadable { .. })), "{refused:?}");
         let mut count = 0;
-        socket.dump(GET_FAMILY, &mut |_| {}, soon(), &mut |_| count += 1).unwrap();
+        socket.ask(All, GET_FAMILY, &mut |_| {}, soon(), &mut |_| count += 1).unwrap();
         assert_eq!(count, names.len());
         let mut absent = host.generic_socket("no such family");
-        let refused = absent.dump(1, &mut |_| {}, soon(), &mut |_| panic!());
+        let refused = absent.ask(All, 1, &mut |_| {}, soon(), &mut |_| panic!());
         assert!(
             matches!(&refused, Err(Error::Absent { path }) if &**path == "netlink no such family")
         );
@@ -174,15 +151,15 @@ mod tests {
         let mut seen = Vec::new();
         let mut write = |attributes: &mut AttributeWriter<'_>| attributes.text(1, b"eth0");
         socket
-            .dump(7, &mut write, soon(), &mut |message| {
+            .ask(All, 7, &mut write, soon(), &mut |message| {
                 let inner = NetlinkAttributes::nested(message.attributes.find(2).unwrap());
                 seen.push((message.command, inner.find(3).map(<[u8]>::to_vec)));
             })
             .unwrap();
         assert_eq!(seen, [(8, Some(b"eth0\0".to_vec()))]);
-        let refused = socket.request(7, &mut |_| {}, soon(), &mut |_| panic!());
+        let refused = socket.ask(One, 7, &mut |_| {}, soon(), &mut |_| panic!());
         assert!(matches!(refused, Err(Error::Unreadable { .. })));
-        let absent = host.generic_socket("nl80211").request(1, &mut |_| {}, soon(), &mut |_| {});
+        let absent = host.generic_socket("nl80211").ask(One, 1, &mut |_| {}, soon(), &mut |_| {});
         assert!(matches!(absent, Err(Error::Absent { .. })));
     }
 }

@@ -332,6 +332,13 @@ impl MemoryHost {
         }
     }
 
+    /// What has that name; no link is followed.
+    pub fn kind(&self, path: impl AsRef<[u8]>) -> Option<Kind> {
+        let state = self.lock();
+        let node = state.names.node(state.names.find(path.as_ref())?).ok()?;
+        Some(node.content.kind())
+    }
+
     /// How many reads of files there were, those that found the end included.
     pub fn reads(&self) -> u64 {
         self.lock().reads
@@ -388,12 +395,7 @@ impl MemoryHost {
         }
         let Content::Directory(children) = &node.content else { return Err(errno(ENOTDIR)) };
         for (name, &inode) in children {
-            let kind = match state.names.node(inode)?.content {
-                Content::File(_) => Kind::File,
-                Content::Directory(_) => Kind::Directory,
-                Content::Link(_) => Kind::Link,
-            };
-            listing.push(name, inode, kind);
+            listing.push(name, inode, state.names.node(inode)?.content.kind());
         }
         Ok(())
     }

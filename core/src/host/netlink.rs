@@ -9,7 +9,9 @@ mod socket;
 
 pub use frame::{Dump, DumpError};
 pub(super) use generic::Generic;
-pub use generic::{AttributeWriter, GenericMessage, NetlinkAttributes, parse_messages};
+pub use generic::{
+    AttributeWriter, GenericMessage, GenericRequest, NetlinkAttributes, parse_messages,
+};
 pub use route::{
     Address, AlternativeNames, Link, LinkStatistics, Route, parse_addresses, parse_links,
 };

@@ -25,7 +25,8 @@ pub(super) fn open(
     path: &CStr,
     opened: Opened,
 ) -> io::Result<Descriptor> {
-    // Without NONBLOCK a FIFO in the textfile directory would hold up the daemon for ever; on regular files, procfs and sysfs it has no effect.
+    // Without NONBLOCK a FIFO in the textfile directory would hold up the daemon for ever; on regular
+    // files, procfs and sysfs it has no effect.
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     if opened == Opened::Directory {
         flags |= OFlags::DIRECTORY;

@@ -144,9 +144,13 @@ impl Table {
 
 /// The candidate that a mistyped word most likely meant, if any is near.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let most = |candidate: &str| 1 + candidate.len().min(word.len()) / 4;
+    let length = word.chars().count();
     candidates
+        // What a client sends may be long, and comparing it would take long.
+        .filter(|candidate| length.abs_diff(candidate.chars().count()) <= most(candidate))
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .filter(|(distance, candidate)| *distance <= most(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

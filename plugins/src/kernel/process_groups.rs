@@ -13,19 +13,18 @@
 //! that containers often have wrong or not at all: lxcfs gives the container's own uptime beside
 //! start times that count from the boot of the host, and may cut `proc/stat` short before `btime`.
 
-use std::io;
-
 use vitald_core::host::{Children, Listing};
 use vitald_core::prelude::*;
 
 use birth::Births;
-use groups::{Counters, Gauges, Group, Groups, OTHER, TopBy};
-use parse::{Parsed, Stat, Status};
+use groups::{Group, Groups, OTHER, TopBy};
+use process::{Classified, NO_GROUP, Process, STATE_NAMES, Wanted, has_gone};
 use rules::{Rule, Rules};
 
 mod birth;
 mod groups;
 mod parse;
+mod process;
 mod rules;
 
 families! {
@@ -114,19 +113,8 @@ const HIDDEN_PART: u64 = 4;
 /// So many threads may come and go while we look.
 const HIDDEN_SLACK: u64 = 16;
 
-/// The soft limit of descriptors hardly ever changes, and is read at every sixteenth collection, each
-/// time of other processes.
-const LIMIT_PERIOD: u32 = 16;
-
-/// A process that no rule has given to a group.
-const NO_GROUP: u32 = u32::MAX;
-
 /// Ancestors that are asked. Numbers given again between two readings could else lead in a circle.
 const MOST_ANCESTORS: usize = 64;
-
-/// States by the letters of `proc/PID/stat`.
-const STATE_NAMES: [(&[u8], u8); 5] =
-    [(b"Running", b'R'), (b"Sleeping", b'S'), (b"Waiting", b'D'), (b"Zombie", b'Z'), (b"Other", 0)];
 
 struct ProcessGroups {
     settings: Settings,
@@ -161,38 +149,6 @@ struct Errors {
     read: u64,
     partial: u64,
     left_out: u64,
-}
-
-/// What is remembered of one process.
-#[derive(Clone, Copy)]
-struct Process {
-    pid: u32,
-    /// The collections that saw it first and last.
-    first_round: u32,
-    round: u32,
-    group: u32,
-    /// Whether it has its group from an ancestor.
-    is_adopted: bool,
-    classified: Classified,
-    command_hash: u64,
-    stat: Stat,
-    /// As they were when they were last read; zero before.
-    counters: Counters,
-    /// Whether what it uses is being counted, and whether what it reads and writes is.
-    is_counted: bool,
-    is_io_counted: bool,
-    descriptor_limit: Option<u64>,
-}
-
-/// How far a process has got with the rules.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Classified {
-    /// They are to be asked now.
-    Never,
-    /// They were asked once, perhaps between its fork and its exec.
-    Once,
-    /// They need not be asked again while the command name is the same.
-    Twice,
 }
 
 impl Collector for ProcessGroups {
@@ -350,7 +306,10 @@ impl ProcessGroups {
         };
         let Some((command_name, stat)) = read else {
             // What is remembered of it holds, whatever keeps us from reading it this time.
-            return known.map(|process| Process { round: self.round, ..process });
+            return known.map(|mut process| {
+                process.round = self.round;
+                process
+            });
         };
         let command_hash = hash(command_name);
         let mut process = match known {
@@ -430,106 +389,27 @@ impl ProcessGroups {
 
     /// Reads the other files of every process that has a group, and sums it all up.
     fn measure(&mut self, batch: &mut Batch) {
+        let Settings { read_status, read_io, read_descriptors, read_smaps, .. } = self.settings;
+        let wanted = Wanted {
+            status: read_status,
+            io: read_io,
+            descriptors: read_descriptors,
+            smaps: read_smaps,
+        };
         self.groups.begin();
         for place in 0..self.processes.len() {
             let Some(mut process) = self.processes.get(place).copied() else { break };
             if process.group == NO_GROUP {
-                process.is_counted = false;
-                process.is_io_counted = false;
+                process.stop_counting();
             } else {
-                let (now, gained) = self.measure_one(&mut process, batch);
-                self.groups.add(process.group, &now, gained);
+                let (births, children) = (&self.births, &mut self.children);
+                let measured = process.measure(wanted, self.round, births, children, batch);
+                self.groups.add(process.group, &measured.now, measured.gained);
+                self.errors.partial += u64::from(measured.is_partial);
             }
             if let Some(same) = self.processes.get_mut(place) {
                 *same = process;
             }
-        }
-    }
-
-    /// What a process has, and what it has used since the last collection.
-    fn measure_one(&mut self, process: &mut Process, batch: &mut Batch) -> (Gauges, Counters) {
-        let mut digits = [0; 20];
-        let name = text::decimal(process.pid.into(), &mut digits);
-        let stat = process.stat;
-        let mut now = process.gauges();
-        let mut counters = Counters {
-            user_ticks: stat.user_ticks,
-            system_ticks: stat.system_ticks,
-            minor_faults: stat.minor_faults,
-            major_faults: stat.major_faults,
-            ..process.counters
-        };
-        let mut is_partial = false;
-        if self.settings.read_status {
-            let read = self.children.read(name, "status");
-            if let Some(status) = taken(read, parse::status, &mut is_partial, batch) {
-                let Status { swapped_bytes, switches: [voluntary, nonvoluntary], .. } = status;
-                now.swapped_bytes = swapped_bytes.unwrap_or(0);
-                counters.voluntary_switches = voluntary.unwrap_or(counters.voluntary_switches);
-                counters.nonvoluntary_switches =
-                    nonvoluntary.unwrap_or(counters.nonvoluntary_switches);
-            }
-        }
-        // Whatever a first reading finds belongs to the past, unless the process has none.
-        let is_newborn = !process.is_counted
-            && process.first_round == self.round
-            && self.births.is_newborn(stat.start_ticks);
-        let mut before = process.counters;
-        if !process.is_counted {
-            before = if is_newborn { Counters::default() } else { counters };
-        }
-        process.is_counted = true;
-        if self.settings.read_io {
-            let read = self.children.read(name, "io");
-            if let Some([read, written]) = taken(read, parse::io, &mut is_partial, batch) {
-                let read = read.unwrap_or(counters.read_bytes);
-                let written = written.unwrap_or(counters.write_bytes);
-                (counters.read_bytes, counters.write_bytes) = (read, written);
-                if !process.is_io_counted && !is_newborn {
-                    (before.read_bytes, before.write_bytes) = (read, written);
-                }
-                process.is_io_counted = true;
-            }
-        }
-        process.counters = counters;
-        // Kernel threads and what has ended have no memory and no descriptors.
-        if stat.virtual_bytes > 0 {
-            if self.settings.read_smaps {
-                let read = self.children.read(name, "smaps_rollup");
-                let shares = taken(read, parse::smaps_rollup, &mut is_partial, batch);
-                [now.proportional_bytes, now.proportional_swapped_bytes] =
-                    shares.unwrap_or_default().map(Option::unwrap_or_default);
-            }
-            if self.settings.read_descriptors {
-                self.count_descriptors(name, process, &mut now, &mut is_partial, batch);
-            }
-        }
-        self.errors.partial += u64::from(is_partial);
-        (now, counters.since(before))
-    }
-
-    fn count_descriptors(
-        &mut self,
-        name: &[u8],
-        process: &mut Process,
-        now: &mut Gauges,
-        is_partial: &mut bool,
-        batch: &mut Batch,
-    ) {
-        let is_due = process.pid.wrapping_add(self.round).is_multiple_of(LIMIT_PERIOD);
-        if is_due || process.descriptor_limit.is_none() {
-            let read = self.children.read(name, "limits");
-            let limit = taken(read, parse::descriptor_limit, is_partial, batch);
-            process.descriptor_limit = limit.flatten().or(process.descriptor_limit);
-        }
-        match self.children.descriptors(name) {
-            Ok(open) => {
-                now.descriptors = open;
-                if let Some(limit) = process.descriptor_limit.filter(|limit| *limit > 0) {
-                    now.worst_descriptor_ratio = open as f64 / limit as f64;
-                }
-            }
-            Err(error) => *is_partial |= !has_gone(&error),
         }
     }
 
@@ -600,76 +480,6 @@ impl ProcessGroups {
             batch.degraded("hidepid");
         }
     }
-}
-
-impl Process {
-    fn new(pid: u32, round: u32) -> Self {
-        Process {
-            pid,
-            first_round: round,
-            round,
-            group: NO_GROUP,
-            is_adopted: false,
-            classified: Classified::Never,
-            command_hash: 0,
-            stat: Stat::default(),
-            counters: Counters::default(),
-            is_counted: false,
-            is_io_counted: false,
-            descriptor_limit: None,
-        }
-    }
-
-    /// What `stat` says of the present.
-    fn gauges(&self) -> Gauges {
-        let stat = &self.stat;
-        let mut states = [0; STATE_NAMES.len()];
-        let known = STATE_NAMES.iter().position(|(_, letter)| *letter == stat.state);
-        let [.., other] = &mut states;
-        *other = u64::from(known.is_none());
-        if let Some(count) = known.and_then(|place| states.get_mut(place)) {
-            *count = 1;
-        }
-        Gauges {
-            processes: 1,
-            threads: stat.threads,
-            resident_pages: stat.resident_pages,
-            virtual_bytes: stat.virtual_bytes,
-            states,
-            oldest_start_ticks: Some(stat.start_ticks),
-            used_ticks: stat.user_ticks.saturating_add(stat.system_ticks),
-            ..Gauges::default()
-        }
-    }
-}
-
-/// Takes what was read of a process that may have gone meanwhile, which is not an error.
-///
-/// A line that cannot be understood costs that line, and not the others of its file.
-fn taken<T>(
-    read: io::Result<&[u8]>,
-    parse: fn(&[u8]) -> Parsed<T>,
-    is_partial: &mut bool,
-    batch: &mut Batch,
-) -> Option<T> {
-    match read {
-        Ok(text) => {
-            let Parsed { found, malformed } = parse(text);
-            if let Some(malformed) = malformed {
-                batch.tolerate::<()>(Err(malformed));
-            }
-            Some(found)
-        }
-        Err(error) => {
-            *is_partial |= !has_gone(&error);
-            None
-        }
-    }
-}
-
-/// ENOENT before a file of a process that has ended is opened, ESRCH when it is read.
-fn has_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(2 | 3))
 }
 
 /// FNV-1a, to see whether a command name has changed without keeping it.

@@ -7,6 +7,7 @@
 use super::limits::{Limits, Timeouts};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
+use crate::http::request::CurrentServe;
 use crate::sync::lock;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -66,6 +67,27 @@ enum End {
     Now,
 }
 
+/// What a connection knows of the listener that accepted it.
+pub(super) struct ListenerState {
+    pub(super) serve: Arc<CurrentServe>,
+    /// Its connections are to end after the request they are at.
+    is_closed: AtomicBool,
+}
+
+impl ListenerState {
+    pub(super) fn new(serve: Arc<CurrentServe>) -> Arc<Self> {
+        Arc::new(ListenerState { serve, is_closed: AtomicBool::new(false) })
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+}
+
 /// What others know of a connection, and how they end it.
 pub(super) struct ConnectionState {
     phase: AtomicU8,
@@ -78,13 +100,17 @@ pub(super) struct ConnectionState {
     progressed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     epoch: Instant,
-    /// The number of the listener that accepted it.
-    pub(super) listener: u64,
+    /// The listener that accepted it.
+    pub(super) listener: Arc<ListenerState>,
     counters: Arc<HttpCounters>,
 }
 
 impl ConnectionState {
-    pub(super) fn new(epoch: Instant, listener: u64, counters: Arc<HttpCounters>) -> Self {
+    pub(super) fn new(
+        epoch: Instant,
+        listener: Arc<ListenerState>,
+        counters: Arc<HttpCounters>,
+    ) -> Self {
         let state = ConnectionState {
             phase: AtomicU8::new(Phase::Fresh as u8),
             since: AtomicU64::new(0),
@@ -189,8 +215,12 @@ impl ConnectionState {
         };
         let own = self.instant(since) + wait;
         if self.is_to_end(End::AfterRequest) {
-            let asked = self.end_asked.load(Ordering::Relaxed).max(since);
-            return Some(own.min(self.instant(asked) + last_call));
+            let asked = self.end_asked.load(Ordering::Relaxed);
+            // The request it was at has ended; a client that goes on asking must not stay.
+            if self.phase() == Phase::Idle && since > asked {
+                return Some(self.instant(since));
+            }
+            return Some(own.min(self.instant(asked.max(since)) + last_call));
         }
         Some(own)
     }

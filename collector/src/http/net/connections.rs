@@ -1,11 +1,11 @@
 //! The connections that are open: how many there may be, and how they are asked to end.
 
-use super::connection::{self, ConnectionState};
+use super::connection::{self, ConnectionState, ListenerState};
 use super::limits::{Limits, milliseconds};
 use super::service::{Answer, ConnectionService};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
-use crate::http::request::{Client, CurrentServe, Peer};
+use crate::http::request::{Client, Peer};
 use crate::sync::lock;
 use hyper::server::conn::http1;
 use std::collections::HashMap;
@@ -22,7 +22,8 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 /// connected may have sent a request that has not been read yet.
 const JUST_CAME: Duration = Duration::from_millis(20);
 
-/// Every open connection, and what they share.
+/// Every open connection, and what they share. What is accepted while there are as many as there
+/// may be waits.
 pub(super) struct Connections {
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<HttpCounters>,
@@ -31,6 +32,8 @@ pub(super) struct Connections {
     epoch: Instant,
     open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     next: AtomicU64,
+    /// Accepted connections that wait for room.
+    waiting: AtomicU64,
     one_ended: Notify,
     answer: OnceLock<Arc<dyn Answer>>,
 }
@@ -46,6 +49,7 @@ impl Connections {
             epoch: Instant::now(),
             open: Mutex::new(HashMap::new()),
             next: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             one_ended: Notify::new(),
             answer: OnceLock::new(),
         })
@@ -66,17 +70,22 @@ impl Connections {
         self.answer.get().is_some()
     }
 
+    /// A connection that was accepted. It is counted as waiting until it is served.
+    pub(super) fn accepted(self: &Arc<Self>, (stream, peer): (Stream, Peer)) -> Accepted {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Accepted { stream, peer, waiting: Waiting(Arc::clone(self)) }
+    }
+
+    /// How many accepted connections wait for room.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Serves a connection on a task of its own. Without anything that answers it is closed.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        listener: u64,
-        serve: &Arc<CurrentServe>,
-        stream: Stream,
-        peer: Peer,
-    ) {
+    fn admit(self: &Arc<Self>, listener: &Arc<ListenerState>, stream: Stream, peer: Peer) {
         let Some(answer) = self.answer.get() else { return };
-        let state = ConnectionState::new(self.epoch, listener, Arc::clone(&self.counters));
-        let state = Arc::new(state);
+        let counters = Arc::clone(&self.counters);
+        let state = Arc::new(ConnectionState::new(self.epoch, Arc::clone(listener), counters));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.counters.count_accepted();
         {
@@ -84,12 +93,16 @@ impl Connections {
             open.insert(number, Arc::clone(&state));
             self.counters.connections_are(open.len());
         }
+        if listener.is_closed() {
+            // Its other connections were asked before this one was among them.
+            state.end_after_request();
+        }
         let is_encrypted = stream.is_encrypted();
         let service = ConnectionService {
             answer: Arc::clone(answer),
             limits: Arc::clone(&self.limits),
             counters: Arc::clone(&self.counters),
-            client: Arc::new(Client { peer, is_encrypted, serve: Arc::clone(serve) }),
+            client: Arc::new(Client { peer, is_encrypted, serve: Arc::clone(&listener.serve) }),
             state: Arc::clone(&state),
         };
         let entry = Entry { connections: Arc::clone(self), number };
@@ -101,7 +114,7 @@ impl Connections {
 
     /// Waits until there may be another connection. If all are taken, the one that has been idle
     /// longest has to go, so that many idle clients cannot lock out one that asks.
-    pub(super) async fn wait_for_room(&self) {
+    async fn wait_for_room(&self) {
         loop {
             let ended = self.one_ended.notified();
             if (lock(&self.open).len() as u64) < self.limits.max_connections() {
@@ -131,20 +144,25 @@ impl Connections {
         self.one_ended.notified()
     }
 
-    /// Asks the connections of a listener to end after the request they are at.
-    pub(super) fn end_those_of(&self, listener: u64) {
-        for state in lock(&self.open).values().filter(|state| state.listener == listener) {
-            state.end_after_request();
+    /// Asks the connections of a listener to end after the request they are at, those that wait
+    /// included.
+    pub(super) fn end_those_of(&self, listener: &Arc<ListenerState>) {
+        listener.close();
+        for state in lock(&self.open).values() {
+            if Arc::ptr_eq(&state.listener, listener) {
+                state.end_after_request();
+            }
         }
     }
 
-    /// Waits until all have ended and cuts those that are left at the deadline. Answers how many
-    /// these were.
+    /// Waits until all have ended, those that wait included, and cuts those that are left at the
+    /// deadline. Answers how many these were.
     pub(super) async fn end_by(&self, deadline: Instant) -> usize {
         let all_ended = async {
             loop {
                 let ended = self.one_ended.notified();
-                if lock(&self.open).is_empty() {
+                // What waits is open before it has stopped to wait.
+                if self.waiting() == 0 && lock(&self.open).is_empty() {
                     return;
                 }
                 ended.await;
@@ -154,10 +172,37 @@ impl Connections {
             return 0;
         }
         let left = std::mem::take(&mut *lock(&self.open));
+        let waiting = self.waiting() as usize;
         left.values().for_each(|state| state.end_now());
         // The connections' tasks close them as soon as they are polled.
         tokio::task::yield_now().await;
-        left.len()
+        left.len() + waiting
+    }
+}
+
+/// A connection that was accepted and is not served yet.
+pub(super) struct Accepted {
+    stream: Stream,
+    peer: Peer,
+    waiting: Waiting,
+}
+
+impl Accepted {
+    /// Serves it, on a task of its own, as soon as there is room.
+    pub(super) async fn serve(self, listener: &Arc<ListenerState>) {
+        let Waiting(connections) = &self.waiting;
+        connections.wait_for_room().await;
+        connections.admit(listener, self.stream, self.peer);
+    }
+}
+
+/// Counts a connection as waiting until it is dropped.
+struct Waiting(Arc<Connections>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.one_ended.notify_waiters();
     }
 }
 

@@ -1,8 +1,10 @@
 //! One listener: it accepts connections until it is closed.
 
-use super::connections::Connections;
-use super::socket::Socket;
-use crate::http::request::CurrentServe;
+use super::connection::ListenerState;
+use super::connections::{Accepted, Connections};
+use super::socket::{BACKLOG, Socket};
+use super::stream::Stream;
+use crate::http::request::{CurrentServe, Peer};
 use crate::plan::{Address, Listen, Serve};
 use crate::sync::lock;
 use rustix::io::Errno;
@@ -11,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::task::AbortHandle;
+use tokio::sync::Notify;
 
 /// How long accepting rests after the system refused for lack of something, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -21,39 +23,39 @@ const TROUBLE_IS_OVER: Duration = Duration::from_secs(10);
 /// A listener. Its address is its identity: what it serves may change while it is open.
 pub(super) struct Listener {
     pub(super) address: Address,
-    /// By which connections know it.
-    number: u64,
-    serve: Arc<CurrentServe>,
+    state: Arc<ListenerState>,
+    /// Until it stops.
     socket: Mutex<Option<Arc<Socket>>>,
-    accepting: Mutex<Option<AbortHandle>>,
-    is_closed: AtomicBool,
+    is_accepting: AtomicBool,
+    /// Ends the task that accepts.
+    stopped: Notify,
 }
 
 impl Listener {
-    pub(super) fn new(number: u64, listen: &Listen, socket: Socket) -> Arc<Self> {
-        Self::with(number, listen, CurrentServe::new(listen.serve.clone()), socket)
+    pub(super) fn new(listen: &Listen, socket: Socket) -> Arc<Self> {
+        let serve = CurrentServe::new(listen.serve.clone());
+        Self::with(ListenerState::new(serve), listen, socket)
     }
 
     /// One for the same address, whose socket cannot be found any more. The connections of the
     /// earlier one become its own.
     pub(super) fn in_place_of(earlier: &Listener, listen: &Listen, socket: Socket) -> Arc<Self> {
-        Self::with(earlier.number, listen, Arc::clone(&earlier.serve), socket)
+        Self::with(Arc::clone(&earlier.state), listen, socket)
     }
 
-    fn with(number: u64, listen: &Listen, serve: Arc<CurrentServe>, socket: Socket) -> Arc<Self> {
+    fn with(state: Arc<ListenerState>, listen: &Listen, socket: Socket) -> Arc<Self> {
         Arc::new(Listener {
             address: listen.address.clone(),
-            number,
-            serve,
+            state,
             socket: Mutex::new(Some(Arc::new(socket))),
-            accepting: Mutex::new(None),
-            is_closed: AtomicBool::new(false),
+            is_accepting: AtomicBool::new(false),
+            stopped: Notify::new(),
         })
     }
 
     /// Changes what it serves, on its open connections, too.
     pub(super) fn set_serve(&self, serve: &Serve) {
-        self.serve.set(serve);
+        self.state.serve.set(serve);
     }
 
     fn socket(&self) -> Option<Arc<Socket>> {
@@ -80,49 +82,78 @@ impl Listener {
     /// Begins to accept, once.
     pub(super) fn start(self: &Arc<Self>, connections: &Arc<Connections>) {
         let Some(socket) = self.socket() else { return };
-        let mut accepting = lock(&self.accepting);
-        if accepting.is_none() {
+        if !self.is_accepting.swap(true, Ordering::Relaxed) {
             let task = accept(Arc::clone(connections), Arc::clone(self), socket);
-            *accepting = Some(connections.handle().spawn(task).abort_handle());
+            connections.handle().spawn(task);
         }
     }
 
-    /// Stops to accept. Its connections go on.
+    /// Stops to accept. Its connections go on, and what waits in the backlog is accepted, since the
+    /// kernel would reset it, and served when there is room.
     pub(super) fn stop(&self, connections: &Arc<Connections>) {
         let Some(socket) = lock(&self.socket).take() else { return };
-        self.is_closed.store(true, Ordering::Relaxed);
         if connections.is_answered() {
-            // The kernel would reset what waits in the backlog.
             let _runtime = connections.handle().enter();
-            while let Ok((stream, peer)) = socket.accept_waiting() {
-                connections.admit(self.number, &self.serve, stream, peer);
-            }
+            let accepted = accept_backlog(connections, || socket.accept_waiting());
+            let state = Arc::clone(&self.state);
+            connections.handle().spawn(async move {
+                for accepted in accepted {
+                    accepted.serve(&state).await;
+                }
+            });
         }
-        if let Some(task) = lock(&self.accepting).take() {
-            task.abort();
-        }
+        // Before the socket stops: one that has is always ready, and has nothing to accept.
+        self.stopped.notify_one();
         socket.stop();
     }
 
     /// Stops to accept and asks its connections to end after the request they are at.
     pub(super) fn close(&self, connections: &Arc<Connections>) {
         self.stop(connections);
-        connections.end_those_of(self.number);
+        connections.end_those_of(&self.state);
     }
 }
 
-/// Accepts until the listener is closed.
+/// Accepts what has been waiting, but lets no more of it wait further than connections may be open.
+fn accept_backlog(
+    connections: &Arc<Connections>,
+    mut accept: impl FnMut() -> io::Result<(Stream, Peer)>,
+) -> Vec<Accepted> {
+    let mut accepted = Vec::new();
+    // What is beyond a whole backlog has come since.
+    for _ in 0..BACKLOG {
+        if connections.waiting() >= connections.limits.max_connections() {
+            break;
+        }
+        match accept() {
+            Ok(new) => accepted.push(connections.accepted(new)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => {
+                connections.counters.count_accept_error();
+                if !Errno::from_io_error(&error).is_some_and(concerns_one_connection) {
+                    break;
+                }
+            }
+        }
+    }
+    accepted
+}
+
+/// Accepts until the listener has stopped, and what was accepted by then is served.
 async fn accept(connections: Arc<Connections>, listener: Arc<Listener>, socket: Arc<Socket>) {
     let mut trouble = Trouble::default();
     loop {
-        let error = match socket.accept().await {
-            Ok((stream, peer)) => {
+        let accepted = tokio::select! {
+            biased;
+            () = listener.stopped.notified() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let error = match accepted {
+            Ok(new) => {
                 trouble.over(&listener);
-                connections.wait_for_room().await;
-                connections.admit(listener.number, &listener.serve, stream, peer);
+                connections.accepted(new).serve(&listener.state).await;
                 continue;
             }
-            Err(_) if listener.is_closed.load(Ordering::Relaxed) => return,
             Err(error) => error,
         };
         connections.counters.count_accept_error();
@@ -191,6 +222,61 @@ impl Trouble {
         if self.error.is_some_and(|(_, last)| last.elapsed() > TROUBLE_IS_OVER) {
             tracing::info!(address = %listener.address, "the listener accepts connections again");
             self.error = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::socket::BoundSocket;
+    use super::*;
+    use crate::http::HttpCounters;
+    use crate::plan::Admin;
+    use tokio::net::UnixStream;
+
+    #[tokio::test]
+    async fn a_fault_of_one_connection_does_not_end_the_backlog() {
+        let counters = Arc::new(HttpCounters::new());
+        let connections =
+            Connections::new(Arc::clone(&counters), tokio::runtime::Handle::current());
+        let one = || Stream::over_unix(UnixStream::pair().expect("a pair").0);
+        let accepted = |outcomes: Vec<Result<(), Errno>>| {
+            let mut outcomes = outcomes.into_iter();
+            let mut accept = || {
+                let outcome = outcomes.next().expect("it has ended");
+                outcome.map(|()| one()).map_err(io::Error::from)
+            };
+            accept_backlog(&connections, &mut accept).len()
+        };
+        // A new one has room for one connection, and none is open.
+        assert_eq!(accepted(vec![Err(Errno::CONNABORTED), Err(Errno::INTR), Ok(())]), 1);
+        assert_eq!(accepted(vec![Err(Errno::PERM), Err(Errno::AGAIN)]), 0);
+        assert_eq!(accepted(vec![Err(Errno::MFILE)]), 0);
+        assert_eq!((counters.accept_errors(), connections.waiting()), (4, 0));
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_has_stopped_accepts_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = "127.0.0.1:0".parse().expect("an address");
+        let connections = Connections::new(Arc::default(), tokio::runtime::Handle::current());
+        for address in
+            [Address::Tcp { socket, dual: false }, Address::Unix(directory.path().join("v.sock"))]
+        {
+            let bound = BoundSocket::bind(&address, false, &Arc::default()).expect("binds");
+            let listen = Listen { address, serve: Serve { admin: Admin::Off } };
+            let listener = Listener::new(&listen, bound.listen().expect("listens"));
+            listener.start(&connections);
+            tokio::task::yield_now().await;
+            listener.stop(&connections);
+            // The task that accepts has it, too.
+            let has_ended = async {
+                while Arc::strong_count(&listener) > 1 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(60), has_ended).await;
+            assert!(ended.is_ok(), "{}", listener.address);
         }
     }
 }

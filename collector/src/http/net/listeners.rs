@@ -1,8 +1,9 @@
 //! The listeners as a reload sees them: staged beside what runs, swapped, stopped in peace.
 //!
 //! Staging takes everything that a listener needs: its address, its descriptor, its place in the
-//! reactor. What can still fail after it is a port that a stopping listener has to share, and it
-//! fails before anything is changed.
+//! reactor. Everything is bound before anything listens, so that clients notice nothing of a
+//! configuration that is refused. What can still fail after it is a port that a stopping listener
+//! has to share, and it fails before anything is changed.
 
 use super::connections::Connections;
 use super::limits::{check_room, descriptor_limit};
@@ -15,7 +16,6 @@ use crate::plan::{Address, Listen, Server};
 use crate::reload::ListenerChanges;
 use crate::sync::lock;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -29,7 +29,6 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     connections: Arc<Connections>,
     running: Mutex<Vec<Arc<Listener>>>,
-    next_number: AtomicU64,
     remover: Arc<Remover>,
 }
 
@@ -66,7 +65,6 @@ impl Listeners {
         Arc::new(Listeners {
             connections: Connections::new(counters, Handle::current()),
             running: Mutex::new(Vec::new()),
-            next_number: AtomicU64::new(0),
             remover: Arc::default(),
         })
     }
@@ -98,37 +96,43 @@ impl Listeners {
             bound: Vec::new(),
             sharing: Vec::new(),
         };
-        let mut mistakes = Vec::new();
-        for listen in &server.listen {
-            let earlier = running.iter().find(|listener| listener.address == listen.address);
-            if earlier.is_some_and(|earlier| is_kept(earlier)) {
-                continue;
+        let earlier = |listen: &Listen| {
+            running.iter().find(|listener| listener.address == listen.address).map(|found| &**found)
+        };
+        let is_new = |listen: &&Listen| !earlier(listen).is_some_and(is_kept);
+        let is_path = |listen: &&Listen| matches!(listen.address, Address::Unix(_));
+        let (paths, ports): (Vec<&Listen>, Vec<&Listen>) =
+            server.listen.iter().filter(is_new).partition(is_path);
+        let mut refused: Vec<(&Listen, BindError)> = Vec::new();
+        let (mut bound, mut in_use) = (Vec::new(), Vec::new());
+        // From what does not show to what does: a port, a file, an option of a listener that runs.
+        for listen in ports.into_iter().chain(paths) {
+            match BoundSocket::bind(&listen.address, false, &self.remover) {
+                Ok(socket) => bound.push((listen, socket)),
+                Err(BindError::InUse) => in_use.push(listen),
+                Err(error) => refused.push((listen, error)),
             }
-            let made = match self.make(listen, earlier.map(|earlier| &**earlier)) {
-                Err(BindError::InUse) => self.share(listen, &running, &mut staged),
-                made => made.map(|listener| staged.listening.push(listener)),
-            };
-            if let Err(error) = made {
-                mistakes.push(mistake(listen, &error));
-                if error.is_general() {
-                    break;
+            if refused.last().is_some_and(|(_, error)| error.is_general()) {
+                return Err(mistakes(&server.listen, refused));
+            }
+        }
+        for listen in in_use {
+            if let Err(error) = self.share(listen, &running, &mut staged) {
+                refused.push((listen, error));
+            }
+        }
+        if refused.is_empty() {
+            for (listen, socket) in bound {
+                match socket.listen() {
+                    Ok(socket) => staged.listening.push(match earlier(listen) {
+                        Some(earlier) => Listener::in_place_of(earlier, listen, socket),
+                        None => Listener::new(listen, socket),
+                    }),
+                    Err(error) => refused.push((listen, error)),
                 }
             }
         }
-        if mistakes.is_empty() { Ok(staged) } else { Err(mistakes) }
-    }
-
-    /// A listener that listens already, in place of one that cannot be found any more if there is one.
-    fn make(
-        &self,
-        listen: &Listen,
-        earlier: Option<&Listener>,
-    ) -> Result<Arc<Listener>, BindError> {
-        let socket = BoundSocket::bind(&listen.address, false, &self.remover)?.listen()?;
-        Ok(match earlier {
-            Some(earlier) => Listener::in_place_of(earlier, listen, socket),
-            None => Listener::new(self.number(), listen, socket),
-        })
+        if refused.is_empty() { Ok(staged) } else { Err(mistakes(&server.listen, refused)) }
     }
 
     /// Binds an address whose port a listener has that is going to stop.
@@ -149,10 +153,6 @@ impl Listeners {
         Ok(())
     }
 
-    fn number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Makes the staged listeners the running ones. Unchanged ones and their connections stay; the
     /// connections of those that stop end after the request they are at.
     ///
@@ -167,7 +167,7 @@ impl Listeners {
         let mut new = std::mem::take(&mut staged.listening);
         for (listen, bound) in std::mem::take(&mut staged.bound) {
             let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
-            new.push(Listener::new(self.number(), &listen, socket));
+            new.push(Listener::new(&listen, socket));
         }
         let connections = &self.connections;
         connections.limits.set(&staged.server);
@@ -224,6 +224,12 @@ impl Listeners {
         cut
     }
 
+    /// How many accepted connections wait for room.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> u64 {
+        self.connections.waiting()
+    }
+
     #[cfg(test)]
     pub(in crate::http) fn set_timeouts(&self, head: Duration, stall: Duration) {
         self.connections.limits.set_timeouts(head, stall);
@@ -263,6 +269,12 @@ fn in_the_way(running: &[Arc<Listener>], server: &Server, new: &Listen) -> Vec<A
         _ => false,
     };
     running.iter().filter(|listener| has_port(listener) && stops(listener)).cloned().collect()
+}
+
+/// The mistakes in the order of the configuration.
+fn mistakes(listen: &[Listen], mut refused: Vec<(&Listen, BindError)>) -> Vec<Mistake> {
+    refused.sort_by_key(|(refused, _)| listen.iter().position(|it| std::ptr::eq(it, *refused)));
+    refused.iter().map(|(listen, error)| mistake(listen, error)).collect()
 }
 
 fn mistake(listen: &Listen, error: &BindError) -> Mistake {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// How long a new socket waits until an earlier one's file has been removed.
 const REMOVAL: Duration = Duration::from_secs(2);
 
@@ -182,7 +182,7 @@ impl Socket {
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                Stream::over_tcp(stream, from)
+                Ok(Stream::over_tcp(stream, from))
             }
             Listener::Unix(listener) => Ok(Stream::over_unix(listener.accept().await?.0)),
         }
@@ -194,17 +194,19 @@ impl Socket {
         let (descriptor, from) = rustix::net::acceptfrom_with(self, flags)?;
         match &self.listener {
             Listener::Tcp(_) => {
-                let unknown = || io::Error::from(io::ErrorKind::NotConnected);
+                let unknown = || io::Error::from(Errno::NOTCONN);
                 let from = from.and_then(|from| SocketAddr::try_from(from).ok());
                 let stream = TcpStream::from_std(descriptor.into())?;
-                Stream::over_tcp(stream, from.ok_or_else(unknown)?)
+                Ok(Stream::over_tcp(stream, from.ok_or_else(unknown)?))
             }
             Listener::Unix(_) => Ok(Stream::over_unix(UnixStream::from_std(descriptor.into())?)),
         }
     }
 
-    /// Stops listening, and has the file of a unix socket removed. Unlike closing the descriptor this works at once, though there may be a copy of
-    /// it: a thread with a descriptor table of its own that hangs in the kernel may have one.
+    /// Stops listening, and has the file of a unix socket removed.
+    ///
+    /// Unlike closing the descriptor this works at once, though there may be a copy of it: a thread
+    /// with a descriptor table of its own that hangs in the kernel may have one.
     pub(super) fn stop(&self) {
         let _ = rustix::net::shutdown(self, Shutdown::Both);
         // Removed from now on, though the task that accepts may hold the socket a little longer.

@@ -72,14 +72,19 @@ struct Queue {
 
 impl Remover {
     fn remove(self: &Arc<Self>, file: File) {
+        lock(&self.queue).files.push_back(file);
+        self.start();
+    }
+
+    /// Starts the thread if there is something to do and no thread. Where the system refuses one, the
+    /// files wait for the next call.
+    fn start(self: &Arc<Self>) {
         let mut queue = lock(&self.queue);
-        queue.files.push_back(file);
-        if queue.has_thread {
+        if queue.has_thread || queue.files.is_empty() {
             return;
         }
         let remover = Arc::clone(self);
         let thread = std::thread::Builder::new().name("socket removal".to_owned());
-        // Without a thread the files wait for the next attempt.
         queue.has_thread = thread.spawn(move || remover.remove_all()).is_ok();
     }
 
@@ -104,16 +109,17 @@ impl Remover {
 
     /// Waits until a path has no file that is to be removed, but not longer than `within`. Answers
     /// whether this is so.
-    pub(super) fn wait_for(&self, path: &Path, within: Duration) -> bool {
+    pub(super) fn wait_for(self: &Arc<Self>, path: &Path, within: Duration) -> bool {
         self.wait(within, |queue| queue.files.iter().any(|file| file.path == path))
     }
 
     /// Waits until there is no file to be removed, but not longer than `within`.
-    pub(super) fn wait_for_all(&self, within: Duration) {
+    pub(super) fn wait_for_all(self: &Arc<Self>, within: Duration) {
         self.wait(within, |queue| !queue.files.is_empty());
     }
 
-    fn wait(&self, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
+    fn wait(self: &Arc<Self>, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
+        self.start();
         let queue = lock(&self.queue);
         let (queue, _) = self
             .removed
@@ -123,7 +129,8 @@ impl Remover {
     }
 
     /// Ends when there is no file to be removed.
-    pub(super) async fn all_removed(&self) {
+    pub(super) async fn all_removed(self: &Arc<Self>) {
+        self.start();
         loop {
             let removed = self.all_removed.notified();
             if lock(&self.queue).files.is_empty() {
@@ -158,5 +165,17 @@ mod tests {
         drop(files);
         assert!(remover.wait_for(&own, LONG) && remover.wait_for(&taken, LONG));
         assert!(!own.exists() && taken.exists());
+    }
+
+    #[test]
+    fn a_file_whose_thread_was_refused_is_removed_when_its_path_is_wanted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let _listener = UnixListener::bind(&path).expect("bound");
+        let remover = Arc::default();
+        let file = SocketFile::at(&path, &remover).expect("a file");
+        // As if the system had no thread when the file was to be removed.
+        lock(&remover.queue).files.push_back(file.file());
+        assert!(remover.wait_for(&path, LONG) && !path.exists());
     }
 }

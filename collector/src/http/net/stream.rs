@@ -16,10 +16,11 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    pub(super) fn over_tcp(stream: TcpStream, from: SocketAddr) -> io::Result<(Self, Peer)> {
-        // An answer is written in one piece; what is left of it must not wait for an acknowledgement.
-        stream.set_nodelay(true)?;
-        Ok((Stream::Tcp(stream), Peer::Tcp(from)))
+    pub(super) fn over_tcp(stream: TcpStream, from: SocketAddr) -> (Self, Peer) {
+        // An answer is written in one piece; what is left of it must not wait for an
+        // acknowledgement. Where the system refuses, it waits.
+        let _ = stream.set_nodelay(true);
+        (Stream::Tcp(stream), Peer::Tcp(from))
     }
 
     pub(super) fn over_unix(stream: UnixStream) -> (Self, Peer) {

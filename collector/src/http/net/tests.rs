@@ -10,9 +10,11 @@ use crate::plan::{Address, Admin, Listen, Serve, Server};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use warp::http::StatusCode;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -161,4 +163,121 @@ async fn staging_takes_no_connection_from_a_listener_that_runs() {
     }
     running.swap(stage(&running, &[tcp(&narrow, Admin::Local)])).expect("swaps");
     assert!(ask(address, REQUEST).await.ends_with("/x local"));
+}
+
+/// Answers as many requests as it has permits, and knows the most connections that were open when it
+/// did.
+struct Held {
+    counters: Arc<HttpCounters>,
+    permits: Arc<Semaphore>,
+    most: Arc<AtomicU64>,
+}
+
+impl Answer for Held {
+    fn answer(&self, _request: Request) -> Answering {
+        let Held { counters, permits, most } = self;
+        let (counters, permits, most) = (counters.clone(), permits.clone(), most.clone());
+        Box::pin(async move {
+            permits.acquire().await.expect("it is not closed").forget();
+            most.fetch_max(counters.connections(), Ordering::Relaxed);
+            plain(StatusCode::OK, "held")
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_stop_serves_what_it_has_accepted_when_there_is_room() {
+    let counters = Arc::new(HttpCounters::new());
+    let (permits, most) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let listeners = Listeners::new(Arc::clone(&counters));
+    let wanted = Server { max_connections: 4, ..server(&[tcp("127.0.0.1:0", Admin::Off)]) };
+    listeners.swap(listeners.stage(&wanted).expect("binds")).expect("swaps");
+    listeners.open(Arc::new(Held {
+        counters: Arc::clone(&counters),
+        permits: Arc::clone(&permits),
+        most: Arc::clone(&most),
+    }));
+    let address = listeners.bound()[0];
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        client.write_all(REQUEST).await.expect("sends");
+        clients.push(client);
+    }
+    // Four are served, one is accepted and waits, and the kernel has the rest.
+    while listeners.waiting() == 0 || counters.in_flight() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let stopping = tokio::spawn({
+        let listeners = Arc::clone(&listeners);
+        async move { listeners.stop(Instant::now() + LONG).await }
+    });
+    while listeners.waiting() < 4 {
+        tokio::task::yield_now().await;
+    }
+    permits.add_permits(8);
+    for client in &mut clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("held"), "{answer:?}");
+    }
+    assert_eq!(stopping.await.expect("no panic"), 0);
+    assert_eq!((counters.accepted(), most.load(Ordering::Relaxed)), (8, 4));
+}
+
+#[tokio::test]
+async fn clients_notice_nothing_of_addresses_that_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.2:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let listeners = start(&[]);
+    let refused = server(&[
+        tcp(&address.to_string(), Admin::Off),
+        unix(&directory.path().join("not/there/v.sock")),
+    ]);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let client = std::thread::spawn({
+        let has_ended = Arc::clone(&has_ended);
+        move || {
+            let mut attempts = std::iter::repeat_with(|| std::net::TcpStream::connect(address))
+                .take_while(|_| !has_ended.load(Ordering::Relaxed));
+            attempts.find_map(Result::ok).is_some()
+        }
+    });
+    for _ in 0..1000 {
+        assert_eq!(listeners.stage(&refused).map(drop).expect_err("refused").len(), 1);
+    }
+    has_ended.store(true, Ordering::Relaxed);
+    assert!(!client.join().expect("no panic"), "a client was connected");
+}
+
+/// Answers at once, in the same turn in which the request was read.
+struct Prompt;
+
+impl Answer for Prompt {
+    fn answer(&self, _request: Request) -> Answering {
+        Box::pin(std::future::ready(plain(StatusCode::OK, "prompt")))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_asking_does_not_stay_when_its_listener_has_gone() {
+    let listeners = Listeners::new(Arc::new(HttpCounters::new()));
+    listeners.swap(stage(&listeners, &[tcp("127.0.0.1:0", Admin::Local)])).expect("swaps");
+    listeners.open(Arc::new(Prompt));
+    let mut client = TcpStream::connect(listeners.bound()[0]).await.expect("connects");
+    let mut answer = vec![0; 4096];
+    let mut is_answered = async || {
+        let sent = client.write_all(REQUEST).await;
+        sent.is_ok() && matches!(client.read(&mut answer).await, Ok(1..))
+    };
+    assert!(is_answered().await);
+    listeners.swap(stage(&listeners, &[])).expect("swaps");
+    for answered in 0.. {
+        assert!(answered < 200, "it is still there");
+        if !is_answered().await {
+            break;
+        }
+    }
 }

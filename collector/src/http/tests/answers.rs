@@ -22,6 +22,8 @@ async fn every_route_answers() {
     let steady = site.get("/plugins/steady").await.json();
     assert_eq!(steady["state"], "running");
     assert_eq!(steady["families"][0]["name"], "test_value");
+    // As the status page writes a name with other letters.
+    assert_eq!(site.get("/plugins/st%65ady").await.status, 200);
     let unknown = site.get("/plugins/stedy").await;
     assert_eq!(unknown.status, 404);
     assert!(unknown.text().contains("did you mean steady?"));

@@ -98,6 +98,15 @@ impl Connection {
         }
     }
 
+    /// A connection to the bus at the other end of a stream; it cannot be opened anew.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn over(mut stream: UnixStream, deadline: Instant) -> io::Result<Self> {
+        let mut connection = Self::new(None, true);
+        connection.introduce(&mut stream, deadline)?;
+        connection.stream = Some(stream);
+        Ok(connection)
+    }
+
     /// Calls a method and gives the values that it returned.
     pub(super) fn call(
         &mut self,
@@ -154,7 +163,13 @@ impl Connection {
             }
         }
         let mut stream = UnixStream::from(socket);
-        authenticate(&mut stream, &mut self.buffer, deadline)?;
+        self.introduce(&mut stream, deadline)?;
+        Ok(stream)
+    }
+
+    /// Says who this is, and takes the name that a bus gives.
+    fn introduce(&mut self, stream: &mut UnixStream, deadline: Instant) -> io::Result<()> {
+        authenticate(stream, &mut self.buffer, deadline)?;
         if self.is_bus {
             let hello = BusCall {
                 destination: "org.freedesktop.DBus",
@@ -163,12 +178,12 @@ impl Connection {
                 member: "Hello",
                 arguments: &[],
             };
-            self.exchange(&mut stream, &hello, deadline)?;
+            self.exchange(stream, &hello, deadline)?;
             if !matches!(wire::parse(&self.buffer, self.serial), Ok(Reply::Return(_))) {
                 return Err(io::Error::from_raw_os_error(EACCES));
             }
         }
-        Ok(stream)
+        Ok(())
     }
 
     /// Sends a call and receives messages until the reply to it is in the buffer.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::super::errno::{EINVAL, ENODEV, ENOENT, ENOTDIR};
+use super::super::listing::Kind;
 use super::super::path::refuse_parent;
 
 /// `errno` of a link that leads in a circle.
@@ -35,6 +36,16 @@ pub(super) enum Content {
     File(Vec<u8>),
     Directory(BTreeMap<Box<[u8]>, Inode>),
     Link(Vec<u8>),
+}
+
+impl Content {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Content::File(_) => Kind::File,
+            Content::Directory(_) => Kind::Directory,
+            Content::Link(_) => Kind::Link,
+        }
+    }
 }
 
 /// Every node by its inode, and the names that lead to it.

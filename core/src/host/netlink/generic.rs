@@ -27,6 +27,15 @@ const GENERIC_HEADER: usize = 4;
 const ENOENT: i32 = 2;
 const EMSGSIZE: i32 = 90;
 
+/// How much of a family a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GenericRequest {
+    /// Everything of a kind (`NLM_F_DUMP`).
+    All,
+    /// One thing, which the attributes name (`NLM_F_ACK`).
+    One,
+}
+
 /// One answer of a family.
 #[derive(Debug, Clone)]
 pub struct GenericMessage<'a> {
@@ -211,10 +220,9 @@ impl Generic {
         &self.name
     }
 
-    /// Asks for one thing (`NLM_F_ACK`), or for all of a kind (`NLM_F_DUMP`).
     pub(in crate::host) fn ask(
         &mut self,
-        is_dump: bool,
+        wanted: GenericRequest,
         command: u8,
         write: &mut dyn FnMut(&mut AttributeWriter<'_>),
         deadline: Instant,
@@ -224,8 +232,10 @@ impl Generic {
             Some(family) => family,
             None => self.resolve(deadline)?,
         };
-        let (flags, end) =
-            if is_dump { (NLM_F_DUMP, End::Done) } else { (NLM_F_ACK, End::Acknowledgement) };
+        let (flags, end) = match wanted {
+            GenericRequest::All => (NLM_F_DUMP, End::Done),
+            GenericRequest::One => (NLM_F_ACK, End::Acknowledgement),
+        };
         encode(&mut self.request, family, flags, command, write)?;
         if let Err(error) = self.socket.exchange(&mut self.request, end, deadline) {
             if error.raw_os_error() == Some(ENOENT) {
