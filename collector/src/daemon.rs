@@ -181,9 +181,17 @@ impl Daemon {
         request: ReloadRequest,
         timeouts: Timeouts,
     ) -> ReloadOutcome {
-        let Ok(_turn) = self.turn.try_lock() else { return ReloadOutcome::Busy };
+        let Ok(_turn) = self.turn.try_lock() else {
+            tracing::info!("the reload is refused: another one is in progress");
+            return ReloadOutcome::Busy;
+        };
         let running = self.applied().plan.hash.clone();
-        if request.if_match.is_some_and(|hash| hash != running) {
+        if let Some(wanted) = request.if_match.filter(|hash| *hash != running) {
+            tracing::info!(
+                wanted,
+                running,
+                "the reload is refused: the running configuration has another hash"
+            );
             return ReloadOutcome::Mismatch(running);
         }
         self.attempt(request.dry_run, timeouts).await
