@@ -38,7 +38,7 @@ pub(in crate::http) async fn show(site: &Site, request: &Request, name: &str) ->
     }
     let collectors = plan.collectors.iter().map(|plan| plan.descriptor.name);
     let names: Vec<&str> = collectors.chain(plan.outputs.iter().map(|plan| &*plan.name)).collect();
-    let mut detail = "no collector or output of this name is compiled into this binary".to_owned();
+    let mut detail = "no collector or output of this name is configured or compiled in".to_owned();
     if let Some(meant) = nearest(name, names.iter().copied()) {
         detail += &format!("; did you mean {meant}?");
     }
