@@ -537,6 +537,7 @@ fn reload_and_health_talk_to_the_daemon() {
     let to = daemon.address().to_string();
     assert_eq!(prints(&["health", "--to", &to]), "ok\n");
     harness::until("it is ready", || run(&["health", "--ready", "--to", &to]).0 == 0);
+    assert_eq!(prints(&["health", "--ready", "--to", &to]), "ready\n");
     assert_eq!(prints(&["health", "--to", &format!("http://{to}/")]), "ok\n");
     assert_eq!(
         prints(&["health", "--to", &format!("localhost:{}", daemon.address().port())]),

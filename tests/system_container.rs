@@ -197,7 +197,7 @@ fn the_container_shows_the_host() {
     assert_agree(reference.address(), address);
 
     assert_eq!(done(&mut store.exec(&["health"])).trim(), "ok");
-    assert_eq!(done(&mut store.exec(&["health", "--ready"])).trim(), "ok");
+    assert_eq!(done(&mut store.exec(&["health", "--ready"])).trim(), "ready");
     // It cannot be administered over the network, not even from here.
     assert_eq!(ask(address, "PUT", "/plugins/reload", &[]).status, 404);
     refused(&mut store.exec(&["reload"]));

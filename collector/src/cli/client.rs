@@ -73,9 +73,10 @@ pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(target) => target,
         Err(status) => return status,
     };
-    let path = if own.get_flag("ready") { "/readyz" } else { "/healthz" };
+    let (path, well) =
+        if own.get_flag("ready") { ("/readyz", "ready\n") } else { ("/healthz", "ok\n") };
     match ask(&target, Method::GET, path) {
-        Ok(answer) if answer.status == StatusCode::OK => print("ok\n"),
+        Ok(answer) if answer.status == StatusCode::OK => print(well),
         Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
         Err(error) => unreachable(&target, &error),
     }
