@@ -1526,6 +1526,8 @@ fn the_log_is_logfmt_or_json() {
         assert!(daemon.wait().success());
         let text = std::fs::read_to_string(&log).expect("a log");
         assert!(text.lines().count() >= 3, "{text}");
+        // What it cannot know, such as whose network it sees, is left out.
+        assert!(!text.contains("unknown"), "{text}");
         for line in text.lines() {
             if format == "json" {
                 let line: Value =

@@ -254,14 +254,16 @@ fn fail(status: u8, what: &dyn Display) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Logs where the daemon listens and what it sees.
+/// Logs where the daemon listens, and whose network and mounts it sees as far as it can know.
 fn announce(daemon: &Daemon) {
     let applied = daemon.applied();
     let plan = &applied.plan;
+    let view = Host::new(plan.roots.clone()).view();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         collectors = daemon.engine.names().join(","),
-        sees = %Host::new(plan.roots.clone()).view(),
+        network = view.network.word(),
+        mounts = view.mount.word(),
         "started"
     );
     for listen in &plan.server.listen {
