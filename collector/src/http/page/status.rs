@@ -101,7 +101,7 @@ fn write_page(
     write_reload(page, overview, host, rule, others_have_admin)?;
     write!(
         page,
-        "<footer><span id=\"live\">as of when the page was loaded</span></footer>\n\
+        "<footer><span id=\"live\">The figures are those of when the page was loaded.</span></footer>\n\
          <script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
@@ -114,7 +114,7 @@ fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt
          <div><dt>Collectors on</dt><dd>{} of {}</dd></div>\n\
          <div><dt>Samples</dt><dd id=\"samples\">{samples}</dd></div>\n\
          <div><dt>Up for</dt><dd id=\"uptime\">{}</dd></div>\n\
-         <div><dt>Generation</dt><dd id=\"generation\">{}</dd></div>\n\
+         <div><dt>Configurations applied</dt><dd id=\"generation\">{}</dd></div>\n\
          <div><dt>Configuration</dt><dd id=\"hash\" class=\"mono\">{}</dd></div>\n</dl>\n",
         on.len(),
         overview.collectors.len(),
