@@ -42,6 +42,11 @@ fn file(directory: &Path, text: &str) -> String {
     path.display().to_string()
 }
 
+/// A socket in a directory, as `--to` names it; a file may name it before its daemon has started.
+fn socket(directory: &Path) -> String {
+    format!("unix:{}", directory.join("vitald.sock").display())
+}
+
 fn help(arguments: &[&str], expected: &Expect) {
     let text = prints(&[arguments, &["--help"]].concat());
     expected.assert_eq(&text);
@@ -171,7 +176,7 @@ fn every_command_has_a_help_that_reads_well() {
         Usage: vitald reload [OPTIONS]
 
         Options:
-          -c, --config <FILE>      The configuration; without one the built-in defaults hold
+          -c, --config <FILE>      The file that it reads; without one the service is asked first
               --dry-run            Only say what would change
               --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
@@ -320,8 +325,14 @@ fn check_says_every_mistake_with_its_place() {
         assert!(err.contains(&format!("did you mean {meant}?")), "{meant}: {err}");
     }
     assert_eq!(err.lines().last(), Some("vitald: 8 mistakes in the configuration"));
-    // Every command that reads a configuration says the same.
-    for command in ["run", "once", "plugins", "health", "reload", "config"] {
+    // No daemon reads it, wherever one may listen on this machine.
+    let (status, out, told) = run(&["reload", "--config", &bad]);
+    assert_eq!((status, &*out), (69, ""), "{told}");
+    let mistakes = err.lines().take(8).map(|line| format!("{line}\n")).collect::<String>();
+    assert!(told.starts_with(&mistakes), "{told}");
+    assert!(told.contains(&format!("vitald: no daemon that reads {bad} was found: ")), "{told}");
+    // Every other command that reads a configuration says the same.
+    for command in ["run", "once", "plugins", "health", "config"] {
         let more: &[&str] = if command == "config" { &["--effective"] } else { &[] };
         let (status, out, told) = run(&[&[command, "--config", &bad], more].concat());
         assert_eq!((status, &*out, &*told), (78, "", &*err), "{command}");
@@ -530,13 +541,19 @@ fn the_effective_configuration_shows_where_values_come_from() {
 
 #[test]
 fn reload_and_health_talk_to_the_daemon() {
-    let config = "[scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n";
-    let daemon = Daemon::start_by(config, |command| {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = socket(directory.path());
+    let config = format!(
+        "[server]\nlisten = [\"{socket}\", \"127.0.0.1:0\"]\n\
+         [scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n"
+    );
+    let daemon = Daemon::start_by(&config, |command| {
         command.stdout(Stdio::null());
     });
     let to = daemon.address().to_string();
     assert_eq!(prints(&["health", "--to", &to]), "ok\n");
     harness::until("it is ready", || run(&["health", "--ready", "--to", &to]).0 == 0);
+    assert_eq!(prints(&["health", "--ready", "--to", &to]), "ready\n");
     assert_eq!(prints(&["health", "--to", &format!("http://{to}/")]), "ok\n");
     assert_eq!(
         prints(&["health", "--to", &format!("localhost:{}", daemon.address().port())]),
@@ -553,14 +570,16 @@ fn reload_and_health_talk_to_the_daemon() {
     let told = prints(&["reload", "--to", &to]);
     assert!(told.contains("collectors started: stat\ncollectors unchanged: loadavg\n"), "{told}");
     assert!(told.contains("outputs started: console\n"), "{told}");
-    assert!(told.contains("listeners unchanged: 127.0.0.1:0\n"), "{told}");
+    let listeners = told.lines().find(|line| line.starts_with("listeners unchanged: "));
+    assert!(listeners.is_some_and(|line| line.contains("127.0.0.1:0")), "{told}");
     assert!(told.ends_with(" applied; generation 2\n"), "{told}");
     // Where it listens may be told by its own configuration.
-    let listen = format!("[server]\nlisten = [\"{to}\"]\n");
-    let directory = tempfile::tempdir().expect("a directory");
-    let own = file(directory.path(), &listen);
+    let own = daemon.config_file().display().to_string();
     assert_eq!(prints(&["health", "--config", &own]), "ok\n");
-    assert!(prints(&["reload", "--config", &own]).contains("generation 2"));
+    daemon.write_config(&config);
+    let told = prints(&["reload", "--config", &own]);
+    assert!(told.starts_with(&format!("the daemon at {socket} reads {own}\n")), "{told}");
+    assert!(told.ends_with(" applied; generation 3\n"), "{told}");
     let (status, out, err) =
         harness::output(vitald(&["health"]).env("VITALD__SERVER__LISTEN", &to));
     assert_eq!((status, &*out), (0, "ok\n"), "{err}");
@@ -573,14 +592,91 @@ fn the_token_of_the_configuration_is_shown_by_itself() {
     let token = directory.path().join("token");
     std::fs::write(&token, "secret\n").expect("a file");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let listen = format!("[server]\nlisten = [\"{}\"]\n", socket(directory.path()));
     let admin = format!("admin = \"token:{}\"\n", token.display());
-    let daemon = Daemon::start(&format!("[server]\n{admin}"));
-    let listen = format!("[server]\nlisten = [\"{}\"]\n", daemon.address());
-    let (status, _, err) = run(&["reload", "--config", &file(directory.path(), &listen)]);
-    assert!(status == 1 && err.contains("Token required"), "{status} {err}");
-    let told =
-        prints(&["reload", "--config", &file(directory.path(), &format!("{listen}{admin}"))]);
-    assert!(told.contains("applied"), "{told}");
+    let daemon = Daemon::start(&format!("{listen}{admin}"));
+    let own = daemon.config_file().display().to_string();
+    daemon.write_config(&listen);
+    let (status, _, err) = run(&["reload", "--config", &own]);
+    assert!(status == 69 && err.contains("Token required"), "{status} {err}");
+    daemon.write_config(&format!("{listen}{admin}"));
+    assert!(prints(&["reload", "--config", &own]).contains("applied"));
+}
+
+#[test]
+fn a_reload_is_for_the_daemon_that_reads_the_file() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let [own_socket, their_socket] = [0, 1].map(|which: usize| socket(directories[which].path()));
+    let listen = |socket: &str| format!("[server]\nlisten = [\"{socket}\"]\n");
+    let daemon = Daemon::start(&listen(&own_socket));
+    let other = Daemon::start(&listen(&their_socket));
+    let [own, theirs] = [&daemon, &other].map(|one| one.config_file().display().to_string());
+    // The file names the address of another daemon, which is not touched.
+    daemon.write_config(&listen(&their_socket));
+    for more in [&[][..], &["--dry-run"], &["--to", &their_socket]] {
+        let (status, out, err) = run(&[&["reload", "--config", &own], more].concat());
+        assert!(status != 0 && out.is_empty(), "{more:?}: {status} {out}");
+        let said = format!("vitald: the daemon at {their_socket} reads {theirs}, not {own}\n");
+        assert!(err.starts_with(&said), "{err}");
+        assert_eq!(more.contains(&"--to"), err.lines().count() == 1, "{err}");
+    }
+    // By another name it is the same file.
+    let link = daemon.directory.path().join("link.toml");
+    std::os::unix::fs::symlink(&own, &link).expect("a link");
+    daemon.write_config(&listen(&own_socket));
+    let told = prints(&["reload", "--config", &link.display().to_string()]);
+    let first = format!("the daemon at {own_socket} reads {own}\n");
+    assert!(told.starts_with(&first), "{told}");
+    daemon.wait_for_log(&format!(" config_file={own} "));
+    assert!(!other.log().contains("a client asks"), "{}", other.log());
+}
+
+#[test]
+fn a_reload_finds_its_daemon_through_a_file_that_is_wrong() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let local = socket(directory.path());
+    let listen =
+        format!("listen = [{{ address = \"127.0.0.1:0\", admin = \"off\" }}, \"{local}\"]");
+    let daemon = Daemon::start(&format!("[server]\n{listen}\n"));
+    let own = daemon.config_file().display().to_string();
+    for mistake in ["[scrpe]\n", "[scrape\n", "[log]\nlevel = 7\n"] {
+        daemon.write_config(&format!("[server]\n{listen}\n{mistake}"));
+        let (status, out, err) = run(&["reload", "--config", &own]);
+        assert_eq!((status, &*out), (78, ""), "{err}");
+        assert!(err.starts_with(&format!("{own}:")), "{err}");
+        let last = err.lines().last().unwrap_or_default();
+        let daemon = format!("vitald: the daemon at {local} reads {own}: ");
+        assert!(last.starts_with(&daemon) && last.contains("nothing was changed"), "{err}");
+    }
+}
+
+#[test]
+fn without_admin_routes_a_reload_says_what_works() {
+    let listener = "{ address = \"127.0.0.1:0\", admin = \"off\" }";
+    let daemon = Daemon::start(&format!("[server]\nlisten = [{listener}]\n"));
+    let own = daemon.config_file().display().to_string();
+    let (status, out, err) = run(&["reload", "--config", &own]);
+    assert_eq!((status, &*out), (69, ""), "{err}");
+    let last = err.lines().last().unwrap_or_default();
+    let said =
+        format!("vitald: no listener of {own} takes administration: send the daemon a SIGHUP");
+    assert!(last.starts_with(&said), "{err}");
+    let to = daemon.address().to_string();
+    let (status, out, err) = run(&["reload", "--to", &to]);
+    assert_eq!((status, &*out), (1, ""), "{err}");
+    let said = format!("vitald: the listener at {to} has no admin routes; --config or --to names");
+    assert!(err.starts_with(&said) && err.contains("SIGHUP"), "{err}");
+    assert!(daemon.reload().body.contains("this listener has no admin routes"));
+}
+
+#[test]
+fn what_is_no_vitald_is_not_asked_to_reload() {
+    let daemon = Daemon::start_by("", |command| {
+        let mut drop_in = vitald(&["node_exporter", "--web.listen-address=127.0.0.1:0"]);
+        std::mem::swap(command, &mut drop_in);
+    });
+    let (status, _, err) = run(&["reload", "--to", &daemon.address().to_string()]);
+    assert!(status == 1 && err.contains("not a vitald that can be administered"), "{status} {err}");
 }
 
 #[test]

@@ -106,12 +106,18 @@ fn a_dry_run_changes_nothing_and_a_stale_hash_is_refused() {
     let told = daemon.ask("PUT", "/plugins/reload?dry_run=true", &[]).json();
     assert_eq!(names(&told["started"]), ["loadavg"]);
     assert!(!daemon.metrics().has("node_load1"));
+    daemon.wait_for_log("dry run: the configuration would be applied");
     let stale = daemon.ask("PUT", "/plugins/reload", &[("If-Match", "\"0000000000000000\"")]);
     assert_eq!(stale.status, 412, "{}", stale.body);
+    daemon.wait_for_log("the running configuration has another hash");
     assert!(!daemon.metrics().has("node_load1"));
     let matching = daemon.ask("PUT", "/plugins/reload", &[("If-Match", &format!("\"{hash}\""))]);
     assert_eq!(matching.status, 200, "{}", matching.body);
     assert!(daemon.metrics().has("node_load1"));
+    daemon.write_config(&with("[collectors.loadavg]\nenabled = 1\n"));
+    let refused = daemon.ask("PUT", "/plugins/reload?dry_run=true", &[]);
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    daemon.wait_for_log("dry run: the configuration would be refused\" mistakes=1");
 }
 
 #[test]

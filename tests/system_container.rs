@@ -197,10 +197,13 @@ fn the_container_shows_the_host() {
     assert_agree(reference.address(), address);
 
     assert_eq!(done(&mut store.exec(&["health"])).trim(), "ok");
-    assert_eq!(done(&mut store.exec(&["health", "--ready"])).trim(), "ok");
+    assert_eq!(done(&mut store.exec(&["health", "--ready"])).trim(), "ready");
     // It cannot be administered over the network, not even from here.
     assert_eq!(ask(address, "PUT", "/plugins/reload", &[]).status, 404);
-    refused(&mut store.exec(&["reload"]));
+    let told = refused(&mut store.exec(&["reload"]));
+    let said =
+        "no listener of /etc/vitald/config.toml takes administration: send the daemon a SIGHUP";
+    assert!(told.contains(said), "{told}");
     done(&mut store.podman(&["kill", "--signal=HUP", NAME]));
     let limit = Instant::now() + harness::LONG;
     while !store.log().contains("configuration applied") {
@@ -239,9 +242,17 @@ fn a_reload_inside_goes_through_a_socket() {
     assert!(!ask(address, "GET", "/metrics", &[]).has("node_load1"));
 
     fs::write(&file, format!("{config}\n[scrpe]\n")).expect("a file");
-    let to_socket = ["exec", NAME, "/bin/vitald", "reload", "--to", "unix:/run/vitald/vitald.sock"];
-    let told = refused(&mut store.podman(&to_socket));
-    assert!(told.contains("scrpe"), "{told}");
+    let without_options = ["exec", NAME, "/bin/vitald", "reload"];
+    for told in
+        [refused(&mut store.podman(&without_options)), refused(&mut store.exec(&["reload"]))]
+    {
+        assert!(told.contains("scrpe"), "{told}");
+    }
+    fs::write(&file, &config).expect("a file");
+    let told = done(&mut store.podman(&without_options));
+    let reached = "the daemon at unix:/run/vitald/vitald.sock reads /etc/vitald/config.toml\n";
+    assert!(told.starts_with(reached), "{told}");
+    assert!(told.contains("collectors started: loadavg"), "{told}");
     assert_eq!(ask(address, "PUT", "/plugins/reload", &[]).status, 404);
     store.stop();
 }

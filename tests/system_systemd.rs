@@ -106,6 +106,12 @@ fn a_reload_tells_its_outcome() {
             |line: &str| line.starts_with("/etc/vitald/config.toml:") && line.contains(mistake);
         assert!(journal.lines().any(is_reported), "{mistake}:\n{journal}");
     }
+    // By hand it says the same, and finds the daemon through no file or through the wrong one.
+    for line in ["vitald reload", "vitald reload --config /etc/vitald/config.toml"] {
+        let told = machine.sh_refused(line);
+        let daemon = format!("vitald: the daemon at {SOCKET} reads /etc/vitald/config.toml: ");
+        assert!(told.contains("scrpe") && told.contains(&daemon), "{line}: {told}");
+    }
     assert!(answers(second) && !has(second, "node_load1"));
     let page = ask(second, "GET", "/metrics", &[]);
     assert_eq!(page.value("vitald_config_last_reload_successful"), Some(0.0));
@@ -126,7 +132,14 @@ fn a_reload_tells_its_outcome() {
     // By hand it works as well: for root and for the daemon's own user, and no other one.
     let reload = format!("/usr/bin/vitald reload --to {SOCKET}");
     assert!(machine.sh(&reload).contains("applied"));
-    machine.sh("/usr/bin/vitald reload --config /etc/vitald/config.toml");
+    for line in ["vitald reload", "vitald reload --config /etc/vitald/config.toml"] {
+        let told = machine.sh(line);
+        let daemon = format!("the daemon at {SOCKET} reads /etc/vitald/config.toml\n");
+        assert!(told.starts_with(&daemon), "{line}: {told}");
+    }
+    machine.write("/etc/another.toml", &config(second, ""));
+    let told = machine.sh_refused("vitald reload --config /etc/another.toml");
+    assert!(told.contains("reads /etc/vitald/config.toml, not /etc/another.toml"), "{told}");
     assert!(
         machine
             .sh(&format!("setpriv --reuid=vitald --regid=vitald --clear-groups {reload}"))

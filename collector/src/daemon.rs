@@ -20,6 +20,7 @@ use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -36,8 +37,13 @@ const FIRST_RUN: Duration = Duration::from_secs(1);
 /// How long outputs that stop may take to close.
 pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Reads the configuration: from a file and the environment, or always the same plan.
-pub(crate) type Source = dyn Fn() -> Result<Plan, Vec<Mistake>> + Send + Sync;
+/// Where the configuration comes from: a file and the environment, or always the same plan.
+pub(crate) struct Source {
+    /// The file as an absolute path, by which a client tells this daemon from another one.
+    pub(crate) file: Option<PathBuf>,
+    /// Reads it.
+    pub(crate) read: Box<dyn Fn() -> Result<Plan, Vec<Mistake>> + Send + Sync>,
+}
 
 /// The running daemon.
 pub(crate) struct Daemon {
@@ -49,7 +55,7 @@ pub(crate) struct Daemon {
     pub(crate) own: Arc<Own>,
     /// The listeners.
     pub(crate) listeners: Arc<Listeners>,
-    source: Arc<Source>,
+    source: Source,
     applied: Mutex<Arc<Applied>>,
     record: Record,
     /// Who has it may have the daemon reload.
@@ -101,11 +107,11 @@ impl Daemon {
     /// Every mistake, or every collector, output and address that cannot be used.
     pub(crate) fn start(
         listeners: Arc<Listeners>,
-        source: Arc<Source>,
+        source: Source,
         counters: Arc<HttpCounters>,
         collections_only: bool,
     ) -> Result<Arc<Self>, StartError> {
-        let plan = source().map_err(StartError::Configuration)?;
+        let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
         let now = SystemTime::now();
@@ -140,6 +146,11 @@ impl Daemon {
     /// The plan that is running.
     pub(crate) fn applied(&self) -> Arc<Applied> {
         Arc::clone(&lock(&self.applied))
+    }
+
+    /// The file that it reads.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.source.file.as_deref()
     }
 
     /// How reloads have gone.
@@ -181,9 +192,17 @@ impl Daemon {
         request: ReloadRequest,
         timeouts: Timeouts,
     ) -> ReloadOutcome {
-        let Ok(_turn) = self.turn.try_lock() else { return ReloadOutcome::Busy };
+        let Ok(_turn) = self.turn.try_lock() else {
+            tracing::info!("the reload is refused: another one is in progress");
+            return ReloadOutcome::Busy;
+        };
         let running = self.applied().plan.hash.clone();
-        if request.if_match.is_some_and(|hash| hash != running) {
+        if let Some(wanted) = request.if_match.filter(|hash| *hash != running) {
+            tracing::info!(
+                wanted,
+                running,
+                "the reload is refused: the running configuration has another hash"
+            );
             return ReloadOutcome::Mismatch(running);
         }
         self.attempt(request.dry_run, timeouts).await
@@ -263,7 +282,7 @@ impl Daemon {
     /// A whole reload; on a thread that may be lost.
     fn transact(&self, dry_run: bool, progress: &Progress) -> ReloadOutcome {
         let began = Instant::now();
-        let staged = match (self.source)().and_then(|plan| self.stage(plan)) {
+        let staged = match (self.source.read)().and_then(|plan| self.stage(plan)) {
             Ok(staged) => staged,
             Err(mistakes) => return refused(mistakes, dry_run),
         };
@@ -439,6 +458,10 @@ impl Served for Daemon {
 
     fn applied(&self) -> Arc<Applied> {
         Daemon::applied(self)
+    }
+
+    fn config_file(&self) -> Option<&Path> {
+        Daemon::config_file(self)
     }
 
     fn outputs(&self) -> Vec<OutputStatus> {

@@ -57,7 +57,7 @@ fn start(level: LevelFilter, as_json: bool) -> Control {
             let mut fields = Fields::begin(json.load(Ordering::Relaxed), Level::WARN);
             fields
                 .pair("message", "lines are missing because standard error took none for a while");
-            fields.pair("lines", &count.to_string());
+            fields.bare("lines", &count);
             fields.end()
         }
     });
@@ -121,7 +121,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut fields = Fields::begin(self.json.load(Ordering::Relaxed), *metadata.level());
         event.record(&mut fields);
         if left_out > 0 {
-            fields.pair("left_out", &left_out.to_string());
+            fields.bare("left_out", &left_out);
         }
         self.writer.push(&fields.end());
     }
@@ -157,20 +157,27 @@ impl Fields {
         self.line
     }
 
+    /// A pair whose value is text.
     fn pair(&mut self, key: &str, value: &str) {
+        let must_quote =
+            value.is_empty() || value.bytes().any(|byte| byte <= b' ' || b"\"=\\".contains(&byte));
+        if self.json || must_quote {
+            self.bare(key, &quoted(value));
+        } else {
+            self.bare(key, &value);
+        }
+    }
+
+    /// A pair whose value is written as it is: a number, `true` or `false`.
+    fn bare(&mut self, key: &str, value: &dyn Display) {
         if !self.line.is_empty() {
             self.line.push(if self.json { ',' } else { ' ' });
         }
         let key = if key == "message" { "msg" } else { key };
-        if self.json {
-            let _ = write!(self.line, "{}:{}", quoted(key), quoted(value));
-        } else if value.is_empty()
-            || value.bytes().any(|byte| byte <= b' ' || b"\"=\\".contains(&byte))
-        {
-            let _ = write!(self.line, "{key}={}", quoted(value));
-        } else {
-            let _ = write!(self.line, "{key}={value}");
-        }
+        let _ = match self.json {
+            true => write!(self.line, "{}:{value}", quoted(key)),
+            false => write!(self.line, "{key}={value}"),
+        };
     }
 }
 
@@ -182,6 +189,26 @@ fn quoted(text: &str) -> String {
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.pair(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(field.name(), &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field.name(), &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no word for what is not finite.
+        match value.is_finite() {
+            true => self.bare(field.name(), &value),
+            false => self.pair(field.name(), &value.to_string()),
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field.name(), &value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -203,5 +230,51 @@ mod tests {
         fields.pair("a", "plain");
         fields.pair("b", "\u{1}");
         assert_eq!(fields.line, r#""a":"plain","b":"\u0001""#);
+    }
+
+    /// Keeps what was logged last, as both formats have it.
+    #[derive(Clone, Default)]
+    struct Last(Arc<std::sync::Mutex<[String; 2]>>);
+
+    impl<S: Subscriber> Layer<S> for Last {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            *self.0.lock().expect("no panic") = [false, true].map(|json| {
+                let mut fields = Fields { json, line: String::new() };
+                event.record(&mut fields);
+                fields.line
+            });
+        }
+    }
+
+    #[test]
+    fn numbers_and_truths_are_no_text() {
+        let last = Last::default();
+        let subscriber = tracing_subscriber::registry().with(last.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(
+                generation = 3_u64,
+                change = -1,
+                seconds = 0.5,
+                none = f64::NAN,
+                dry_run = false,
+                connections = 7_usize,
+                text = "8",
+                "said"
+            );
+        });
+        let [logfmt, json] = &*last.0.lock().expect("no panic");
+        assert_eq!(
+            logfmt,
+            "msg=said generation=3 change=-1 seconds=0.5 none=NaN dry_run=false connections=7 text=8"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&format!("{{{json}}}")).expect("an object");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "msg": "said", "generation": 3, "change": -1, "seconds": 0.5, "none": "NaN",
+                "dry_run": false, "connections": 7, "text": "8",
+            })
+        );
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
         .subcommand(
             Command::new("reload")
                 .about("Make the running daemon read its configuration again")
-                .arg(config())
+                .arg(config().help("The file that it reads; without one the service is asked first"))
                 .arg(switch("dry-run").help("Only say what would change"))
                 .args(target()),
         )

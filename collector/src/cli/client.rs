@@ -1,36 +1,16 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
-use super::load::{config_file, load};
+use super::connection::Connection;
+use super::places::{self, Place, Search};
 use super::registry::Registry;
-use super::terminal::{complain, exit, fail, print, refuse};
-use crate::plan::{Address, Admin};
-use bytes::Bytes;
+use super::terminal::{complain, exit, fail, print};
+use crate::plan::Address;
 use clap::ArgMatches;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use toml::de::DeTable;
-
-/// The longest a command waits for the daemon: longer than a reload may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-struct Target {
-    address: Address,
-    token: Option<String>,
-}
-
-struct Answer {
-    status: StatusCode,
-    body: String,
-}
 
 /// Makes the running daemon read its configuration again, and tells what it says.
 pub(super) fn reload(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
@@ -42,43 +22,167 @@ pub(super) fn what_would_change(own: &ArgMatches, registry: Registry<'_>) -> Exi
     put_reload(own, registry, true)
 }
 
-fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCode {
-    let target = match target(own, registry) {
-        Ok(target) => target,
-        Err(status) => return status,
-    };
-    let path = if dry_run { "/plugins/reload?dry_run=true" } else { "/plugins/reload" };
-    let answer = match ask(&target, Method::PUT, path) {
-        Ok(answer) => answer,
-        Err(error) => return unreachable(&target, &error),
-    };
-    let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    if answer.status == StatusCode::OK {
-        return print(&report(&told));
-    }
-    let text = |key: &str| told.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    for mistake in told.get("mistakes").and_then(Value::as_array).into_iter().flatten() {
-        complain(&mistake.get("text").and_then(Value::as_str).unwrap_or_default());
-    }
-    for fault in told.get("faults").and_then(Value::as_array).into_iter().flatten() {
-        complain(&fault.as_str().unwrap_or_default());
-    }
-    let status = if answer.status == StatusCode::UNPROCESSABLE_ENTITY { exit::CONFIG } else { 1 };
-    fail(status, &format!("{}: {}", text("title"), text("detail")))
-}
-
 /// Asks whether the daemon is alive, or ready.
 pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
-    let target = match target(own, registry) {
-        Ok(target) => target,
+    let place = match places::first(own, registry) {
+        Ok(place) => place,
         Err(status) => return status,
     };
-    let path = if own.get_flag("ready") { "/readyz" } else { "/healthz" };
-    match ask(&target, Method::GET, path) {
-        Ok(answer) if answer.status == StatusCode::OK => print("ok\n"),
+    let (path, well) =
+        if own.get_flag("ready") { ("/readyz", "ready\n") } else { ("/healthz", "ok\n") };
+    let connection = Connection::open(&place.address, place.token);
+    match connection.and_then(|mut connection| connection.ask(Method::GET, path)) {
+        Ok(answer) if answer.status == StatusCode::OK => print(well),
         Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
-        Err(error) => unreachable(&target, &error),
+        Err(error) => Miss::unanswered(&place.address, &error).fail(),
     }
+}
+
+/// A daemon that lets this user administer.
+struct Daemon {
+    connection: Connection,
+    address: Address,
+    /// The file that it reads.
+    file: Option<String>,
+}
+
+/// Why the daemon that is looked for is not at a place.
+struct Miss {
+    status: u8,
+    reason: String,
+    /// What to do about it, if the user has said that the daemon is there.
+    remedy: &'static str,
+}
+
+impl Miss {
+    fn unanswered(address: &Address, error: &dyn Display) -> Self {
+        Miss {
+            status: exit::UNAVAILABLE,
+            reason: format!("no answer from {address}: {error}"),
+            remedy: "; is the daemon running there? --to says where",
+        }
+    }
+
+    fn refused(reason: String) -> Self {
+        Miss { status: 1, reason, remedy: "" }
+    }
+
+    fn fail(&self) -> ExitCode {
+        fail(self.status, &format!("{}{}", self.reason, self.remedy))
+    }
+}
+
+fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCode {
+    let mut search = match Search::of(own, registry) {
+        Ok(search) => search,
+        Err(status) => return status,
+    };
+    let mut misses = Vec::new();
+    for place in std::mem::take(&mut search.places) {
+        match Daemon::at(place, search.file.as_deref()) {
+            Ok(daemon) => return daemon.reload(dry_run),
+            Err(miss) => misses.push(miss),
+        }
+    }
+    not_found(&search, &misses)
+}
+
+impl Daemon {
+    /// The daemon at a place, if it reads this file; nothing is changed in it.
+    fn at(place: Place, file: Option<&Path>) -> Result<Self, Miss> {
+        let Place { address, token } = place;
+        let unanswered = |error: String| Miss::unanswered(&address, &error);
+        let mut connection = Connection::open(&address, token).map_err(unanswered)?;
+        let about = connection.ask(Method::GET, "/plugins").map_err(unanswered)?;
+        if about.text("name") != "vitald" {
+            return Err(Miss::refused(format!(
+                "what answers at {address} is not a vitald that can be administered: it says {} to /plugins",
+                about.status
+            )));
+        }
+        if about.body["admin"] != Value::Bool(true) {
+            // The daemon says why; were it to agree by now, a dry run would change nothing.
+            let path = "/plugins/reload?dry_run=true";
+            let refusal = connection.ask(Method::PUT, path).map_err(unanswered)?;
+            return Err(match refusal.status {
+                StatusCode::NOT_FOUND => Miss {
+                    remedy: "; --config or --to names another one, and a SIGHUP needs none",
+                    ..Miss::refused(format!("the listener at {address} has no admin routes"))
+                },
+                _ => {
+                    Miss::refused(format!("the daemon at {address} refuses: {}", refusal.refusal()))
+                }
+            });
+        }
+        let read = about.body["config_file"].as_str().map(str::to_owned);
+        if let Some(wanted) = file
+            && !read.as_ref().is_some_and(|read| is_same(Path::new(read), wanted))
+        {
+            let read = read.as_deref().unwrap_or("no file");
+            let wanted = wanted.display();
+            return Err(Miss::refused(format!(
+                "the daemon at {address} reads {read}, not {wanted}"
+            )));
+        }
+        Ok(Daemon { connection, address, file: read })
+    }
+
+    fn reload(mut self, dry_run: bool) -> ExitCode {
+        let path = if dry_run { "/plugins/reload?dry_run=true" } else { "/plugins/reload" };
+        let answer = match self.connection.ask(Method::PUT, path) {
+            Ok(answer) => answer,
+            Err(error) => return Miss::unanswered(&self.address, &error).fail(),
+        };
+        let file = self.file.as_deref().unwrap_or("no configuration file");
+        let daemon = format!("the daemon at {} reads {file}", self.address);
+        if answer.status == StatusCode::OK {
+            return print(&format!("{daemon}\n{}", report(&answer.body)));
+        }
+        for mistake in answer.body["mistakes"].as_array().into_iter().flatten() {
+            complain(&mistake["text"].as_str().unwrap_or_default());
+        }
+        for fault in answer.body["faults"].as_array().into_iter().flatten() {
+            complain(&fault.as_str().unwrap_or_default());
+        }
+        let is_wrong = answer.status == StatusCode::UNPROCESSABLE_ENTITY;
+        fail(if is_wrong { exit::CONFIG } else { 1 }, &format!("{daemon}: {}", answer.refusal()))
+    }
+}
+
+/// Says why no daemon was asked to reload.
+fn not_found(search: &Search, misses: &[Miss]) -> ExitCode {
+    if search.is_given
+        && let [miss] = misses
+    {
+        return miss.fail();
+    }
+    search.mistakes.iter().for_each(|mistake| complain(mistake));
+    for miss in misses {
+        complain(&format_args!("vitald: {}", miss.reason));
+    }
+    let conclusion = match &search.file {
+        Some(file) if search.lacks_admin => format!(
+            "no listener of {} takes administration: send the daemon a SIGHUP, or let it listen on a \
+             socket, too, such as \"unix:/run/vitald/vitald.sock\"",
+            file.display()
+        ),
+        Some(file) => format!(
+            "no daemon that reads {} was found: --to says where it listens, and a SIGHUP needs no address",
+            file.display()
+        ),
+        None => {
+            "no daemon that this user may administer was found: --config or --to says which one is \
+                 meant, and a SIGHUP needs no address"
+                .to_owned()
+        }
+    };
+    fail(exit::UNAVAILABLE, &conclusion)
+}
+
+/// Whether two paths name one file; also while there is none.
+fn is_same(read: &Path, wanted: &Path) -> bool {
+    std::path::absolute(wanted).is_ok_and(|wanted| wanted == read)
+        || matches!((read.canonicalize(), wanted.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn report(told: &Value) -> String {
@@ -100,140 +204,4 @@ fn report(told: &Value) -> String {
     let verb = if told["dry_run"] == Value::Bool(true) { "would be applied" } else { "applied" };
     let hash = told["hash"].as_str().unwrap_or_default();
     text + &format!("configuration {hash} {verb}; generation {}\n", told["generation"])
-}
-
-/// The daemon a command talks to: `--to`, or the first listener of the configuration that lets
-/// local users administer.
-fn target(own: &ArgMatches, registry: Registry<'_>) -> Result<Target, ExitCode> {
-    let token = match own.get_one::<PathBuf>("token-file") {
-        Some(file) => Some(
-            std::fs::read_to_string(file)
-                .map_err(|error| fail(exit::USAGE, &format!("{}: {error}", file.display())))?
-                .trim()
-                .to_owned(),
-        ),
-        None => None,
-    };
-    if let Some(to) = own.get_one::<String>("to") {
-        let to = to.strip_prefix("http://").unwrap_or(to).trim_end_matches('/');
-        let address = crate::config::parse_address(to).or_else(|_| resolve(to));
-        let address = address.map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))?;
-        return Ok(Target { address, token });
-    }
-    let plan = match load(own, registry) {
-        Ok(plan) => plan,
-        // The daemon is to say what is wrong, and to count the attempt: it only has to be found.
-        Err(mistakes) => match first_listener(own) {
-            Some(address) => return Ok(Target { address, token }),
-            None => return Err(refuse(&mistakes)),
-        },
-    };
-    let listen = &plan.server.listen;
-    let chosen = listen.iter().find(|listen| listen.serve.admin != Admin::Off).or(listen.first());
-    let Some(chosen) = chosen else {
-        return Err(fail(exit::CONFIG, &"the configuration has no listener"));
-    };
-    let token = token.or_else(|| match &chosen.serve.admin {
-        // The daemon answers a user who may not read it that it wants one.
-        Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
-        _ => None,
-    });
-    Ok(Target { address: chosen.address.clone(), token })
-}
-
-/// The first address that a file names, which may be wrong elsewhere; the built-in one if it names none.
-fn first_listener(own: &ArgMatches) -> Option<Address> {
-    let text = std::fs::read_to_string(config_file(own)?).ok()?;
-    let (table, _) = DeTable::parse_recoverable(&text);
-    let server = table.get_ref().get("server").and_then(|server| server.get_ref().as_table());
-    let listen = server.and_then(|server| server.get("listen"));
-    let address = match listen {
-        None => "127.0.0.1:9100",
-        Some(listen) => listen.get_ref().as_array()?.first()?.get_ref().as_str()?,
-    };
-    crate::config::parse_address(address).ok()
-}
-
-/// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
-/// daemon's default is to listen there.
-fn resolve(to: &str) -> Result<Address, String> {
-    let expected = || "expected HOST:PORT or unix:/PATH".to_owned();
-    if to.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        return Err(expected());
-    }
-    let found = std::net::ToSocketAddrs::to_socket_addrs(to).map_err(|error| error.to_string())?;
-    let socket = found.min_by_key(|address| !address.is_ipv4()).ok_or_else(expected)?;
-    Ok(Address::Tcp { socket, dual: false })
-}
-
-fn unreachable(target: &Target, error: &dyn Display) -> ExitCode {
-    fail(
-        exit::UNAVAILABLE,
-        &format!(
-            "no answer from {}: {error}; is the daemon running there? --to says where",
-            target.address
-        ),
-    )
-}
-
-/// Sends one request and reads the answer, within [`TIMEOUT`].
-fn ask(target: &Target, method: Method, path: &str) -> Result<Answer, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let exchange = async {
-            match &target.address {
-                Address::Tcp { socket, dual } => {
-                    let stream = tokio::net::TcpStream::connect(reachable(*socket, *dual)).await;
-                    exchange(stream.map_err(|e| e.to_string())?, target, method, path).await
-                }
-                Address::Unix(socket) => {
-                    let stream = tokio::net::UnixStream::connect(socket).await;
-                    exchange(stream.map_err(|e| e.to_string())?, target, method, path).await
-                }
-            }
-        };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("none within {} s", TIMEOUT.as_secs())),
-        }
-    })
-}
-
-/// A listener on every address is reached through loopback: through IPv4's where it takes both, since IPv6
-/// may be off.
-fn reachable(mut socket: SocketAddr, dual: bool) -> SocketAddr {
-    if socket.ip().is_unspecified() {
-        socket.set_ip(match socket.ip() {
-            IpAddr::V6(_) if !dual => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        });
-    }
-    socket
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    target: &Target,
-    method: Method,
-    path: &str,
-) -> Result<Answer, String> {
-    let told = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
-    tokio::spawn(connection);
-    let host = match &target.address {
-        Address::Tcp { socket, dual } => reachable(*socket, *dual).to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    };
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
-    if let Some(token) = &target.token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(told)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(told)?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
 }

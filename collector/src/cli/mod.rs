@@ -2,9 +2,11 @@
 
 mod arguments;
 mod client;
+mod connection;
 mod effective;
 mod load;
 mod once;
+mod places;
 mod registry;
 mod run;
 mod terminal;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::field;
 use vitald_core::host::Host;
 use vitald_core::sealer::OwnFamilies;
 
@@ -32,8 +33,8 @@ const END_OF_CHANGE: Duration = Duration::from_secs(3);
 
 /// What a start is made from.
 struct Start {
-    /// Reads the configuration, now and at every reload.
-    source: Arc<Source>,
+    /// Where the configuration comes from, now and at every reload.
+    source: Source,
     /// What only the drop-in has; its SIGHUP is no reload, and it ends as node_exporter does.
     web: Option<Web>,
     notes: Vec<String>,
@@ -42,9 +43,13 @@ struct Start {
 /// Runs the daemon.
 pub(super) fn run(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let file = config_file(own);
+    // Without a current directory a relative path has no absolute one, and cannot be read either.
+    let absolute =
+        file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let (collectors, outputs) = (registry.collectors.to_vec(), registry.outputs.to_vec());
-    let source = move || load_from(file.as_deref(), &collectors, &outputs);
-    start(Start { source: Arc::new(source), web: None, notes: Vec::new() })
+    let read = move || load_from(file.as_deref(), &collectors, &outputs);
+    let source = Source { file: absolute, read: Box::new(read) };
+    start(Start { source, web: None, notes: Vec::new() })
 }
 
 /// Runs as node_exporter would with these flags.
@@ -53,7 +58,8 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
         Ok(Command::Help(text) | Command::Version(text)) => print(&text),
         Ok(Command::Run(drop_in)) => {
             let DropIn { plan, web, notes } = *drop_in;
-            start(Start { source: Arc::new(move || Ok(plan.clone())), web: Some(web), notes })
+            let source = Source { file: None, read: Box::new(move || Ok(plan.clone())) };
+            start(Start { source, web: Some(web), notes })
         }
         Err(error) => {
             complain(&error);
@@ -254,14 +260,18 @@ fn fail(status: u8, what: &dyn Display) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Logs where the daemon listens and what it sees.
+/// Logs what the daemon reads, where it listens, and whose network and mounts it sees as far as it
+/// can know.
 fn announce(daemon: &Daemon) {
     let applied = daemon.applied();
     let plan = &applied.plan;
+    let view = Host::new(plan.roots.clone()).view();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        config_file = daemon.config_file().map(|file| field::display(file.display())),
         collectors = daemon.engine.names().join(","),
-        sees = %Host::new(plan.roots.clone()).view(),
+        network = view.network.word(),
+        mounts = view.mount.word(),
         "started"
     );
     for listen in &plan.server.listen {

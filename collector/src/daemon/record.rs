@@ -45,14 +45,17 @@ impl Record {
     }
 
     /// Records and logs how the reload of this number has gone; false if that is known better already. A dry
-    /// run has no number and is not recorded.
+    /// run has no number and is only logged.
     pub(super) fn note(
         &self,
         number: Option<u64>,
         outcome: &ReloadOutcome,
         witness: Witness,
     ) -> bool {
-        let Some(number) = number else { return true };
+        let Some(number) = number else {
+            log_dry_run(outcome);
+            return true;
+        };
         {
             let mut state = lock(&self.0);
             if !state.note(number, outcome, witness) {
@@ -126,8 +129,26 @@ fn log(outcome: &ReloadOutcome) {
         ReloadOutcome::Unfinished(reason) => {
             tracing::error!(reason, "the reload does not come to an end");
         }
-        // The mistakes are in the log already.
+        // These are in the log already.
         ReloadOutcome::Refused(_) | ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
+    }
+}
+
+/// Logs how a dry run has ended; its mistakes are for the client that asked.
+fn log_dry_run(outcome: &ReloadOutcome) {
+    match outcome {
+        ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
+            tracing::info!(hash = report.hash, "dry run: the configuration would be applied");
+        }
+        ReloadOutcome::Refused(mistakes) => {
+            let count = mistakes.len();
+            tracing::info!(mistakes = count, "dry run: the configuration would be refused");
+        }
+        ReloadOutcome::Unavailable(reason) | ReloadOutcome::Unfinished(reason) => {
+            tracing::info!(reason, "dry run: the configuration could not be read and opened");
+        }
+        // These are in the log already.
+        ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
     }
 }
 

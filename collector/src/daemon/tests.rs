@@ -83,7 +83,8 @@ fn start_from(
     };
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
-    match Daemon::start(listeners, Arc::new(source), counters, true) {
+    let source = Source { file: None, read: Box::new(source) };
+    match Daemon::start(listeners, source, counters, true) {
         Ok(daemon) => (daemon, text),
         Err(StartError::Configuration(mistakes) | StartError::System(mistakes)) => {
             panic!("{mistakes:?}")

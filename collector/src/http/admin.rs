@@ -56,7 +56,11 @@ fn judge(request: &Request) -> Verdict {
 pub(super) async fn admit(tokens: &Tokens, request: &Request) -> Result<(), Response> {
     match judge(request) {
         Verdict::Admitted => Ok(()),
-        Verdict::NoSuchRoute => Err(no_such_route(false)),
+        Verdict::NoSuchRoute => Err(no_such_route(
+            false,
+            "this listener has no admin routes; on the daemon's host, vitald reload asks another listener, \
+             and SIGHUP needs none",
+        )),
         Verdict::Refused(reason) => {
             tracing::debug!(peer = %request.client.peer, reason, "an admin request is refused");
             Err(Problem::new(StatusCode::FORBIDDEN, "not-admin", "Not allowed")

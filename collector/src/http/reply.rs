@@ -92,13 +92,13 @@ pub(super) fn not_allowed(allowed: &'static str) -> Response {
 
 /// The answer to a path that is no route, with the routes that exist. The admin route is shown
 /// only where the listener has it.
-pub(super) fn no_such_route(has_admin: bool) -> Response {
+pub(super) fn no_such_route(has_admin: bool, detail: &str) -> Response {
     let mut routes = vec!["/", "/metrics", "/plugins", "/plugins/NAME", "/healthz", "/readyz"];
     if has_admin {
         routes.push("/plugins/reload");
     }
     Problem::new(StatusCode::NOT_FOUND, "no-such-route", "Not found")
-        .detail("there is nothing at this path")
+        .detail(detail)
         .member("routes", routes)
         .reply()
 }

@@ -85,7 +85,10 @@ async fn native_page(pages: Arc<Pages>, route: Route, request: Arc<Request>) -> 
     match route {
         // These have methods of their own.
         Route::Reload => reload::reload(site, request).await,
-        Route::Nothing => no_such_route(request.client.serve.now().admin != Admin::Off),
+        Route::Nothing => {
+            let has_admin = request.client.serve.now().admin != Admin::Off;
+            no_such_route(has_admin, "there is nothing at this path")
+        }
         _ if !request.reads() => not_allowed("GET, HEAD"),
         Route::Status => status::page(site, request).await,
         Route::Metrics => scrape(site, scrapes, request).await,

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
 use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ pub(crate) trait Served: Send + Sync + 'static {
 
     /// The plan that is running.
     fn applied(&self) -> Arc<Applied>;
+
+    /// The configuration file that a reload reads, as an absolute path; nothing if there is none.
+    fn config_file(&self) -> Option<&Path>;
 
     /// How the outputs that run are doing.
     fn outputs(&self) -> Vec<OutputStatus>;

@@ -59,6 +59,11 @@ impl Site {
         self.ready.store(true, Ordering::Relaxed);
     }
 
+    /// The file that a reload reads, for admins.
+    pub(super) fn config_file(&self) -> Option<String> {
+        self.served.config_file().map(|file| file.to_string_lossy().into_owned())
+    }
+
     pub(super) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }

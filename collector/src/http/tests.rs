@@ -97,6 +97,10 @@ impl Served for Stub {
         Arc::clone(&self.applied)
     }
 
+    fn config_file(&self) -> Option<&Path> {
+        Some(Path::new("/etc/vitald/config.toml"))
+    }
+
     fn outputs(&self) -> Vec<OutputStatus> {
         Vec::new()
     }

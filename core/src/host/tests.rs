@@ -384,7 +384,8 @@ fn the_memory_host_tells_what_it_was_told() {
     assert_eq!(queue.answer(1), Err(StatfsError::Stuck));
     assert_eq!(queue.answer(2), Err(StatfsError::Failed(2)));
     assert_eq!(host.zone().at(0), ("UTC", 0));
-    assert_eq!(host.view().overall(), Namespace::Unknown);
+    let unknown = View { network: Namespace::Unknown, mount: Namespace::Unknown };
+    assert_eq!(host.view(), unknown);
 }
 
 #[cfg(target_os = "linux")]
@@ -414,11 +415,12 @@ fn the_view_compares_with_process_1() {
         seen
     };
     let initial = "pid:[4026531836]";
-    assert_eq!(view("net:[1]", "mnt:[2]", initial).overall(), Namespace::Host);
-    assert_eq!(view("net:[9]", "mnt:[2]", initial).network, Namespace::Own);
-    let sandbox = view("net:[1]", "mnt:[9]", initial);
-    assert_eq!(sandbox.to_string(), "container (network: host, mounts: container)");
-    assert_eq!(view("net:[1]", "mnt:[2]", "pid:[7]").overall(), Namespace::Own);
+    let seen = |network, mount| View { network, mount };
+    use Namespace::{Host, Own};
+    assert_eq!(view("net:[1]", "mnt:[2]", initial), seen(Host, Host));
+    assert_eq!(view("net:[9]", "mnt:[2]", initial), seen(Own, Host));
+    assert_eq!(view("net:[1]", "mnt:[9]", initial), seen(Host, Own));
+    assert_eq!(view("net:[1]", "mnt:[2]", "pid:[7]"), seen(Own, Own));
 }
 
 #[cfg(target_os = "linux")]

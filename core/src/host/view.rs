@@ -1,7 +1,5 @@
 //! What a process sees of the host: its own part or all of it.
 
-use std::fmt;
-
 /// Whose namespace a process is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
@@ -22,30 +20,13 @@ pub struct View {
     pub mount: Namespace,
 }
 
-impl View {
-    /// Both at once: the host's only if both are, unknown if one is and the other is not known to
-    /// be another.
-    pub fn overall(self) -> Namespace {
-        match (self.network, self.mount) {
-            (Namespace::Own, _) | (_, Namespace::Own) => Namespace::Own,
-            (Namespace::Host, Namespace::Host) => Namespace::Host,
-            _ => Namespace::Unknown,
+impl Namespace {
+    /// `host` or `own`; nothing if it is not known.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Namespace::Host => Some("host"),
+            Namespace::Own => Some("own"),
+            Namespace::Unknown => None,
         }
-    }
-}
-
-impl fmt::Display for Namespace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Namespace::Host => "host",
-            Namespace::Own => "container",
-            Namespace::Unknown => "unknown",
-        })
-    }
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (network: {}, mounts: {})", self.overall(), self.network, self.mount)
     }
 }

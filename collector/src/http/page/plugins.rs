@@ -38,7 +38,7 @@ pub(in crate::http) async fn show(site: &Site, request: &Request, name: &str) ->
     }
     let collectors = plan.collectors.iter().map(|plan| plan.descriptor.name);
     let names: Vec<&str> = collectors.chain(plan.outputs.iter().map(|plan| &*plan.name)).collect();
-    let mut detail = "no collector or output of this name is compiled into this binary".to_owned();
+    let mut detail = "no collector or output of this name is configured or compiled in".to_owned();
     if let Some(meant) = nearest(name, names.iter().copied()) {
         detail += &format!("; did you mean {meant}?");
     }
@@ -56,6 +56,10 @@ pub(super) struct Overview {
     pub(super) hostname: String,
     pub(super) uptime_seconds: f64,
     pub(super) ready: bool,
+    /// Whether the one who asks may administer.
+    pub(super) admin: bool,
+    /// The file that a reload reads, for admins only; null if there is none.
+    pub(super) config_file: Option<String>,
     pub(super) generation: u64,
     pub(super) hash: String,
     /// When the configuration was applied, in seconds since the epoch.
@@ -135,6 +139,8 @@ impl Overview {
             hostname: site.hostname.clone(),
             uptime_seconds: site.uptime().as_secs_f64(),
             ready: site.is_ready(),
+            admin: to_admin,
+            config_file: site.config_file().filter(|_| to_admin),
             generation: applied.generation,
             hash: plan.hash.clone(),
             applied_timestamp_seconds: applied

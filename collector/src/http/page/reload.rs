@@ -36,7 +36,7 @@ pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response 
     tracing::info!(peer = %request.client.peer, dry_run = wanted.dry_run, "a client asks for a reload");
     // On a task of its own: a client that goes away must not leave a reload half done.
     match tokio::spawn(Arc::clone(&site.served).reload(wanted)).await {
-        Ok(outcome) => answer(outcome),
+        Ok(outcome) => answer(outcome, site.config_file()),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "The reload failed")
             .detail("the daemon's log says more")
             .reply(),
@@ -79,9 +79,11 @@ fn entity_tag(text: &str) -> &str {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
-fn answer(outcome: ReloadOutcome) -> Response {
+fn answer(outcome: ReloadOutcome, config_file: Option<String>) -> Response {
     match outcome {
-        ReloadOutcome::Applied(report) => with_hash(json(&Report::of(&report)), &report.hash),
+        ReloadOutcome::Applied(report) => {
+            with_hash(json(&Report::of(&report, config_file)), &report.hash)
+        }
         ReloadOutcome::Refused(mistakes) => refused(&mistakes),
         ReloadOutcome::Busy => {
             Problem::new(StatusCode::CONFLICT, "busy", "Another reload is in progress")
@@ -110,7 +112,7 @@ fn answer(outcome: ReloadOutcome) -> Response {
         ReloadOutcome::Faulty(report) => {
             let faults: Vec<Value> =
                 report.faults.iter().map(|fault| fault.as_str().into()).collect();
-            let known = serde_json::to_value(Report::of(&report)).unwrap_or_default();
+            let known = serde_json::to_value(Report::of(&report, config_file)).unwrap_or_default();
             let failed = StatusCode::INTERNAL_SERVER_ERROR;
             let problem =
                 Problem::new(failed, "faulty", "The configuration was applied with faults")
@@ -171,6 +173,8 @@ fn mistake(mistake: &Mistake) -> Value {
 #[derive(Serialize)]
 struct Report<'a> {
     dry_run: bool,
+    /// The file that was read; null if there is none.
+    config_file: Option<String>,
     generation: u64,
     hash: &'a str,
     #[serde(flatten)]
@@ -203,10 +207,11 @@ struct Degraded<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(report: &'a ReloadReport) -> Self {
+    fn of(report: &'a ReloadReport, config_file: Option<String>) -> Self {
         let reason = |(name, reason): &'a (&'static str, String)| Degraded { name, reason };
         Report {
             dry_run: report.dry_run,
+            config_file,
             generation: report.generation,
             hash: &report.hash,
             collectors: Changed::of(&report.collectors),

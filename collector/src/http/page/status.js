@@ -41,7 +41,7 @@
       const note = malformed ? malformed + " lines could not be read" : "";
       set(row.querySelector(".note"), collector.error || collector.degraded || note);
     }
-    set(document.getElementById("live"), "refreshed every 5 s");
+    set(document.getElementById("live"), "The figures are refreshed every 5 s.");
   };
   const ask = async () => {
     if (document.hidden) return;
@@ -49,7 +49,7 @@
       const answer = await fetch("/plugins", { headers: { accept: "application/json" } });
       if (answer.ok) show(await answer.json());
     } catch {
-      set(document.getElementById("live"), "the daemon does not answer");
+      set(document.getElementById("live"), "The daemon does not answer.");
     }
   };
   setInterval(ask, 5000);

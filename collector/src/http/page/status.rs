@@ -54,8 +54,11 @@ pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
     let mut page = String::with_capacity(16 << 10);
     let nonce = nonce();
     let serve = request.client.serve.now();
+    let applied = site.served.applied();
+    let mut rules = applied.plan.server.listen.iter().map(|listen| &listen.serve.admin);
+    let others_have_admin = rules.any(|rule| *rule != Admin::Off);
     // Writing into a String cannot fail.
-    let _ = write_page(&mut page, &overview, host, &serve.admin, &nonce);
+    let _ = write_page(&mut page, &overview, host, &serve.admin, others_have_admin, &nonce);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,6 +78,7 @@ fn write_page(
     overview: &Overview,
     host: &str,
     rule: &Admin,
+    others_have_admin: bool,
     nonce: &str,
 ) -> fmt::Result {
     let name = Escaped(&overview.hostname);
@@ -94,10 +98,10 @@ fn write_page(
     write_collectors(page, &on)?;
     write_off(page, overview)?;
     write_outputs(page, overview)?;
-    write_reload(page, host, rule)?;
+    write_reload(page, overview, host, rule, others_have_admin)?;
     write!(
         page,
-        "<footer><span id=\"live\">as of when the page was loaded</span></footer>\n\
+        "<footer><span id=\"live\">The figures are those of when the page was loaded.</span></footer>\n\
          <script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
@@ -110,7 +114,7 @@ fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt
          <div><dt>Collectors on</dt><dd>{} of {}</dd></div>\n\
          <div><dt>Samples</dt><dd id=\"samples\">{samples}</dd></div>\n\
          <div><dt>Up for</dt><dd id=\"uptime\">{}</dd></div>\n\
-         <div><dt>Generation</dt><dd id=\"generation\">{}</dd></div>\n\
+         <div><dt>Configurations applied</dt><dd id=\"generation\">{}</dd></div>\n\
          <div><dt>Configuration</dt><dd id=\"hash\" class=\"mono\">{}</dd></div>\n</dl>\n",
         on.len(),
         overview.collectors.len(),
@@ -219,24 +223,42 @@ fn write_outputs(page: &mut String, overview: &Overview) -> fmt::Result {
     Ok(())
 }
 
-fn write_reload(page: &mut String, host: &str, rule: &Admin) -> fmt::Result {
+fn write_reload(
+    page: &mut String,
+    overview: &Overview,
+    host: &str,
+    rule: &Admin,
+    others_have_admin: bool,
+) -> fmt::Result {
     let host = Escaped(host);
+    // Only admins are shown its name.
+    let file = Escaped(overview.config_file.as_deref().unwrap_or("FILE"));
     page.push_str("<h2>Reload</h2>\n<div class=\"card text\">");
     match rule {
+        _ if overview.admin && overview.config_file.is_none() => page.push_str(
+            "<p>The daemon reads no configuration file, so a reload changes nothing. Start it with \
+             <code>vitald run --config FILE</code> to have one.</p>",
+        ),
+        Admin::Off if others_have_admin => page.push_str(
+            "<p>This listener has no admin routes, but another one has. After a change of the \
+             configuration, on the daemon's host: <code>vitald reload --config FILE</code>, or for the \
+             service: <code>systemctl reload vitald</code>.</p>",
+        ),
         Admin::Off => page.push_str(
-            "<p>This listener has no admin routes. On the host, <code>vitald reload</code> or SIGHUP \
-             makes the daemon read its configuration again.</p>",
+            "<p>No listener of this daemon has admin routes. A SIGHUP makes the daemon read its \
+             configuration again, and its log says what came of it.</p>",
         ),
         Admin::Local => write!(
             page,
-            "<p>Edit the configuration, then on this host: \
-             <code>curl -X PUT http://{host}/plugins/reload</code> or <code>vitald reload</code>.</p>\
-             <p>Add <code>?dry_run=true</code> to see what would change.</p>"
+            "<p>Edit the configuration <code>{file}</code>, then on this host: \
+             <code>curl -X PUT http://{host}/plugins/reload</code> or \
+             <code>vitald reload --config {file}</code>.</p>\
+             <p>Add <code>?dry_run=true</code> or <code>--dry-run</code> to see what would change.</p>"
         )?,
         Admin::Token(_) => write!(
             page,
-            "<p>Edit the configuration, then: <code>curl -X PUT -H \"Authorization: Bearer $TOKEN\" \
-             http://{host}/plugins/reload</code>.</p>\
+            "<p>Edit the configuration <code>{file}</code>, then: \
+             <code>curl -X PUT -H \"Authorization: Bearer $TOKEN\" http://{host}/plugins/reload</code>.</p>\
              <p>Add <code>?dry_run=true</code> to see what would change.</p>"
         )?,
     }

@@ -42,12 +42,47 @@ async fn listeners_without_admin_have_no_reload() {
         let answer = site.ask(method, "/plugins/reload", "").await;
         assert_eq!(answer.status, 404);
         assert!(!answer.text().contains("/plugins/reload"));
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("no admin routes") && detail.contains("SIGHUP"), "{detail}");
     }
     site.get("/metrics").await;
     let broken = site.get("/plugins/broken").await.json();
     assert_eq!((&broken["state"], &broken["error"]), (&"failing".into(), &"failing".into()));
     let page = site.get("/").await.text();
-    assert!(!page.contains("proc/secret") && page.contains("no admin routes"));
+    assert!(!page.contains("proc/secret"));
+    assert!(page.contains("No listener of this daemon has admin routes. A SIGHUP"), "{page}");
+}
+
+#[tokio::test]
+async fn the_status_page_says_what_works_on_its_listener() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = unix(&directory.path().join("v.sock"), Admin::Local);
+    let server = server(&[tcp("127.0.0.1:0", Admin::Off), socket.clone()]);
+    let site = Setup { server, ..Setup::default() }.start();
+    let page = site.get("/").await.text();
+    assert!(page.contains("but another one has"), "{page}");
+    assert!(page.contains("vitald reload --config FILE</code>"), "{page}");
+    assert!(page.contains("systemctl reload vitald"), "{page}");
+    let Address::Unix(path) = &socket.address else { panic!("{:?}", socket.address) };
+    let mut stream = UnixStream::connect(path).await.expect("connects");
+    let page = ask(&mut stream, "GET", "/", "").await.text();
+    assert!(page.contains("vitald reload --config /etc/vitald/config.toml</code>"), "{page}");
+}
+
+#[tokio::test]
+async fn only_admins_are_shown_which_file_is_read() {
+    let site = Setup::default().start();
+    let overview = site.get("/plugins").await.json();
+    assert_eq!(
+        (&overview["admin"], &overview["config_file"]),
+        (&true.into(), &"/etc/vitald/config.toml".into())
+    );
+    let through_proxy = site.ask("GET", "/plugins", "Via: 1.1 x\r\n").await;
+    assert!(!through_proxy.text().contains("/etc/vitald"), "{}", through_proxy.text());
+    let overview = through_proxy.json();
+    assert_eq!((&overview["admin"], &overview["config_file"]), (&false.into(), &().into()));
+    let page = site.ask("GET", "/", "Via: 1.1 x\r\n").await.text();
+    assert!(!page.contains("/etc/vitald") && page.contains("--config FILE"), "{page}");
 }
 
 #[tokio::test]
@@ -155,6 +190,7 @@ async fn a_reload_reports_truly_what_came_of_it() {
     assert_eq!((applied.status, applied.has("etag: \"def\"")), (200, true));
     let report = applied.json();
     assert_eq!(report["generation"], 4);
+    assert_eq!(report["config_file"], "/etc/vitald/config.toml");
     assert_eq!(report["started"], serde_json::json!(["steady"]));
     assert_eq!(report["degraded"][0]["reason"], "absent: nothing there");
     assert_eq!(report["took_seconds"], 0.005);

@@ -1,0 +1,277 @@
+//! Where the daemon is that a command talks to.
+//!
+//! A configuration says where its daemon is to listen. The one that runs may listen elsewhere: the file may
+//! have been changed since, and it may be wrong. So a file gives places to ask, and whether the daemon that
+//! answers there is the one that reads the file, its answer says.
+
+use super::load::{config_file, load, load_from};
+use super::registry::Registry;
+use super::terminal::{exit, fail, refuse};
+use crate::config::parse_address;
+use crate::plan::{Address, Admin, Listen, Plan, Serve};
+use clap::ArgMatches;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use toml::de::{DeTable, DeValue};
+use vitald_core::settings::{Mistake, Node, Origin, Setting, Value};
+
+/// The socket of the shipped service, and of a container with administration.
+const SERVICE_SOCKET: &str = "unix:/run/vitald/vitald.sock";
+/// Where a daemon listens whose configuration does not say.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9100";
+
+/// An address to ask, and the token to show there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) address: Address,
+    pub(super) token: Option<String>,
+}
+
+/// Where to look for the daemon that is to reload.
+pub(super) struct Search {
+    /// In the order in which they are asked.
+    pub(super) places: Vec<Place>,
+    /// The user has said where it is.
+    pub(super) is_given: bool,
+    /// The file that it must read.
+    pub(super) file: Option<PathBuf>,
+    /// The file is valid, and no listener in it takes administration.
+    pub(super) lacks_admin: bool,
+    /// What is wrong with the file.
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Search {
+    /// What the command line, and the configuration that it names, say of the daemon.
+    pub(super) fn of(own: &ArgMatches, registry: Registry<'_>) -> Result<Self, ExitCode> {
+        let token = token(own)?;
+        let file = config_file(own);
+        if let Some(address) = given(own)? {
+            let places = vec![Place { address, token }];
+            let mistakes = Vec::new();
+            return Ok(Search { places, is_given: true, file, lacks_admin: false, mistakes });
+        }
+        let configured = Configured::by(own, registry);
+        let listeners = configured.listeners.iter().filter(|one| one.serve.admin != Admin::Off);
+        let of_listener = |listen: &Listen| Place {
+            address: listen.address.clone(),
+            token: token.clone().or_else(|| shown_by(listen)),
+        };
+        let places: Vec<Place> = listeners.map(of_listener).collect();
+        let lacks_admin = places.is_empty() && configured.mistakes.is_empty();
+        let named_by = match (&file, configured.by_environment) {
+            (Some(_), _) => NamedBy::File,
+            (None, true) => NamedBy::Environment,
+            (None, false) => NamedBy::Default,
+        };
+        let places = with_usual(places, named_by);
+        let mistakes = configured.mistakes;
+        Ok(Search { places, is_given: false, file, lacks_admin, mistakes })
+    }
+}
+
+/// What has named the places of a search.
+#[derive(Clone, Copy)]
+enum NamedBy {
+    /// A file, and the environment above it.
+    File,
+    /// The environment alone.
+    Environment,
+    /// Neither: they are the built-in ones.
+    Default,
+}
+
+/// Adds the places where a daemon usually is. Where a file is named, they are a last resort; without one the
+/// service goes before a daemon that was started by hand.
+fn with_usual(mut places: Vec<Place>, named_by: NamedBy) -> Vec<Place> {
+    let usual = [SERVICE_SOCKET, DEFAULT_ADDRESS]
+        .into_iter()
+        .filter_map(|address| Some(Place { address: parse_address(address).ok()?, token: None }));
+    match named_by {
+        NamedBy::Environment => {}
+        NamedBy::File => {
+            for place in usual {
+                if places.iter().all(|other| other.address != place.address) {
+                    places.push(place);
+                }
+            }
+        }
+        NamedBy::Default => places.splice(..0, usual.take(1)).for_each(drop),
+    }
+    places
+}
+
+/// Where the daemon listens for everyone: `--to`, or the first listener of the configuration.
+pub(super) fn first(own: &ArgMatches, registry: Registry<'_>) -> Result<Place, ExitCode> {
+    let token = token(own)?;
+    if let Some(address) = given(own)? {
+        return Ok(Place { address, token });
+    }
+    let Configured { listeners, mistakes, .. } = Configured::by(own, registry);
+    match listeners.into_iter().next() {
+        Some(listen) => Ok(Place { address: listen.address, token }),
+        None => Err(refuse(&mistakes)),
+    }
+}
+
+/// The address of `--to`.
+fn given(own: &ArgMatches) -> Result<Option<Address>, ExitCode> {
+    let Some(to) = own.get_one::<String>("to") else { return Ok(None) };
+    let to = to.strip_prefix("http://").unwrap_or(to).trim_end_matches('/');
+    let address = parse_address(to).or_else(|_| resolve(to));
+    address.map(Some).map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))
+}
+
+/// The token in the file of `--token-file`.
+fn token(own: &ArgMatches) -> Result<Option<String>, ExitCode> {
+    let Some(file) = own.get_one::<PathBuf>("token-file") else { return Ok(None) };
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| fail(exit::USAGE, &format!("{}: {error}", file.display())))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+/// The token that a listener asks for. The daemon answers a user who may not read it that it wants one.
+fn shown_by(listen: &Listen) -> Option<String> {
+    match &listen.serve.admin {
+        Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
+        Admin::Off | Admin::Local => None,
+    }
+}
+
+/// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
+/// daemon's default is to listen there.
+fn resolve(to: &str) -> Result<Address, String> {
+    let expected = || "expected HOST:PORT or unix:/PATH".to_owned();
+    if to.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(expected());
+    }
+    let found = std::net::ToSocketAddrs::to_socket_addrs(to).map_err(|error| error.to_string())?;
+    let socket = found.min_by_key(|address| !address.is_ipv4()).ok_or_else(expected)?;
+    Ok(Address::Tcp { socket, dual: false })
+}
+
+/// The listeners of a configuration.
+struct Configured {
+    listeners: Vec<Listen>,
+    /// The environment names them.
+    by_environment: bool,
+    /// What is wrong with the configuration, whose listeners are then those that can be made out.
+    mistakes: Vec<Mistake>,
+}
+
+impl Configured {
+    fn by(own: &ArgMatches, registry: Registry<'_>) -> Self {
+        let (plan, mistakes) = match load(own, registry) {
+            Ok(plan) => return Configured::of(plan),
+            Err(mistakes) => {
+                (load_from(None, registry.collectors, registry.outputs).ok(), mistakes)
+            }
+        };
+        // The environment stands above the file, and what stands in neither is built in.
+        let above = plan.map(Configured::of);
+        let text = config_file(own).and_then(|file| std::fs::read_to_string(file).ok());
+        let listeners = match (above, text.as_deref().and_then(listeners_in)) {
+            (Some(above), _) if above.by_environment => return Configured { mistakes, ..above },
+            (_, Some(listeners)) => listeners,
+            (Some(above), None) => above.listeners,
+            (None, None) => Vec::new(),
+        };
+        Configured { listeners, by_environment: false, mistakes }
+    }
+
+    fn of(plan: Plan) -> Self {
+        let server = plan.effective.entries.get("server").map(|server| &server.node);
+        let listen = match server {
+            Some(Node::Table(server)) => server.entries.get("listen"),
+            _ => None,
+        };
+        let by_environment =
+            listen.is_some_and(|listen| matches!(listen.origin, Origin::Environment(_)));
+        Configured { listeners: plan.server.listen, by_environment, mistakes: Vec::new() }
+    }
+}
+
+/// The listeners that can be made out in a text that is wrong somewhere; nothing if it names none.
+fn listeners_in(text: &str) -> Option<Vec<Listen>> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let server = table.get_ref().get("server")?.get_ref().as_table()?;
+    let word = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
+    // A rule that cannot be read is not the one that runs.
+    let rule = |word: String| Admin::decode(&Value::new(word, Origin::Default)).ok();
+    let common = server.get("admin").and_then(|admin| rule(word(admin.get_ref())?));
+    let listener = |value: &DeValue<'_>| {
+        let (address, admin) = match value.as_table() {
+            None => (word(value)?, None),
+            Some(table) => (
+                word(table.get("address")?.get_ref())?,
+                table.get("admin").and_then(|admin| rule(word(admin.get_ref())?)),
+            ),
+        };
+        let admin = admin.or_else(|| common.clone()).unwrap_or(Admin::Local);
+        Some(Listen { address: parse_address(&address).ok()?, serve: Serve { admin } })
+    };
+    let listen = server.get("listen")?.get_ref();
+    Some(match listen.as_array() {
+        Some(items) => items.iter().filter_map(|item| listener(item.get_ref())).collect(),
+        None => listener(listen).into_iter().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(address: &str) -> Place {
+        Place { address: parse_address(address).expect("an address"), token: None }
+    }
+
+    #[test]
+    fn where_no_file_is_named_the_service_goes_first() {
+        let built_in = || vec![place(DEFAULT_ADDRESS)];
+        let [service, default] = [SERVICE_SOCKET, DEFAULT_ADDRESS].map(place);
+        assert_eq!(with_usual(built_in(), NamedBy::Default), [service, default]);
+        // What the environment names is asked alone: nothing else tells one daemon from another.
+        let named = || vec![place("127.0.0.1:1")];
+        assert_eq!(with_usual(named(), NamedBy::Environment), named());
+    }
+
+    #[test]
+    fn a_daemon_that_reads_the_file_may_still_listen_where_the_file_does_not_say() {
+        let [service, default] = [SERVICE_SOCKET, DEFAULT_ADDRESS].map(place);
+        let named = || place("127.0.0.1:1");
+        let places = with_usual(vec![named()], NamedBy::File);
+        assert_eq!(places, [named(), service, default]);
+        let [service, default] = [SERVICE_SOCKET, DEFAULT_ADDRESS].map(place);
+        let places = with_usual(vec![place(DEFAULT_ADDRESS)], NamedBy::File);
+        assert_eq!(places, [default, service]);
+    }
+
+    #[test]
+    fn listeners_are_made_out_in_a_file_that_is_wrong() {
+        let found = |text: &str| {
+            let listeners = listeners_in(text)?;
+            Some(
+                listeners
+                    .iter()
+                    .map(|one| format!("{} {}", one.address, one.serve.admin))
+                    .collect(),
+            )
+        };
+        let expected = |found: &[&str]| Some(found.iter().map(|one| (*one).to_owned()).collect());
+        for (text, listeners) in [
+            ("[scrpe]\n[server]\n", None),
+            ("nonsense", None),
+            ("[server]\nlisten = 1\n", expected(&[])),
+            ("[server]\nlisten = [\"nowhere\", \":1\"]\n", expected(&[":1 local"])),
+            ("[server]\nlisten = \":1\"\nadmin = \"of\"\n", expected(&[":1 local"])),
+            ("[server]\nlisten = [\":1\"]\nadmin = \"off\"\n[a\n", expected(&[":1 off"])),
+            (
+                "[server]\nlisten = [{ address = \":1\", admin = \"off\" }, \"unix:/a\"]\n[x]\n",
+                expected(&[":1 off", "unix:/a local"]),
+            ),
+        ] {
+            let found: Option<Vec<String>> = found(text);
+            assert_eq!(found, listeners, "{text}");
+        }
+    }
+}
