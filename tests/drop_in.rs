@@ -122,7 +122,7 @@ fn an_address_in_use_ends_it() {
     assert!(err.lines().last().is_some_and(|line| line.contains(&address)), "{err}");
 }
 
-/// What `--help` shows is what the parser takes, and what `dropin` says that it takes.
+/// What `--help` shows is what the parser takes.
 #[test]
 fn the_help_shows_the_flags_that_there_are() {
     let (status, help, err) = run(&["--help"]);
@@ -194,10 +194,6 @@ fn the_help_shows_the_flags_that_there_are() {
     }
     for collector in &collectors {
         assert!(names.contains(&format!("collector.{}", collector.name)), "{}", collector.name);
-    }
-    // Flags that the parser knows and that ask for what there is not are not shown.
-    for flag in dropin::unsupported_flags(&collectors) {
-        assert!(!names.contains(&flag), "{flag}");
     }
     // Those marked as on are those that run.
     let daemon = exporter(&[]);

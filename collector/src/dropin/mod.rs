@@ -16,7 +16,7 @@ mod tests;
 pub use decide::{DropIn, Web};
 use std::ffi::OsStr;
 use std::fmt;
-use table::{Flag, Target, all_flags};
+use table::{Target, all_flags};
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::{Node, Origin};
 
@@ -133,14 +133,4 @@ pub fn migrate(drop_in: &DropIn) -> String {
         is_listen(path) || value.origin != Origin::Default
     }));
     text
-}
-
-/// The flags of node_exporter's for collectors of this binary that these cannot take.
-///
-/// Each is refused when it asks for something, so a registry test keeps this list short.
-pub fn unsupported_flags(collectors: &[&'static Descriptor]) -> Vec<String> {
-    let is_missing = |flag: &&Flag| {
-        flag.name.starts_with("collector.") && matches!(flag.target, Target::Unsupported(_))
-    };
-    all_flags(collectors).iter().filter(is_missing).map(|flag| flag.name.clone()).collect()
 }
