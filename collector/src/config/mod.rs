@@ -8,7 +8,6 @@
 mod address;
 mod collector;
 mod document;
-mod features;
 mod file;
 mod layers;
 mod log;
@@ -33,7 +32,6 @@ use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table,
 
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
-pub(crate) use features::known as known_collectors;
 pub(crate) use layers::{PREFIX, insert};
 
 /// What a configuration is made from, above the built-in defaults.
@@ -331,17 +329,12 @@ fn refuse_unknown_collectors(
     mistakes: &mut Mistakes,
 ) {
     let is_here = |name: &String| collectors.iter().any(|descriptor| descriptor.name == name);
-    let mut unknown = table.entries.iter().filter(|(name, _)| !is_here(name)).peekable();
-    if unknown.peek().is_none() {
-        return;
-    }
-    let known = features::known();
-    for (name, value) in unknown {
-        let message = if known.contains(name) {
+    for (name, value) in table.entries.iter().filter(|(name, _)| !is_here(name)) {
+        let message = if vitald_plugins::ALL.contains(&name.as_str()) {
             format!("not in this build: build with --features {name}")
         } else {
             let here = collectors.iter().map(|descriptor| descriptor.name);
-            match nearest(name, here.chain(known.iter().map(String::as_str))) {
+            match nearest(name, here.chain(vitald_plugins::ALL.iter().copied())) {
                 Some(meant) => format!("no such collector; did you mean {meant}?"),
                 None => "no such collector; `vitald plugins` lists them".to_owned(),
             }

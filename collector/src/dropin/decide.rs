@@ -78,7 +78,7 @@ pub(super) fn decide(
             }
             Target::Processors => drop(whole(text)?),
             Target::AbsentCollector(name) if is_on => {
-                return Err(if config::known_collectors().iter().any(|known| known == name) {
+                return Err(if vitald_plugins::ALL.contains(name) {
                     format!("{written}: not in this build: build with --features {name}")
                 } else {
                     format!("{written}: vitald has no collector {name}")
