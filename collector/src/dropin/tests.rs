@@ -391,6 +391,8 @@ fn usage_errors() {
         &["@/nonexistent"],
         &["--collector.netdev.device-include=("],
         &["--collector.filesystem.mount-timeout=abc"],
+        &["--collector.filesystem.mount-timeout=0.01d"],
+        &["--collector.filesystem.mount-timeout= 5s"],
         &["--collector.diskstats.ignored-devices=a", "--collector.diskstats.device-exclude=b"],
         &["--web.listen-address=9100"],
         &["--web.listen-address=127.0.0.1:http"],
@@ -434,6 +436,8 @@ fn usage_errors() {
         node_exporter: error: unrecognized log format xml, try --help
         node_exporter: error: failed to open arguments file "/nonexistent": No such file or directory (os error 2), try --help
         node_exporter: error: --collector.netdev.device-include: not a regular expression: unclosed group, try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
         node_exporter: error: --web.listen-address: address 9100: missing port in address, try --help
