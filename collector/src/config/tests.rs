@@ -313,7 +313,7 @@ fn bad_server() {
         &expect![[r#"
             | [server]
             | listen = ":9100"
-            config.toml:2:10: server.listen: expected a list, found text
+            config.toml:2:10: server.listen: expected a list, such as [":9100"], found text
             | [server]
             | listen = [9100]
             config.toml:2:11: server.listen: expected an address in quotes, found a whole number
@@ -515,7 +515,7 @@ fn bad_collectors_and_outputs() {
             config.toml:5:10: collectors.sample.factor: expected a number, found text
             | [collectors.sample]
             | names = "one"
-            config.toml:2:9: collectors.sample.names: expected a list, found text
+            config.toml:2:9: collectors.sample.names: expected a list, such as ["one"], found text
             | [collectors.sample]
             | names = ["one", 2, true]
             config.toml:2:17: collectors.sample.names: expected text, found a whole number

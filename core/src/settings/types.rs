@@ -140,11 +140,11 @@ impl<T: Setting> Setting for Vec<T> {
     const KIND: &'static str = "list";
 
     fn decode(value: &Value) -> Result<Self, String> {
-        listed(value)?.iter().map(T::decode).collect()
+        listed::<T>(value)?.iter().map(T::decode).collect()
     }
 
     fn decode_at(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Self> {
-        match listed(value) {
+        match listed::<T>(value) {
             Ok(items) => {
                 // Every item is decoded before the list is given up, so that all mistakes are reported.
                 let decoded: Vec<_> =
@@ -159,8 +159,9 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// The items of a list; text from the environment or a flag is split at its commas.
-fn listed(value: &Value) -> Result<Cow<'_, [Value]>, String> {
+/// The items of a list; text from the environment or a flag is split at its commas. A file has to say
+/// that it means a list: whether `"a,b"` is one item or two would be a guess.
+fn listed<T: Setting>(value: &Value) -> Result<Cow<'_, [Value]>, String> {
     match &value.node {
         Node::List(items) => Ok(Cow::Borrowed(items)),
         Node::Text(text) if is_spelled(value) => Ok(text
@@ -169,6 +170,7 @@ fn listed(value: &Value) -> Result<Cow<'_, [Value]>, String> {
             .filter(|item| !item.is_empty())
             .map(|item| Value::new(item, value.origin.clone()))
             .collect()),
+        node if T::decode(value).is_ok() => mismatch(&format!("a list, such as [{node}]"), value),
         _ => mismatch("a list", value),
     }
 }
@@ -246,6 +248,13 @@ mod tests {
         assert_eq!(file::<u32>("5").unwrap_err(), "expected a whole number, found text");
         assert_eq!(file::<String>(5).unwrap_err(), "expected text, found a whole number");
         assert_eq!(file::<u16>(65_536).unwrap_err(), "must be from 0 to 65535");
+    }
+
+    #[test]
+    fn an_item_that_stands_alone_is_refused_with_the_list_to_write() {
+        let told = |node: Node| file::<Vec<String>>(node).unwrap_err();
+        assert_eq!(told(":9100".into()), "expected a list, such as [\":9100\"], found text");
+        assert_eq!(told(9100.into()), "expected a list, found a whole number");
     }
 
     #[test]
