@@ -92,7 +92,10 @@ fn a_broken_file_is_refused_with_every_mistake_and_nothing_changes() {
     daemon.write_config("[scrape\n");
     assert_eq!(daemon.reload().status, 422);
     std::fs::remove_file(daemon.config_file()).expect("it was there");
-    assert_eq!(daemon.reload().status, 422);
+    let refused = daemon.reload();
+    assert_eq!(refused.status, 422);
+    let missing = &refused.json()["mistakes"][0];
+    assert_eq!((missing["file"].as_str(), missing["key"].as_str()), (Some(&*file), Some("")));
     daemon.write_config(CPU_ALONE);
     assert_eq!(daemon.reload().status, 200);
     assert_eq!(daemon.metrics().value("vitald_config_last_reload_successful"), Some(1.0));

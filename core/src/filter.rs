@@ -117,7 +117,7 @@ fn decode_one(
         // As in node_exporter, where the flag counts and not what it says.
         Origin::Flag(_) => true,
         // The effective configuration writes every default out, and can be used as a configuration.
-        Origin::File { .. } | Origin::Environment(_) => value.node != default,
+        Origin::WholeFile(_) | Origin::File { .. } | Origin::Environment(_) => value.node != default,
     });
     let (Some(old), Some(old_pattern)) = (old, old_pattern) else {
         return Some(new_pattern.map(|pattern| Given { key: present, pattern, is_set }));

@@ -96,10 +96,8 @@ pub fn load(
         return load_layers(None, &sources.environment, collectors, outputs);
     };
     let name = path.to_string_lossy();
-    let text = read(path).map_err(|(origin, message)| {
-        let path = if origin == Origin::Default { name.to_string() } else { String::new() };
-        vec![Mistake { origin, path, message }]
-    })?;
+    let text = read(path)
+        .map_err(|(origin, message)| vec![Mistake { origin, path: String::new(), message }])?;
     load_layers(Some((&name, &text)), &sources.environment, collectors, outputs)
 }
 
@@ -147,15 +145,15 @@ pub(crate) fn load_table(
 
 /// Reads a file whole; says where it is not text.
 fn read(path: &Path) -> Result<String, (Origin, String)> {
-    let bytes = file::read(path).map_err(|message| (Origin::Default, message))?;
+    let name: Arc<str> = path.to_string_lossy().into();
+    let bytes = file::read(path).map_err(|message| (Origin::WholeFile(name.clone()), message))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = String::from_utf8_lossy(&good[line_start..]).chars().count() + 1;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let file = path.to_string_lossy().into();
-        let origin = Origin::File { file, line: count(line), column: count(column) };
+        let origin = Origin::File { file: name, line: count(line), column: count(column) };
         (origin, "this byte is not UTF-8".to_owned())
     })
 }
