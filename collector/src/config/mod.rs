@@ -219,6 +219,7 @@ fn decode(
 
     let mut effective = merged.clone();
     let mut meaning = Meaning::new();
+    let descriptors = collectors;
     let collectors = part(&merged, "collectors", mistakes).and_then(|table| {
         refuse_unknown_collectors(&table, collectors, mistakes);
         // Without a valid [scrape] the tables are still checked, under its defaults.
@@ -251,6 +252,13 @@ fn decode(
             .iter()
             .map(|(name, value)| {
                 let own = part(&table, name, mistakes)?;
+                // A name that is only a default is not the user's mistake.
+                if value.key_origin != Origin::Default
+                    && let Some(message) = output::refusal_of_name(name, descriptors)
+                {
+                    mistakes.add(value.key_origin.clone(), own.path, message);
+                    return None;
+                }
                 // An unknown name is reported at its key.
                 let mut unknown = Mistakes::new();
                 let Some(descriptor) = output::type_of(name, &own, outputs, &mut unknown) else {

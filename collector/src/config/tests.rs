@@ -911,6 +911,10 @@ fn outputs_are_named_instances() {
             "[outputs.second]\ntype = \"spool\"\nfiel = \"x\"",
             "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"\nenabled = true",
             "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"",
+            "[outputs.reload]\ntype = \"spool\"",
+            "[outputs.sample]\ntype = \"spool\"",
+            "[outputs.cpu]\ntype = \"spool\"",
+            "[outputs.meminfo]\nenabled = true",
         ],
         &expect![[r#"
             | [outputs.spool]
@@ -947,6 +951,18 @@ fn outputs_are_named_instances() {
             | [outputs.second]
             | type = "spool"
             valid
+            | [outputs.reload]
+            | type = "spool"
+            config.toml:1:10: outputs.reload: /plugins/reload is where a reload is requested; give the output another name, and its type by `type`
+            | [outputs.sample]
+            | type = "spool"
+            config.toml:1:10: outputs.sample: sample is a collector, and both would be at /plugins/sample; give the output another name, and its type by `type`
+            | [outputs.cpu]
+            | type = "spool"
+            config.toml:1:10: outputs.cpu: cpu is a collector, and both would be at /plugins/cpu; give the output another name, and its type by `type`
+            | [outputs.meminfo]
+            | enabled = true
+            config.toml:1:10: outputs.meminfo: meminfo is a collector, and both would be at /plugins/meminfo; give the output another name, and its type by `type`
         "#]],
     );
     let both = plan("[outputs.second]\ntype = \"spool\"\ninterval = \"7s\"", &[]);
