@@ -183,6 +183,8 @@ fn bad_syntax() {
             "[log]\nlevel = info",
             "[log]\nlevel = \"info\"\nlevel = \"warn\"",
             "[log]\n[log]",
+            "[collectors]\nsample.tries = 3\n[collectors.sample]\nslowly = true",
+            "[collectors.sample]\ntries = 3\n[collectors]\nsample.slowly = true",
             "[log]\nlevel = \"info\nformat = \"json\"\n[scrape]\ntimeout = =",
             "[scrape]\ntimeout = 10s",
             "a.b. = 1",
@@ -206,7 +208,17 @@ fn bad_syntax() {
             config.toml:3:1: level is set twice
             | [log]
             | [log]
-            config.toml:2:2: log is set twice
+            config.toml:2:2: the table log is there already; add these settings to it
+            | [collectors]
+            | sample.tries = 3
+            | [collectors.sample]
+            | slowly = true
+            config.toml:3:13: the table sample is there already; add these settings to it
+            | [collectors.sample]
+            | tries = 3
+            | [collectors]
+            | sample.slowly = true
+            config.toml:4:1: the table sample is there already; add these settings to it
             | [log]
             | level = "info
             | format = "json"
