@@ -2,7 +2,8 @@
 
 use super::command_line::{Argument, Given};
 use super::flags::{self, Shape};
-use super::table::{Target, runs_by_default};
+use super::help::in_flags;
+use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
 use vitald_core::collector::Descriptor;
@@ -27,9 +28,10 @@ pub struct Web {
     pub disable_exporter_metrics: bool,
 }
 
-/// Turns the flags into a table, and the table into a plan.
+/// Turns the flags that were given into a table, and the table into a plan.
 pub(super) fn decide(
     given: &[Given<'_>],
+    flags: &[Flag],
     collectors: &[&'static Descriptor],
 ) -> Result<DropIn, String> {
     refuse_repeated(given)?;
@@ -119,7 +121,10 @@ pub(super) fn decide(
         let mistakes: Vec<_> = mistakes
             .iter()
             .map(|mistake| match &mistake.origin {
-                Origin::Flag(flag) => format!("{flag}: {}", mistake.message),
+                Origin::Flag(flag) => {
+                    let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+                    format!("{flag}: {}", in_flags(&mistake.message, table, flags))
+                }
                 _ => mistake.to_string(),
             })
             .collect();

@@ -90,7 +90,7 @@ pub fn parse(
     if asks_for(&Target::Man) {
         return Ok(Command::Help(help::man(program, &flags)));
     }
-    decide::decide(&given, collectors).map(Box::new).map(Command::Run).map_err(fail)
+    decide::decide(&given, &flags, collectors).map(Box::new).map(Command::Run).map_err(fail)
 }
 
 /// What `--version` prints, in the form of Prometheus' programs.

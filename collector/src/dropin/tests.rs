@@ -69,8 +69,13 @@ collectors! {
     }
     cpu_vulnerabilities {} cpufreq {}
     diskstats {
-        /// Devices to leave out, by name.
-        device_exclude: Pattern = r"^(z?ram|loop)\d+$";
+        devices: Filter {
+            /// Devices to show, by name. `device_exclude` must be empty then, whatever is in
+            /// `/dev` below `paths.rootfs`.
+            include device_include;
+            /// Devices to leave out, by name.
+            exclude device_exclude = r"^(z?ram|loop)\d+$";
+        } together Refused;
     }
     dmi {} drbd {} edac {} entropy {} fibrechannel {} filefd {}
     filesystem {
@@ -393,6 +398,8 @@ fn usage_errors() {
         &["--collector.filesystem.mount-timeout=abc"],
         &["--collector.filesystem.mount-timeout=0.01d"],
         &["--collector.filesystem.mount-timeout= 5s"],
+        &["--collector.diskstats.device-include=a"],
+        &["--collector.diskstats.device-include=a", "--collector.diskstats.device-exclude=b"],
         &["--collector.diskstats.ignored-devices=a", "--collector.diskstats.device-exclude=b"],
         &["--web.listen-address=9100"],
         &["--web.listen-address=127.0.0.1:http"],
@@ -439,6 +446,8 @@ fn usage_errors() {
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude, which has a default: set --collector.diskstats.device-exclude="", too, try --help
+        node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude: remove one of them, try --help
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
         node_exporter: error: --web.listen-address: address 9100: missing port in address, try --help
         node_exporter: error: --web.listen-address: address 127.0.0.1:http: invalid port, try --help
@@ -527,6 +536,11 @@ fn help_shows_what_there_is() {
                                          Which bugs to show.
               --collector.cpu.info.flags-include=VALUE
                                          Which abilities to show.
+              --collector.diskstats.device-include=VALUE
+                                         Devices to show, by name.
+                                         --collector.diskstats.device-exclude must be
+                                         empty then, whatever is in /dev below
+                                         --path.rootfs.
               --collector.diskstats.device-exclude='^(z?ram|loop)\d+$'
                                          Devices to leave out, by name.
               --collector.sysctl.include=[] ...
