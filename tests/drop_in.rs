@@ -114,6 +114,24 @@ fn mistakes_are_reported_in_node_exporters_words() {
 }
 
 #[test]
+fn it_does_not_start_without_a_procfs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (nowhere, file) = (directory.path().join("nowhere"), directory.path().join("file"));
+    std::fs::write(&file, "").expect("a file");
+    for (path, expected) in [
+        (&nowhere, format!("could not read {nowhere:?}: No such file or directory (os error 2)")),
+        (&file, format!("mount point {file:?} is not a directory")),
+    ] {
+        for name in ["procfs", "sysfs"] {
+            let flag = format!("--path.{name}={}", path.display());
+            let (status, out, err) = run(&["--web.listen-address=127.0.0.1:0", &flag]);
+            assert_eq!((status, &*out), (1, ""), "{err}");
+            assert_eq!(err, format!("vitald: --path.{name}: {expected}\n"));
+        }
+    }
+}
+
+#[test]
 fn an_address_in_use_ends_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

@@ -33,6 +33,7 @@ use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table,
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
 pub(crate) use layers::{PREFIX, insert};
+pub(crate) use paths::PATH;
 
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]

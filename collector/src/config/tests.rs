@@ -392,6 +392,7 @@ fn bad_sections() {
             "[paths]\nprocfs = \"\"",
             "[paths]\nsys = \"/sys\"",
             "[paths]\nrootfs = 1",
+            "[paths]\nrootfs = \"host\"",
             "[scrape]\ntimeout = 10",
             "[scrape]\ntimeout = \"10\"",
             "[scrape]\ntimeout = \"0s\"",
@@ -412,6 +413,9 @@ fn bad_sections() {
             | [paths]
             | rootfs = 1
             config.toml:2:10: paths.rootfs: expected a path in quotes, found a whole number
+            | [paths]
+            | rootfs = "host"
+            config.toml:2:10: paths.rootfs: expected an absolute path, such as "/host/proc"
             | [scrape]
             | timeout = 10
             config.toml:2:11: scrape.timeout: expected a duration such as "10s", "1m30s" or "500ms", found a whole number

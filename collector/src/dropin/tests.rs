@@ -261,8 +261,10 @@ fn the_whole_list_of_the_parity_check_is_taken() {
     );
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let drop_in = runs(&arguments);
-    assert_eq!(drop_in.plan.roots.procfs, std::path::Path::new("collector/fixtures/proc"));
-    assert_eq!(drop_in.plan.roots.udev, std::path::Path::new("collector/fixtures/udev/data"));
+    // node_exporter takes them from its working directory.
+    let here = |path: &str| std::env::current_dir().expect("a directory").join(path);
+    assert_eq!(drop_in.plan.roots.procfs, here("collector/fixtures/proc"));
+    assert_eq!(drop_in.plan.roots.udev, here("collector/fixtures/udev/data"));
     assert_eq!(drop_in.plan.server.listen[0].address.to_string(), "127.0.0.1:9101");
     for name in enabled.split_whitespace() {
         assert!(on(&drop_in).contains(&name), "{name}");
