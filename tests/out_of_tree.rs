@@ -27,5 +27,5 @@ fn a_crate_outside_the_workspace_adds_a_collector() {
 
     // It is in the manual as any other collector is.
     let config = succeed(daemon().arg("config"));
-    assert!(config.contains("[collectors.uptime]"), "{config}");
+    assert!(config.contains("\n#uptime.enabled = true\n"), "{config}");
 }

@@ -92,10 +92,35 @@ fn a_broken_file_is_refused_with_every_mistake_and_nothing_changes() {
     daemon.write_config("[scrape\n");
     assert_eq!(daemon.reload().status, 422);
     std::fs::remove_file(daemon.config_file()).expect("it was there");
-    assert_eq!(daemon.reload().status, 422);
+    let refused = daemon.reload();
+    assert_eq!(refused.status, 422);
+    let missing = &refused.json()["mistakes"][0];
+    assert_eq!((missing["file"].as_str(), missing["key"].as_str()), (Some(&*file), Some("")));
     daemon.write_config(CPU_ALONE);
     assert_eq!(daemon.reload().status, 200);
     assert_eq!(daemon.metrics().value("vitald_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn a_root_that_is_not_what_it_should_be_is_logged_when_it_is_configured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let paths = format!("[paths]\nprocfs = {:?}\n", directory.path());
+    let daemon = Daemon::start(CPU_ALONE);
+    let warnings = || daemon.log().matches("setting=paths.procfs").count();
+    assert_eq!(warnings(), 0);
+    daemon.write_config(&with(&paths));
+    assert_eq!(daemon.ask("PUT", "/plugins/reload?dry_run=true", &[]).status, 200);
+    for _ in 0..2 {
+        assert_eq!(daemon.reload().status, 200);
+    }
+    daemon.wait_for_log("setting=paths.procfs");
+    daemon.write_config(CPU_ALONE);
+    assert_eq!(daemon.reload().status, 200);
+    daemon.wait_for_log("generation=3");
+    assert_eq!(warnings(), 1, "{}", daemon.log());
+
+    let started = Daemon::start(&with(&paths));
+    started.wait_for_log("setting=paths.procfs");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod progress;
 mod record;
+mod roots;
 #[cfg(test)]
 mod tests;
 
@@ -113,6 +114,7 @@ impl Daemon {
     ) -> Result<Arc<Self>, StartError> {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
+        roots::warn(&roots::doubts(&plan.roots));
         let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
         let now = SystemTime::now();
         let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
@@ -300,6 +302,10 @@ impl Daemon {
             };
             return ReloadOutcome::Applied(Box::new(report));
         }
+        let doubts = match self.applied().plan.roots == staged.plan.roots {
+            true => Vec::new(),
+            false => roots::doubts(&staged.plan.roots),
+        };
         if progress.enter(Step::Listeners).is_err() {
             let reason = match lock(&self.last_reload).is_stopping {
                 true => "the daemon is stopping",
@@ -312,6 +318,7 @@ impl Daemon {
         let StagedPlan { plan, collectors, outputs, listeners } = staged;
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
+                roots::warn(&doubts);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {
                         ReloadOutcome::Applied(Box::new(report))

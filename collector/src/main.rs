@@ -4,6 +4,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Naming the roll is what links the crate of collectors.
+    // The roll is the promise that the linked registry is checked against.
     vitald::main(&[vitald_plugins::ROLL])
 }

@@ -117,7 +117,9 @@ fn decode_one(
         // As in node_exporter, where the flag counts and not what it says.
         Origin::Flag(_) => true,
         // The effective configuration writes every default out, and can be used as a configuration.
-        Origin::File { .. } | Origin::Environment(_) => value.node != default,
+        Origin::WholeFile(_) | Origin::File { .. } | Origin::Environment(_) => {
+            value.node != default
+        }
     });
     let (Some(old), Some(old_pattern)) = (old, old_pattern) else {
         return Some(new_pattern.map(|pattern| Given { key: present, pattern, is_set }));
@@ -125,7 +127,7 @@ fn decode_one(
     let is_taken = if default == Node::Unset { new_pattern.is_some() } else { is_set };
     if is_taken {
         let message =
-            format!("this is the old name of {present}, which is set, too: remove this one");
+            format!("this is the old name of `{present}`, which is set, too: remove this one");
         mistakes.add(origin(table, old), table.path_of(old), message);
         return None;
     }
@@ -142,10 +144,10 @@ fn refuse(
     let is_default = !table.entries.get(other).is_some_and(|value| value.origin != Origin::Default);
     let message = if is_default {
         format!(
-            "cannot be used together with {other}, which has a default: set {other} = \"\", too"
+            "cannot be used together with `{other}`, which has a default: set `{other} = \"\"`, too"
         )
     } else {
-        format!("cannot be used together with {other}: remove one of them")
+        format!("cannot be used together with `{other}`: remove one of them")
     };
     mistakes.add(origin(table, key), table.path_of(key), message);
     None
@@ -364,12 +366,12 @@ mod tests {
         assert_eq!(refused::taken(&only).unwrap(), ["sda"]);
         assert_eq!(
             refused::taken(&[("name_include", "a$")]).unwrap_err(),
-            "x.toml:3:1: collectors.x.name_include: cannot be used together with name_exclude, \
-             which has a default: set name_exclude = \"\", too"
+            "x.toml:3:1: collectors.x.name_include: cannot be used together with `name_exclude`, \
+             which has a default: set `name_exclude = \"\"`, too"
         );
         assert_eq!(
             refused::taken(&[("name_whitelist", "a$"), ("name_exclude", "x")]).unwrap_err(),
-            "x.toml:3:1: collectors.x.name_whitelist: cannot be used together with name_exclude: \
+            "x.toml:3:1: collectors.x.name_whitelist: cannot be used together with `name_exclude`: \
              remove one of them"
         );
     }
@@ -380,7 +382,7 @@ mod tests {
         let both = [("name_blacklist", "a$"), ("name_exclude", "b$")];
         assert_eq!(
             refused::taken(&both).unwrap_err(),
-            "x.toml:3:1: collectors.x.name_blacklist: this is the old name of name_exclude, \
+            "x.toml:3:1: collectors.x.name_blacklist: this is the old name of `name_exclude`, \
              which is set, too: remove this one"
         );
         let empty = [("name_whitelist", "a$"), ("name_include", ""), ("name_exclude", "")];
@@ -397,7 +399,7 @@ mod tests {
         let both = [("name_include", "0$"), ("name_exclude", "x")];
         assert_eq!(
             replaces::taken(&both, &file).unwrap_err(),
-            "x.toml:3:1: collectors.x.name_include: cannot be used together with name_exclude: \
+            "x.toml:3:1: collectors.x.name_include: cannot be used together with `name_exclude`: \
              remove one of them"
         );
         // As in node_exporter, whose old flag does not count as the exclude being set.

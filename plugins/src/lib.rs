@@ -1,7 +1,7 @@
 //! The collectors of vitald: one file and one cargo feature each.
 //!
 //! The list below is the only one. It declares a module for each name and makes [`ROLL`], the
-//! promise that the daemon checks against the linked registry when it starts.
+//! promise that the daemon checks against the linked registry when it starts, and [`ALL`].
 
 #![forbid(unsafe_code)]
 // A closed pipe makes the print macros panic.
@@ -27,6 +27,10 @@ macro_rules! collectors {
         /// Reading it is also what makes the compiler link the crate at all: one that nothing
         /// names is left out, with everything it registers.
         pub const ROLL: &[&str] = &[$($(#[cfg(all($system, feature = $feature))] $feature),*),*];
+
+        /// The names of all collectors that this crate has for this system, compiled in or not; each
+        /// is that of the feature which compiles it in.
+        pub const ALL: &[&str] = &[$($(#[cfg($system)] $feature),*),*];
     };
 }
 

@@ -88,8 +88,16 @@ fn syntax(
 /// The parser's sentence, put better where it speaks of something other than the mistake.
 fn plainly(message: &str, text: &str, span: Range<usize>) -> String {
     if message == "duplicate key" {
-        let key = text.get(span).unwrap_or_default();
-        return format!("{key} is set twice");
+        let key = text.get(span.clone()).unwrap_or_default();
+        let before = text.get(..span.start).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
+        let is_header = line.starts_with('[') && !line.contains(['{', ',']);
+        let is_dotted = text.get(span.end..).unwrap_or_default().trim_start().starts_with('.');
+        return if is_header || is_dotted {
+            format!("the table {key} is there already; add these settings to it")
+        } else {
+            format!("{key} is set twice")
+        };
     }
     let (before, after) = text.split_at(text.floor_char_boundary(span.start));
     let word_end = after.find(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));

@@ -72,7 +72,7 @@ fn to_config(value: &Value) -> config::Value {
         Origin::Environment(name) => Some(format!("{ENVIRONMENT}{name}")),
         Origin::Flag(name) => Some(format!("{FLAG}{name}")),
         // No layer of ours stands in a file.
-        Origin::Default | Origin::File { .. } => None,
+        Origin::Default | Origin::WholeFile(_) | Origin::File { .. } => None,
     };
     config::Value::new(origin.as_ref(), kind)
 }

@@ -8,7 +8,6 @@
 mod address;
 mod collector;
 mod document;
-mod features;
 mod file;
 mod layers;
 mod log;
@@ -33,8 +32,8 @@ use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table,
 
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
-pub(crate) use features::known as known_collectors;
 pub(crate) use layers::{PREFIX, insert};
+pub(crate) use paths::PATH;
 
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]
@@ -98,10 +97,8 @@ pub fn load(
         return load_layers(None, &sources.environment, collectors, outputs);
     };
     let name = path.to_string_lossy();
-    let text = read(path).map_err(|(origin, message)| {
-        let path = if origin == Origin::Default { name.to_string() } else { String::new() };
-        vec![Mistake { origin, path, message }]
-    })?;
+    let text = read(path)
+        .map_err(|(origin, message)| vec![Mistake { origin, path: String::new(), message }])?;
     load_layers(Some((&name, &text)), &sources.environment, collectors, outputs)
 }
 
@@ -149,15 +146,15 @@ pub(crate) fn load_table(
 
 /// Reads a file whole; says where it is not text.
 fn read(path: &Path) -> Result<String, (Origin, String)> {
-    let bytes = file::read(path).map_err(|message| (Origin::Default, message))?;
+    let name: Arc<str> = path.to_string_lossy().into();
+    let bytes = file::read(path).map_err(|message| (Origin::WholeFile(name.clone()), message))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = String::from_utf8_lossy(&good[line_start..]).chars().count() + 1;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let file = path.to_string_lossy().into();
-        let origin = Origin::File { file, line: count(line), column: count(column) };
+        let origin = Origin::File { file: name, line: count(line), column: count(column) };
         (origin, "this byte is not UTF-8".to_owned())
     })
 }
@@ -223,6 +220,7 @@ fn decode(
 
     let mut effective = merged.clone();
     let mut meaning = Meaning::new();
+    let descriptors = collectors;
     let collectors = part(&merged, "collectors", mistakes).and_then(|table| {
         refuse_unknown_collectors(&table, collectors, mistakes);
         // Without a valid [scrape] the tables are still checked, under its defaults.
@@ -255,6 +253,13 @@ fn decode(
             .iter()
             .map(|(name, value)| {
                 let own = part(&table, name, mistakes)?;
+                // A name that is only a default is not the user's mistake.
+                if value.key_origin != Origin::Default
+                    && let Some(message) = output::refusal_of_name(name, descriptors)
+                {
+                    mistakes.add(value.key_origin.clone(), own.path, message);
+                    return None;
+                }
                 // An unknown name is reported at its key.
                 let mut unknown = Mistakes::new();
                 let Some(descriptor) = output::type_of(name, &own, outputs, &mut unknown) else {
@@ -331,17 +336,12 @@ fn refuse_unknown_collectors(
     mistakes: &mut Mistakes,
 ) {
     let is_here = |name: &String| collectors.iter().any(|descriptor| descriptor.name == name);
-    let mut unknown = table.entries.iter().filter(|(name, _)| !is_here(name)).peekable();
-    if unknown.peek().is_none() {
-        return;
-    }
-    let known = features::known();
-    for (name, value) in unknown {
-        let message = if known.contains(name) {
+    for (name, value) in table.entries.iter().filter(|(name, _)| !is_here(name)) {
+        let message = if vitald_plugins::ALL.contains(&name.as_str()) {
             format!("not in this build: build with --features {name}")
         } else {
             let here = collectors.iter().map(|descriptor| descriptor.name);
-            match nearest(name, here.chain(known.iter().map(String::as_str))) {
+            match nearest(name, here.chain(vitald_plugins::ALL.iter().copied())) {
                 Some(meant) => format!("no such collector; did you mean {meant}?"),
                 None => "no such collector; `vitald plugins` lists them".to_owned(),
             }

@@ -1,6 +1,7 @@
 //! The settings that every `[outputs.NAME]` has.
 
 use std::time::Duration;
+use vitald_core::collector::Descriptor;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Table, nearest};
@@ -39,6 +40,20 @@ pub(super) struct Common {
 pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Common> {
     let Settings { enabled, interval, collectors } = Settings::decode(table, mistakes)?;
     Some(Common { enabled, interval, collectors })
+}
+
+/// Why no output can have this name: `/plugins/NAME` is of outputs and collectors alike, and an output
+/// must not lose its page to a collector that another build has.
+pub(super) fn refusal_of_name(name: &str, collectors: &[&'static Descriptor]) -> Option<String> {
+    let is_here = collectors.iter().any(|descriptor| descriptor.name == name);
+    let holder = match name {
+        "reload" => "/plugins/reload is where a reload is requested".to_owned(),
+        _ if is_here || vitald_plugins::ALL.contains(&name) => {
+            format!("{name} is a collector, and both would be at /plugins/{name}")
+        }
+        _ => return None,
+    };
+    Some(format!("{holder}; give the output another name, and its type by `type`"))
 }
 
 /// The type of the output whose table this is, under its name.

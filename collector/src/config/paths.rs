@@ -17,19 +17,25 @@ settings! {
     udev: Path = "/run/udev/data";
 }
 
+/// The type of the keys, in words.
+pub(crate) const PATH: &str = "absolute path";
+
 /// What is declared of the table's keys.
 pub(super) const FIELDS: &[SettingInfo] = Settings::FIELDS;
 
-/// A path that is not empty; a relative one is taken from the working directory.
+/// An absolute path: the working directory of a service is not what its configuration is written for.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 struct Path(PathBuf);
 
 impl Setting for Path {
-    const KIND: &'static str = "path";
+    const KIND: &'static str = PATH;
 
     fn decode(value: &Value) -> Result<Self, String> {
         match &value.node {
             Node::Text(text) if text.is_empty() => Err("expected a path, found nothing".to_owned()),
+            Node::Text(text) if !text.starts_with('/') => {
+                Err("expected an absolute path, such as \"/host/proc\"".to_owned())
+            }
             Node::Text(text) => Ok(Path(text.into())),
             other => Err(format!("expected a path in quotes, found {}", other.noun())),
         }

@@ -183,6 +183,8 @@ fn bad_syntax() {
             "[log]\nlevel = info",
             "[log]\nlevel = \"info\"\nlevel = \"warn\"",
             "[log]\n[log]",
+            "[collectors]\nsample.tries = 3\n[collectors.sample]\nslowly = true",
+            "[collectors.sample]\ntries = 3\n[collectors]\nsample.slowly = true",
             "[log]\nlevel = \"info\nformat = \"json\"\n[scrape]\ntimeout = =",
             "[scrape]\ntimeout = 10s",
             "a.b. = 1",
@@ -206,7 +208,17 @@ fn bad_syntax() {
             config.toml:3:1: level is set twice
             | [log]
             | [log]
-            config.toml:2:2: log is set twice
+            config.toml:2:2: the table log is there already; add these settings to it
+            | [collectors]
+            | sample.tries = 3
+            | [collectors.sample]
+            | slowly = true
+            config.toml:3:13: the table sample is there already; add these settings to it
+            | [collectors.sample]
+            | tries = 3
+            | [collectors]
+            | sample.slowly = true
+            config.toml:4:1: the table sample is there already; add these settings to it
             | [log]
             | level = "info
             | format = "json"
@@ -313,7 +325,7 @@ fn bad_server() {
         &expect![[r#"
             | [server]
             | listen = ":9100"
-            config.toml:2:10: server.listen: expected a list, found text
+            config.toml:2:10: server.listen: expected a list, such as [":9100"], found text
             | [server]
             | listen = [9100]
             config.toml:2:11: server.listen: expected an address in quotes, found a whole number
@@ -380,6 +392,7 @@ fn bad_sections() {
             "[paths]\nprocfs = \"\"",
             "[paths]\nsys = \"/sys\"",
             "[paths]\nrootfs = 1",
+            "[paths]\nrootfs = \"host\"",
             "[scrape]\ntimeout = 10",
             "[scrape]\ntimeout = \"10\"",
             "[scrape]\ntimeout = \"0s\"",
@@ -400,6 +413,9 @@ fn bad_sections() {
             | [paths]
             | rootfs = 1
             config.toml:2:10: paths.rootfs: expected a path in quotes, found a whole number
+            | [paths]
+            | rootfs = "host"
+            config.toml:2:10: paths.rootfs: expected an absolute path, such as "/host/proc"
             | [scrape]
             | timeout = 10
             config.toml:2:11: scrape.timeout: expected a duration such as "10s", "1m30s" or "500ms", found a whole number
@@ -515,7 +531,7 @@ fn bad_collectors_and_outputs() {
             config.toml:5:10: collectors.sample.factor: expected a number, found text
             | [collectors.sample]
             | names = "one"
-            config.toml:2:9: collectors.sample.names: expected a list, found text
+            config.toml:2:9: collectors.sample.names: expected a list, such as ["one"], found text
             | [collectors.sample]
             | names = ["one", 2, true]
             config.toml:2:17: collectors.sample.names: expected text, found a whole number
@@ -911,6 +927,10 @@ fn outputs_are_named_instances() {
             "[outputs.second]\ntype = \"spool\"\nfiel = \"x\"",
             "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"\nenabled = true",
             "[outputs.spool]\nenabled = true\n[outputs.second]\ntype = \"spool\"",
+            "[outputs.reload]\ntype = \"spool\"",
+            "[outputs.sample]\ntype = \"spool\"",
+            "[outputs.cpu]\ntype = \"spool\"",
+            "[outputs.meminfo]\nenabled = true",
         ],
         &expect![[r#"
             | [outputs.spool]
@@ -947,6 +967,18 @@ fn outputs_are_named_instances() {
             | [outputs.second]
             | type = "spool"
             valid
+            | [outputs.reload]
+            | type = "spool"
+            config.toml:1:10: outputs.reload: /plugins/reload is where a reload is requested; give the output another name, and its type by `type`
+            | [outputs.sample]
+            | type = "spool"
+            config.toml:1:10: outputs.sample: sample is a collector, and both would be at /plugins/sample; give the output another name, and its type by `type`
+            | [outputs.cpu]
+            | type = "spool"
+            config.toml:1:10: outputs.cpu: cpu is a collector, and both would be at /plugins/cpu; give the output another name, and its type by `type`
+            | [outputs.meminfo]
+            | enabled = true
+            config.toml:1:10: outputs.meminfo: meminfo is a collector, and both would be at /plugins/meminfo; give the output another name, and its type by `type`
         "#]],
     );
     let both = plan("[outputs.second]\ntype = \"spool\"\ninterval = \"7s\"", &[]);

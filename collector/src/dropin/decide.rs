@@ -2,7 +2,8 @@
 
 use super::command_line::{Argument, Given};
 use super::flags::{self, Shape};
-use super::table::{Target, runs_by_default};
+use super::help::in_flags;
+use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
 use vitald_core::collector::Descriptor;
@@ -27,9 +28,10 @@ pub struct Web {
     pub disable_exporter_metrics: bool,
 }
 
-/// Turns the flags into a table, and the table into a plan.
+/// Turns the flags that were given into a table, and the table into a plan.
 pub(super) fn decide(
     given: &[Given<'_>],
+    flags: &[Flag],
     collectors: &[&'static Descriptor],
 ) -> Result<DropIn, String> {
     refuse_repeated(given)?;
@@ -56,6 +58,8 @@ pub(super) fn decide(
                     }
                     // A whole number of Go's may be written as any number.
                     _ if *kind == <u32 as Setting>::KIND => whole(text)?,
+                    // node_exporter takes one from its working directory.
+                    _ if *kind == config::PATH && !text.is_empty() => absolute(written, text)?,
                     _ => Node::Text(text.to_owned()),
                 };
                 insert(&mut table, path, Value::new(node, origin));
@@ -78,7 +82,7 @@ pub(super) fn decide(
             }
             Target::Processors => drop(whole(text)?),
             Target::AbsentCollector(name) if is_on => {
-                return Err(if config::known_collectors().iter().any(|known| known == name) {
+                return Err(if vitald_plugins::ALL.contains(name) {
                     format!("{written}: not in this build: build with --features {name}")
                 } else {
                     format!("{written}: vitald has no collector {name}")
@@ -119,7 +123,10 @@ pub(super) fn decide(
         let mistakes: Vec<_> = mistakes
             .iter()
             .map(|mistake| match &mistake.origin {
-                Origin::Flag(flag) => format!("{flag}: {}", mistake.message),
+                Origin::Flag(flag) => {
+                    let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+                    format!("{flag}: {}", in_flags(&mistake.message, table, flags))
+                }
                 _ => mistake.to_string(),
             })
             .collect();
@@ -203,6 +210,15 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// The path from the root of the file system, with nothing looked up in it.
+fn absolute(written: &str, text: &str) -> Result<Node, String> {
+    let path = std::path::absolute(text).map_err(|error| format!("{written}: {error}"))?;
+    match path.into_os_string().into_string() {
+        Ok(path) => Ok(Node::Text(path)),
+        Err(path) => Err(format!("{written}: not UTF-8: {path:?}")),
     }
 }
 

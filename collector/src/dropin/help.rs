@@ -1,7 +1,7 @@
-//! `--help` and `--help-man`.
+//! `--help` and `--help-man`, and settings by the flags that set them.
 
 use super::flags::Shape;
-use super::table::Flag;
+use super::table::{Flag, Target};
 
 /// Columns of the whole text, and those before the descriptions.
 const WIDTH: usize = 80;
@@ -12,7 +12,7 @@ pub(super) fn page(program: &str, flags: &[Flag]) -> String {
     let mut page = format!("usage: {program} [<flags>]\n\n\nFlags:\n");
     for flag in flags.iter().filter(|flag| !flag.hidden) {
         let mut line = format!("  {}", spelled(flag));
-        for (position, part) in wrapped(&flag.help, WIDTH - INDENT).iter().enumerate() {
+        for (position, part) in wrapped(&told(flag, flags), WIDTH - INDENT).iter().enumerate() {
             if position > 0 || line.len() + 2 > INDENT {
                 page.push_str(&line);
                 page.push('\n');
@@ -38,10 +38,44 @@ pub(super) fn man(program: &str, flags: &[Flag]) -> String {
         page.push_str(&format!(
             ".TP\n\\fB{}\\fR\n{}\n",
             escape(spelled(flag).trim()),
-            escape(&flag.help)
+            escape(&told(flag, flags))
         ));
     }
     page
+}
+
+/// The text about a flag.
+fn told(flag: &Flag, flags: &[Flag]) -> String {
+    match &flag.target {
+        Target::Key { path, .. } => {
+            let table = path.split_last().map(|(_, table)| table.join(".")).unwrap_or_default();
+            in_flags(&flag.help, &table, flags)
+        }
+        _ => flag.help.clone(),
+    }
+}
+
+/// A text about a setting of a table, in which other settings are keys between backquotes: each becomes
+/// its flag. What else is between backquotes stays as it is, without them.
+pub(super) fn in_flags(text: &str, table: &str, flags: &[Flag]) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(position, part)| {
+            let (key, value) = match part.split_once(" = ") {
+                Some((key, value)) => (key, format!("={value}")),
+                None => (part, String::new()),
+            };
+            let path = if key.contains('.') { key.to_owned() } else { format!("{table}.{key}") };
+            let sets_it = |flag: &&Flag| match &flag.target {
+                Target::Key { path: own, .. } => own.join(".") == path,
+                _ => false,
+            };
+            match flags.iter().find(sets_it) {
+                Some(flag) if position % 2 == 1 => format!("--{}{value}", flag.name),
+                _ => part.to_owned(),
+            }
+        })
+        .collect()
 }
 
 /// The flag as it is given, with its default.

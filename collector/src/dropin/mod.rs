@@ -9,16 +9,18 @@ mod command_line;
 mod decide;
 mod flags;
 mod help;
+mod roots;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::plan::Plan;
 pub use decide::{DropIn, Web};
 use std::ffi::OsStr;
 use std::fmt;
-use table::{Flag, Target, all_flags};
+use table::{Target, all_flags};
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Node, Origin};
+use vitald_core::settings::{Mistake, Node, Origin};
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
@@ -26,6 +28,17 @@ pub const EMULATED_VERSION: &str = "1.12.1";
 /// Whether the node_exporter that the drop-in replaces has a collector of this name.
 pub fn is_collector(name: &str) -> bool {
     flags::COLLECTORS.iter().any(|(known, _)| *known == name)
+}
+
+impl DropIn {
+    /// The plan to start with, looked at on this host. It may block.
+    ///
+    /// # Errors
+    ///
+    /// What node_exporter would not start without.
+    pub fn start_plan(&self) -> Result<Plan, Vec<Mistake>> {
+        roots::refuse_missing(&self.plan).map(|()| self.plan.clone())
+    }
 }
 
 /// What a command line asks for.
@@ -90,7 +103,7 @@ pub fn parse(
     if asks_for(&Target::Man) {
         return Ok(Command::Help(help::man(program, &flags)));
     }
-    decide::decide(&given, collectors).map(Box::new).map(Command::Run).map_err(fail)
+    decide::decide(&given, &flags, collectors).map(Box::new).map(Command::Run).map_err(fail)
 }
 
 /// What `--version` prints, in the form of Prometheus' programs.
@@ -133,14 +146,4 @@ pub fn migrate(drop_in: &DropIn) -> String {
         is_listen(path) || value.origin != Origin::Default
     }));
     text
-}
-
-/// The flags of node_exporter's for collectors of this binary that these cannot take.
-///
-/// Each is refused when it asks for something, so a registry test keeps this list short.
-pub fn unsupported_flags(collectors: &[&'static Descriptor]) -> Vec<String> {
-    let is_missing = |flag: &&Flag| {
-        flag.name.starts_with("collector.") && matches!(flag.target, Target::Unsupported(_))
-    };
-    all_flags(collectors).iter().filter(is_missing).map(|flag| flag.name.clone()).collect()
 }

@@ -1,6 +1,7 @@
 //! All flags that the command line may have: node_exporter's own, and those of the collectors.
 
 use super::flags::{self, Shape, flat};
+use crate::config;
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::{Node, Setting, SettingInfo};
 
@@ -72,7 +73,7 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
         ("path.rootfs", "rootfs", "/", "The host's root directory, in front of mount points."),
         ("path.udev.data", "udev", "/run/udev/data", "The directory of udev's device data base."),
     ] {
-        let target = Target::Key { path: vec!["paths", key], kind: "path" };
+        let target = Target::Key { path: vec!["paths", key], kind: config::PATH };
         add(name, Once, target, help, &format!("\"{default}\""));
     }
     add(

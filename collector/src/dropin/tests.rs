@@ -69,8 +69,13 @@ collectors! {
     }
     cpu_vulnerabilities {} cpufreq {}
     diskstats {
-        /// Devices to leave out, by name.
-        device_exclude: Pattern = r"^(z?ram|loop)\d+$";
+        devices: Filter {
+            /// Devices to show, by name. `device_exclude` must be empty then, whatever is in
+            /// `/dev` below `paths.rootfs`.
+            include device_include;
+            /// Devices to leave out, by name.
+            exclude device_exclude = r"^(z?ram|loop)\d+$";
+        } together Refused;
     }
     dmi {} drbd {} edac {} entropy {} fibrechannel {} filefd {}
     filesystem {
@@ -256,8 +261,10 @@ fn the_whole_list_of_the_parity_check_is_taken() {
     );
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let drop_in = runs(&arguments);
-    assert_eq!(drop_in.plan.roots.procfs, std::path::Path::new("collector/fixtures/proc"));
-    assert_eq!(drop_in.plan.roots.udev, std::path::Path::new("collector/fixtures/udev/data"));
+    // node_exporter takes them from its working directory.
+    let here = |path: &str| std::env::current_dir().expect("a directory").join(path);
+    assert_eq!(drop_in.plan.roots.procfs, here("collector/fixtures/proc"));
+    assert_eq!(drop_in.plan.roots.udev, here("collector/fixtures/udev/data"));
     assert_eq!(drop_in.plan.server.listen[0].address.to_string(), "127.0.0.1:9101");
     for name in enabled.split_whitespace() {
         assert!(on(&drop_in).contains(&name), "{name}");
@@ -391,6 +398,10 @@ fn usage_errors() {
         &["@/nonexistent"],
         &["--collector.netdev.device-include=("],
         &["--collector.filesystem.mount-timeout=abc"],
+        &["--collector.filesystem.mount-timeout=0.01d"],
+        &["--collector.filesystem.mount-timeout= 5s"],
+        &["--collector.diskstats.device-include=a"],
+        &["--collector.diskstats.device-include=a", "--collector.diskstats.device-exclude=b"],
         &["--collector.diskstats.ignored-devices=a", "--collector.diskstats.device-exclude=b"],
         &["--web.listen-address=9100"],
         &["--web.listen-address=127.0.0.1:http"],
@@ -435,6 +446,10 @@ fn usage_errors() {
         node_exporter: error: failed to open arguments file "/nonexistent": No such file or directory (os error 2), try --help
         node_exporter: error: --collector.netdev.device-include: not a regular expression: unclosed group, try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude, which has a default: set --collector.diskstats.device-exclude="", too, try --help
+        node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude: remove one of them, try --help
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
         node_exporter: error: --web.listen-address: address 9100: missing port in address, try --help
         node_exporter: error: --web.listen-address: address 127.0.0.1:http: invalid port, try --help
@@ -523,6 +538,11 @@ fn help_shows_what_there_is() {
                                          Which bugs to show.
               --collector.cpu.info.flags-include=VALUE
                                          Which abilities to show.
+              --collector.diskstats.device-include=VALUE
+                                         Devices to show, by name.
+                                         --collector.diskstats.device-exclude must be
+                                         empty then, whatever is in /dev below
+                                         --path.rootfs.
               --collector.diskstats.device-exclude='^(z?ram|loop)\d+$'
                                          Devices to leave out, by name.
               --collector.sysctl.include=[] ...
@@ -623,6 +643,18 @@ fn node_exporters_lists_hold_together() {
         let other = all[..position].iter().find(|other| flat(&other.name) == flat(&flag.name));
         assert!(other.is_none(), "{} is there twice", flag.name);
     }
-    assert!(unsupported_flags(ALL).contains(&"collector.netstat.fields".to_owned()));
-    assert!(!unsupported_flags(ALL).contains(&"collector.cpu.info".to_owned()));
+}
+
+#[test]
+fn what_a_collector_cannot_take_is_not_shown() {
+    let all = all_flags(ALL);
+    let unsupported = |name: &str| {
+        let flag = all.iter().find(|flag| flag.name == name);
+        let flag = flag.unwrap_or_else(|| panic!("{name} is not known"));
+        matches!(flag.target, Target::Unsupported(_))
+    };
+    assert!(unsupported("collector.netstat.fields") && !unsupported("collector.cpu.info"));
+    let of_collectors = all.iter().filter(|flag| flag.name.starts_with("collector."));
+    let shown = of_collectors.filter(|flag| !flag.hidden && unsupported(&flag.name));
+    assert_eq!(shown.map(|flag| flag.name.as_str()).collect::<Vec<_>>(), [""; 0]);
 }

@@ -10,6 +10,9 @@ const WIDTH: usize = 98;
 
 /// The commented configuration. Every setting is commented out and shows its default, so the file
 /// changes nothing and is valid for every build.
+///
+/// The headers of tables are not commented out, and a setting of a collector or an output has its name in
+/// front: so a line means the same whichever others are commented out.
 pub fn config_reference(
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
@@ -18,9 +21,8 @@ pub fn config_reference(
     comment(
         &mut text,
         "The configuration of vitald. Lines that begin with # and a space explain; those that begin \
-         with # alone are settings with their defaults: take the # away to change one, and that of \
-         the table's [name] with it. The environment stands above this file: \
-         VITALD__SERVER__MAX_REQUESTS is max_requests of [server].",
+         with # alone are settings with their defaults: take the # away to change one. The environment \
+         stands above this file: VITALD__SERVER__MAX_REQUESTS is max_requests of [server].",
     );
     comment(
         &mut text,
@@ -31,19 +33,18 @@ pub fn config_reference(
         text.push('\n');
         comment(&mut text, section.summary);
         text.push_str(&format!("[{}]\n", section.name));
-        settings(&mut text, section.fields);
+        settings(&mut text, "", section.fields);
     }
-    if !collectors.is_empty() {
-        text.push('\n');
-        comment(
-            &mut text,
-            "The collectors. Each has a table of its own. These settings are common to all, and not \
-             repeated below:",
-        );
-        for info in COLLECTOR_FIELDS {
-            comment(&mut text, &format!("  {}: {}", info.key, sentence(info.doc)));
-        }
+    text.push('\n');
+    comment(
+        &mut text,
+        "The collectors. Each setting begins with the name of its collector: cpu.guest here is guest in \
+         a table [collectors.cpu]. These settings are common to all, and not repeated below:",
+    );
+    for info in COLLECTOR_FIELDS {
+        comment(&mut text, &format!("  NAME.{}: {}", info.key, sentence(info.doc)));
     }
+    text.push_str("[collectors]\n");
     for descriptor in collectors {
         text.push('\n');
         comment(&mut text, &with_stop(descriptor.summary));
@@ -53,31 +54,36 @@ pub fn config_reference(
         if !descriptor.capabilities.is_empty() {
             comment(&mut text, &format!("Needs {}.", descriptor.capabilities.join(", ")));
         }
-        text.push_str(&format!("#[collectors.{}]\n", descriptor.name));
-        text.push_str(&format!("#enabled = {}\n", descriptor.enabled));
-        settings(&mut text, descriptor.settings);
+        let prefix = format!("{}.", descriptor.name);
+        text.push_str(&format!("#{prefix}enabled = {}\n", descriptor.enabled));
+        settings(&mut text, &prefix, descriptor.settings);
     }
+    text.push('\n');
+    comment(&mut text, "The outputs. Each setting begins with the name of its output.");
+    text.push_str("[outputs]\n");
     for descriptor in outputs {
         text.push('\n');
         comment(&mut text, &with_stop(descriptor.summary));
-        text.push_str(&format!("#[outputs.{}]\n", descriptor.name));
-        settings(&mut text, OUTPUT_FIELDS);
-        settings(&mut text, descriptor.settings);
+        let prefix = format!("{}.", descriptor.name);
+        settings(&mut text, &prefix, OUTPUT_FIELDS);
+        settings(&mut text, &prefix, descriptor.settings);
     }
     text
 }
 
-fn settings(text: &mut String, fields: &[SettingInfo]) {
+/// Writes the settings of a table, each key with what names the table in front.
+fn settings(text: &mut String, prefix: &str, fields: &[SettingInfo]) {
     for info in fields {
+        let key = format!("{prefix}{}", info.key);
         comment(text, &sentence(info.doc));
         match (info.default)() {
             // There is no value to show, so the line cannot be one to uncomment as it is.
-            Node::Unset => comment(text, &format!("{} = ... ({}; not set)", info.key, kind(info))),
+            Node::Unset => comment(text, &format!("{key} = ... ({}; not set)", kind(info))),
             default => {
                 if let Some((low, high)) = info.bounds {
                     comment(text, &format!("From {} to {}.", low(), high()));
                 }
-                text.push_str(&format!("#{} = {default}\n", info.key));
+                text.push_str(&format!("#{key} = {default}\n"));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::config;
 use expect_test::expect;
 use vitald_core::collector::Descriptor;
 use vitald_core::output::OutputDescriptor;
+use vitald_core::settings::{Mistake, Origin};
 
 mod sample {
     use vitald_core::prelude::*;
@@ -97,9 +98,8 @@ const OUTPUTS: [&OutputDescriptor; 1] = [&spool::DESCRIPTOR];
 fn the_reference_shows_every_setting() {
     expect![[r##"
         # The configuration of vitald. Lines that begin with # and a space explain; those that begin with #
-        # alone are settings with their defaults: take the # away to change one, and that of the table's
-        # [name] with it. The environment stands above this file: VITALD__SERVER__MAX_REQUESTS is
-        # max_requests of [server].
+        # alone are settings with their defaults: take the # away to change one. The environment stands
+        # above this file: VITALD__SERVER__MAX_REQUESTS is max_requests of [server].
         # vitald check says what is wrong in this file, vitald reload makes the running daemon read it
         # again. Made by vitald config from what is compiled in.
 
@@ -163,40 +163,42 @@ fn the_reference_shows_every_setting() {
         # How lines are written: "logfmt" (key=value pairs) or "json".
         #format = "logfmt"
 
-        # The collectors. Each has a table of its own. These settings are common to all, and not repeated
-        # below:
-        #   enabled: Whether it runs.
-        #   interval: How often it is refreshed in the background; a scrape then gets the last result.
+        # The collectors. Each setting begins with the name of its collector: cpu.guest here is guest in a
+        # table [collectors.cpu]. These settings are common to all, and not repeated below:
+        #   NAME.enabled: Whether it runs.
+        #   NAME.interval: How often it is refreshed in the background; a scrape then gets the last result.
         #   Without one it runs when a client asks.
-        #   max_series: The most samples a run may give; max_series of [scrape] unless set.
+        #   NAME.max_series: The most samples a run may give; max_series of [scrape] unless set.
+        [collectors]
 
         # Samples for tests.
         # Reads proc/sample, sys/class/sample/*/state.
         # Needs CAP_SYS_ADMIN.
-        #[collectors.sample]
-        #enabled = true
+        #sample.enabled = true
         # Devices to leave out, by name: a text that is long enough to need a second line, for which it says
         # this.
-        #device_exclude = '^(z?ram|loop)\d+$'
+        #sample.device_exclude = '^(z?ram|loop)\d+$'
         # Devices to take, by name.
-        # device_include = ... (regular expression; not set)
+        # sample.device_include = ... (regular expression; not set)
         # How long a mount may take to answer.
         # From "1ms" to "1h".
-        #mount_timeout = "5s"
+        #sample.mount_timeout = "5s"
         # Names to read.
-        #names = ["one", "two"]
+        #sample.names = ["one", "two"]
+
+        # The outputs. Each setting begins with the name of its output.
+        [outputs]
 
         # Writes to a file.
-        #[outputs.spool]
         # Whether it runs.
-        #enabled = false
+        #spool.enabled = false
         # How often it is given a snapshot.
         # From "1s" to "1h".
-        #interval = "5s"
+        #spool.interval = "5s"
         # The collectors it is given; an empty list is all that are on.
-        #collectors = []
+        #spool.collectors = []
         # The file to write.
-        #file = "/tmp/spool"
+        #spool.file = "/tmp/spool"
     "##]].assert_eq(&config_reference(&COLLECTORS, &OUTPUTS));
 }
 
@@ -219,8 +221,128 @@ fn the_reference_is_valid_for_every_build_and_changes_nothing() {
         })
         .collect();
     assert_eq!(hash(&uncommented), hash(""));
-    assert!(uncommented.contains("\n[collectors.sample]\nenabled = true\n"));
+    assert!(uncommented.contains("\nsample.enabled = true\n"));
     assert!(text.lines().filter(|line| line.starts_with("# ")).all(|line| line.len() <= 100));
+}
+
+/// Every value that was written in a file: its path, and the line that it is in.
+fn written(table: &Table) -> Vec<(String, u32)> {
+    let values = table.entries.iter().flat_map(|(key, value)| match (&value.node, &value.origin) {
+        (Node::Table(inner), _) => written(inner),
+        (_, Origin::File { line, .. }) => vec![(table.path_of(key), *line)],
+        _ => Vec::new(),
+    });
+    values.collect()
+}
+
+/// The lines of the shipped configuration with these collectors, and for each setting the number of its
+/// line and its path.
+fn shipped(collectors: &[&'static Descriptor]) -> (Vec<String>, Vec<(usize, String)>) {
+    let text = config_reference(collectors, &outputs());
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut table = "";
+    let mut settings = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_end_matches(']');
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && let Some(key) = key.strip_prefix('#').filter(|key| !key.starts_with(' '))
+        {
+            settings.push((at, format!("{table}.{key}")));
+        }
+    }
+    (lines, settings)
+}
+
+fn collectors() -> Vec<&'static Descriptor> {
+    crate::collectors(&[vitald_plugins::ROLL]).expect("the roll")
+}
+
+fn outputs() -> Vec<&'static OutputDescriptor> {
+    crate::registered_outputs().expect("the outputs")
+}
+
+/// The settings that these lines make, or all mistakes.
+fn effect(
+    lines: &[String],
+    collectors: &[&'static Descriptor],
+) -> Result<Vec<(String, u32)>, Vec<Mistake>> {
+    let text = lines.join("\n");
+    let plan = config::load_text("config.toml", &text, &[], collectors, &outputs())?;
+    Ok(written(&plan.effective))
+}
+
+fn is_at(mistake: &Mistake, at: usize) -> bool {
+    matches!(mistake.origin, Origin::File { line, .. } if line as usize == at + 1)
+}
+
+#[test]
+fn a_line_without_its_number_sign_sets_what_it_says_and_nothing_else() {
+    let collectors = collectors();
+    let (lines, settings) = shipped(&collectors);
+    assert!(settings.iter().any(|(_, path)| path == "collectors.cpu.guest"), "{settings:?}");
+    assert!(settings.iter().any(|(_, path)| path == "outputs.console.interval"), "{settings:?}");
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with('#')) {
+        let mut changed = lines.clone();
+        changed[at] = line[1..].to_owned();
+        match (effect(&changed, &collectors), settings.iter().find(|(setting, _)| *setting == at)) {
+            (Ok(effect), Some((_, path))) => {
+                assert_eq!(effect, [(path.clone(), at as u32 + 1)], "{line}");
+            }
+            (Err(mistakes), None) => {
+                assert!(mistakes.iter().any(|mistake| is_at(mistake, at)), "{line}: {mistakes:?}");
+            }
+            (effect, _) => panic!("{line}: {effect:?}"),
+        }
+    }
+}
+
+/// A header is lost, or one for a collector alone is written above everything, above its settings or at
+/// the end: what a line then sets is what it says, or it is refused by its name.
+#[test]
+fn a_header_too_many_or_too_few_switches_nothing_else() {
+    // Each header is tried with each line, so not with all collectors.
+    let mut collectors = collectors();
+    collectors.retain(|descriptor| ["cpu", "filefd", "netdev"].contains(&descriptor.name));
+    let (lines, settings) = shipped(&collectors);
+    let mut slips = Vec::new();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with('[')) {
+        let mut changed = lines.clone();
+        changed[at] = format!("#{line}");
+        slips.push((format!("without {line}"), changed, usize::MAX));
+    }
+    for (at, path) in settings.iter().filter(|(_, path)| path.ends_with(".enabled")) {
+        let header = format!("[{}]", path.trim_end_matches(".enabled"));
+        for place in [0, *at, lines.len()] {
+            let mut changed = lines.clone();
+            changed.insert(place, header.clone());
+            slips.push((format!("{header} in line {}", place + 1), changed, place));
+        }
+    }
+    for (slip, slipped, place) in &slips {
+        for (at, path) in &settings {
+            let at = if at >= place { at + 1 } else { *at };
+            let mut changed = slipped.clone();
+            changed[at].remove(0);
+            let key = changed[at].split_once(" = ").map(|(key, _)| key.to_owned()).unwrap();
+            match effect(&changed, &collectors) {
+                Ok(effect) => assert_eq!(effect, [(path.clone(), at as u32 + 1)], "{slip}"),
+                Err(mistakes) => {
+                    let names = |mistake: &Mistake| {
+                        // A key is refused as far as it is unknown.
+                        let known = mistake.path.rsplit('.').next().unwrap_or_default();
+                        let is_refused =
+                            is_at(mistake, at) && key.split('.').any(|part| part == known);
+                        let (name, _) = key.split_once('.').unwrap_or_default();
+                        let is_twice = mistake.message.contains(&format!("the table {name} "))
+                            && (is_at(mistake, at) || is_at(mistake, *place));
+                        is_refused || is_twice
+                    };
+                    assert!(mistakes.iter().any(names), "{slip}, {key}: {mistakes:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

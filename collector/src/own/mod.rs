@@ -28,7 +28,7 @@ families! {
     EMULATED: gauge = "node_exporter_build_info" [branch, goarch, goos, goversion, revision, tags, version];
     /// The vitald that serves these metrics.
     BUILD: gauge = "vitald_build_info" [version];
-    /// The state of a collector: the series of its present state is there.
+    /// 1 for the state that the collector is in; there is one series for each collector.
     STATE: gauge = "vitald_collector_state" [collector, state];
     /// Seconds since the samples of a collector with an interval were read.
     AGE: gauge = "vitald_collector_age_seconds" [collector];
@@ -72,7 +72,8 @@ families! {
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
     SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
-    /// Pages that could not be written (encoding), and pages without samples that two collectors had (gathering).
+    /// Pages with a fault: one that could not be encoded (encoding), or one that leaves out samples which two
+    /// collectors gave (gathering).
     SCRAPE_ERRORS: counter = "promhttp_metric_handler_errors_total" [cause];
 }
 

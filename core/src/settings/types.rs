@@ -81,13 +81,14 @@ impl Setting for Duration {
 
     fn decode(value: &Value) -> Result<Self, String> {
         match &value.node {
-            Node::Text(text) => parse_duration(text.trim()),
+            Node::Text(text) => parse_duration(text),
             _ => mismatch("a duration such as \"10s\", \"1m30s\" or \"500ms\"", value),
         }
     }
 }
 
-/// Parses `1h30m`, `10s`, `1.5s`, `500ms`, `20us`: the units of Go's durations.
+/// Parses `1h30m`, `10s`, `1.5s`, `500ms`, `20us`. It takes no unit and no form that Go's
+/// `time.ParseDuration` refuses, such as days or a blank: the flags of node_exporter are parsed here, too.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration such as \"10s\", \"1m30s\" or \"500ms\"".to_owned();
     if text == "0" {
@@ -101,12 +102,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let seconds = match unit {
-            "d" => 86_400.0,
             "h" => 3_600.0,
             "m" => 60.0,
             "s" => 1.0,
             "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
             "ns" => 1e-9,
             _ => return Err(wrong()),
         };
@@ -140,11 +140,11 @@ impl<T: Setting> Setting for Vec<T> {
     const KIND: &'static str = "list";
 
     fn decode(value: &Value) -> Result<Self, String> {
-        listed(value)?.iter().map(T::decode).collect()
+        listed::<T>(value)?.iter().map(T::decode).collect()
     }
 
     fn decode_at(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Self> {
-        match listed(value) {
+        match listed::<T>(value) {
             Ok(items) => {
                 // Every item is decoded before the list is given up, so that all mistakes are reported.
                 let decoded: Vec<_> =
@@ -159,8 +159,9 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// The items of a list; text from the environment or a flag is split at its commas.
-fn listed(value: &Value) -> Result<Cow<'_, [Value]>, String> {
+/// The items of a list; text from the environment or a flag is split at its commas. A file has to say
+/// that it means a list: whether `"a,b"` is one item or two would be a guess.
+fn listed<T: Setting>(value: &Value) -> Result<Cow<'_, [Value]>, String> {
     match &value.node {
         Node::List(items) => Ok(Cow::Borrowed(items)),
         Node::Text(text) if is_spelled(value) => Ok(text
@@ -169,6 +170,7 @@ fn listed(value: &Value) -> Result<Cow<'_, [Value]>, String> {
             .filter(|item| !item.is_empty())
             .map(|item| Value::new(item, value.origin.clone()))
             .collect()),
+        node if T::decode(value).is_ok() => mismatch(&format!("a list, such as [{node}]"), value),
         _ => mismatch("a list", value),
     }
 }
@@ -249,11 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn an_item_that_stands_alone_is_refused_with_the_list_to_write() {
+        let told = |node: Node| file::<Vec<String>>(node).unwrap_err();
+        assert_eq!(told(":9100".into()), "expected a list, such as [\":9100\"], found text");
+        assert_eq!(told(9100.into()), "expected a list, found a whole number");
+    }
+
+    #[test]
     fn durations_have_units() {
         assert_eq!(file("1h1m1.5s"), Ok(Duration::from_millis(3_661_500)));
         assert_eq!(file("0"), Ok(Duration::ZERO));
-        for wrong in ["", "5", "s", "5 s", "-1s", "1e400s", "1s1"] {
+        // Go knows both letters that look like this one: the sign of micro and that of the alphabet.
+        for micro in ["20us", "20\u{b5}s", "20\u{3bc}s"] {
+            assert_eq!(file(micro), Ok(Duration::from_micros(20)));
+        }
+        for wrong in ["", "5", "s", "5 s", " 5s", "5s ", "-1s", "1e400s", "1s1", "1d", "1w", "."] {
             assert!(file::<Duration>(wrong).is_err(), "{wrong}");
+            assert!(flag::<Duration>(wrong).is_err(), "{wrong}");
         }
     }
 

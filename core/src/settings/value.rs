@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub enum Origin {
     /// Nowhere: the built-in default.
     Default,
+    /// In a configuration file as a whole: it is missing, or it is not one.
+    WholeFile(Arc<str>),
     /// In a configuration file; lines and columns count from 1.
     File {
         /// The file, as the user named it.
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::WholeFile(file) => f.write_str(file),
             Origin::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(name) => f.write_str(name),

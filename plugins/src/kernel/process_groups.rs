@@ -180,7 +180,7 @@ impl Collector for ProcessGroups {
 
     fn check(settings: &Settings) -> Result<()> {
         if settings.max_groups < settings.top_groups {
-            return Err(Error::setting("max_groups", "must not be less than top_groups"));
+            return Err(Error::setting("max_groups", "must not be less than `top_groups`"));
         }
         Rules::check(&settings.rules)
     }

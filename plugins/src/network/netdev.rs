@@ -681,9 +681,11 @@ Inter-|   Receive                                                |  Transmit
         let include = ("device_include", Node::from("^lo$"));
         let refused =
             |other: &str| refusal::<Netdev>(&[include.clone(), (other, Node::from("^lo$"))]);
-        expect!["device_include: cannot be used together with device_exclude: remove one of them"]
-            .assert_eq(&refused("device_exclude"));
-        expect!["device_whitelist: this is the old name of device_include, which is set, too: remove this one"]
+        expect![
+            "device_include: cannot be used together with `device_exclude`: remove one of them"
+        ]
+        .assert_eq(&refused("device_exclude"));
+        expect!["device_whitelist: this is the old name of `device_include`, which is set, too: remove this one"]
             .assert_eq(&refused("device_whitelist"));
     }
 

@@ -443,7 +443,7 @@ G:systemd
 
     #[test]
     fn one_of_the_two_at_most() {
-        expect![[r#"device_include: cannot be used together with device_exclude, which has a default: set device_exclude = "", too"#]]
+        expect![[r#"device_include: cannot be used together with `device_exclude`, which has a default: set `device_exclude = ""`, too"#]]
             .assert_eq(&refusal::<Diskstats>(&[("device_include", "b".into())]));
     }
 

@@ -468,7 +468,7 @@ mod tests {
         let [exclude, include] =
             ["fs_types_exclude", "fs_types_include"].map(|key| (key, Node::from("a")));
         expect![
-            "fs_types_include: cannot be used together with fs_types_exclude: remove one of them"
+            "fs_types_include: cannot be used together with `fs_types_exclude`: remove one of them"
         ]
         .assert_eq(&refusal::<Filesystem>(&[exclude, include]));
     }

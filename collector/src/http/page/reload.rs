@@ -159,6 +159,7 @@ fn mistake(mistake: &Mistake) -> Value {
     let mut add = |key: &str, value: Value| shown[key] = value;
     match &mistake.origin {
         Origin::Default => {}
+        Origin::WholeFile(file) => add("file", (**file).into()),
         Origin::File { file, line, column } => {
             add("file", (**file).into());
             add("line", (*line).into());

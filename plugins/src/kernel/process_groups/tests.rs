@@ -414,7 +414,7 @@ fn mistakes_in_rules_are_reported_at_their_places() {
 #[test]
 fn more_may_be_shown_than_known_is_a_mistake() {
     let refused = refusal::<ProcessGroups>(&[("top_groups", 5.into()), ("max_groups", 4.into())]);
-    assert_eq!(refused, "max_groups: must not be less than top_groups");
+    assert_eq!(refused, "max_groups: must not be less than `top_groups`");
 }
 
 /// A process that is not shown at first comes into a group with 5,000 ticks used.
