@@ -62,8 +62,8 @@ pub struct Walk<S> {
 
 impl Host {
     /// A walk over what matches a pattern: a logical path, at least the last component of which has
-    /// a `*` in it, such as `sys/class/thermal/thermal_zone*`. Nothing is opened until the first
-    /// [`Walk::refresh`].
+    /// a `*` in it, such as `sys/class/thermal/thermal_zone*` or `sys/class/nvme/nvme*/nvme*n*`. A
+    /// `*` matches any bytes, also none. Nothing is opened until the first [`Walk::refresh`].
     ///
     /// # Panics
     ///
@@ -280,7 +280,8 @@ impl<'w, S: Attributes> Child<'w, S> {
         self.cell(level).unwrap_or_default()
     }
 
-    /// What the `*` of that level means: `0` where `thermal_zone*` matched `thermal_zone0`.
+    /// What the `*` of that level matched: `0` where `thermal_zone*` matched `thermal_zone0`. Of a
+    /// component with several, all from the first to the last: `0n1` where `nvme*n*` matched `nvme0n1`.
     ///
     /// # Panics
     ///
