@@ -44,6 +44,7 @@ impl Run {
         batch.limit = if limit == 0 { u32::MAX } else { limit };
         (batch.over_limit, batch.malformed) = (0, 0);
         (batch.first_malformed, batch.degraded) = (None, None);
+        batch.first_fault.clear();
     }
 
     /// Says how old what the collector shares with others may be.
@@ -121,10 +122,26 @@ impl Run {
         self.batch.first_malformed.map(|first| (self.batch.malformed, first))
     }
 
+    /// The first part that could not be read, malformed lines among them.
+    pub fn fault(&self) -> Option<Fault<'_>> {
+        let first = &self.batch.first_fault;
+        let fault = Fault { source: &first.source, error: &first.error };
+        (!fault.error.is_empty()).then_some(fault)
+    }
+
     /// Why the figures are not all there: [`MAX_SERIES`], or what the collector said.
     pub fn degraded_reason(&self) -> Option<&'static str> {
         self.batch.degraded
     }
+}
+
+/// A part of a collector's source that a run could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault<'r> {
+    /// The file or directory; empty if it is the collector's source as such.
+    pub source: &'r str,
+    /// Why it could not be read, with the place of what is malformed.
+    pub error: &'r str,
 }
 
 /// Runs of one collector that are over, kept to be written again.
@@ -294,6 +311,19 @@ mod tests {
         assert_eq!(found.dropped().limit, 3);
         assert_eq!(found.degraded_reason(), Some("max_series"));
         assert_eq!(run(None, &[("sda", 1.0)], 0).degraded_reason(), None);
+    }
+
+    #[test]
+    fn the_first_fault_is_kept_and_a_malformed_line_is_one() {
+        let mut found = run_with(None, 0, |batch| {
+            batch.fault("/a", Malformed::new(3, "a number"));
+            batch.fault("/b", "gone");
+        });
+        assert_eq!(found.fault(), Some(Fault { source: "/a", error: "byte 3: expected a number" }));
+        found.begin(None, 0);
+        assert_eq!(found.fault(), None);
+        assert_eq!(found.batch().tolerate::<()>(Err(Malformed::new(4, "a name"))), None);
+        assert_eq!(found.fault(), Some(Fault { source: "", error: "byte 4: expected a name" }));
     }
 
     /// What an interface has: a row of many samples.

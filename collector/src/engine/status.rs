@@ -112,6 +112,8 @@ pub struct CollectorStatus {
     pub counts: Counts,
     /// The error of its last run, or why it does not run.
     pub error: Option<Arc<str>>,
+    /// The first part of its source that its last run, which succeeded, could not read.
+    pub fault: Option<Arc<str>>,
     /// Why its figures are not all there, or what it runs without.
     pub degraded: Option<&'static str>,
 }

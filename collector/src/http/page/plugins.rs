@@ -88,6 +88,8 @@ pub(super) struct Collector {
     pub(super) degraded: Option<&'static str>,
     /// The whole complaint for admins; for others the state.
     pub(super) error: Option<Arc<str>>,
+    /// What the last run could not read, for admins; for others that there is something.
+    pub(super) fault: Option<Arc<str>>,
     pub(super) counts: Option<Counts>,
 }
 
@@ -98,7 +100,7 @@ pub(super) struct Counts {
     failures: u64,
     panics: u64,
     timeouts: u64,
-    pub(super) malformed_lines: u64,
+    malformed_lines: u64,
     dropped_samples: Dropped,
 }
 
@@ -180,6 +182,9 @@ impl Collector {
             error: status.and_then(|status| status.error.clone()).map(|error| {
                 // The complaint names files of this host.
                 if to_admin { error } else { state.word().into() }
+            }),
+            fault: status.and_then(|status| status.fault.clone()).map(|fault| {
+                if to_admin { fault } else { "a part of its source cannot be read".into() }
             }),
             counts: status.map(|status| Counts {
                 runs: status.counts.runs,
