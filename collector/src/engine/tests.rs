@@ -536,6 +536,8 @@ fn nothing_is_left_when_the_engine_goes() {
     let (a, (b, gate)) = (counting(0), gated(1, true));
     let engine = engine(&[&a, &b]);
     scrape(&engine, SHORT);
+    assert_eq!(a.open.load(Ordering::SeqCst), 1);
+    assert_eq!(b.open.load(Ordering::SeqCst), 1);
     drop(engine);
     until(|| a.open.load(Ordering::SeqCst) == 0);
     drop(gate);
