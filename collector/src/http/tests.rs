@@ -29,6 +29,8 @@ use vitald_core::settings::{Mistake, Origin};
 families! {
     /// What a test collector gives.
     VALUE: gauge = "test_value" [number];
+    /// What none of them gives.
+    SENT: counter = "test_sent_bytes_total" since(Source);
 }
 
 macro_rules! test_collector {

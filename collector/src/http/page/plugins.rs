@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use vitald_core::collector::Descriptor;
+use vitald_core::family::Kind;
 use vitald_core::settings::{Node, Origin, SettingInfo, Table, nearest};
 use vitald_core::snapshot::State;
 use warp::http::StatusCode;
@@ -275,9 +276,12 @@ impl OutputDetail {
 
 fn families(descriptor: &Descriptor) -> Vec<Value> {
     let declared = descriptor.families.iter().map(|family| {
+        let counts = matches!(family.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
         json!({
             "name": family.name,
             "type": family.kind.word(),
+            "unit": Some(family.unit.word()).filter(|unit| !unit.is_empty()),
+            "since": counts.then(|| family.since.unwrap_or(descriptor.since).word()),
             "help": family.help,
             "labels": family.labels,
         })
