@@ -79,9 +79,11 @@ impl Run {
 
     /// Throws away what was pushed, keeping what else is known of the run.
     pub fn discard(&mut self) {
-        self.batch.building = None;
-        self.batch.values.clear();
-        (self.batch.next_set, self.batch.next_family) = (0, 0);
+        let batch = &mut self.batch;
+        batch.shape = Arc::new(Shape::empty(batch.shape.families()));
+        batch.building = None;
+        batch.values.clear();
+        (batch.next_set, batch.next_family) = (0, 0);
     }
 
     // What a reader of a sealed run calls.
@@ -96,7 +98,7 @@ impl Run {
         &self.batch.values
     }
 
-    /// The series that are shown, with their values. A run that was discarded has none.
+    /// The series that are shown, with their values.
     pub fn samples(&self) -> impl Iterator<Item = (SeriesRef<'_>, f64)> {
         let (shape, values) = (&self.batch.shape, &self.batch.values);
         shape.series().filter_map(|(position, series)| Some((series, *values.get(position)?)))
@@ -311,6 +313,14 @@ mod tests {
         assert_eq!(found.dropped().limit, 3);
         assert_eq!(found.degraded_reason(), Some("max_series"));
         assert_eq!(run(None, &[("sda", 1.0)], 0).degraded_reason(), None);
+    }
+
+    #[test]
+    fn a_run_that_was_discarded_is_empty() {
+        let mut found = run(None, &[("sda", 1.0)], 0);
+        found.discard();
+        assert_eq!((found.len(), found.is_empty(), text(&found)), (0, true, Vec::new()));
+        assert!(found.shape().is_empty());
     }
 
     #[test]
