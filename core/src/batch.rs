@@ -246,9 +246,9 @@ impl Batch {
     }
 
     /// Says that this run's figures are right but not all there, and why in a word or two, such as
-    /// `hidepid`.
+    /// `hidepid`. The first reason is kept.
     pub fn degraded(&mut self, reason: &'static str) {
-        self.degraded = Some(reason);
+        self.degraded.get_or_insert(reason);
     }
 
     fn label_set<'v>(

@@ -73,7 +73,7 @@ impl Run {
             batch.shape = Arc::from(shape);
         }
         if batch.over_limit > 0 {
-            batch.degraded = Some(MAX_SERIES);
+            batch.degraded(MAX_SERIES);
         }
     }
 
@@ -131,7 +131,7 @@ impl Run {
         (!fault.error.is_empty()).then_some(fault)
     }
 
-    /// Why the figures are not all there: [`MAX_SERIES`], or what the collector said.
+    /// Why the figures are not all there: what the collector said first, or else [`MAX_SERIES`].
     pub fn degraded_reason(&self) -> Option<&'static str> {
         self.batch.degraded
     }
@@ -313,6 +313,17 @@ mod tests {
         assert_eq!(found.dropped().limit, 3);
         assert_eq!(found.degraded_reason(), Some("max_series"));
         assert_eq!(run(None, &[("sda", 1.0)], 0).degraded_reason(), None);
+    }
+
+    #[test]
+    fn the_first_reason_is_kept() {
+        let cut = run_with(None, 1, |batch| {
+            batch.degraded("hidepid");
+            batch.degraded("timeout");
+            push_rows(batch, &[("sda", 1.0)]);
+        });
+        assert!(cut.dropped().limit > 0);
+        assert_eq!(cut.degraded_reason(), Some("hidepid"));
     }
 
     #[test]
