@@ -176,9 +176,8 @@ impl Batch {
         );
     }
 
-    /// Names a family at run time; name and help are given in parts so that the collector need not join them.
-    ///
-    /// Name it once a run and push its samples one after another or not, as it comes.
+    /// Names a family at run time, once a run; name and help are given in parts so that the collector
+    /// need not join them. Samples of other families may come between its own.
     pub fn family(&mut self, name: &[&[u8]], kind: Kind, help: &[&[u8]]) -> NamedFamily {
         if self.building.is_none() {
             let same = self.shape.run_time.get(self.next_family as usize).is_some_and(|known| {
