@@ -296,22 +296,25 @@ impl<'w, S: Attributes> Child<'w, S> {
         self.walk.table.inode(self.row)
     }
 
-    /// A text attribute without white space around it; empty where an optional one is absent.
+    /// A text attribute without white space around it; empty where an optional one is absent, has no
+    /// value now, or may not be read by the daemon.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreadable`], such as EACCES.
+    /// [`Error::Unreadable`]: EACCES and EPERM of an attribute that is not optional, and what else
+    /// the system says.
     pub fn text(&self, attribute: &Attribute<S, Text>) -> Result<&'w [u8]> {
         let content = self.content(attribute.index())?;
         Ok(content.map_or(&[], attribute.format().0))
     }
 
-    /// A number in the unit that was declared; `None` where an optional one is absent, or where the
-    /// content is no such number, which the batch counts.
+    /// A number in the unit that was declared; `None` where an optional one is absent, has no value
+    /// now, or may not be read by the daemon, and of any where the content is no such number,
+    /// which the batch counts.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreadable`], such as EACCES.
+    /// As [`Child::text`].
     pub fn number(
         &self,
         attribute: &Attribute<S, Number>,
