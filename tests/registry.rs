@@ -199,11 +199,12 @@ fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
         for family in
             descriptor.families.iter().filter(|family| !pushed.contains(family.name.as_bytes()))
         {
-            let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, family.name);
+            let _ = writeln!(wrong, "{}: no host has {}{REMEDY}", descriptor.name, family.name);
         }
         for pattern in descriptor.patterns {
             if !pushed.iter().any(|name| pattern.covers(name)) {
-                let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, pattern.name);
+                let _ =
+                    writeln!(wrong, "{}: no host has {}{REMEDY}", descriptor.name, pattern.name);
             }
         }
     }
@@ -232,6 +233,10 @@ fn a_second_collection_gives_the_same_shape_and_a_third_the_same_page() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
+
+/// What its author is to do about what no host has.
+const REMEDY: &str = "; add its files to a tree in tests/fixtures/hosts; if they are there, the \
+    collector's paths or its walk match nothing, or its `sources` name another place";
 
 /// The sources of a collector that are files, as patterns of logical paths.
 fn file_sources(descriptor: &Descriptor) -> Vec<String> {
@@ -266,7 +271,11 @@ fn a_collector_reads_what_its_sources_say_and_no_more() {
                 !host.expand(&pattern).is_empty() || !host.listed(&pattern).is_empty()
             };
             if !hosts.iter().any(leads_somewhere) {
-                let _ = writeln!(wrong, "{}: no host has the source {pattern}", descriptor.name);
+                let _ = writeln!(
+                    wrong,
+                    "{}: no host has the source {pattern}{REMEDY}",
+                    descriptor.name
+                );
             }
         }
         for host in &hosts {
