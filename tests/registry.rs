@@ -944,18 +944,32 @@ fn manifests_and_roll_name_the_same_collectors() {
         assert!(plugins.contains_key(feature), "plugins/Cargo.toml lacks the feature {feature}");
     }
     // A build with everything has everything.
-    let mut full = BTreeSet::from(["full"]);
-    let mut unseen = vec!["full"];
-    while let Some(feature) = unseen.pop() {
-        unseen.extend(
-            plugins[feature]
-                .iter()
-                .map(String::as_str)
-                .filter(|word| plugins.contains_key(*word) && full.insert(word)),
-        );
-    }
+    let full = turned_on(&plugins, "full");
     let left_out: Vec<_> = names.iter().filter(|name| !full.contains(*name)).collect();
     assert!(left_out.is_empty(), "the bundle full lacks {left_out:?}");
+    // What is on by default is there by default.
+    let standard = turned_on(&plugins, "standard");
+    let on = collectors().into_iter().filter(|collector| collector.enabled && !collector.internal);
+    let left_out: Vec<_> =
+        on.map(|collector| collector.name).filter(|name| !standard.contains(name)).collect();
+    assert!(
+        left_out.is_empty(),
+        "plugins/Cargo.toml: the bundle standard lacks {left_out:?}, on by default"
+    );
+}
+
+/// A feature and all that it turns on.
+fn turned_on<'f>(
+    features: &'f BTreeMap<String, Vec<String>>,
+    feature: &'f str,
+) -> BTreeSet<&'f str> {
+    let mut on = BTreeSet::from([feature]);
+    let mut unseen = vec![feature];
+    while let Some(feature) = unseen.pop() {
+        let words = features[feature].iter().map(String::as_str);
+        unseen.extend(words.filter(|word| features.contains_key(*word) && on.insert(word)));
+    }
+    on
 }
 
 /// What the features of this build promise is what the linker found.
