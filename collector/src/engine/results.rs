@@ -178,7 +178,7 @@ impl Results {
         Order {
             began,
             last: self.last.clone(),
-            batch: self.spares.take(),
+            run: self.spares.take(),
             deadline: by,
             fresh_from,
             limit: self.limit,
@@ -206,9 +206,9 @@ impl Results {
             Outcome::Returned(outcome) => {
                 self.retry = None;
                 self.panics_in_a_row = 0;
-                counters.count_dropped(&ran.batch);
-                let malformed = ran.batch.malformed().filter(|_| ran.batch.is_empty());
-                if let Some(before) = self.last.replace(ran.batch) {
+                counters.count_dropped(&ran.run);
+                let malformed = ran.run.malformed().filter(|_| ran.run.is_empty());
+                if let Some(before) = self.last.replace(ran.run) {
                     self.spares.keep(before);
                 }
                 match (outcome, malformed) {
@@ -229,7 +229,7 @@ impl Results {
                 self.panics_in_a_row += 1;
                 self.retry = Some(now + wait);
                 self.last = None;
-                self.spares.keep(ran.batch);
+                self.spares.keep(ran.run);
                 (State::Panicked, None)
             }
         };
@@ -311,11 +311,11 @@ impl Results {
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
-            run: self.number,
+            run_number: self.number,
             began: self.began.map_or(SystemTime::UNIX_EPOCH, |(_, began)| began),
             duration: self.duration,
             age: self.age(now).unwrap_or_default(),
-            batch: if is_fresh { self.last.clone() } else { None },
+            run: if is_fresh { self.last.clone() } else { None },
         }
     }
 

@@ -224,7 +224,7 @@ impl Slot {
             age: results.age(now),
             out: since.map(|since| now.saturating_duration_since(since)),
             interval: self.plan.interval,
-            samples: results.last().map_or(0, |batch| batch.len()),
+            samples: results.last().map_or(0, |run| run.len()),
             counts: self.counters.counts(),
             error: results.error().cloned(),
             fault: results.fault(&self.plan),

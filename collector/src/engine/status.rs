@@ -75,12 +75,12 @@ impl Counters {
     }
 
     /// Counts what a run left out.
-    pub(super) fn count_dropped(&self, batch: &Run) {
-        let dropped = batch.dropped();
+    pub(super) fn count_dropped(&self, run: &Run) {
+        let dropped = run.dropped();
         add(&self.duplicates, dropped.duplicates);
         add(&self.conflicts, dropped.conflicts);
         add(&self.over_limit, dropped.limit);
-        add(&self.malformed_lines, batch.malformed().map_or(0, |(lines, _)| lines));
+        add(&self.malformed_lines, run.malformed().map_or(0, |(lines, _)| lines));
     }
 }
 

@@ -185,16 +185,16 @@ fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, State, Option<
         .parts
         .iter()
         .map(|part| {
-            let value = part.batch.as_ref().and_then(|batch| batch.values().first().copied());
+            let value = part.run.as_ref().and_then(|run| run.values().first().copied());
             (part.descriptor.name, part.state, value)
         })
         .collect()
 }
 
 /// A run that has come back.
-fn ran(batch: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
+fn ran(run: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
     let began_at = std::time::SystemTime::now();
-    job::Ran { batch, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
+    job::Ran { run, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
 }
 
 const LONG: Duration = Duration::from_secs(60);
