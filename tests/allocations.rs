@@ -154,7 +154,7 @@ impl Scraper {
         collecting.finish(&mut self.collection);
         self.states.clear();
         for part in &self.collection.parts {
-            self.states.push((part.descriptor.name, part.state, part.batch.is_some()));
+            self.states.push((part.descriptor.name, part.state, part.run.is_some()));
         }
         let written = self.pages.write(&mut self.collection, format, compressed, &mut self.page);
         &self.page[..written.length]

@@ -199,11 +199,12 @@ fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
         for family in
             descriptor.families.iter().filter(|family| !pushed.contains(family.name.as_bytes()))
         {
-            let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, family.name);
+            let _ = writeln!(wrong, "{}: no host has {}{REMEDY}", descriptor.name, family.name);
         }
         for pattern in descriptor.patterns {
             if !pushed.iter().any(|name| pattern.covers(name)) {
-                let _ = writeln!(wrong, "{}: no host has {}", descriptor.name, pattern.name);
+                let _ =
+                    writeln!(wrong, "{}: no host has {}{REMEDY}", descriptor.name, pattern.name);
             }
         }
     }
@@ -232,6 +233,10 @@ fn a_second_collection_gives_the_same_shape_and_a_third_the_same_page() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
+
+/// What its author is to do about what no host has.
+const REMEDY: &str = "; add its files to a tree in tests/fixtures/hosts; if they are there, the \
+    collector's paths or its walk match nothing, or its `sources` name another place";
 
 /// The sources of a collector that are files, as patterns of logical paths.
 fn file_sources(descriptor: &Descriptor) -> Vec<String> {
@@ -266,7 +271,11 @@ fn a_collector_reads_what_its_sources_say_and_no_more() {
                 !host.expand(&pattern).is_empty() || !host.listed(&pattern).is_empty()
             };
             if !hosts.iter().any(leads_somewhere) {
-                let _ = writeln!(wrong, "{}: no host has the source {pattern}", descriptor.name);
+                let _ = writeln!(
+                    wrong,
+                    "{}: no host has the source {pattern}{REMEDY}",
+                    descriptor.name
+                );
             }
         }
         for host in &hosts {
@@ -935,18 +944,32 @@ fn manifests_and_roll_name_the_same_collectors() {
         assert!(plugins.contains_key(feature), "plugins/Cargo.toml lacks the feature {feature}");
     }
     // A build with everything has everything.
-    let mut full = BTreeSet::from(["full"]);
-    let mut unseen = vec!["full"];
-    while let Some(feature) = unseen.pop() {
-        unseen.extend(
-            plugins[feature]
-                .iter()
-                .map(String::as_str)
-                .filter(|word| plugins.contains_key(*word) && full.insert(word)),
-        );
-    }
+    let full = turned_on(&plugins, "full");
     let left_out: Vec<_> = names.iter().filter(|name| !full.contains(*name)).collect();
     assert!(left_out.is_empty(), "the bundle full lacks {left_out:?}");
+    // What is on by default is there by default.
+    let standard = turned_on(&plugins, "standard");
+    let on = collectors().into_iter().filter(|collector| collector.enabled && !collector.internal);
+    let left_out: Vec<_> =
+        on.map(|collector| collector.name).filter(|name| !standard.contains(name)).collect();
+    assert!(
+        left_out.is_empty(),
+        "plugins/Cargo.toml: the bundle standard lacks {left_out:?}, on by default"
+    );
+}
+
+/// A feature and all that it turns on.
+fn turned_on<'f>(
+    features: &'f BTreeMap<String, Vec<String>>,
+    feature: &'f str,
+) -> BTreeSet<&'f str> {
+    let mut on = BTreeSet::from([feature]);
+    let mut unseen = vec![feature];
+    while let Some(feature) = unseen.pop() {
+        let words = features[feature].iter().map(String::as_str);
+        unseen.extend(words.filter(|word| features.contains_key(*word) && on.insert(word)));
+    }
+    on
 }
 
 /// What the features of this build promise is what the linker found.

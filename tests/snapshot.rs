@@ -34,7 +34,7 @@ impl Journal {
             let name = sample.part.descriptor.name;
             let seen = self.last.iter().flat_map(|last| last.parts()).any(|part| {
                 part.descriptor.name == name
-                    && (part.run, part.began) == (sample.part.run, sample.part.began)
+                    && (part.run_number, part.began) == (sample.part.run_number, sample.part.began)
             });
             if seen {
                 continue;
@@ -56,7 +56,7 @@ impl Journal {
                 sample.value,
                 sample.unit().word(),
                 sample.since().word(),
-                sample.part.run,
+                sample.part.run_number,
             );
         }
         if let Some(last) = &self.last {
@@ -98,7 +98,7 @@ fn reads(snapshot: &Snapshot, disk: &[u8]) -> Option<(SeriesId, u64)> {
             sample.series.family_name() == b"node_disk_reads_completed_total"
                 && sample.series.labels().any(|(_, value)| value == disk)
         })
-        .map(|sample| (sample.id(), sample.part.run))
+        .map(|sample| (sample.id(), sample.part.run_number))
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use crate::error::Malformed;
 use crate::family::{Family, FamilyInfo, Kind};
 use crate::shape::{LabelSet, NAMED_AT_RUN_TIME, RunTimeFamily, Series, Shape, Suffix};
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,21 @@ impl Number for bool {
     }
 }
 
+/// The first fault that was said of a run, in memory that is used again. Without an error there
+/// was none.
+#[derive(Default)]
+pub(crate) struct FirstFault {
+    pub(crate) source: String,
+    pub(crate) error: String,
+}
+
+impl FirstFault {
+    pub(crate) fn clear(&mut self) {
+        self.source.clear();
+        self.error.clear();
+    }
+}
+
 /// What one run of one collector pushes; reused from run to run.
 pub struct Batch {
     pub(crate) shape: Arc<Shape>,
@@ -65,6 +81,7 @@ pub struct Batch {
     pub(crate) over_limit: u32,
     pub(crate) malformed: u32,
     pub(crate) first_malformed: Option<Malformed>,
+    pub(crate) first_fault: FirstFault,
     pub(crate) degraded: Option<&'static str>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) fresh_from: Option<Instant>,
@@ -82,6 +99,7 @@ impl Batch {
             over_limit: 0,
             malformed: 0,
             first_malformed: None,
+            first_fault: FirstFault::default(),
             degraded: None,
             deadline: None,
             fresh_from: None,
@@ -158,9 +176,8 @@ impl Batch {
         );
     }
 
-    /// Names a family at run time; name and help are given in parts so that the collector need not join them.
-    ///
-    /// Name it once a run and push its samples one after another or not, as it comes.
+    /// Names a family at run time, once a run; name and help are given in parts so that the collector
+    /// need not join them. Samples of other families may come between its own.
     pub fn family(&mut self, name: &[&[u8]], kind: Kind, help: &[&[u8]]) -> NamedFamily {
         if self.building.is_none() {
             let same = self.shape.run_time.get(self.next_family as usize).is_some_and(|known| {
@@ -209,15 +226,28 @@ impl Batch {
             Err(malformed) => {
                 self.malformed += 1;
                 self.first_malformed.get_or_insert(malformed);
+                self.fault("", malformed);
                 None
             }
         }
     }
 
+    /// Says that a part of what this run is to read could not be read, and goes on: a file among
+    /// several, a directory. An empty `source` is that of the collector. The first fault of a run is
+    /// shown to who administers the daemon, and logged when the run before had none of this source.
+    pub fn fault(&mut self, source: &str, error: impl fmt::Display) {
+        let first = &mut self.first_fault;
+        if first.error.is_empty() {
+            first.source.push_str(source);
+            // Writing into a text fails only if the error itself does.
+            let _ = write!(first.error, "{error}");
+        }
+    }
+
     /// Says that this run's figures are right but not all there, and why in a word or two, such as
-    /// `hidepid`.
+    /// `hidepid`. The first reason is kept.
     pub fn degraded(&mut self, reason: &'static str) {
-        self.degraded = Some(reason);
+        self.degraded.get_or_insert(reason);
     }
 
     fn label_set<'v>(

@@ -44,9 +44,9 @@ impl<T> Rows<T> {
         Rows::default()
     }
 
-    /// Begins a run over the text, from its first row.
-    pub fn begin(&mut self) -> Run<'_, T> {
-        Run { rows: self, position: 0, has_changed: false }
+    /// Begins a pass over the text, from its first row.
+    pub fn begin(&mut self) -> Pass<'_, T> {
+        Pass { rows: self, position: 0, has_changed: false }
     }
 
     /// How many rows there were.
@@ -60,15 +60,15 @@ impl<T> Rows<T> {
     }
 }
 
-/// A run over the rows; what it did not meet is dropped by [`Run::finish`].
+/// A pass over the rows; what it did not meet is dropped by [`Pass::finish`].
 #[derive(Debug)]
-pub struct Run<'r, T> {
+pub struct Pass<'r, T> {
     rows: &'r mut Rows<T>,
     position: usize,
     has_changed: bool,
 }
 
-impl<T> Run<'_, T> {
+impl<T> Pass<'_, T> {
     /// What is known of the next row, which `learn` finds out when the row is new.
     pub fn row(&mut self, key: &[u8], learn: impl FnOnce() -> T) -> &mut T {
         let Rows { known, displaced } = &mut *self.rows;
@@ -83,10 +83,10 @@ impl<T> Run<'_, T> {
         &mut known[position].1
     }
 
-    /// Ends the run. Answers whether the rows are others than those of the last run, or in another
+    /// Ends the pass. Answers whether the rows are others than those of the last one, or in another
     /// order.
     pub fn finish(self) -> bool {
-        let Run { rows, position, has_changed } = self;
+        let Pass { rows, position, has_changed } = self;
         let has_gone = position < rows.known.len();
         rows.known.truncate(position);
         if has_changed {

@@ -44,6 +44,7 @@ impl Run {
         batch.limit = if limit == 0 { u32::MAX } else { limit };
         (batch.over_limit, batch.malformed) = (0, 0);
         (batch.first_malformed, batch.degraded) = (None, None);
+        batch.first_fault.clear();
     }
 
     /// Says how old what the collector shares with others may be.
@@ -72,15 +73,17 @@ impl Run {
             batch.shape = Arc::from(shape);
         }
         if batch.over_limit > 0 {
-            batch.degraded = Some(MAX_SERIES);
+            batch.degraded(MAX_SERIES);
         }
     }
 
     /// Throws away what was pushed, keeping what else is known of the run.
     pub fn discard(&mut self) {
-        self.batch.building = None;
-        self.batch.values.clear();
-        (self.batch.next_set, self.batch.next_family) = (0, 0);
+        let batch = &mut self.batch;
+        batch.shape = Arc::new(Shape::empty(batch.shape.families()));
+        batch.building = None;
+        batch.values.clear();
+        (batch.next_set, batch.next_family) = (0, 0);
     }
 
     // What a reader of a sealed run calls.
@@ -95,7 +98,7 @@ impl Run {
         &self.batch.values
     }
 
-    /// The series that are shown, with their values. A run that was discarded has none.
+    /// The series that are shown, with their values.
     pub fn samples(&self) -> impl Iterator<Item = (SeriesRef<'_>, f64)> {
         let (shape, values) = (&self.batch.shape, &self.batch.values);
         shape.series().filter_map(|(position, series)| Some((series, *values.get(position)?)))
@@ -121,10 +124,26 @@ impl Run {
         self.batch.first_malformed.map(|first| (self.batch.malformed, first))
     }
 
-    /// Why the figures are not all there: [`MAX_SERIES`], or what the collector said.
+    /// The first part that could not be read, malformed lines among them.
+    pub fn fault(&self) -> Option<Fault<'_>> {
+        let first = &self.batch.first_fault;
+        let fault = Fault { source: &first.source, error: &first.error };
+        (!fault.error.is_empty()).then_some(fault)
+    }
+
+    /// Why the figures are not all there: what the collector said first, or else [`MAX_SERIES`].
     pub fn degraded_reason(&self) -> Option<&'static str> {
         self.batch.degraded
     }
+}
+
+/// A part of a collector's source that a run could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault<'r> {
+    /// The file or directory; empty if it is the collector's source as such.
+    pub source: &'r str,
+    /// Why it could not be read, with the place of what is malformed.
+    pub error: &'r str,
 }
 
 /// Runs of one collector that are over, kept to be written again.
@@ -294,6 +313,38 @@ mod tests {
         assert_eq!(found.dropped().limit, 3);
         assert_eq!(found.degraded_reason(), Some("max_series"));
         assert_eq!(run(None, &[("sda", 1.0)], 0).degraded_reason(), None);
+    }
+
+    #[test]
+    fn the_first_reason_is_kept() {
+        let cut = run_with(None, 1, |batch| {
+            batch.degraded("hidepid");
+            batch.degraded("timeout");
+            push_rows(batch, &[("sda", 1.0)]);
+        });
+        assert!(cut.dropped().limit > 0);
+        assert_eq!(cut.degraded_reason(), Some("hidepid"));
+    }
+
+    #[test]
+    fn a_run_that_was_discarded_is_empty() {
+        let mut found = run(None, &[("sda", 1.0)], 0);
+        found.discard();
+        assert_eq!((found.len(), found.is_empty(), text(&found)), (0, true, Vec::new()));
+        assert!(found.shape().is_empty());
+    }
+
+    #[test]
+    fn the_first_fault_is_kept_and_a_malformed_line_is_one() {
+        let mut found = run_with(None, 0, |batch| {
+            batch.fault("/a", Malformed::new(3, "a number"));
+            batch.fault("/b", "gone");
+        });
+        assert_eq!(found.fault(), Some(Fault { source: "/a", error: "byte 3: expected a number" }));
+        found.begin(None, 0);
+        assert_eq!(found.fault(), None);
+        assert_eq!(found.batch().tolerate::<()>(Err(Malformed::new(4, "a name"))), None);
+        assert_eq!(found.fault(), Some(Fault { source: "", error: "byte 4: expected a name" }));
     }
 
     /// What an interface has: a row of many samples.

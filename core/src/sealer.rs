@@ -105,11 +105,11 @@ impl Sealer {
         Part {
             descriptor,
             state: State::Running,
-            run: self.sealed,
+            run_number: self.sealed,
             began: SystemTime::now(),
             duration: Duration::ZERO,
             age: Duration::ZERO,
-            batch: Some(next),
+            run: Some(next),
         }
     }
 
@@ -131,7 +131,7 @@ impl Sealer {
 }
 
 fn shape(part: &Part) -> Option<&Arc<Shape>> {
-    part.batch.as_deref().map(Run::shape)
+    part.run.as_deref().map(Run::shape)
 }
 
 impl OwnRuns {

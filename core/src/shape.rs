@@ -171,6 +171,11 @@ impl Shape {
         }
     }
 
+    /// The families that its collector declares.
+    pub(crate) fn families(&self) -> &'static [FamilyInfo] {
+        self.families
+    }
+
     /// A number that no other shape of this process has.
     pub fn id(&self) -> u64 {
         self.id

@@ -68,7 +68,7 @@ pub struct Part {
     pub state: State,
     /// The number of the run that gave the samples, counted from 1 for as long as the daemon runs,
     /// also while the collector is off; 0 before the first. Two parts of one number hold the same samples.
-    pub run: u64,
+    pub run_number: u64,
     /// When that run began.
     pub began: SystemTime,
     /// How long its last finished run took.
@@ -76,7 +76,7 @@ pub struct Part {
     /// How old the samples are.
     pub age: Duration,
     /// The samples; none if the run gave none that may be shown.
-    pub batch: Option<Arc<Run>>,
+    pub run: Option<Arc<Run>>,
 }
 
 /// What the collectors gave in one collection, not merged yet.
@@ -99,7 +99,7 @@ impl Collection {
 
     /// How many samples there are, before the merge.
     pub fn samples(&self) -> usize {
-        self.parts.iter().filter_map(|part| part.batch.as_ref()).map(|run| run.len()).sum()
+        self.parts.iter().filter_map(|part| part.run.as_ref()).map(|run| run.len()).sum()
     }
 }
 
@@ -138,7 +138,7 @@ impl Snapshot {
     /// The samples of the part at this place in [`Snapshot::parts`] that are shown.
     pub fn samples_of(&self, part: usize) -> impl Iterator<Item = Sample<'_>> {
         let mut hidden = self.hidden(part).iter().copied().peekable();
-        let (part, run) = (&self.parts[part], self.parts[part].batch.as_deref());
+        let (part, run) = (&self.parts[part], self.parts[part].run.as_deref());
         run.into_iter().flat_map(|run| run.shape().series().zip(std::iter::repeat(run))).filter_map(
             move |((position, series), run)| {
                 if hidden.next_if_eq(&(position as u32)).is_some() {
@@ -152,7 +152,7 @@ impl Snapshot {
 
     /// The series at a position in the column of a part, shown or not.
     pub fn series(&self, part: usize, position: usize) -> Option<SeriesRef<'_>> {
-        self.parts.get(part)?.batch.as_deref()?.shape().get(position)
+        self.parts.get(part)?.run.as_deref()?.shape().get(position)
     }
 
     /// Positions in the column of a part that are not shown because of other parts, ascending.

@@ -101,11 +101,11 @@ pub fn part(descriptor: &'static Descriptor, run: &Arc<Run>) -> Part {
     Part {
         descriptor,
         state: State::Running,
-        run: 1,
+        run_number: 1,
         began: SystemTime::UNIX_EPOCH,
         duration: Duration::ZERO,
         age: Duration::ZERO,
-        batch: Some(Arc::clone(run)),
+        run: Some(Arc::clone(run)),
     }
 }
 

@@ -204,6 +204,15 @@ impl<'a> Fields<'a> {
         self.parsed("a hexadecimal number", parse_hex_u64)
     }
 
+    /// Refuses what is left of the line, for a text that has no more fields.
+    #[inline]
+    pub fn end(&mut self) -> Result<(), Malformed> {
+        match self.next() {
+            None => Ok(()),
+            Some(field) => Err(Malformed::new(self.at - field.len(), "the end of the line")),
+        }
+    }
+
     #[inline]
     fn parsed<T>(
         &mut self,
@@ -434,6 +443,14 @@ mod tests {
         assert_eq!(fields.hex(), Err(Malformed::new(6, "a hexadecimal number")));
         assert_eq!(Fields::new(b"1 2").pass(9).u64(), Err(Malformed::new(3, "a number")));
         assert_eq!(Fields::new(b"").f64(), Err(Malformed::new(0, "a number")));
+    }
+
+    #[test]
+    fn the_end_of_a_line_can_be_asked_for() {
+        let mut fields = Fields::new(b" 1  2 ");
+        fields.pass(1);
+        assert_eq!(fields.end(), Err(Malformed::new(4, "the end of the line")));
+        assert_eq!(fields.end(), Ok(()));
     }
 
     #[test]

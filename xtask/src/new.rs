@@ -69,16 +69,19 @@ pub(crate) fn new(root: &Path, place: &str, shape: &str) -> Result<String, Strin
     if file.exists() {
         return Err(format!("{} is there already", file.display()));
     }
+    let roll_text = read(&roll)?;
+    if !file.parent().is_some_and(Path::is_dir) {
+        return Err(format!(
+            "plugins/src has no folder {group}; there are {}; if none of them fits, make the folder first",
+            folders(&roll_text).join(", ")
+        ));
+    }
     // Everything is made before anything is written, so that a refusal changes nothing.
-    let roll_text = on_roll(&read(&roll)?, group, name)?;
+    let roll_text = on_roll(&roll_text, group, name)?;
     let plugins_manifest =
         in_bundle(&with_feature(&read(&manifests[0])?, name, "[]")?, "full", name)?;
     let forward = format!("[\"vitald-plugins/{name}\"]");
     let collector_manifest = with_feature(&read(&manifests[1])?, name, &forward)?;
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
     write(&file, &filled(shape.template, name))?;
     write(&roll, &roll_text)?;
     write(&manifests[0], &plugins_manifest)?;
@@ -88,6 +91,12 @@ pub(crate) fn new(root: &Path, place: &str, shape: &str) -> Result<String, Strin
          next: put in its source, families and parser, then\n  \
          cargo test -p vitald-plugins --no-default-features --features {name}\n  cargo xtask docs"
     ))
+}
+
+/// The folders that are on the roll.
+fn folders(roll: &str) -> Vec<&str> {
+    let heads = roll.lines().filter_map(|line| line.trim().split_once(" if target_os = "));
+    heads.map(|(folder, _)| folder).collect()
 }
 
 /// Adds `"name" => name,` to its group, which is made at the end when it is new.
@@ -163,6 +172,12 @@ mod tests {
             assert!(page.contains(&format!("| `{}` |", shape.name)), "{}", shape.name);
             assert!(shape.template.contains("@name@") && shape.template.contains("@Type@"));
         }
+    }
+
+    #[test]
+    fn a_folder_is_not_made_by_a_slip() {
+        let refused = new(&crate::files::root(), "procesor/arp", "values").unwrap_err();
+        assert!(refused.contains("no folder procesor; there are processor, memory, "), "{refused}");
     }
 
     #[test]

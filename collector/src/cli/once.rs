@@ -81,7 +81,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         let part = snapshot.parts().iter().find(|part| part.descriptor.name == descriptor.name);
         let state = part.map_or(State::Off, |part| part.state).word();
         let (samples, cost) = part.map_or_else(Default::default, |part| {
-            let samples = part.batch.as_ref().map_or(0, |batch| batch.len());
+            let samples = part.run.as_ref().map_or(0, |run| run.len());
             (samples.to_string(), format!("{:.0} us", part.duration.as_secs_f64() * 1e6))
         });
         let (name, summary) = (descriptor.name, descriptor.summary);

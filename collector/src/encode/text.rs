@@ -133,7 +133,7 @@ impl Encoder {
         if let Some(at) = known {
             return self.layouts[..=at].rotate_right(1);
         }
-        let shapes = snapshot.parts().iter().map(|part| part.batch.as_deref().map(Run::shape));
+        let shapes = snapshot.parts().iter().map(|part| part.run.as_deref().map(Run::shape));
         let parts = shapes.map(|shape| shape.map(|shape| self.rendering(shape))).collect();
         let layout = Layout::new(snapshot, parts, self.format);
         self.layouts.truncate(MAX_LAYOUTS - 1);
@@ -161,7 +161,7 @@ fn write_page(
 ) {
     for step in &layout.steps {
         let part = step.part as usize;
-        let run = snapshot.parts().get(part).and_then(|part| part.batch.as_deref());
+        let run = snapshot.parts().get(part).and_then(|part| part.run.as_deref());
         let rendering = layout.parts.get(part).and_then(Option::as_deref);
         let (Some(run), Some(rendering)) = (run, rendering) else { continue };
         let (shape, values) = (run.shape(), run.values());

@@ -62,7 +62,7 @@ pub(super) struct Order {
     /// What the run before gave, to compare with.
     pub(super) last: Option<Arc<Run>>,
     /// What it writes into; no other thread holds it.
-    pub(super) batch: Arc<Run>,
+    pub(super) run: Arc<Run>,
     /// By when the run is of use to the most patient of those who wait; when no request waits, by
     /// when it is stuck.
     pub(super) deadline: Option<Instant>,
@@ -74,7 +74,7 @@ pub(super) struct Order {
 
 /// What a run gave.
 pub(super) struct Ran {
-    pub(super) batch: Arc<Run>,
+    pub(super) run: Arc<Run>,
     pub(super) outcome: Outcome,
     pub(super) began: Instant,
     pub(super) began_at: SystemTime,
@@ -108,14 +108,14 @@ impl OpenCollector {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(content)));
     }
 
-    fn run(&self, last: Option<&Run>, batch: &mut Run) -> Outcome {
+    fn run(&self, last: Option<&Run>, run: &mut Run) -> Outcome {
         let (collector, host) = {
             let mut content = lock(&self.content);
             content.has_run = true;
             (content.collector.take(), content.host.clone())
         };
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            batch.begin(last, self.plan.max_series);
+        let returned = catch_unwind(AssertUnwindSafe(|| {
+            run.begin(last, self.plan.max_series);
             let mut collector = match collector {
                 Some(collector) => collector,
                 None => {
@@ -124,18 +124,18 @@ impl OpenCollector {
                 }
             };
             // A collector that panics is dropped by the unwinding, inside this closure.
-            let outcome = collector.collect(batch.batch());
-            batch.seal();
+            let outcome = collector.collect(run.batch());
+            run.seal();
             Ok((collector, outcome))
         }));
-        match run {
+        match returned {
             Ok(Ok((collector, outcome))) => {
                 lock(&self.content).collector = Some(collector);
                 Outcome::Returned(outcome)
             }
             // It would not open again: its settings were good before, so it is treated alike.
             Ok(Err::<_, Error>(_)) | Err(_) => {
-                batch.discard();
+                run.discard();
                 Outcome::Panicked
             }
         }
@@ -161,20 +161,20 @@ impl Job {
         let mut order = owner.begin();
         let (began, began_at) = (order.began, SystemTime::now());
         self.occupant.begin(began, order.limit);
-        let outcome = match Arc::get_mut(&mut order.batch) {
-            Some(batch) => {
-                batch.set_deadline(order.deadline);
-                batch.set_fresh_from(Some(order.fresh_from));
-                self.collector.run(order.last.as_deref(), batch)
+        let outcome = match Arc::get_mut(&mut order.run) {
+            Some(run) => {
+                run.set_deadline(order.deadline);
+                run.set_fresh_from(Some(order.fresh_from));
+                self.collector.run(order.last.as_deref(), run)
             }
             // No other thread can have taken it in between.
             None => Outcome::Panicked,
         };
         drop(order.last);
-        let batch = order.batch;
+        let run = order.run;
         let ended = Instant::now();
         let was_stuck = self.occupant.leave(ended);
         let took = ended.saturating_duration_since(began);
-        owner.ended(Ran { batch, outcome, began, began_at, took, was_stuck });
+        owner.ended(Ran { run, outcome, began, began_at, took, was_stuck });
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum What {
     WorksAgain,
     /// A run gave less than there is, for this reason.
     Degraded(&'static str),
+    /// A run could not read a part of its source: this one, for this reason.
+    Unread(Arc<str>),
     /// A run gave all there is, after others did not.
     Complete,
     /// No run was begun.
@@ -67,6 +69,13 @@ impl Notice {
             What::WorksAgain => tracing::info!(collector, "the collector works again"),
             What::Degraded(reason) => {
                 tracing::warn!(collector, reason, "the collector does not give all its samples");
+            }
+            What::Unread(fault) => {
+                tracing::warn!(
+                    collector,
+                    fault = &*fault,
+                    "the collector cannot read all its sources"
+                );
             }
             What::Complete => {
                 tracing::info!(collector, "the collector gives all its samples again")

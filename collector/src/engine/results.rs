@@ -22,7 +22,7 @@ use super::sync::Arc;
 use crate::plan::CollectorPlan;
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
-use vitald_core::run::{Run, Spares};
+use vitald_core::run::{Fault, Run, Spares};
 use vitald_core::snapshot::{Part, State};
 
 /// The first wait after a panic; it doubles with each further one.
@@ -178,7 +178,7 @@ impl Results {
         Order {
             began,
             last: self.last.clone(),
-            batch: self.spares.take(),
+            run: self.spares.take(),
             deadline: by,
             fresh_from,
             limit: self.limit,
@@ -192,7 +192,7 @@ impl Results {
         counters: &Counters,
         ran: Ran,
         now: Instant,
-    ) -> Option<Notice> {
+    ) -> impl Iterator<Item = Notice> + use<> {
         self.is_busy = false;
         self.ended = self.running.take().or(Some(RunTiming::known_at(ran.began)));
         self.began = Some((ran.began, ran.began_at));
@@ -201,20 +201,20 @@ impl Results {
         if ran.was_stuck {
             counters.count_timeout();
         }
-        let degraded_before = self.degraded();
+        let (state_before, before) = (self.state, self.last.clone());
         let (state, error) = match ran.outcome {
             Outcome::Returned(outcome) => {
                 self.retry = None;
                 self.panics_in_a_row = 0;
-                counters.count_dropped(&ran.batch);
-                let malformed = ran.batch.malformed().filter(|_| ran.batch.is_empty());
-                if let Some(before) = self.last.replace(ran.batch) {
+                counters.count_dropped(&ran.run);
+                let malformed = ran.run.malformed().filter(|_| ran.run.is_empty());
+                if let Some(before) = self.last.replace(ran.run) {
                     self.spares.keep(before);
                 }
                 match (outcome, malformed) {
                     // Malformed lines are tolerated; a source of nothing else is a fault.
                     (Ok(()), Some((_, first))) => {
-                        (State::Failing, Some(first.in_file("every line")))
+                        (State::Failing, Some(first.in_file(only_source(plan, "every line"))))
                     }
                     (Ok(()), None) => (State::Running, None),
                     (Err(error @ Error::Absent { .. }), _) => (State::Absent, Some(error)),
@@ -229,7 +229,7 @@ impl Results {
                 self.panics_in_a_row += 1;
                 self.retry = Some(now + wait);
                 self.last = None;
-                self.spares.keep(ran.batch);
+                self.spares.keep(ran.run);
                 (State::Panicked, None)
             }
         };
@@ -239,12 +239,21 @@ impl Results {
         let name = plan.descriptor.name;
         let notice = self.notice(name, state, error.as_ref(), now);
         self.state = state;
-        let what = match (degraded_before, self.degraded()) {
-            (before, Some(reason)) if before != Some(reason) => Some(What::Degraded(reason)),
-            (Some(_), None) if state == State::Running => Some(What::Complete),
-            _ => None,
-        };
-        notice.or(what.map(|what| Notice { collector: Some(name), what }))
+        let before = Shortfall::of(state_before, before.as_deref());
+        let shortfall = Shortfall::of(state, self.last());
+        let degraded = shortfall.degraded.filter(|reason| before.degraded != Some(reason));
+        // The place in a source moves when the source is written anew, so it is no news.
+        let is_same = |fault: &Fault<'_>| before.fault.is_some_and(|b| b.source == fault.source);
+        let unread = shortfall.fault.filter(|fault| !is_same(fault));
+        let is_complete = state == State::Running && shortfall.is_none() && !before.is_none();
+        let whats = [
+            degraded.map(What::Degraded),
+            unread.map(|fault| What::Unread(in_words(plan, fault))),
+            is_complete.then_some(What::Complete),
+        ];
+        let whats = whats.into_iter().flatten();
+        let others = whats.map(move |what| Notice { collector: Some(name), what });
+        notice.into_iter().chain(others)
     }
 
     /// It is not run: those who wait have their answer.
@@ -302,11 +311,11 @@ impl Results {
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
-            run: self.number,
+            run_number: self.number,
             began: self.began.map_or(SystemTime::UNIX_EPOCH, |(_, began)| began),
             duration: self.duration,
             age: self.age(now).unwrap_or_default(),
-            batch: if is_fresh { self.last.clone() } else { None },
+            run: if is_fresh { self.last.clone() } else { None },
         }
     }
 
@@ -335,6 +344,11 @@ impl Results {
     /// Why the samples of the last run are not all there.
     pub(super) fn degraded(&self) -> Option<&'static str> {
         self.last().and_then(Run::degraded_reason)
+    }
+
+    /// What the last run could not read, though it succeeded.
+    pub(super) fn fault(&self, plan: &CollectorPlan) -> Option<Arc<str>> {
+        Shortfall::of(self.state, self.last()).fault.map(|fault| in_words(plan, fault))
     }
 
     pub(super) fn error(&self) -> Option<&Arc<str>> {
@@ -376,6 +390,46 @@ impl Results {
             _ => return None,
         };
         Some(Notice { collector: Some(name), what })
+    }
+}
+
+/// How a run fell short of what there is to read.
+#[derive(Clone, Copy)]
+struct Shortfall<'r> {
+    degraded: Option<&'static str>,
+    /// Only of a run that succeeded; the error of another one says more.
+    fault: Option<Fault<'r>>,
+}
+
+impl<'r> Shortfall<'r> {
+    fn of(state: State, run: Option<&'r Run>) -> Self {
+        Shortfall {
+            degraded: run.and_then(Run::degraded_reason),
+            fault: run.filter(|_| state == State::Running).and_then(Run::fault),
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        self.degraded.is_none() && self.fault.is_none()
+    }
+}
+
+/// A fault with its place, which is that of the collector if it has one source only.
+fn in_words(plan: &CollectorPlan, fault: Fault<'_>) -> Arc<str> {
+    match (fault.source, fault.error) {
+        ("", error) => match only_source(plan, "") {
+            "" => error.into(),
+            source => format!("{source}: {error}").into(),
+        },
+        (source, error) => format!("{source}: {error}").into(),
+    }
+}
+
+/// The source of a collector that has one, or else something else.
+fn only_source<'a>(plan: &CollectorPlan, otherwise: &'a str) -> &'a str {
+    match plan.descriptor.sources {
+        [source] => source,
+        _ => otherwise,
     }
 }
 

@@ -224,9 +224,10 @@ impl Slot {
             age: results.age(now),
             out: since.map(|since| now.saturating_duration_since(since)),
             interval: self.plan.interval,
-            samples: results.last().map_or(0, |batch| batch.len()),
+            samples: results.last().map_or(0, |run| run.len()),
             counts: self.counters.counts(),
             error: results.error().cloned(),
+            fault: results.fault(&self.plan),
             degraded: results.degraded().or(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
         };
         drop(results);
@@ -249,7 +250,7 @@ impl Owner for Slot {
     fn ended(self: Arc<Self>, ran: Ran) {
         let now = Instant::now();
         let mut results = lock(&self.results);
-        let notice = results.keep(&self.plan, &self.counters, ran, now);
+        let notices = results.keep(&self.plan, &self.counters, ran, now);
         // A request may have asked since the run began.
         let (job, other) = self.job(&mut results, now);
         drop(results);
@@ -259,7 +260,7 @@ impl Owner for Slot {
         if self.executor.is_lane() {
             self.queue.wake_requests();
         }
-        notice.into_iter().chain(other).for_each(Notice::log);
+        notices.chain(other).for_each(Notice::log);
     }
 }
 

@@ -75,12 +75,12 @@ impl Counters {
     }
 
     /// Counts what a run left out.
-    pub(super) fn count_dropped(&self, batch: &Run) {
-        let dropped = batch.dropped();
+    pub(super) fn count_dropped(&self, run: &Run) {
+        let dropped = run.dropped();
         add(&self.duplicates, dropped.duplicates);
         add(&self.conflicts, dropped.conflicts);
         add(&self.over_limit, dropped.limit);
-        add(&self.malformed_lines, batch.malformed().map_or(0, |(lines, _)| lines));
+        add(&self.malformed_lines, run.malformed().map_or(0, |(lines, _)| lines));
     }
 }
 
@@ -112,6 +112,8 @@ pub struct CollectorStatus {
     pub counts: Counts,
     /// The error of its last run, or why it does not run.
     pub error: Option<Arc<str>>,
+    /// The first part of its source that its last run, which succeeded, could not read.
+    pub fault: Option<Arc<str>>,
     /// Why its figures are not all there, or what it runs without.
     pub degraded: Option<&'static str>,
 }

@@ -185,16 +185,16 @@ fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, State, Option<
         .parts
         .iter()
         .map(|part| {
-            let value = part.batch.as_ref().and_then(|batch| batch.values().first().copied());
+            let value = part.run.as_ref().and_then(|run| run.values().first().copied());
             (part.descriptor.name, part.state, value)
         })
         .collect()
 }
 
 /// A run that has come back.
-fn ran(batch: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
+fn ran(run: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
     let began_at = std::time::SystemTime::now();
-    job::Ran { batch, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
+    job::Ran { run, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -456,29 +456,79 @@ fn max_series_cuts_and_counts() {
     assert_eq!(engine.status()[0].counts.over_limit, 1);
 }
 
-#[test]
-fn what_a_collector_leaves_out_is_logged_once() {
-    use job::Outcome;
+/// Runs a collector once for each step, which says things of its batch, and then fails if it is to;
+/// gives what is logged after each.
+fn logged<const N: usize>(steps: [(fn(&mut Batch), bool); N]) -> [String; N] {
     use notice::What;
-    use results::Results;
     let plan = counting(0).plan;
-    let (counters, mut results) = (status::Counters::default(), Results::new(&plan));
-    let mut run = |reason: Option<&'static str>| {
+    let (counters, mut results) = (status::Counters::default(), results::Results::new(&plan));
+    steps.map(|(say, fails)| {
         let mut batch = vitald_core::run::Run::new(TABLE);
         batch.begin(None, 0);
         batch.batch().value(&RUNS, 1);
-        reason.into_iter().for_each(|reason| batch.batch().degraded(reason));
+        say(batch.batch());
         batch.seal();
-        let ran = ran(Arc::new(batch), Outcome::Returned(Ok(())), Instant::now());
-        match results.keep(&plan, &counters, ran, Instant::now())?.what {
-            What::Degraded(reason) => Some(reason),
-            What::Complete => Some("complete"),
-            _ => Some("something else"),
-        }
-    };
-    let reasons = [Some("hidepid"), Some("hidepid"), Some("max_series"), None, None];
-    let logged = [Some("hidepid"), None, Some("max_series"), Some("complete"), None];
-    assert_eq!(reasons.map(&mut run), logged);
+        let failure = || Err(Malformed::new(0, "a number").in_file("/c"));
+        let outcome = job::Outcome::Returned(if fails { failure() } else { Ok(()) });
+        let ran = ran(Arc::new(batch), outcome, Instant::now());
+        let notices = results.keep(&plan, &counters, ran, Instant::now());
+        let words = notices.map(|notice| match notice.what {
+            What::Degraded(reason) => reason.to_owned(),
+            What::Unread(fault) => fault.to_string(),
+            What::Complete => "complete".to_owned(),
+            What::Failed(_) => "failed".to_owned(),
+            What::WorksAgain => "works again".to_owned(),
+            _ => "something else".to_owned(),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    })
+}
+
+#[test]
+fn what_a_collector_leaves_out_is_logged_once() {
+    let steps: [(fn(&mut Batch), bool); 5] = [
+        (|batch| batch.degraded("hidepid"), false),
+        (|batch| batch.degraded("hidepid"), false),
+        (|batch| batch.degraded("max_series"), false),
+        (|_| {}, false),
+        (|_| {}, false),
+    ];
+    assert_eq!(logged(steps), ["hidepid", "", "max_series", "complete", ""]);
+}
+
+#[test]
+fn what_a_collector_cannot_read_is_logged_once_for_each_source() {
+    fn malformed(batch: &mut Batch, at: usize) {
+        assert_eq!(batch.tolerate::<()>(Err(Malformed::new(at, "a number"))), None);
+    }
+    fn two(batch: &mut Batch) {
+        batch.fault("/a", "not gone");
+        batch.fault("/b", "gone");
+        batch.degraded("hidepid");
+    }
+    let steps: [(fn(&mut Batch), bool); 9] = [
+        (|batch| malformed(batch, 7), false),
+        (|batch| malformed(batch, 8), false),
+        (|batch| batch.fault("/a", "gone"), false),
+        (two, false),
+        (|batch| batch.fault("/b", "gone"), false),
+        (|batch| batch.fault("/b", "gone"), true),
+        (|batch| batch.fault("/b", "gone"), false),
+        (|_| {}, false),
+        (|_| {}, false),
+    ];
+    let expected = [
+        "byte 7: expected a number",
+        "",
+        "/a: gone",
+        "hidepid",
+        "/b: gone",
+        "failed",
+        "works again, /b: gone",
+        "complete",
+        "",
+    ];
+    assert_eq!(logged(steps), expected);
 }
 
 #[test]
@@ -486,6 +536,8 @@ fn nothing_is_left_when_the_engine_goes() {
     let (a, (b, gate)) = (counting(0), gated(1, true));
     let engine = engine(&[&a, &b]);
     scrape(&engine, SHORT);
+    assert_eq!(a.open.load(Ordering::SeqCst), 1);
+    assert_eq!(b.open.load(Ordering::SeqCst), 1);
     drop(engine);
     until(|| a.open.load(Ordering::SeqCst) == 0);
     drop(gate);

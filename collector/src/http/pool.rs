@@ -10,7 +10,7 @@ const KEPT: usize = 3;
 
 /// The pool of pages.
 #[derive(Default)]
-pub(super) struct Pages {
+pub(super) struct PagePool {
     free: Mutex<Vec<Vec<u8>>>,
     /// Bytes of the pages that are being sent.
     lent: AtomicU64,
@@ -23,12 +23,12 @@ pub(super) struct Page {
     pub(super) bytes: Vec<u8>,
     /// How many bytes of it are the page.
     pub(super) length: usize,
-    pool: Arc<Pages>,
+    pool: Arc<PagePool>,
     /// What the pool has counted for it.
     counted: u64,
 }
 
-impl Pages {
+impl PagePool {
     fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn pages_come_back() {
-        let pages = Arc::new(Pages::default());
+        let pages = Arc::new(PagePool::default());
         let mut page = pages.page();
         page.bytes.extend_from_slice(&[b'x'; 1200]);
         page.length = 1000;

@@ -29,6 +29,8 @@ use vitald_core::settings::{Mistake, Origin};
 families! {
     /// What a test collector gives.
     VALUE: gauge = "test_value" [number];
+    /// What none of them gives.
+    SENT: counter = "test_sent_bytes_total" since(Source);
 }
 
 macro_rules! test_collector {
@@ -71,9 +73,15 @@ test_collector!(Long, "long", "Gives a long page", false, batch => {
 test_collector!(Broken, "broken", "Cannot read its file", false, _batch => {
     Err(Error::from_io("proc/secret", std::io::Error::from_raw_os_error(5)))
 });
+test_collector!(Half, "half", "Cannot read a line", false, batch => {
+    batch.fault("proc/half", Malformed::new(7, "a number"));
+    batch.row(&VALUE, [b"3"], 3);
+    Ok(())
+});
 
-static DESCRIPTORS: [Descriptor; 4] = [
+static DESCRIPTORS: [Descriptor; 5] = [
     Descriptor::of::<Broken>(),
+    Descriptor::of::<Half>(),
     Descriptor::of::<Long>(),
     Descriptor::of::<Slow>(),
     Descriptor::of::<Steady>(),

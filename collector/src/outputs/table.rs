@@ -58,21 +58,21 @@ impl Table {
                 State::Running => name.to_owned(),
                 state => format!("{name} ({})", state.word()),
             };
-            let rows = part.batch.as_ref().map_or_else(Vec::new, |batch| {
+            let rows = part.run.as_ref().map_or_else(Vec::new, |run| {
                 let previous = self.previous.get(name);
-                rows(batch, snapshot.samples_of(at), previous, now, choice)
+                rows(run, snapshot.samples_of(at), previous, now, choice)
             });
             sections.push((heading, rows));
-            match &part.batch {
-                Some(batch) => {
+            match &part.run {
+                Some(run) => {
                     let previous = self.previous.entry(name).or_insert_with(|| Previous {
                         shape: 0,
                         values: Vec::new(),
                         at: now,
                     });
-                    previous.shape = batch.shape().id();
+                    previous.shape = run.shape().id();
                     previous.values.clear();
-                    previous.values.extend_from_slice(batch.values());
+                    previous.values.extend_from_slice(run.values());
                     previous.at = now;
                 }
                 None => {
@@ -85,7 +85,7 @@ impl Table {
 }
 
 fn rows<'a>(
-    batch: &Run,
+    run: &Run,
     samples: impl Iterator<Item = Sample<'a>>,
     previous: Option<&Previous>,
     now: Instant,
@@ -94,7 +94,7 @@ fn rows<'a>(
     // Runs of one shape have their series at the same positions; across a change of shape there is
     // no rate for one interval.
     let before = previous
-        .filter(|previous| previous.shape == batch.shape().id())
+        .filter(|previous| previous.shape == run.shape().id())
         .map(|previous| (&previous.values, now.duration_since(previous.at).as_secs_f64()))
         .filter(|(_, seconds)| *seconds > 0.0);
     let taken = |series: &SeriesRef<'_>| {
@@ -236,7 +236,7 @@ mod tests {
 
     fn snapshot(last: Option<&Snapshot>, bytes: f64) -> Snapshot {
         let mut run = Run::new(FAMILIES);
-        run.begin(last.and_then(|last| last.parts()[0].batch.as_deref()), 0);
+        run.begin(last.and_then(|last| last.parts()[0].run.as_deref()), 0);
         run.batch().row(&BYTES, [b"sda\x1b[2J"], bytes);
         run.batch().value(&LOAD, 0.25);
         run.seal();

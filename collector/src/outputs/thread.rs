@@ -17,7 +17,7 @@ use vitald_core::output::{Context, OutputError, RunningOutput};
 use vitald_core::sealer::{OwnFamilies, Sealer};
 use vitald_core::snapshot::Collection;
 
-/// How an output is doing. What is counted is counted since the daemon started.
+/// How an output is doing. What is counted is counted since its name was switched on.
 #[derive(Clone, Debug)]
 pub struct OutputStatus {
     /// Its name.

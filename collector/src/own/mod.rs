@@ -270,8 +270,8 @@ impl OwnFamilies for Own {
                 left_out.len() - 1
             });
             let known = &mut left_out[at];
-            if part.run > known.counted {
-                known.counted = part.run;
+            if part.run_number > known.counted {
+                known.counted = part.run_number;
                 known.duplicates += u64::from(dropped.duplicates);
                 known.conflicts += u64::from(dropped.conflicts);
             }
@@ -336,7 +336,7 @@ mod tests {
         let run = Arc::new(run);
         let mut seal = |number: u64, began: u64| {
             let parts = [&FIRST, &SECOND].map(|descriptor| Part {
-                run: number,
+                run_number: number,
                 began: UNIX_EPOCH + Duration::from_secs(began),
                 ..part(descriptor, &run)
             });

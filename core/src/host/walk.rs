@@ -62,8 +62,8 @@ pub struct Walk<S> {
 
 impl Host {
     /// A walk over what matches a pattern: a logical path, at least the last component of which has
-    /// a `*` in it, such as `sys/class/thermal/thermal_zone*`. Nothing is opened until the first
-    /// [`Walk::refresh`].
+    /// a `*` in it, such as `sys/class/thermal/thermal_zone*` or `sys/class/nvme/nvme*/nvme*n*`. A
+    /// `*` matches any bytes, also none. Nothing is opened until the first [`Walk::refresh`].
     ///
     /// # Panics
     ///
@@ -280,7 +280,8 @@ impl<'w, S: Attributes> Child<'w, S> {
         self.cell(level).unwrap_or_default()
     }
 
-    /// What the `*` of that level means: `0` where `thermal_zone*` matched `thermal_zone0`.
+    /// What the `*` of that level matched: `0` where `thermal_zone*` matched `thermal_zone0`. Of a
+    /// component with several, all from the first to the last: `0n1` where `nvme*n*` matched `nvme0n1`.
     ///
     /// # Panics
     ///
@@ -295,22 +296,25 @@ impl<'w, S: Attributes> Child<'w, S> {
         self.walk.table.inode(self.row)
     }
 
-    /// A text attribute without white space around it; empty where an optional one is absent.
+    /// A text attribute without white space around it; empty where an optional one is absent, has no
+    /// value now, or may not be read by the daemon.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreadable`], such as EACCES.
+    /// [`Error::Unreadable`]: EACCES and EPERM of an attribute that is not optional, and what else
+    /// the system says.
     pub fn text(&self, attribute: &Attribute<S, Text>) -> Result<&'w [u8]> {
         let content = self.content(attribute.index())?;
         Ok(content.map_or(&[], attribute.format().0))
     }
 
-    /// A number in the unit that was declared; `None` where an optional one is absent, or where the
-    /// content is no such number, which the batch counts.
+    /// A number in the unit that was declared; `None` where an optional one is absent, has no value
+    /// now, or may not be read by the daemon, and of any where the content is no such number,
+    /// which the batch counts.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreadable`], such as EACCES.
+    /// As [`Child::text`].
     pub fn number(
         &self,
         attribute: &Attribute<S, Number>,

@@ -1,6 +1,7 @@
 //! Metrics that others have written into files in the text format of Prometheus.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::ops::Range;
@@ -90,8 +91,9 @@ impl Content {
 struct Plan {
     families: Vec<Shown>,
     helps: Vec<u8>,
-    /// Two files gave a family different helps, and that of the later one is left out.
-    is_contradictory: bool,
+    /// The position of the first file that gave a family another help than a file before it; what is
+    /// left out is the later one's family.
+    contradictory: Option<usize>,
 }
 
 struct Shown {
@@ -143,6 +145,7 @@ impl Collector for Textfile {
             next: 0,
             has_changed: false,
             has_failed: false,
+            batch,
         };
         let Buffers { path, pattern, listing, names, text } = &mut self.buffers;
         for directories in &mut self.directories {
@@ -154,8 +157,21 @@ impl Collector for Textfile {
         if reading.finish() {
             self.plan = Plan::of(&self.files);
         }
-        has_failed |= self.plan.is_contradictory;
-        has_failed |= self.files.iter().any(|file| file.modified.is_none() || !file.is_read());
+        for file in &self.files {
+            match (&file.content, file.modified) {
+                (Content::Refused(malformed), _) => batch.fault(file.name(), malformed),
+                (Content::NoRoom(_), _) => {
+                    batch.fault(file.name(), "the files are too large together")
+                }
+                (Content::Read(_), None) => batch.fault(file.name(), "its time cannot be read"),
+                (Content::Read(_), Some(_)) => continue,
+            }
+            has_failed = true;
+        }
+        if let Some(file) = self.plan.contradictory.and_then(|file| self.files.get(file)) {
+            has_failed = true;
+            batch.fault(file.name(), "a family has another help than in a file before it");
+        }
         // They come first, so that no limit on the samples of a collector can cost them.
         batch.value(&SCRAPE_ERROR, has_failed);
         for file in &self.files {
@@ -163,11 +179,10 @@ impl Collector for Textfile {
                 (Content::Refused(malformed), _) => {
                     batch.tolerate::<()>(Err(*malformed));
                 }
-                (Content::NoRoom(_), _) => batch.degraded("memory limit"),
                 (Content::Read(_), Some(modified)) => {
-                    batch.row(&MODIFIED, [file.name()], modified);
+                    batch.row(&MODIFIED, [file.name().as_bytes()], modified);
                 }
-                (Content::Read(_), None) => {}
+                (Content::NoRoom(_), _) | (Content::Read(_), None) => {}
             }
         }
         self.plan.push(&self.files, batch);
@@ -186,9 +201,15 @@ struct Reading<'a> {
     next: usize,
     has_changed: bool,
     has_failed: bool,
+    batch: &'a mut Batch,
 }
 
 impl Reading<'_> {
+    fn fail(&mut self, path: &str, error: impl fmt::Display) {
+        self.has_failed = true;
+        self.batch.fault(path, error);
+    }
+
     fn read_directory(
         &mut self,
         directory: &str,
@@ -199,14 +220,15 @@ impl Reading<'_> {
         path.clear();
         path.push_str("file:");
         path.push_str(directory);
-        if self.host.list(path, listing).is_err() {
-            self.has_failed = true;
-            return;
+        match self.host.list(path, listing) {
+            Ok(()) => {}
+            Err(Error::Unreadable { source, .. }) => return self.fail(directory, source),
+            Err(_) => return self.fail(directory, "there is no such directory"),
         }
         for entry in listing.iter().filter(|entry| entry.name.ends_with(b".prom")) {
             let Ok(name) = str::from_utf8(entry.name) else {
                 // Its label could not be shown.
-                self.has_failed = true;
+                self.fail(directory, "the name of a file is not UTF-8");
                 continue;
             };
             path.clear();
@@ -221,9 +243,13 @@ impl Reading<'_> {
         let is_too_large = match self.host.try_read_regular(path, LARGEST_FILE, buffer) {
             Ok(_) => false,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => true,
-            Err(_) => {
-                // It may also have gone since the directory was listed, or be something else.
-                self.has_failed = true;
+            Err(error) => {
+                let name = plain_name(path);
+                match error.kind() {
+                    io::ErrorKind::InvalidInput => self.fail(name, "it is not a regular file"),
+                    // It may have gone since the directory was listed.
+                    _ => self.fail(name, error),
+                }
                 return;
             }
         };
@@ -290,9 +316,14 @@ impl File {
     }
 
     /// The path as the label shows it.
-    fn name(&self) -> &[u8] {
-        self.path.strip_prefix("file:").unwrap_or(&self.path).as_bytes()
+    fn name(&self) -> &str {
+        plain_name(&self.path)
     }
+}
+
+/// The path of a file without what tells the host that it is one.
+fn plain_name(path: &str) -> &str {
+    path.strip_prefix("file:").unwrap_or(path)
 }
 
 /// What is known of a family's name while a plan is made.
@@ -319,7 +350,7 @@ impl Plan {
                 if named.is_contradicted || named.help.is_some_and(differs) {
                     // From here on nothing more of that name is taken, as in node_exporter.
                     named.is_contradicted = true;
-                    plan.is_contradictory = true;
+                    plan.contradictory.get_or_insert(position);
                     continue;
                 }
                 named.help = named.help.or(help);
@@ -352,7 +383,7 @@ impl Plan {
                     plan.helps.extend_from_slice(b"Metric read from ");
                     for (position, file) in named.files.iter().enumerate() {
                         plan.helps.extend_from_slice(if position > 0 { b", " } else { b"" });
-                        plan.helps.extend_from_slice(file.name());
+                        plan.helps.extend_from_slice(file.name().as_bytes());
                     }
                 }
             }
@@ -456,6 +487,31 @@ mod tests {
         .assert_eq(&page(&memory));
     }
 
+    #[test]
+    fn the_first_fault_names_its_file_or_directory() {
+        let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\nb x\n")]);
+        memory.fail("file:/t/c.prom", 5);
+        let fault = |directory_set: &str| {
+            let (run, outcome) =
+                run(&mut open::<Textfile>(&memory.host(), &directory(directory_set)), None);
+            outcome.unwrap();
+            run.fault().map(|fault| format!("{}: {}", fault.source, fault.error))
+        };
+        let nope = "/nope: there is no such directory".to_owned();
+        assert_eq!(fault("/nope"), Some(nope));
+        let failing = "/t/c.prom: Input/output error (os error 5)".to_owned();
+        assert_eq!(fault("/t"), Some(failing));
+        memory.remove("file:/t/c.prom");
+        let malformed = "/t/b.prom: byte 6: expected a number".to_owned();
+        assert_eq!(fault("/t"), Some(malformed));
+        memory.write("file:/t/b.prom", "# HELP a One.\na 1\n");
+        memory.write("file:/t/c.prom", "# HELP a Other.\na{c=\"\"} 1\n");
+        let help = "/t/c.prom: a family has another help than in a file before it".to_owned();
+        assert_eq!(fault("/t"), Some(help));
+        memory.remove("file:/t/c.prom");
+        assert_eq!(fault("/t"), None);
+    }
+
     /// The help of each family but the declared ones.
     fn helps(files: &[(&str, &str)]) -> (Vec<String>, bool) {
         let memory = memory(files);
@@ -556,7 +612,8 @@ mod tests {
             let names = ["a", "b", "c", "d", "small"];
             let shown = names.into_iter().filter(|name| page.contains(&format!("# {name} ")));
             let fails = page.contains("scrape_error 1");
-            assert_eq!(batch.degraded_reason(), fails.then_some("memory limit"));
+            let too_large = "the files are too large together";
+            assert_eq!(batch.fault().map(|fault| fault.error), fails.then_some(too_large));
             (shown.collect::<Vec<_>>().join(""), fails)
         };
         assert_eq!(page(), ("small".to_owned(), false));

@@ -148,7 +148,7 @@ fn timed(may_block: bool) -> (Maker, Sender<()>) {
 }
 
 fn first_value(snapshot: &Collection) -> f64 {
-    snapshot.parts[0].batch.as_ref().expect("it has samples").values()[0]
+    snapshot.parts[0].run.as_ref().expect("it has samples").values()[0]
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn neither_other_settings_nor_a_time_off_begin_the_counts_anew() {
     };
     let (first, changed) = (failing(0), failing(1));
     let engine = engine(&[&first]);
-    let number = || engine.collect_blocking(request(LONG)).parts[0].run;
+    let number = || engine.collect_blocking(request(LONG)).parts[0].run_number;
     assert_eq!((number(), number()), (1, 2));
     swap(&engine, &[&changed]);
     assert_eq!(engine.status()[0].counts.failures, 2);

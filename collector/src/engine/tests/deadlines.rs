@@ -26,7 +26,7 @@ fn runs(slot: &Slot) -> u64 {
 }
 
 fn value_of(collection: &Collection, position: usize) -> f64 {
-    collection.parts[position].batch.as_ref().expect("it has samples").values()[0]
+    collection.parts[position].run.as_ref().expect("it has samples").values()[0]
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
     results.ask(&plan, &want(start));
     let began = start + LONG / 10;
     let order = results.begin(&plan, began);
-    let ran = ran(order.batch, Outcome::Returned(Ok(())), began);
+    let ran = ran(order.run, Outcome::Returned(Ok(())), began);
     let _ = results.keep(&plan, &counters, ran, began);
     let later = want(began - SHORT / 2);
     assert!(order.fresh_from < later.from);
@@ -139,7 +139,7 @@ fn what_is_not_run_because_it_panicked_grows_older() {
     let want = |arrived: Instant| Want { from: arrived, arrived, by: None, timeout: LONG };
     results.ask(&plan, &want(start));
     let order = results.begin(&plan, start);
-    let _ = results.keep(&plan, &counters, ran(order.batch, Outcome::Panicked, start), start);
+    let _ = results.keep(&plan, &counters, ran(order.run, Outcome::Panicked, start), start);
     let later = start + SHORT;
     assert!(results.is_backing_off(later));
     results.settle(State::Panicked, later);

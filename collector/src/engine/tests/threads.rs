@@ -84,8 +84,8 @@ struct PanicsAtTheEnd(AtomicUsize);
 impl Owner for PanicsAtTheEnd {
     fn begin(&self) -> Order {
         let now = Instant::now();
-        let batch = Arc::new(vitald_core::run::Run::new(TABLE));
-        Order { began: now, last: None, batch, deadline: None, fresh_from: now, limit: LONG }
+        let run = Arc::new(vitald_core::run::Run::new(TABLE));
+        Order { began: now, last: None, run, deadline: None, fresh_from: now, limit: LONG }
     }
 
     fn ended(self: Arc<Self>, _ran: Ran) {

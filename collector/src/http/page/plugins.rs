@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use vitald_core::collector::Descriptor;
+use vitald_core::family::Kind;
 use vitald_core::settings::{Node, Origin, SettingInfo, Table, nearest};
 use vitald_core::snapshot::State;
 use warp::http::StatusCode;
@@ -88,6 +89,8 @@ pub(super) struct Collector {
     pub(super) degraded: Option<&'static str>,
     /// The whole complaint for admins; for others the state.
     pub(super) error: Option<Arc<str>>,
+    /// What the last run could not read, for admins; for others that there is something.
+    pub(super) fault: Option<Arc<str>>,
     pub(super) counts: Option<Counts>,
 }
 
@@ -98,7 +101,7 @@ pub(super) struct Counts {
     failures: u64,
     panics: u64,
     timeouts: u64,
-    pub(super) malformed_lines: u64,
+    malformed_lines: u64,
     dropped_samples: Dropped,
 }
 
@@ -180,6 +183,9 @@ impl Collector {
             error: status.and_then(|status| status.error.clone()).map(|error| {
                 // The complaint names files of this host.
                 if to_admin { error } else { state.word().into() }
+            }),
+            fault: status.and_then(|status| status.fault.clone()).map(|fault| {
+                if to_admin { fault } else { "a part of its source cannot be read".into() }
             }),
             counts: status.map(|status| Counts {
                 runs: status.counts.runs,
@@ -270,9 +276,12 @@ impl OutputDetail {
 
 fn families(descriptor: &Descriptor) -> Vec<Value> {
     let declared = descriptor.families.iter().map(|family| {
+        let counts = matches!(family.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
         json!({
             "name": family.name,
             "type": family.kind.word(),
+            "unit": Some(family.unit.word()).filter(|unit| !unit.is_empty()),
+            "since": counts.then(|| family.since.unwrap_or(descriptor.since).word()),
             "help": family.help,
             "labels": family.labels,
         })

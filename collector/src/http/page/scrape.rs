@@ -4,7 +4,7 @@ use crate::dropin;
 use crate::encode::{Format, Negotiated, PageWriter, negotiate};
 use crate::engine::{self, Collecting, Selection};
 use crate::http::counters::HttpCounters;
-use crate::http::pool::{Page, Pages};
+use crate::http::pool::{Page, PagePool};
 use crate::http::query;
 use crate::http::reply::{Problem, plain};
 use crate::http::request::Request;
@@ -32,7 +32,7 @@ const SAMPLE_BYTES: usize = 80;
 
 /// What all scrapes share.
 pub(in crate::http) struct Scrapes {
-    pages: Arc<Pages>,
+    pages: Arc<PagePool>,
     /// Writes short pages, on the thread that serves.
     short: Mutex<Writer>,
     /// Writes long pages, one after another on a thread of their own, so that they hold up no short
@@ -69,7 +69,7 @@ impl Writer {
         &mut self,
         collecting: Collecting,
         wanted: Wanted,
-        pool: &Arc<Pages>,
+        pool: &Arc<PagePool>,
         counters: &HttpCounters,
     ) -> Page {
         collecting.finish(&mut self.collection);

@@ -29,17 +29,15 @@
     for (const collector of on) {
       const row = rows.get(collector.name);
       const badge = row.querySelector(".badge");
-      const degraded = collector.degraded && collector.state === "running";
-      const state = degraded ? "degraded" : collector.state;
+      const shortfall = collector.fault || collector.degraded || "";
+      const state = shortfall && collector.state === "running" ? "degraded" : collector.state;
       badge.className = "badge " + state;
       set(badge, state.replace("_", " "));
       set(row.querySelector(".duration"), seconds(collector.duration_seconds));
       row.querySelector("rect").setAttribute("width", 100 * (collector.duration_seconds || 0) / longest);
       set(row.querySelector(".samples"), String(collector.samples));
       set(row.querySelector(".age"), seconds(collector.age_seconds));
-      const malformed = collector.counts.malformed_lines;
-      const note = malformed ? malformed + " lines could not be read" : "";
-      set(row.querySelector(".note"), collector.error || collector.degraded || note);
+      set(row.querySelector(".note"), collector.error || shortfall);
     }
     set(document.getElementById("live"), "The figures are refreshed every 5 s.");
   };

@@ -139,17 +139,12 @@ fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {
         .filter_map(|collector| collector.duration_seconds)
         .fold(f64::MIN_POSITIVE, f64::max);
     for collector in on {
-        let state = match collector.degraded {
+        let shortfall = collector.fault.as_deref().or(collector.degraded);
+        let state = match shortfall {
             Some(_) if collector.state == "running" => "degraded",
             _ => collector.state,
         };
-        let malformed = match &collector.counts {
-            Some(counts) if counts.malformed_lines > 0 => {
-                format!("{} lines could not be read", counts.malformed_lines)
-            }
-            _ => String::new(),
-        };
-        let note = collector.error.as_deref().or(collector.degraded).unwrap_or(&malformed);
+        let note = collector.error.as_deref().or(shortfall).unwrap_or_default();
         let name = Escaped(collector.name);
         let path = query::encode(collector.name);
         writeln!(

@@ -87,8 +87,15 @@ async fn only_admins_are_shown_which_file_is_read() {
 
 #[tokio::test]
 async fn admins_see_more() {
-    let site = Setup { on: &["broken", "steady"], ..Setup::default() }.start();
+    let site = Setup { on: &["broken", "half", "steady"], ..Setup::default() }.start();
     site.get("/metrics").await;
+    let half = |answer: serde_json::Value| (answer["error"].clone(), answer["fault"].clone());
+    let fault = "proc/half: byte 7: expected a number";
+    let seen = half(site.get("/plugins/half").await.json());
+    assert_eq!(seen, (serde_json::Value::Null, fault.into()));
+    assert!(site.get("/").await.text().contains(fault));
+    let seen = half(site.ask("GET", "/plugins/half", "Via: 1.1 x\r\n").await.json());
+    assert_eq!(seen, (serde_json::Value::Null, "a part of its source cannot be read".into()));
     let error = site.get("/plugins/broken").await.json()["error"].clone();
     assert!(error.as_str().is_some_and(|error| error.contains("proc/secret")), "{error}");
     assert!(site.get("/").await.text().contains("proc/secret"));

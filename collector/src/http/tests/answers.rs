@@ -18,12 +18,16 @@ async fn every_route_answers() {
     assert_eq!(site.get("/readyz").await.status, 200);
     let plugins = site.get("/plugins").await.json();
     assert_eq!((&plugins["generation"], &plugins["hash"]), (&3.into(), &"abc".into()));
-    assert_eq!(plugins["collectors"].as_array().map(Vec::len), Some(4));
+    assert_eq!(plugins["collectors"].as_array().map(Vec::len), Some(5));
     let steady = site.get("/plugins/steady").await.json();
     assert_eq!(steady["state"], "running");
     assert_eq!(steady["families"][0]["name"], "test_value");
     // As the status page writes a name with other letters.
     assert_eq!(site.get("/plugins/st%65ady").await.status, 200);
+    assert_eq!(steady["families"][0]["unit"], serde_json::Value::Null);
+    assert_eq!(steady["families"][0]["since"], serde_json::Value::Null);
+    assert_eq!(steady["families"][1]["unit"], "bytes");
+    assert_eq!(steady["families"][1]["since"], "source");
     let unknown = site.get("/plugins/stedy").await;
     assert_eq!(unknown.status, 404);
     assert!(unknown.text().contains("did you mean steady?"));

@@ -16,7 +16,7 @@ pub trait Attributes: 'static {
 pub struct AttributeInfo {
     /// The path below the child; empty for the child itself, where files are children.
     pub path: &'static str,
-    /// A child without it is a child all the same.
+    /// A child without it is a child all the same, also if the daemon may not read it.
     pub is_optional: bool,
     /// It hardly ever changes, and is read in rotation.
     pub is_slow: bool,
@@ -164,7 +164,8 @@ pub fn after_colon(text: &[u8]) -> &[u8] {
 /// round differently. Formats of text: `text`, `word` (the first one), `after_colon`. White space
 /// around the content is left out in all of them.
 ///
-/// Marks: a child without an attribute that is not `optional` is left out of the walk. A `slow`
+/// Marks: a child without an attribute that is not `optional` is left out of the walk; where the daemon
+/// may not read an attribute, an `optional` one is absent and another one is an error. A `slow`
 /// attribute hardly ever changes and is read in rotation, see [`Walk::slow_reads`](crate::host::Walk::slow_reads).
 ///
 /// The names are constants of a type that has no values: `Port::RATE`.

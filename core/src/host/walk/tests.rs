@@ -404,6 +404,30 @@ fn names_are_chosen_once() {
 }
 
 #[test]
+fn a_component_may_have_several_stars() {
+    crate::attributes! { Namespace { SIZE: u64 = "size"; } }
+    let memory = MemoryHost::new();
+    for name in
+        ["nvme0/nvme0n1", "nvme0/nvme0n12", "nvme1/nvme1c0n1", "nvme0/hwmon1", "nvme0/nvme1"]
+    {
+        memory.write(format!("sys/class/nvme/{name}/size"), "1");
+    }
+    let stars = |pattern: &str| {
+        let mut walk: Walk<Namespace> = memory.host().walk(pattern);
+        let children = walk.refresh().unwrap();
+        let star =
+            |child: Child<'_, Namespace>| String::from_utf8_lossy(child.star(1)).into_owned();
+        children.map(star).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(stars("sys/class/nvme/nvme*/nvme*n*"), "0n1 0n12 1c0n1");
+    assert_eq!(stars("sys/class/nvme/nvme*/nvme*c*n*"), "1c0n1");
+    assert_eq!(stars("sys/class/nvme/nvme*/nvme**n1"), "0 1c0");
+    // No byte of a name is matched twice.
+    assert_eq!(stars("sys/class/nvme/nvme*/nvme0n*n*1"), "");
+    assert_eq!(stars("sys/class/nvme/nvme*/*nvme*e*"), "");
+}
+
+#[test]
 #[should_panic(expected = "a walk's pattern ends with a component that has a * in it")]
 fn a_pattern_without_an_end_is_a_mistake() {
     MemoryHost::new().host().walk::<Disk>("sys/block/*/queue");

@@ -16,8 +16,11 @@ use crate::host::{Handle, Host};
 pub(super) struct Level {
     /// The components without `*` between the level above and this one.
     directory: Box<str>,
-    /// What is before and after the `*`.
+    /// What is before the first `*`.
     prefix: Box<str>,
+    /// What is between one `*` and the next.
+    middle: Box<[Box<str>]>,
+    /// What is after the last `*`.
     suffix: Box<str>,
     /// Whether regular files are children.
     pub(super) takes_files: bool,
@@ -31,15 +34,17 @@ impl Level {
         let mut levels = Vec::new();
         let mut directory = String::new();
         for component in pattern.split('/') {
-            let Some((prefix, suffix)) = component.split_once('*') else {
+            let mut parts = component.split('*').map(Box::from);
+            let (Some(prefix), Some(suffix)) = (parts.next(), parts.next_back()) else {
                 let slash = if directory.is_empty() { "" } else { "/" };
                 directory = format!("{directory}{slash}{component}");
                 continue;
             };
             levels.push(Level {
                 directory: std::mem::take(&mut directory).into(),
-                prefix: prefix.into(),
-                suffix: suffix.into(),
+                prefix,
+                middle: parts.collect(),
+                suffix,
                 takes_files: false,
                 only: None,
                 listing: Listing::new(),
@@ -56,14 +61,23 @@ impl Level {
         &self.directory
     }
 
-    /// What the `*` means in a name that matches.
+    /// What is between the beginning and the end of the pattern in a name that has both.
     pub(super) fn star<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
         name.strip_prefix(self.prefix.as_bytes())?.strip_suffix(self.suffix.as_bytes())
     }
 
+    fn matches(&self, name: &[u8]) -> bool {
+        let Some(mut rest) = self.star(name) else { return false };
+        // Taking each part where it first occurs leaves most for those that follow.
+        self.middle.iter().all(|part| {
+            let found = (0..=rest.len()).find(|at| rest[*at..].starts_with(part.as_bytes()));
+            found.inspect(|at| rest = &rest[at + part.len()..]).is_some()
+        })
+    }
+
     fn takes(&self, name: &[u8], kind: Kind) -> bool {
         (self.takes_files || kind != Kind::File)
-            && self.star(name).is_some()
+            && self.matches(name)
             && self.only.as_ref().is_none_or(|only| only(name))
     }
 }
