@@ -113,7 +113,11 @@ impl Daemon {
     ) -> Result<Arc<Self>, StartError> {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
-        let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
+        let engine = Engine::new(Host::new(plan.roots.clone())).map_err(|error| {
+            let message = format!("the collection thread cannot be started: {error}");
+            StartError::System(vec![mistake(String::new(), message)])
+        })?;
+        let engine = Arc::new(engine);
         let now = SystemTime::now();
         let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
         let daemon = Arc::new_cyclic(|daemon: &Weak<Daemon>| {
