@@ -423,6 +423,17 @@ fn a_bad_start_says_what_is_wrong() {
     let _ = LONG;
 }
 
+#[test]
+fn a_start_with_too_few_descriptors_says_so() {
+    for limit in 4..12 {
+        let limited = format!("ulimit -n {limit}; exec \"$0\"");
+        let (status, _, err) =
+            harness::output(Command::new("sh").arg("-c").arg(limited).arg(harness::binary()));
+        assert_eq!(status, 71, "{limit}: {err}");
+        assert!(err.contains("raise the limit") && !err.contains("panicked"), "{err}");
+    }
+}
+
 /// What is no configuration, under the name of one: each with what is said of it.
 fn not_configurations(directory: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| directory.join(name);
