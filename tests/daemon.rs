@@ -487,6 +487,24 @@ fn a_log_that_goes_nowhere_stops_nothing() {
     }
 }
 
+/// Each write beyond the limit of a file's size fails, and sends a signal that ends who does not take it.
+#[test]
+fn a_log_that_has_reached_the_limit_of_files_stops_nothing() {
+    let log = tempfile::tempfile().expect("a file");
+    let (mut daemon, socket) = on_a_socket(Stdio::from(log), |_| {});
+    let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
+    let pid = Pid::from_raw(daemon.pid().cast_signed()).expect("a pid");
+    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Fsize) };
+    prlimit(Some(pid), Resource::Fsize, none).expect("a limit of our own child");
+    until("a line is lost", || {
+        assert_eq!(ask("PUT", "/plugins/reload").status, 200);
+        let page = ask("GET", "/metrics");
+        page.has("node_load1") && page.value("vitald_log_lines_dropped_total") > Some(0.0)
+    });
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+}
+
 #[test]
 fn a_log_that_is_not_read_stops_nothing() {
     let (reader, full) = std::io::pipe().expect("a pipe");

@@ -12,7 +12,7 @@ use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::{log, systemd};
 use clap::ArgMatches;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
@@ -119,6 +119,8 @@ struct StopSignals {
 
 impl Signals {
     fn take() -> io::Result<Self> {
+        // A write beyond the limit of a file's size fails with an error then, as on a full disk.
+        ignore(process::Signal::XFSZ.as_raw())?;
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             stop: StopSignals {
@@ -127,6 +129,11 @@ impl Signals {
             },
         })
     }
+}
+
+/// Takes a signal and does nothing at it: one that was taken once does not end the process any more.
+fn ignore(number: i32) -> io::Result<()> {
+    signal(SignalKind::from_raw(number)).map(drop)
 }
 
 impl StopSignals {
