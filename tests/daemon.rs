@@ -594,6 +594,19 @@ fn sighup_during_the_start_does_not_end_it() {
     }
 }
 
+/// As node_exporter, which log rotation sends such a signal here and there.
+#[test]
+fn signals_of_no_meaning_do_not_end_it() {
+    let mut daemon = Daemon::start(LOADAVG);
+    let own = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR"].map(str::to_owned);
+    for name in own.into_iter().chain((34..=64).map(|number: u32| number.to_string())) {
+        daemon.signal(&name);
+        assert_eq!(daemon.get("/healthz").status, 200, "after {name}");
+    }
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+}
+
 #[test]
 fn a_storm_of_sighup_under_load_loses_nothing() {
     let other = with("[collectors.stat]\nenabled = true\n");

@@ -16,6 +16,7 @@ use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -117,10 +118,28 @@ struct StopSignals {
     interrupt: Signal,
 }
 
+/// Signals that mean nothing to the daemon. It goes on after them, as a program in Go does: log rotation, for
+/// one, sends SIGUSR1 to whatever it knows.
+const WITHOUT_MEANING: &[process::Signal] = &[
+    process::Signal::USR1,
+    process::Signal::USR2,
+    process::Signal::ALARM,
+    process::Signal::VTALARM,
+    process::Signal::PROF,
+    process::Signal::IO,
+    #[cfg(target_os = "linux")]
+    process::Signal::POWER,
+];
+/// The realtime signals, which mean nothing to it, either.
+const REALTIME: RangeInclusive<i32> = 34..=64;
+
 impl Signals {
     fn take() -> io::Result<Self> {
         // A write beyond the limit of a file's size fails with an error then, as on a full disk.
         ignore(process::Signal::XFSZ.as_raw())?;
+        WITHOUT_MEANING.iter().try_for_each(|signal| ignore(signal.as_raw()))?;
+        // Some libraries keep the first of these for themselves.
+        REALTIME.for_each(|number| drop(ignore(number)));
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             stop: StopSignals {
