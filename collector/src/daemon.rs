@@ -445,8 +445,7 @@ impl Daemon {
                 continue;
             }
             if status.state != State::Running {
-                let why = status.error.as_deref().unwrap_or_default();
-                degraded.push((name, format!("{}: {why}", status.state.word())));
+                degraded.push((name, format!("{}: {}", status.state.word(), status.reason())));
             } else if let Some(reason) = status.degraded {
                 degraded.push((name, reason.to_owned()));
             }

@@ -43,8 +43,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let mut reported = false;
     for fault in faults {
         let (name, state) = (fault.descriptor.name, fault.state.word());
-        let why = fault.error.as_deref().unwrap_or_default();
-        complain(&format_args!("vitald: {name}: {state}: {why}"));
+        complain(&format_args!("vitald: {name}: {state}: {}", fault.reason()));
         reported = true;
     }
     if reported { ExitCode::FAILURE } else { printed }
