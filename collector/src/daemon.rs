@@ -19,6 +19,7 @@ use crate::{log, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -314,8 +315,10 @@ impl Daemon {
         // The listeners go first: an address that has to be handed over is the one thing that can
         // still be refused, and then everything runs as before.
         let StagedPlan { plan, collectors, outputs, listeners } = staged;
+        let bound_before = self.listeners.bound();
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
+                self.log_listening(&bound_before, &listeners);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {
                         ReloadOutcome::Applied(Box::new(report))
@@ -331,6 +334,16 @@ impl Daemon {
                 let place = |mistake| place(mistake, &plan);
                 refused(mistakes.into_iter().map(place).collect(), dry_run)
             }
+        }
+    }
+
+    /// Logs where the daemon listens now and did not before.
+    fn log_listening(&self, bound_before: &[SocketAddr], changes: &ListenerChanges) {
+        for address in changes.started.iter().filter(|address| address.starts_with("unix:")) {
+            tracing::info!(%address, "listening");
+        }
+        for address in self.listeners.bound().iter().filter(|now| !bound_before.contains(now)) {
+            tracing::info!(%address, "listening");
         }
     }
 
