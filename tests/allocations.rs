@@ -128,7 +128,7 @@ impl Scraper {
     fn new(mut plans: Vec<CollectorPlan>, roots: Roots) -> Self {
         plans.push(process::plan());
         let host = Host::new(roots);
-        let engine = Arc::new(Engine::new(host.clone()));
+        let engine = Arc::new(Engine::new(host.clone()).expect("it has its thread"));
         apply(&engine, &host, &plans);
         let (own, configuration) = own(&engine);
         Scraper {

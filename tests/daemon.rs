@@ -487,6 +487,24 @@ fn a_log_that_goes_nowhere_stops_nothing() {
     }
 }
 
+/// Each write beyond the limit of a file's size fails, and sends a signal that ends who does not take it.
+#[test]
+fn a_log_that_has_reached_the_limit_of_files_stops_nothing() {
+    let log = tempfile::tempfile().expect("a file");
+    let (mut daemon, socket) = on_a_socket(Stdio::from(log), |_| {});
+    let ask = |method: &str, path: &str| Connection::open_unix(&socket).ask(method, path, &[]);
+    let pid = Pid::from_raw(daemon.pid().cast_signed()).expect("a pid");
+    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Fsize) };
+    prlimit(Some(pid), Resource::Fsize, none).expect("a limit of our own child");
+    until("a line is lost", || {
+        assert_eq!(ask("PUT", "/plugins/reload").status, 200);
+        let page = ask("GET", "/metrics");
+        page.has("node_load1") && page.value("vitald_log_lines_dropped_total") > Some(0.0)
+    });
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+}
+
 #[test]
 fn a_log_that_is_not_read_stops_nothing() {
     let (reader, full) = std::io::pipe().expect("a pipe");
@@ -574,6 +592,19 @@ fn sighup_during_the_start_does_not_end_it() {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our child");
         assert!(child.wait().expect("our child").success());
     }
+}
+
+/// As node_exporter, which log rotation sends such a signal here and there.
+#[test]
+fn signals_of_no_meaning_do_not_end_it() {
+    let mut daemon = Daemon::start(LOADAVG);
+    let own = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR"].map(str::to_owned);
+    for name in own.into_iter().chain((34..=64).map(|number: u32| number.to_string())) {
+        daemon.signal(&name);
+        assert_eq!(daemon.get("/healthz").status, 200, "after {name}");
+    }
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
 }
 
 #[test]

@@ -167,6 +167,28 @@ fn sighup_and_the_reload_command_do_the_same() {
 }
 
 #[test]
+fn the_log_names_the_listeners_and_outputs_that_a_reload_changed() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let socket = format!("unix:{}", daemon.directory.path().join("socket").display());
+    let console = "[outputs.console]\nenabled = true\n";
+    daemon.write_config(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", \"{socket}\"]\n{CPU_ALONE}{console}"
+    ));
+    daemon.signal("HUP");
+    daemon.wait_for_log(&format!("msg=listening address={socket}"));
+    daemon.wait_for_log("msg=\"outputs changed\" started=console stopped=\"\" changed=\"\"");
+    daemon.wait_for_log(&format!("msg=\"listeners changed\" started={socket} stopped=\"\""));
+    let before = daemon.address();
+    daemon.write_config(&format!("[server]\nlisten = [\"127.0.0.2:0\"]\n{CPU_ALONE}"));
+    daemon.signal("HUP");
+    daemon.wait_for_log("msg=listening address=127.0.0.2:");
+    daemon.wait_for_log("msg=\"outputs changed\" started=\"\" stopped=console");
+    daemon.wait_for_log(&format!("started=127.0.0.2:0 stopped=127.0.0.1:0,{socket}"));
+    let listening = format!("msg=listening address={before}");
+    assert_eq!(daemon.log().matches(&listening).count(), 1, "{}", daemon.log());
+}
+
+#[test]
 fn a_listener_is_moved_without_a_refused_connection() {
     let daemon = Daemon::start(CPU_ALONE);
     let old = daemon.address();
@@ -446,6 +468,17 @@ fn a_bad_start_says_what_is_wrong() {
     assert_eq!(status, 71, "{err}");
     assert!(err.contains(&listen.to_string()), "{err}");
     let _ = LONG;
+}
+
+#[test]
+fn a_start_with_too_few_descriptors_says_so() {
+    for limit in 4..12 {
+        let limited = format!("ulimit -n {limit}; exec \"$0\"");
+        let (status, _, err) =
+            harness::output(Command::new("sh").arg("-c").arg(limited).arg(harness::binary()));
+        assert_eq!(status, 71, "{limit}: {err}");
+        assert!(err.contains("raise the limit") && !err.contains("panicked"), "{err}");
+    }
 }
 
 /// What is no configuration, under the name of one: each with what is said of it.

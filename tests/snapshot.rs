@@ -107,7 +107,7 @@ fn a_reader_follows_series_over_runs_reloads_and_restarts() {
     let both = disk(0, "sda", 7) + &disk(16, "sdb", 9);
     memory.write("proc/diskstats", &both);
     let (host, diskstats) = (memory.host(), linked("diskstats"));
-    let engine = Engine::new(host.clone());
+    let engine = Engine::new(host.clone()).expect("it has its thread");
     let mut sealer = Sealer::new(None);
     let mut journal = Journal::default();
 
@@ -146,7 +146,7 @@ fn a_reader_follows_series_over_runs_reloads_and_restarts() {
     assert_eq!(lines.matches(" is stale").count(), of_disk(&second, b"sda"), "{lines}");
     apply(&engine, &host, &[plan(diskstats, &[])]);
     assert_eq!(reads(&collect(&engine, &mut sealer), b"sdb").map(|(id, _)| id), Some(id));
-    let another = Engine::new(host.clone());
+    let another = Engine::new(host.clone()).expect("it has its thread");
     apply(&another, &host, &[plan(diskstats, &[])]);
     let restarted = collect(&another, &mut Sealer::new(None));
     assert_eq!(reads(&restarted, b"sdb"), Some((id, 1)));
@@ -158,7 +158,7 @@ fn a_collector_costs_at_most_four_series_of_the_daemons_own() {
     let linked = roll_call(&[vitald_plugins::ROLL]).expect("the roll is complete");
     assert!(linked.len() >= 18, "this build has {} collectors", linked.len());
     let host = Host::new(Roots::default());
-    let engine = Arc::new(Engine::new(host.clone()));
+    let engine = Arc::new(Engine::new(host.clone()).expect("it has its thread"));
     let mut plans: Vec<CollectorPlan> =
         linked.iter().map(|descriptor| plan(descriptor, &[])).collect();
     plans.push(process::plan());
@@ -249,7 +249,7 @@ mod sharing {
 #[test]
 fn of_a_shared_series_the_first_collector_by_name_is_shown() {
     let host = MemoryHost::new().host();
-    let engine = Engine::new(host.clone());
+    let engine = Engine::new(host.clone()).expect("it has its thread");
     apply(&engine, &host, &[plan(&sharing::LATE, &[]), plan(&sharing::EARLY, &[])]);
     let snapshot = collect(&engine, &mut Sealer::new(None));
     let shown: Vec<String> = snapshot

@@ -20,6 +20,7 @@ use crate::{log, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -115,7 +116,11 @@ impl Daemon {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
-        let engine = Arc::new(Engine::new(Host::new(plan.roots.clone())));
+        let engine = Engine::new(Host::new(plan.roots.clone())).map_err(|error| {
+            let message = format!("the collection thread cannot be started: {error}");
+            StartError::System(vec![mistake(String::new(), message)])
+        })?;
+        let engine = Arc::new(engine);
         let now = SystemTime::now();
         let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
         let daemon = Arc::new_cyclic(|daemon: &Weak<Daemon>| {
@@ -316,9 +321,11 @@ impl Daemon {
         // The listeners go first: an address that has to be handed over is the one thing that can
         // still be refused, and then everything runs as before.
         let StagedPlan { plan, collectors, outputs, listeners } = staged;
+        let bound_before = self.listeners.bound();
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
                 roots::warn(&doubts);
+                self.log_listening(&bound_before, &listeners);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {
                         ReloadOutcome::Applied(Box::new(report))
@@ -334,6 +341,16 @@ impl Daemon {
                 let place = |mistake| place(mistake, &plan);
                 refused(mistakes.into_iter().map(place).collect(), dry_run)
             }
+        }
+    }
+
+    /// Logs where the daemon listens now and did not before.
+    fn log_listening(&self, bound_before: &[SocketAddr], changes: &ListenerChanges) {
+        for address in changes.started.iter().filter(|address| address.starts_with("unix:")) {
+            tracing::info!(%address, "listening");
+        }
+        for address in self.listeners.bound().iter().filter(|now| !bound_before.contains(now)) {
+            tracing::info!(%address, "listening");
         }
     }
 
@@ -448,8 +465,7 @@ impl Daemon {
                 continue;
             }
             if status.state != State::Running {
-                let why = status.error.as_deref().unwrap_or_default();
-                degraded.push((name, format!("{}: {why}", status.state.word())));
+                degraded.push((name, format!("{}: {}", status.state.word(), status.reason())));
             } else if let Some(reason) = status.degraded {
                 degraded.push((name, reason.to_owned()));
             }

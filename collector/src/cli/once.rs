@@ -32,7 +32,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     }
     let (snapshot, status) = match collect(&plan) {
         Ok(collected) => collected,
-        Err(error) => return fail(exit::CONFIG, &error),
+        Err(status) => return status,
     };
     let printed = show(own, &snapshot);
     // What was asked for by name and gave nothing is worth more than a word in a table.
@@ -43,8 +43,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let mut reported = false;
     for fault in faults {
         let (name, state) = (fault.descriptor.name, fault.state.word());
-        let why = fault.error.as_deref().unwrap_or_default();
-        complain(&format_args!("vitald: {name}: {state}: {why}"));
+        complain(&format_args!("vitald: {name}: {state}: {}", fault.reason()));
         reported = true;
     }
     if reported { ExitCode::FAILURE } else { printed }
@@ -70,7 +69,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     };
     let (snapshot, _) = match collect(&plan) {
         Ok(collected) => collected,
-        Err(error) => return fail(exit::CONFIG, &error),
+        Err(status) => return status,
     };
     let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
     let mut text = format!(
@@ -99,14 +98,16 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 }
 
 /// Runs what a plan asks for: twice, since the first run opens what later ones keep open.
-fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), String> {
+fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), ExitCode> {
     let host = Host::new(plan.roots.clone());
-    let engine = Engine::new(host.clone());
+    let engine = Engine::new(host.clone()).map_err(|error| {
+        fail(exit::OS_ERROR, &format!("the collection thread cannot be started: {error}"))
+    })?;
     let limits = Limits { max_age: std::time::Duration::ZERO, timeout: plan.scrape.timeout };
     let staged = engine.stage(&plan.collectors, &host, limits).map_err(|refused| {
         let refused: Vec<String> =
             refused.iter().map(|(name, error)| format!("collectors.{name}: {error}")).collect();
-        refused.join("; ")
+        fail(exit::CONFIG, &refused.join("; "))
     })?;
     engine.swap(staged);
     let run = || {

@@ -2,7 +2,7 @@
 
 use super::load::{config_file, load_from};
 use super::registry::Registry;
-use super::terminal::{self, complain, exit, print};
+use super::terminal::{complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, Web};
@@ -11,13 +11,17 @@ use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::{log, systemd};
 use clap::ArgMatches;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
+use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::field;
 use vitald_core::host::Host;
@@ -69,19 +73,36 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
 }
 
 fn start(start: Start) -> ExitCode {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // Threads of the runtime's own are for that alone.
-    match runtime.enable_all().thread_name("page writing").build() {
+    log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
+    raise_descriptor_limit();
+    let status = match runtime() {
         Ok(runtime) => {
             let status = runtime.block_on(serve(start));
             // A blocking task that hangs must not keep the process.
             runtime.shutdown_background();
             systemd::flush();
-            log::flush();
             status
         }
-        Err(error) => terminal::fail(exit::OS_ERROR, &format!("cannot start: {error}")),
-    }
+        Err(error) => {
+            let remedy = match Errno::from_io_error(&error) {
+                Some(Errno::MFILE) => "; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+                _ => "",
+            };
+            fail(exit::OS_ERROR, &format_args!("cannot start: {error}{remedy}"))
+        }
+    };
+    log::flush();
+    status
+}
+
+/// The runtime of the thread that serves.
+fn runtime() -> io::Result<Runtime> {
+    // It panics where it gets no socket for its signals, so as many descriptors as it takes are
+    // asked for before.
+    [(); 3].map(|()| UnixStream::pair()).into_iter().collect::<io::Result<Vec<_>>>()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // Threads of the runtime's own are for that alone.
+    runtime.enable_all().thread_name("page writing").build()
 }
 
 /// The signals the daemon answers to. They are taken before anything slow happens: a SIGHUP during
@@ -97,8 +118,28 @@ struct StopSignals {
     interrupt: Signal,
 }
 
+/// Signals that mean nothing to the daemon. It goes on after them, as a program in Go does: log rotation, for
+/// one, sends SIGUSR1 to whatever it knows.
+const WITHOUT_MEANING: &[process::Signal] = &[
+    process::Signal::USR1,
+    process::Signal::USR2,
+    process::Signal::ALARM,
+    process::Signal::VTALARM,
+    process::Signal::PROF,
+    process::Signal::IO,
+    #[cfg(target_os = "linux")]
+    process::Signal::POWER,
+];
+/// The realtime signals, which mean nothing to it, either.
+const REALTIME: RangeInclusive<i32> = 34..=64;
+
 impl Signals {
-    fn take() -> std::io::Result<Self> {
+    fn take() -> io::Result<Self> {
+        // A write beyond the limit of a file's size fails with an error then, as on a full disk.
+        ignore(process::Signal::XFSZ.as_raw())?;
+        WITHOUT_MEANING.iter().try_for_each(|signal| ignore(signal.as_raw()))?;
+        // Some libraries keep the first of these for themselves.
+        REALTIME.for_each(|number| drop(ignore(number)));
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             stop: StopSignals {
@@ -107,6 +148,11 @@ impl Signals {
             },
         })
     }
+}
+
+/// Takes a signal and does nothing at it: one that was taken once does not end the process any more.
+fn ignore(number: i32) -> io::Result<()> {
+    signal(SignalKind::from_raw(number)).map(drop)
 }
 
 impl StopSignals {
@@ -125,8 +171,6 @@ async fn serve(start: Start) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(exit::OS_ERROR, &format!("cannot take signals: {error}")),
     };
-    log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
-    raise_descriptor_limit();
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
     // The configuration may be on a file system that hangs: not on the thread that takes signals.

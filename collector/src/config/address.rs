@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
         return Ok(Address::Tcp { socket, dual: true });
     }
     match text.parse() {
-        Ok(socket) => Ok(Address::Tcp { socket, dual: false }),
+        Ok(socket) => Ok(of_one_family(socket)),
         Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing".to_owned()),
         Err(_) => {
             Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\" or \
@@ -55,16 +55,26 @@ pub(crate) fn parse_go(text: &str) -> Result<Address, String> {
         return Ok(Address::Tcp { socket, dual: true });
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(Address::Tcp { socket: SocketAddr::new(address, port), dual: false });
+        return Ok(of_one_family(SocketAddr::new(address, port)));
     }
     let found = (host, port).to_socket_addrs();
     let mut found: Vec<SocketAddr> =
         found.map_err(|error| format!("address {text}: {error}"))?.collect();
     found.sort_by_key(|address| !address.is_ipv4());
     match found.first() {
-        Some(socket) => Ok(Address::Tcp { socket: *socket, dual: false }),
+        Some(socket) => Ok(of_one_family(*socket)),
         None => Err(format!("address {text}: this name has no address")),
     }
+}
+
+/// An address of IPv4 in the form of IPv6, such as `::ffff:127.0.0.1`, is that of IPv4, as in Go: a
+/// socket of IPv6 alone cannot be bound to it.
+fn of_one_family(socket: SocketAddr) -> Address {
+    let socket = match socket.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::new(IpAddr::V4(address), socket.port()),
+        IpAddr::V6(_) => socket,
+    };
+    Address::Tcp { socket, dual: false }
 }
 
 /// Host and port, by the rules and in the words of Go's `net.SplitHostPort`.
@@ -148,6 +158,12 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_ipv4_in_the_form_of_ipv6_is_that_of_ipv4() {
+        let address = parse("[::ffff:127.0.0.1]:9").map(|address| address.to_string());
+        assert_eq!(address.as_deref(), Ok("127.0.0.1:9"));
+    }
+
+    #[test]
     fn go_takes_any_host_in_brackets() {
         for (text, read) in [
             (":9", ":9"),
@@ -157,7 +173,7 @@ mod tests {
             ("[0.0.0.0]:9", "0.0.0.0:9"),
             ("[127.0.0.1]:9", "127.0.0.1:9"),
             ("[::1]:9", "[::1]:9"),
-            ("[::ffff:127.0.0.1]:9", "[::ffff:127.0.0.1]:9"),
+            ("[::ffff:127.0.0.1]:9", "127.0.0.1:9"),
             ("localhost:9", "127.0.0.1:9"),
             ("[localhost]:9", "127.0.0.1:9"),
             ("127.0.0.1:", "127.0.0.1:0"),

@@ -839,7 +839,8 @@ fn a_reload_opens_a_collector_once() {
     use vitald_core::host::Host;
 
     let opened = || sample::OPENED.with(std::cell::Cell::get);
-    let engine = Engine::new(Host::new(vitald_core::host::Roots::default()));
+    let host = Host::new(vitald_core::host::Roots::default());
+    let engine = Engine::new(host).expect("it has its thread");
     let mut before = opened();
     for (text, opens) in [
         ("[collectors.sample]\nenabled = true\n", 1),

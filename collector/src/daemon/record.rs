@@ -1,6 +1,6 @@
 //! What is known of the reloads so far.
 
-use crate::reload::{ReloadOutcome, ReloadStatus};
+use crate::reload::{ReloadOutcome, ReloadReport, ReloadStatus};
 use crate::sync::lock;
 use crate::systemd;
 use std::sync::Mutex;
@@ -119,6 +119,7 @@ fn log(outcome: &ReloadOutcome) {
                 changed = report.collectors.changed.join(","),
                 "configuration applied"
             );
+            log_changes(report);
             for fault in &report.faults {
                 tracing::error!(fault, "the configuration was applied with a fault");
             }
@@ -131,6 +132,26 @@ fn log(outcome: &ReloadOutcome) {
         }
         // These are in the log already.
         ReloadOutcome::Refused(_) | ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {}
+    }
+}
+
+/// What else a reload has changed, where it has.
+fn log_changes(report: &ReloadReport) {
+    let (outputs, listeners) = (&report.outputs, &report.listeners);
+    if !(outputs.started.is_empty() && outputs.stopped.is_empty() && outputs.changed.is_empty()) {
+        tracing::info!(
+            started = outputs.started.join(","),
+            stopped = outputs.stopped.join(","),
+            changed = outputs.changed.join(","),
+            "outputs changed"
+        );
+    }
+    if !(listeners.started.is_empty() && listeners.stopped.is_empty()) {
+        tracing::info!(
+            started = listeners.started.join(","),
+            stopped = listeners.stopped.join(","),
+            "listeners changed"
+        );
     }
 }
 
@@ -157,7 +178,7 @@ mod tests {
     use super::*;
     use crate::engine::Changes;
     use crate::outputs::OutputChanges;
-    use crate::reload::{ListenerChanges, ReloadReport};
+    use crate::reload::ListenerChanges;
     use std::time::Duration;
 
     fn applied() -> ReloadOutcome {

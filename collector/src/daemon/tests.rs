@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::config;
-use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, LazyLock};
 use vitald_core::collector::Descriptor;
 use vitald_core::prelude::*;
 
@@ -16,7 +16,7 @@ families! {
 }
 
 macro_rules! collector_that_ends {
-    ($type:ident, $name:literal, $end:expr) => {
+    ($type:ident, $name:literal, $run:expr, $end:expr) => {
         struct $type;
 
         impl Collector for $type {
@@ -31,6 +31,7 @@ macro_rules! collector_that_ends {
             }
 
             fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+                $run;
                 batch.row(&VALUE, [b"1"], 1);
                 Ok(())
             }
@@ -44,11 +45,12 @@ macro_rules! collector_that_ends {
     };
 }
 
-collector_that_ends!(Panics, "panics", panic!("as the test wants"));
-collector_that_ends!(Hangs, "hangs", {
+collector_that_ends!(Panics, "panics", {}, panic!("as the test wants"));
+collector_that_ends!(Hangs, "hangs", {}, {
     let _ = lock(&RELEASED).recv();
 });
-collector_that_ends!(Steady, "steady", {});
+collector_that_ends!(Steady, "steady", {}, {});
+collector_that_ends!(Waits, "waits", GATE.wait(), {});
 
 /// Ends the wait of a collector when its sender is dropped.
 static RELEASED: LazyLock<Mutex<Receiver<()>>> = LazyLock::new(|| {
@@ -58,9 +60,26 @@ static RELEASED: LazyLock<Mutex<Receiver<()>>> = LazyLock::new(|| {
 });
 static RELEASE: Mutex<Option<Sender<()>>> = Mutex::new(None);
 
+/// A gate that is closed until it is opened.
+struct Gate(Mutex<bool>, Condvar);
+
+static GATE: Gate = Gate(Mutex::new(false), Condvar::new());
+
+impl Gate {
+    fn wait(&self) {
+        drop(self.1.wait_while(lock(&self.0), |is_open| !*is_open));
+    }
+
+    fn open(&self) {
+        *lock(&self.0) = true;
+        self.1.notify_all();
+    }
+}
+
 static HANGS: Descriptor = Descriptor::of::<Hangs>();
 static PANICS: Descriptor = Descriptor::of::<Panics>();
 static STEADY: Descriptor = Descriptor::of::<Steady>();
+static WAITS: Descriptor = Descriptor::of::<Waits>();
 
 /// A daemon and the text that it reads.
 fn start(text: &str) -> (Arc<Daemon>, Arc<Mutex<String>>) {
@@ -78,7 +97,7 @@ fn start_from(
         move || {
             before();
             let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{}", lock(&text));
-            config::load_text("config.toml", &text, &[], &[&HANGS, &PANICS, &STEADY], &[])
+            config::load_text("config.toml", &text, &[], &[&HANGS, &PANICS, &STEADY, &WAITS], &[])
         }
     };
     let counters = Arc::new(HttpCounters::new());
@@ -175,6 +194,21 @@ async fn a_swap_that_hangs_is_reported_as_far_as_it_is_known() {
         }
     }
     assert!(daemon.reload_status().last_succeeded);
+}
+
+#[tokio::test]
+async fn a_first_run_that_does_not_end_is_reported_with_a_reason() {
+    let (daemon, text) = start(&on(&["steady"]));
+    // Its first run hangs, and then hinders that of its successor.
+    for _ in 0..2 {
+        *lock(&text) = on(&["steady"]);
+        applied(reload(&daemon).await);
+        *lock(&text) = on(&["steady", "waits"]);
+        let report = applied(reload(&daemon).await);
+        let [("waits", reason)] = &report.degraded[..] else { panic!("{:?}", report.degraded) };
+        assert!(reason.starts_with("waiting: a run that began "), "{reason}");
+    }
+    GATE.open();
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ use crate::plan::CollectorPlan;
 use clock::Clock;
 use queue::Queue;
 use set::Set;
+use std::io;
 use std::sync::LazyLock;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -74,21 +75,29 @@ pub struct StagedCollectors {
 
 impl Engine {
     /// An engine with no collector.
-    pub fn new(host: Host) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The collection thread cannot be started.
+    pub fn new(host: Host) -> io::Result<Self> {
         Engine::with_occupancies(host, Arc::clone(&OCCUPANCIES))
     }
 
     /// An engine whose collectors have nothing to do with others of this process that have the
     /// same names; for tests.
-    pub fn with_occupancies(host: Host, occupancies: Arc<Occupancies>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn with_occupancies(host: Host, occupancies: Arc<Occupancies>) -> io::Result<Self> {
         let limits = Limits { max_age: Duration::ZERO, timeout: Duration::MAX };
         let set = Arc::new(Set { slots: Vec::new(), counters: Vec::new(), host, limits });
-        Engine {
+        Ok(Engine {
             set: Mutex::new(set),
-            queue: Queue::new(HAND_OVER_AFTER),
+            queue: Queue::start(HAND_OVER_AFTER)?,
             clock: Clock::new(),
             occupancies,
-        }
+        })
     }
 
     /// Opens what is new or changed and touches nothing that runs.

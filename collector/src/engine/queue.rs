@@ -1,5 +1,5 @@
 //! The queue: the executor of the collectors that do not block. One collection thread runs them
-//! one after another, because parallel reads contend in the kernel.
+//! one after another, because parallel reads contend in the kernel. It is started with the queue.
 //!
 //! When one does not return within the queue's hand-over time it keeps its thread and a fresh one goes
 //! on with the rest. The requests that wait for a result look after that ([`LockedQueue::ensure_thread`]); there is no
@@ -56,8 +56,17 @@ pub(super) struct FollowUp {
 }
 
 impl Queue {
-    pub(super) fn new(hand_over_after: Duration) -> Arc<Self> {
-        Arc::new(Queue { state: Mutex::default(), work: Condvar::new(), hand_over_after })
+    /// A queue with its collection thread. The thread is started before any other: where the system
+    /// has few to give, a lane costs its own collector alone.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread to be had.
+    pub(super) fn start(hand_over_after: Duration) -> io::Result<Arc<Self>> {
+        let queue =
+            Arc::new(Queue { state: Mutex::default(), work: Condvar::new(), hand_over_after });
+        queue.lock().start_leader()?;
+        Ok(queue)
     }
 
     /// Takes the lock, to add jobs and to see to it that they are done.
@@ -178,7 +187,7 @@ impl LockedQueue<'_> {
             None if state.leader_alive => return FollowUp { wakes: !idle, ..look_again },
             Some(_) | None => {}
         }
-        let notice = self.start_leader().and_then(|error| {
+        let notice = self.start_leader().err().and_then(|error| {
             let is_new = !std::mem::replace(&mut self.state.thread_refused, true);
             is_new.then_some(Notice { collector: None, what: What::NoThread("collect", error) })
         });
@@ -187,15 +196,13 @@ impl LockedQueue<'_> {
 
     /// Starts a collection thread in the place of the one before. If there is no thread to be had, the
     /// one before goes on when it comes back, and the next look tries again.
-    fn start_leader(&mut self) -> Option<io::Error> {
+    fn start_leader(&mut self) -> io::Result<()> {
         let (queue, ticket) = (Arc::clone(self.queue), self.state.leader + 1);
-        let started = spawn("collect".to_owned(), move || queue.lead(ticket));
-        if started.is_ok() {
-            let state = &mut *self.state;
-            (state.leader, state.leader_alive) = (ticket, true);
-            (state.busy, state.thread_refused) = (None, false);
-        }
-        started.err()
+        spawn("collect".to_owned(), move || queue.lead(ticket))?;
+        let state = &mut *self.state;
+        (state.leader, state.leader_alive) = (ticket, true);
+        (state.busy, state.thread_refused) = (None, false);
+        Ok(())
     }
 
     /// Gives the lock back and sees to it that what was added is done.

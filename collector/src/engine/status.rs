@@ -1,6 +1,7 @@
 //! What is known of a collector besides its samples.
 
 use super::sync::Arc;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vitald_core::collector::Descriptor;
@@ -116,4 +117,18 @@ pub struct CollectorStatus {
     pub fault: Option<Arc<str>>,
     /// Why its figures are not all there, or what it runs without.
     pub degraded: Option<&'static str>,
+}
+
+impl CollectorStatus {
+    /// Why it has not run as it should.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match (&self.error, self.out) {
+            (Some(error), _) => Cow::from(&**error),
+            // It may be a run of the collector that had this name before.
+            (None, Some(out)) => {
+                format!("a run that began {:.1} s ago has not come back", out.as_secs_f64()).into()
+            }
+            (None, None) => Cow::from("its run has not begun"),
+        }
+    }
 }

@@ -165,7 +165,7 @@ fn swap_with(engine: &Engine, limits: Limits, makers: &[&Maker]) -> Changes {
 /// An engine that shares nothing with those of other tests.
 fn new_engine() -> Engine {
     let stuck = Box::leak(Box::new(StuckThreads::new()));
-    Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
+    Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck))).expect("it has its thread")
 }
 
 fn engine(makers: &[&Maker]) -> Engine {

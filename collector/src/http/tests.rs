@@ -194,7 +194,8 @@ impl Setup {
             })
             .collect();
         let occupancies = Arc::new(Occupancies::new(StuckThreads::of_process()));
-        let engine = Engine::with_occupancies(host.clone(), occupancies);
+        let engine =
+            Engine::with_occupancies(host.clone(), occupancies).expect("it has its thread");
         let limits = Limits { max_age: Duration::from_millis(100), timeout: self.timeout };
         let Ok(staged) = engine.stage(&collectors, &host, limits) else {
             panic!("collectors open")

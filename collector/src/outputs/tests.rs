@@ -160,7 +160,7 @@ impl Site {
 
     fn with_own_families(world: &str, own: Option<Arc<dyn OwnFamilies>>) -> Site {
         let host = Host::new(Roots::default());
-        let engine = Arc::new(Engine::new(host.clone()));
+        let engine = Arc::new(Engine::new(host.clone()).expect("it has its thread"));
         Site { outputs: Outputs::new(engine, own), host, world: World::of(world) }
     }
 
@@ -381,7 +381,7 @@ fn another_host_makes_an_output_another_one() {
 #[test]
 fn a_later_stop_does_not_hide_that_an_output_is_stuck() {
     let site = Site::new("stuck");
-    let engine = Arc::new(Engine::new(site.host.clone()));
+    let engine = Arc::new(Engine::new(site.host.clone()).expect("it has its thread"));
     let shared = Arc::new(Shared { engine, own: None, timeout: AtomicU64::new(0) });
     let thread = OutputThread::new(Arc::from("sleeper"), shared);
     let plan = plan("stuck", "sleeper", "hang", None);

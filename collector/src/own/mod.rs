@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_run_counts_once_whatever_the_clock_says() {
-        let engine = Arc::new(Engine::new(Host::new(Roots::default())));
+        let engine = Engine::new(Host::new(Roots::default())).expect("it has its thread");
+        let engine = Arc::new(engine);
         let http = Arc::new(HttpCounters::new());
         let own = Arc::new(Own::new(engine, Weak::<Unknown>::new(), http, false));
         let mut sealer = Sealer::new(Some(own.clone()));

@@ -26,7 +26,8 @@ pub(super) fn first_size(path: &str) -> usize {
     if path.starts_with("proc/sys/") || path.starts_with("sys/") { 512 } else { 4096 }
 }
 
-/// Reads an opened file from its beginning to its end.
+/// Reads an opened file from its beginning to its end. A buffer that it does not fit into is given
+/// back.
 pub(super) fn fill(
     host: &Host,
     handle: &Handle,
@@ -38,6 +39,7 @@ pub(super) fn fill(
         if buffer.len() == buffer.capacity() {
             let doubled = (buffer.capacity() * 2).max(512);
             if doubled > LARGEST {
+                *buffer = Vec::new();
                 return Err(io::Error::from_raw_os_error(EFBIG));
             }
             // One record is made anew by each read, and a sysctl says nothing at an offset, so
@@ -284,6 +286,19 @@ impl fmt::Debug for KeptFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::MemoryHost;
+
+    #[test]
+    fn a_source_that_is_too_large_keeps_no_memory() {
+        let memory = MemoryHost::new();
+        memory.write("proc/net/netstat", "0".repeat(LARGEST + 1));
+        for extent in [Extent::Records, Extent::Whole] {
+            let mut file = KeptFile::new(memory.host(), "proc/net/netstat".into(), extent);
+            let refused = file.try_read().unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(EFBIG));
+            assert_eq!(file.buffer.capacity(), 0);
+        }
+    }
 
     #[test]
     fn the_budget_follows_the_limit_and_leaves_room_for_files() {

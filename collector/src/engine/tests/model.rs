@@ -59,7 +59,8 @@ fn alone(name: usize, may_block: bool) -> impl Fn(u32) -> Maker {
 /// Requests beside reloads, on a queue whose thread is left behind whenever a request looks.
 fn hand_over(hand_over_after: Duration, a_blocks: [bool; 2]) {
     let mut engine = new_engine();
-    engine.queue = Queue::new(hand_over_after);
+    let queue = Queue::start(hand_over_after).expect("it has its thread");
+    std::mem::replace(&mut engine.queue, queue).end();
     let engine = Arc::new(engine);
     let (a, b) = (a_blocks.map(|may_block| alone(0, may_block)), alone(1, true)(0));
     // Both kinds have one name, but only one of them is on at a time.

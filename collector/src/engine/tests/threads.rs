@@ -10,7 +10,12 @@ use vitald_core::host::StuckThread;
 fn engine_near_the_limit() -> (Engine, &'static StuckThreads, Vec<StuckThread>) {
     let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
     let hung = (1..StuckThreads::LIMIT).map(|_| stuck.enter()).collect();
-    (Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck))), stuck, hung)
+    (
+        Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
+            .expect("it has its thread"),
+        stuck,
+        hung,
+    )
 }
 
 #[test]
@@ -39,7 +44,8 @@ fn one_that_was_switched_off_while_it_hangs_is_counted() {
     for may_block in [false, true] {
         let ((a, gate), b) = (gated(0, may_block), counting(1));
         let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
-        let engine = Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)));
+        let engine = Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
+            .expect("it has its thread");
         swap_with(&engine, HASTY, &[&a, &b]);
         drop(engine.collect(request(LONG)));
         until(|| engine.status()[0].out.is_some());
@@ -177,6 +183,16 @@ fn a_collection_thread_that_cannot_be_replaced_goes_on() {
     let states = block_on(collecting).parts.iter().map(|part| part.state).collect::<Vec<_>>();
     sync::refuse_threads(false);
     assert_eq!(states, [State::Running, State::Running]);
+}
+
+#[test]
+fn lanes_cannot_take_the_last_thread_from_the_queue() {
+    let (a, b) = (counting(0), make(1, 0, true, |_| Ok(())));
+    let engine = engine(&[&a, &b]);
+    sync::refuse_threads(true);
+    let page = scrape(&engine, LONG);
+    sync::refuse_threads(false);
+    assert_eq!(page, [("a", State::Running, Some(1.0)), ("b", State::TimedOut, None)]);
 }
 
 /// A collector on a lane that waits at a gate while it is dropped, and whose thread can start no other.
