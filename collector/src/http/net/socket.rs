@@ -55,6 +55,8 @@ pub(super) enum BindError {
     NotASocket,
     /// The file of an earlier socket is still being removed.
     StillThere,
+    /// There is no thread to be had that removes the file at the end.
+    NoThread(io::Error),
     /// What the system said.
     System(Errno),
 }
@@ -88,6 +90,9 @@ impl fmt::Display for BindError {
             BindError::NotASocket => f.write_str("the path exists and is not a socket"),
             BindError::StillThere => {
                 f.write_str("the file of an earlier socket is still being removed")
+            }
+            BindError::NoThread(error) => {
+                write!(f, "it needs a thread, and none can be started: {error}")
             }
             BindError::System(Errno::ACCESS) => f.write_str(
                 "permission denied (is this a port below 1024, or another user's directory?)",
@@ -156,12 +161,13 @@ impl BoundSocket {
             return Err(BindError::StillThere);
         }
         remove_stale(path)?;
+        let lease = remover.lease().map_err(BindError::NoThread)?;
         let descriptor = open(AddressFamily::UNIX)?;
         // On Linux the file takes the mode of the socket's own inode, so it is never there with
         // another one (unix(7) leaves it to the umask, which all threads share).
         rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
-        let file = SocketFile::at(path, remover)?;
+        let file = SocketFile::at(path, lease)?;
         Ok(BoundSocket { descriptor, file: Some(file) })
     }
 

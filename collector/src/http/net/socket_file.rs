@@ -4,6 +4,7 @@
 use crate::sync::lock;
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(super) struct SocketFile {
     file: File,
-    remover: Arc<Remover>,
+    lease: Lease,
 }
 
 /// Which file it is.
@@ -38,10 +39,10 @@ impl File {
 
 impl SocketFile {
     /// The file that has just been bound at a path.
-    pub(super) fn at(path: &Path, remover: &Arc<Remover>) -> Result<Self, Errno> {
+    pub(super) fn at(path: &Path, lease: Lease) -> Result<Self, Errno> {
         let stat = rustix::fs::lstat(path)?;
         let file = File { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
-        Ok(SocketFile { file, remover: Arc::clone(remover) })
+        Ok(SocketFile { file, lease })
     }
 
     pub(super) fn file(&self) -> File {
@@ -51,86 +52,106 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        self.remover.remove(self.file.clone());
+        let Lease(remover) = &self.lease;
+        lock(&remover.queue).files.push_back(self.file.clone());
+        remover.wanted.notify_one();
     }
 }
 
-/// Removes files one after another, on one thread that is there while there are any.
+/// Removes files one after another, on a thread that is there as long as there are leases or files.
 #[derive(Debug, Default)]
 pub(super) struct Remover {
     queue: Mutex<Queue>,
+    /// Something has changed for the thread.
+    wanted: Condvar,
     removed: Condvar,
     all_removed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The first one is being removed if there is a thread.
+    /// The first one is being removed.
     files: VecDeque<File>,
+    leases: usize,
     has_thread: bool,
 }
 
-impl Remover {
-    fn remove(self: &Arc<Self>, file: File) {
-        lock(&self.queue).files.push_back(file);
-        self.start();
-    }
+/// Keeps the remover's thread. A socket takes it before it is bound, since there may be no thread to
+/// be had when it ends.
+#[derive(Debug)]
+pub(super) struct Lease(Arc<Remover>);
 
-    /// Starts the thread if there is something to do and no thread. Where the system refuses one, the
-    /// files wait for the next call.
-    fn start(self: &Arc<Self>) {
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.0.queue).leases -= 1;
+        self.0.wanted.notify_one();
+    }
+}
+
+impl Remover {
+    /// A lease, for which the thread is started if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the thread.
+    pub(super) fn lease(self: &Arc<Self>) -> io::Result<Lease> {
         let mut queue = lock(&self.queue);
-        if queue.has_thread || queue.files.is_empty() {
-            return;
+        if !queue.has_thread {
+            let remover = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("socket removal".to_owned());
+            thread.spawn(move || remover.remove_all())?;
+            queue.has_thread = true;
         }
-        let remover = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("socket removal".to_owned());
-        queue.has_thread = thread.spawn(move || remover.remove_all()).is_ok();
+        queue.leases += 1;
+        Ok(Lease(Arc::clone(self)))
     }
 
     fn remove_all(&self) {
-        loop {
-            let next = {
-                let mut queue = lock(&self.queue);
-                queue.has_thread = !queue.files.is_empty();
-                queue.files.front().cloned()
-            };
-            let Some(file) = next else {
-                self.all_removed.notify_waiters();
-                return;
-            };
+        while let Some(file) = self.next() {
             if file.is_there() == Ok(true) {
                 let _ = rustix::fs::unlink(&file.path);
             }
-            lock(&self.queue).files.pop_front();
+            let mut queue = lock(&self.queue);
+            queue.files.pop_front();
             self.removed.notify_all();
+            if queue.files.is_empty() {
+                self.all_removed.notify_waiters();
+            }
         }
+    }
+
+    /// Waits for the next file to be removed; `None` when there will be none.
+    fn next(&self) -> Option<File> {
+        let is_idle = |queue: &mut Queue| queue.files.is_empty() && queue.leases > 0;
+        let mut queue = self
+            .wanted
+            .wait_while(lock(&self.queue), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.has_thread = !queue.files.is_empty();
+        queue.files.front().cloned()
     }
 
     /// Waits until a path has no file that is to be removed, but not longer than `within`. Answers
     /// whether this is so.
-    pub(super) fn wait_for(self: &Arc<Self>, path: &Path, within: Duration) -> bool {
+    pub(super) fn wait_for(&self, path: &Path, within: Duration) -> bool {
         self.wait(within, |queue| queue.files.iter().any(|file| file.path == path))
     }
 
     /// Waits until there is no file to be removed, but not longer than `within`.
-    pub(super) fn wait_for_all(self: &Arc<Self>, within: Duration) {
+    pub(super) fn wait_for_all(&self, within: Duration) {
         self.wait(within, |queue| !queue.files.is_empty());
     }
 
-    fn wait(self: &Arc<Self>, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
-        self.start();
-        let queue = lock(&self.queue);
+    fn wait(&self, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
         let (queue, _) = self
             .removed
-            .wait_timeout_while(queue, within, |queue| goes_on(queue))
+            .wait_timeout_while(lock(&self.queue), within, |queue| goes_on(queue))
             .unwrap_or_else(PoisonError::into_inner);
         !goes_on(&queue)
     }
 
     /// Ends when there is no file to be removed.
-    pub(super) async fn all_removed(self: &Arc<Self>) {
-        self.start();
+    pub(super) async fn all_removed(&self) {
         loop {
             let removed = self.all_removed.notified();
             if lock(&self.queue).files.is_empty() {
@@ -148,14 +169,19 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn bind(path: &Path, remover: &Arc<Remover>) -> (UnixListener, SocketFile) {
+        let lease = remover.lease().expect("a thread");
+        let listener = UnixListener::bind(path).expect("bound");
+        (listener, SocketFile::at(path, lease).expect("a file"))
+    }
+
     #[test]
     fn files_go_when_they_are_dropped_and_others_stay() {
         let directory = tempfile::tempdir().expect("a directory");
         let remover = Arc::default();
         let (own, taken) = (directory.path().join("own"), directory.path().join("taken"));
-        let _listeners = [UnixListener::bind(&own), UnixListener::bind(&taken)]
-            .map(|bound| bound.expect("bound"));
-        let files = [&own, &taken].map(|path| SocketFile::at(path, &remover).expect("a file"));
+        let (_listeners, files): (Vec<_>, Vec<_>) =
+            [&own, &taken].map(|path| bind(path, &remover)).into_iter().unzip();
         let is_there = |file: &SocketFile| file.file().is_there().expect("a file system");
         assert!(files.iter().all(is_there));
         std::fs::remove_file(&taken).expect("a file");
@@ -168,14 +194,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_thread_was_refused_is_removed_when_its_path_is_wanted() {
+    fn the_thread_is_there_before_the_file_and_ends_after_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("v.sock");
-        let _listener = UnixListener::bind(&path).expect("bound");
-        let remover = Arc::default();
-        let file = SocketFile::at(&path, &remover).expect("a file");
-        // As if the system had no thread when the file was to be removed.
-        lock(&remover.queue).files.push_back(file.file());
-        assert!(remover.wait_for(&path, LONG) && !path.exists());
+        let remover: Arc<Remover> = Arc::default();
+        for _ in 0..3 {
+            let lease = remover.lease().expect("a thread");
+            assert!(lock(&remover.queue).has_thread);
+            let _listener = UnixListener::bind(&path).expect("bound");
+            drop(SocketFile::at(&path, lease).expect("a file"));
+            assert!(remover.wait_for(&path, LONG) && !path.exists());
+        }
+        // The thread has it, too.
+        while Arc::strong_count(&remover) > 1 {
+            std::thread::yield_now();
+        }
+        assert!(!lock(&remover.queue).has_thread);
     }
 }
