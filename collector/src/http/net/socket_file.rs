@@ -2,6 +2,7 @@
 //! wherever its listener ends: on the thread that serves, too.
 
 use crate::sync::lock;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -52,8 +53,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let Lease(remover) = &self.lease;
-        lock(&remover.queue).files.push_back(self.file.clone());
+        let removal = Removal { file: self.file.clone(), _socket: self.lease.socket.take() };
+        let remover = &self.lease.remover;
+        lock(&remover.queue).files.push_back(removal);
         remover.wanted.notify_one();
     }
 }
@@ -71,30 +73,42 @@ pub(super) struct Remover {
 #[derive(Debug, Default)]
 struct Queue {
     /// The first one is being removed.
-    files: VecDeque<File>,
+    files: VecDeque<Removal>,
     leases: usize,
     has_thread: bool,
 }
 
-/// Keeps the remover's thread. A socket takes it before it is bound, since there may be no thread to
-/// be had when it ends.
+/// A file to be removed. Its socket is open until then: no other daemon finds it stale, and the file
+/// system gives its inode number to no other file.
 #[derive(Debug)]
-pub(super) struct Lease(Arc<Remover>);
+struct Removal {
+    file: File,
+    _socket: Option<OwnedFd>,
+}
+
+/// What the removal of a file takes: the remover's thread, and a descriptor of the socket. It is taken
+/// before the socket is bound, since there may be neither to be had when the socket ends.
+#[derive(Debug)]
+pub(super) struct Lease {
+    remover: Arc<Remover>,
+    /// Until the file is to be removed.
+    socket: Option<OwnedFd>,
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.0.queue).leases -= 1;
-        self.0.wanted.notify_one();
+        lock(&self.remover.queue).leases -= 1;
+        self.remover.wanted.notify_one();
     }
 }
 
 impl Remover {
-    /// A lease, for which the thread is started if it is not there.
+    /// A lease for a socket, for which the thread is started if it is not there.
     ///
     /// # Errors
     ///
     /// The system refuses the thread.
-    pub(super) fn lease(self: &Arc<Self>) -> io::Result<Lease> {
+    pub(super) fn lease(self: &Arc<Self>, socket: OwnedFd) -> io::Result<Lease> {
         let mut queue = lock(&self.queue);
         if !queue.has_thread {
             let remover = Arc::clone(self);
@@ -103,7 +117,7 @@ impl Remover {
             queue.has_thread = true;
         }
         queue.leases += 1;
-        Ok(Lease(Arc::clone(self)))
+        Ok(Lease { remover: Arc::clone(self), socket: Some(socket) })
     }
 
     fn remove_all(&self) {
@@ -112,11 +126,13 @@ impl Remover {
                 let _ = rustix::fs::unlink(&file.path);
             }
             let mut queue = lock(&self.queue);
-            queue.files.pop_front();
-            self.removed.notify_all();
+            let removed = queue.files.pop_front();
             if queue.files.is_empty() {
                 self.all_removed.notify_waiters();
             }
+            drop(queue);
+            drop(removed);
+            self.removed.notify_all();
         }
     }
 
@@ -128,13 +144,13 @@ impl Remover {
             .wait_while(lock(&self.queue), is_idle)
             .unwrap_or_else(PoisonError::into_inner);
         queue.has_thread = !queue.files.is_empty();
-        queue.files.front().cloned()
+        queue.files.front().map(|removal| removal.file.clone())
     }
 
     /// Waits until a path has no file that is to be removed, but not longer than `within`. Answers
     /// whether this is so.
     pub(super) fn wait_for(&self, path: &Path, within: Duration) -> bool {
-        self.wait(within, |queue| queue.files.iter().any(|file| file.path == path))
+        self.wait(within, |queue| queue.files.iter().any(|removal| removal.file.path == path))
     }
 
     /// Waits until there is no file to be removed, but not longer than `within`.
@@ -170,8 +186,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn bind(path: &Path, remover: &Arc<Remover>) -> (UnixListener, SocketFile) {
-        let lease = remover.lease().expect("a thread");
         let listener = UnixListener::bind(path).expect("bound");
+        let descriptor = listener.try_clone().expect("a descriptor").into();
+        let lease = remover.lease(descriptor).expect("a thread");
         (listener, SocketFile::at(path, lease).expect("a file"))
     }
 
@@ -194,15 +211,29 @@ mod tests {
     }
 
     #[test]
+    fn another_file_in_the_same_place_has_another_number() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let remover = Arc::default();
+        let (listener, file) = bind(&path, &remover);
+        // Many file systems give the number to the next file as soon as the socket is closed.
+        drop(listener);
+        std::fs::remove_file(&path).expect("a file");
+        let _other = UnixListener::bind(&path).expect("bound");
+        assert_eq!(file.file().is_there(), Ok(false));
+        drop(file);
+        assert!(remover.wait_for(&path, LONG) && path.exists());
+    }
+
+    #[test]
     fn the_thread_is_there_before_the_file_and_ends_after_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("v.sock");
         let remover: Arc<Remover> = Arc::default();
         for _ in 0..3 {
-            let lease = remover.lease().expect("a thread");
+            let (_listener, file) = bind(&path, &remover);
             assert!(lock(&remover.queue).has_thread);
-            let _listener = UnixListener::bind(&path).expect("bound");
-            drop(SocketFile::at(&path, lease).expect("a file"));
+            drop(file);
             assert!(remover.wait_for(&path, LONG) && !path.exists());
         }
         // The thread has it, too.
