@@ -5,12 +5,15 @@ mod harness;
 mod system;
 
 use harness::{Daemon, until};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use system::fuse::{Fuse, operation};
 use system::namespaces::Namespaces;
 use system::process;
 
 const NEEDS: &str = "root, /dev/fuse and util-linux";
+const NEEDS_ROOT: &str = "root and util-linux";
 const CPU: &str = "[scrape]\ndefault_collectors = false\n[collectors.cpu]\nenabled = true\n";
 
 /// Lets the file system answer when a test ends or fails: the daemon could not end before.
@@ -124,4 +127,32 @@ fn a_proc_stat_that_hangs_costs_what_it_tells() {
     terminate(&daemon);
     fuse.release();
     assert!(daemon.wait().success());
+}
+
+#[test]
+fn a_stop_needs_no_further_thread_to_remove_the_socket() {
+    if !harness::system(NEEDS_ROOT) {
+        return;
+    }
+    // A user who has no other process; root's threads are not limited.
+    const USER: u32 = 64_321;
+    let place = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| place.path().join(name);
+    std::os::unix::fs::chown(place.path(), Some(USER), Some(USER)).expect("root may");
+    // The user may have no access to where it was built.
+    std::fs::copy(harness::binary(), at("vitald")).expect("a copy");
+    let socket = at("v.sock");
+    let listen = format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", socket.display());
+    std::fs::write(at("config.toml"), listen).expect("a file");
+    let mut command = Command::new(at("vitald"));
+    command.arg("--config").arg(at("config.toml")).uid(USER).gid(USER);
+    let own = tempfile::tempdir().expect("a directory");
+    let is_up = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    let mut daemon = Daemon::spawn_unheard(command, own, is_up);
+    let mut limit = Command::new("prlimit");
+    limit.args(["--nproc=1:1", "--pid"]).arg(daemon.pid().to_string()).uid(USER).gid(USER);
+    assert!(limit.status().expect("util-linux").success());
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+    assert!(!socket.exists());
 }

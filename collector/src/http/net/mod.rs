@@ -2,6 +2,7 @@
 
 mod connection;
 mod connections;
+mod directory_lock;
 mod limits;
 mod listener;
 pub(super) mod listeners;

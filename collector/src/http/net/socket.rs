@@ -3,6 +3,7 @@
 //! Binding touches the file system where the address is a path, so it does not belong on the thread
 //! that serves.
 
+use super::directory_lock::DirectoryLock;
 use super::limits::descriptor_limit;
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
@@ -25,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub(super) const BACKLOG: i32 = 4096;
 /// How long a new socket waits until an earlier one's file has been removed.
 const REMOVAL: Duration = Duration::from_secs(2);
+/// How long a new socket waits for the lock of its directory. Another daemon has it for a moment.
+const LOCK: Duration = Duration::from_secs(2);
 
 /// A socket that is bound and does not listen yet.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ pub(super) enum BindError {
     NotASocket,
     /// The file of an earlier socket is still being removed.
     StillThere,
+    /// A stale file cannot be replaced while another process has locked the directory.
+    Locked,
+    /// There is no thread to be had that removes the file at the end.
+    NoThread(io::Error),
     /// What the system said.
     System(Errno),
 }
@@ -88,6 +95,13 @@ impl fmt::Display for BindError {
             BindError::NotASocket => f.write_str("the path exists and is not a socket"),
             BindError::StillThere => {
                 f.write_str("the file of an earlier socket is still being removed")
+            }
+            BindError::Locked => f.write_str(
+                "the file of an earlier socket is in the way, and another process has locked its \
+                 directory",
+            ),
+            BindError::NoThread(error) => {
+                write!(f, "it needs a thread, and none can be started: {error}")
             }
             BindError::System(Errno::ACCESS) => f.write_str(
                 "permission denied (is this a port below 1024, or another user's directory?)",
@@ -124,7 +138,7 @@ impl BoundSocket {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
-        let descriptor = open(family)?;
+        let descriptor = open(family, SocketType::STREAM)?;
         sockopt::set_socket_reuseaddr(&descriptor, true)?;
         if shares_port {
             sockopt::set_socket_reuseport(&descriptor, true)?;
@@ -151,17 +165,18 @@ impl BoundSocket {
     }
 
     fn unix(path: &Path, remover: &Arc<Remover>) -> Result<Self, BindError> {
-        // It would take the new file for the old one.
+        // An earlier socket of this process is not something else that listens there.
         if !remover.wait_for(path, REMOVAL) {
             return Err(BindError::StillThere);
         }
-        remove_stale(path)?;
-        let descriptor = open(AddressFamily::UNIX)?;
+        let _lock = remove_stale(path)?;
+        let descriptor = open(AddressFamily::UNIX, SocketType::STREAM)?;
+        let lease = remover.lease(descriptor.try_clone()?).map_err(BindError::NoThread)?;
         // On Linux the file takes the mode of the socket's own inode, so it is never there with
         // another one (unix(7) leaves it to the umask, which all threads share).
         rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
-        let file = SocketFile::at(path, remover)?;
+        let file = SocketFile::at(path, lease)?;
         Ok(BoundSocket { descriptor, file: Some(file) })
     }
 
@@ -240,28 +255,57 @@ impl AsFd for Socket {
     }
 }
 
-fn open(family: AddressFamily) -> Result<OwnedFd, Errno> {
+fn open(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+    rustix::net::socket_with(family, kind, flags, None)
 }
 
-/// Removes the file of a socket on which no process listens any more.
-fn remove_stale(path: &Path) -> Result<(), BindError> {
+/// Removes the file of a socket that no process has any more. Answers a lock to be held until the
+/// new socket is bound: another daemon may have found the same file, and must find the new one.
+fn remove_stale(path: &Path) -> Result<Option<DirectoryLock>, BindError> {
+    if !is_stale(path)? {
+        return Ok(None);
+    }
+    let lock = match DirectoryLock::of(path, LOCK) {
+        Ok(lock) => Some(lock),
+        // A directory that may be written but not read cannot be locked.
+        Err(Errno::ACCESS) => None,
+        Err(Errno::WOULDBLOCK) => return Err(BindError::Locked),
+        Err(error) => return Err(error.into()),
+    };
+    // Another daemon may have replaced it before it gave the lock away.
+    if is_stale(path)? {
+        rustix::fs::unlink(path)?;
+    }
+    Ok(lock)
+}
+
+/// Whether a path is the file of a socket that no process has any more; `false` if there is nothing.
+///
+/// # Errors
+///
+/// There is something else, or a process has the socket, even if it does not listen on it: then a
+/// connection is refused all the same, but a datagram socket is told that the type is wrong.
+fn is_stale(path: &Path) -> Result<bool, BindError> {
     let mode = match rustix::fs::lstat(path) {
         Ok(found) => found.st_mode,
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Socket {
         return Err(BindError::NotASocket);
     }
-    let probe = open(AddressFamily::UNIX)?;
-    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
-        // Only this says that nothing listens; a full backlog or a lack of rights does not.
-        Err(Errno::CONNREFUSED) => Ok(rustix::fs::unlink(path)?),
-        Err(Errno::NOENT) => Ok(()),
-        _ => Err(BindError::InUse),
+    let address = SocketAddrUnix::new(path)?;
+    for kind in [SocketType::DGRAM, SocketType::STREAM] {
+        let probe = open(AddressFamily::UNIX, kind)?;
+        match rustix::net::connect(&probe, &address) {
+            // Only this says that there is none; a full backlog or a lack of rights does not.
+            Err(Errno::CONNREFUSED) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            _ => return Err(BindError::InUse),
+        }
     }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -340,8 +384,59 @@ mod tests {
         assert!(matches!(listen(&address, &remover), Err(BindError::InUse)));
         drop(socket);
         assert!(remover.wait_for(&path, LONG) && !path.exists());
+        // Another process may have locked the directory, and nothing has to be replaced.
+        let lock = DirectoryLock::of(&path, Duration::ZERO).expect("a lock");
+        drop(listen(&address, &remover).expect("listens"));
+        assert!(remover.wait_for(&path, LONG) && !path.exists());
+        drop(lock);
         std::fs::write(&path, "precious").expect("a file");
         assert!(matches!(listen(&address, &remover), Err(BindError::NotASocket)));
         assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
+    }
+    #[tokio::test]
+    async fn a_socket_that_does_not_listen_yet_is_not_stale() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let address = Address::Unix(path.clone());
+        let first = BoundSocket::bind(&address, false, &Arc::default()).expect("binds");
+        let second = BoundSocket::bind(&address, false, &Arc::default());
+        assert!(matches!(second, Err(BindError::InUse)), "{second:?}");
+        let _first = first.listen().expect("listens");
+        std::os::unix::net::UnixStream::connect(&path).expect("it answers");
+    }
+
+    #[tokio::test]
+    async fn of_several_that_find_a_stale_file_at_once_one_replaces_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let address = Address::Unix(path.clone());
+        let runtime = tokio::runtime::Handle::current();
+        for round in 0..100 {
+            drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+            let at_once = std::sync::Barrier::new(4);
+            let start = || {
+                let _inside = runtime.enter();
+                // As in a process of its own.
+                let remover = Arc::default();
+                at_once.wait();
+                (listen(&address, &remover), remover)
+            };
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(start));
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            let listening = outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count();
+            let in_use = outcomes
+                .iter()
+                .filter(|(outcome, _)| matches!(outcome, Err(BindError::InUse)))
+                .count();
+            assert_eq!((listening, in_use), (1, 3), "{round}: {outcomes:?}");
+            std::os::unix::net::UnixStream::connect(&path).expect("it answers");
+            for (outcome, remover) in outcomes {
+                drop(outcome);
+                assert!(remover.wait_for(&path, LONG));
+            }
+            assert!(!path.exists());
+        }
     }
 }

@@ -2,8 +2,10 @@
 //! wherever its listener ends: on the thread that serves, too.
 
 use crate::sync::lock;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(super) struct SocketFile {
     file: File,
-    remover: Arc<Remover>,
+    lease: Lease,
 }
 
 /// Which file it is.
@@ -38,10 +40,10 @@ impl File {
 
 impl SocketFile {
     /// The file that has just been bound at a path.
-    pub(super) fn at(path: &Path, remover: &Arc<Remover>) -> Result<Self, Errno> {
+    pub(super) fn at(path: &Path, lease: Lease) -> Result<Self, Errno> {
         let stat = rustix::fs::lstat(path)?;
         let file = File { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
-        Ok(SocketFile { file, remover: Arc::clone(remover) })
+        Ok(SocketFile { file, lease })
     }
 
     pub(super) fn file(&self) -> File {
@@ -51,86 +53,121 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        self.remover.remove(self.file.clone());
+        let removal = Removal { file: self.file.clone(), _socket: self.lease.socket.take() };
+        let remover = &self.lease.remover;
+        lock(&remover.queue).files.push_back(removal);
+        remover.wanted.notify_one();
     }
 }
 
-/// Removes files one after another, on one thread that is there while there are any.
+/// Removes files one after another, on a thread that is there as long as there are leases or files.
 #[derive(Debug, Default)]
 pub(super) struct Remover {
     queue: Mutex<Queue>,
+    /// Something has changed for the thread.
+    wanted: Condvar,
     removed: Condvar,
     all_removed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The first one is being removed if there is a thread.
-    files: VecDeque<File>,
+    /// The first one is being removed.
+    files: VecDeque<Removal>,
+    leases: usize,
     has_thread: bool,
 }
 
-impl Remover {
-    fn remove(self: &Arc<Self>, file: File) {
-        lock(&self.queue).files.push_back(file);
-        self.start();
-    }
+/// A file to be removed. Its socket is open until then: no other daemon finds it stale, and the file
+/// system gives its inode number to no other file.
+#[derive(Debug)]
+struct Removal {
+    file: File,
+    _socket: Option<OwnedFd>,
+}
 
-    /// Starts the thread if there is something to do and no thread. Where the system refuses one, the
-    /// files wait for the next call.
-    fn start(self: &Arc<Self>) {
+/// What the removal of a file takes: the remover's thread, and a descriptor of the socket. It is taken
+/// before the socket is bound, since there may be neither to be had when the socket ends.
+#[derive(Debug)]
+pub(super) struct Lease {
+    remover: Arc<Remover>,
+    /// Until the file is to be removed.
+    socket: Option<OwnedFd>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.remover.queue).leases -= 1;
+        self.remover.wanted.notify_one();
+    }
+}
+
+impl Remover {
+    /// A lease for a socket, for which the thread is started if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the thread.
+    pub(super) fn lease(self: &Arc<Self>, socket: OwnedFd) -> io::Result<Lease> {
         let mut queue = lock(&self.queue);
-        if queue.has_thread || queue.files.is_empty() {
-            return;
+        if !queue.has_thread {
+            let remover = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("socket removal".to_owned());
+            thread.spawn(move || remover.remove_all())?;
+            queue.has_thread = true;
         }
-        let remover = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("socket removal".to_owned());
-        queue.has_thread = thread.spawn(move || remover.remove_all()).is_ok();
+        queue.leases += 1;
+        Ok(Lease { remover: Arc::clone(self), socket: Some(socket) })
     }
 
     fn remove_all(&self) {
-        loop {
-            let next = {
-                let mut queue = lock(&self.queue);
-                queue.has_thread = !queue.files.is_empty();
-                queue.files.front().cloned()
-            };
-            let Some(file) = next else {
-                self.all_removed.notify_waiters();
-                return;
-            };
+        while let Some(file) = self.next() {
             if file.is_there() == Ok(true) {
                 let _ = rustix::fs::unlink(&file.path);
             }
-            lock(&self.queue).files.pop_front();
+            let mut queue = lock(&self.queue);
+            let removed = queue.files.pop_front();
+            if queue.files.is_empty() {
+                self.all_removed.notify_waiters();
+            }
+            drop(queue);
+            drop(removed);
             self.removed.notify_all();
         }
     }
 
+    /// Waits for the next file to be removed; `None` when there will be none.
+    fn next(&self) -> Option<File> {
+        let is_idle = |queue: &mut Queue| queue.files.is_empty() && queue.leases > 0;
+        let mut queue = self
+            .wanted
+            .wait_while(lock(&self.queue), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.has_thread = !queue.files.is_empty();
+        queue.files.front().map(|removal| removal.file.clone())
+    }
+
     /// Waits until a path has no file that is to be removed, but not longer than `within`. Answers
     /// whether this is so.
-    pub(super) fn wait_for(self: &Arc<Self>, path: &Path, within: Duration) -> bool {
-        self.wait(within, |queue| queue.files.iter().any(|file| file.path == path))
+    pub(super) fn wait_for(&self, path: &Path, within: Duration) -> bool {
+        self.wait(within, |queue| queue.files.iter().any(|removal| removal.file.path == path))
     }
 
     /// Waits until there is no file to be removed, but not longer than `within`.
-    pub(super) fn wait_for_all(self: &Arc<Self>, within: Duration) {
+    pub(super) fn wait_for_all(&self, within: Duration) {
         self.wait(within, |queue| !queue.files.is_empty());
     }
 
-    fn wait(self: &Arc<Self>, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
-        self.start();
-        let queue = lock(&self.queue);
+    fn wait(&self, within: Duration, goes_on: impl Fn(&Queue) -> bool) -> bool {
         let (queue, _) = self
             .removed
-            .wait_timeout_while(queue, within, |queue| goes_on(queue))
+            .wait_timeout_while(lock(&self.queue), within, |queue| goes_on(queue))
             .unwrap_or_else(PoisonError::into_inner);
         !goes_on(&queue)
     }
 
     /// Ends when there is no file to be removed.
-    pub(super) async fn all_removed(self: &Arc<Self>) {
-        self.start();
+    pub(super) async fn all_removed(&self) {
         loop {
             let removed = self.all_removed.notified();
             if lock(&self.queue).files.is_empty() {
@@ -148,14 +185,20 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn bind(path: &Path, remover: &Arc<Remover>) -> (UnixListener, SocketFile) {
+        let listener = UnixListener::bind(path).expect("bound");
+        let descriptor = listener.try_clone().expect("a descriptor").into();
+        let lease = remover.lease(descriptor).expect("a thread");
+        (listener, SocketFile::at(path, lease).expect("a file"))
+    }
+
     #[test]
     fn files_go_when_they_are_dropped_and_others_stay() {
         let directory = tempfile::tempdir().expect("a directory");
         let remover = Arc::default();
         let (own, taken) = (directory.path().join("own"), directory.path().join("taken"));
-        let _listeners = [UnixListener::bind(&own), UnixListener::bind(&taken)]
-            .map(|bound| bound.expect("bound"));
-        let files = [&own, &taken].map(|path| SocketFile::at(path, &remover).expect("a file"));
+        let (_listeners, files): (Vec<_>, Vec<_>) =
+            [&own, &taken].map(|path| bind(path, &remover)).into_iter().unzip();
         let is_there = |file: &SocketFile| file.file().is_there().expect("a file system");
         assert!(files.iter().all(is_there));
         std::fs::remove_file(&taken).expect("a file");
@@ -168,14 +211,35 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_thread_was_refused_is_removed_when_its_path_is_wanted() {
+    fn another_file_in_the_same_place_has_another_number() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("v.sock");
-        let _listener = UnixListener::bind(&path).expect("bound");
         let remover = Arc::default();
-        let file = SocketFile::at(&path, &remover).expect("a file");
-        // As if the system had no thread when the file was to be removed.
-        lock(&remover.queue).files.push_back(file.file());
-        assert!(remover.wait_for(&path, LONG) && !path.exists());
+        let (listener, file) = bind(&path, &remover);
+        // Many file systems give the number to the next file as soon as the socket is closed.
+        drop(listener);
+        std::fs::remove_file(&path).expect("a file");
+        let _other = UnixListener::bind(&path).expect("bound");
+        assert_eq!(file.file().is_there(), Ok(false));
+        drop(file);
+        assert!(remover.wait_for(&path, LONG) && path.exists());
+    }
+
+    #[test]
+    fn the_thread_is_there_before_the_file_and_ends_after_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let remover: Arc<Remover> = Arc::default();
+        for _ in 0..3 {
+            let (_listener, file) = bind(&path, &remover);
+            assert!(lock(&remover.queue).has_thread);
+            drop(file);
+            assert!(remover.wait_for(&path, LONG) && !path.exists());
+        }
+        // The thread has it, too.
+        while Arc::strong_count(&remover) > 1 {
+            std::thread::yield_now();
+        }
+        assert!(!lock(&remover.queue).has_thread);
     }
 }
