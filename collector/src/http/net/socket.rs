@@ -284,8 +284,8 @@ fn remove_stale(path: &Path) -> Result<Option<DirectoryLock>, BindError> {
 ///
 /// # Errors
 ///
-/// There is something else, or a process has the socket, even if it does not listen on it: then a
-/// connection is refused all the same, but a datagram socket is told that the type is wrong.
+/// There is something else, or a process has the socket, even if it does not listen on it. A stream
+/// is refused then as well, but a datagram socket gets another error: it is of the wrong type.
 fn is_stale(path: &Path) -> Result<bool, BindError> {
     let mode = match rustix::fs::lstat(path) {
         Ok(found) => found.st_mode,
