@@ -327,6 +327,8 @@ fn check(format: Format, page: &str) -> BTreeMap<(String, Labels), f64> {
                 let bound = parse_f64(text.as_bytes()).expect("a number as bound");
                 assert!(!open || number(format, bound) == text, "{text} is not canonical");
             }
+            // A label without a value is none, so it makes no other metric.
+            metric.retain(|(_, value)| !value.is_empty());
             if is_complex_word(kind) && metrics.last() != Some(&metric) {
                 assert!(!metrics.contains(&metric), "a metric in pieces: {line}\n{page}");
                 metrics.push(metric);
