@@ -21,7 +21,9 @@ use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
 use system::process;
 
 const MOST_CALLS: f64 = 60.0;
-const MOST_RESIDENT_KIB: u64 = 5 * 1024;
+/// Without libraries. How much of the C library is mapped follows what the page cache has of it in one
+/// piece: 576, 764 and 1,104 KiB were seen with 3.9 MiB of the daemon's own.
+const MOST_RESIDENT_KIB: u64 = 4500;
 const LEAST_RATIO: f64 = 5.0;
 
 /// The binary to measure, or none where the system tests are left out.
@@ -90,7 +92,7 @@ fn memory_and_descriptors_after_a_thousand_scrapes() {
         let resident = daemon.status("VmRSS");
         println!(
             "figure: resident: {started} KiB at start, {warm} KiB after 20 scrapes, \
-             {resident} KiB after 1,020 (at most {MOST_RESIDENT_KIB})"
+             {resident} KiB after 1,020"
         );
         println!(
             "figure:   anonymous {} KiB, of files {} KiB, threads {}, descriptors {descriptors}",
@@ -112,7 +114,11 @@ fn memory_and_descriptors_after_a_thousand_scrapes() {
             println!("figure:   {rss} KiB of {name}");
         }
         assert_eq!(daemon.descriptors(), descriptors);
-        assert!(resident <= MOST_RESIDENT_KIB, "{resident} KiB");
+        let of_libraries: u64 =
+            mappings(pid).iter().filter(|(_, name)| name.contains(".so")).map(|(rss, _)| rss).sum();
+        let own = resident - of_libraries;
+        println!("figure:   {own} KiB without libraries (at most {MOST_RESIDENT_KIB})");
+        assert!(own <= MOST_RESIDENT_KIB, "{own} KiB");
     });
 }
 
