@@ -39,6 +39,7 @@ mod apart;
 #[cfg(target_os = "linux")]
 mod bus;
 mod children;
+mod deadline;
 mod errno;
 mod exchange;
 mod extent;

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::deadline::left;
 use super::errno::ETIMEDOUT;
 use super::{Host, World};
 use crate::error::{Error, Result};
@@ -73,15 +74,6 @@ fn exchange(
     Ok(())
 }
 
-/// What is left until the deadline.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from_raw_os_error(ETIMEDOUT)),
-        // The system's clock for timeouts is coarser, and takes 0 for no timeout at all.
-        left => Ok(left.max(Duration::from_millis(1))),
-    }
-}
-
 /// Repeats a call that a signal interrupted; one that ran into its timeout is ETIMEDOUT.
 fn repeat(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
@@ -99,6 +91,7 @@ fn repeat(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 mod tests {
     use super::*;
     use crate::host::{MemoryHost, Roots};
+    use std::time::Duration;
 
     fn long() -> Instant {
         Instant::now() + Duration::from_secs(60)

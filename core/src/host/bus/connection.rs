@@ -2,14 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::wire::{self, BusCall, BusReader, Reply, START};
-use crate::host::errno::{EACCES, EPROTO, ETIMEDOUT};
+use crate::host::deadline::left;
+use crate::host::errno::{EACCES, EPROTO};
 use crate::host::spare::Spare;
 
 /// A line of the authentication has some forty bytes.
@@ -272,14 +273,6 @@ fn receive(
         }
     }
     Ok(())
-}
-
-/// What is left until the deadline. A timeout of 0 would be none.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from_raw_os_error(ETIMEDOUT)),
-        left => Ok(left.max(Duration::from_millis(1))),
-    }
 }
 
 /// Lets a call that a signal or the coarse clock of timeouts ended be repeated; `left` ends it.
