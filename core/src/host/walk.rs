@@ -11,6 +11,7 @@ use super::errno::{is_absent, is_forbidden, is_without_value};
 use crate::batch::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::family::Family;
+use crate::text;
 
 pub mod attributes;
 mod table;
@@ -308,6 +309,16 @@ impl<'w, S: Attributes> Child<'w, S> {
         Ok(content.map_or(&[], attribute.format().0))
     }
 
+    /// As [`Child::text`], with `None` where an optional one is absent, which is not the same as empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], such as EACCES of an attribute that is not optional.
+    pub fn optional_text(&self, attribute: &Attribute<S, Text>) -> Result<Option<&'w [u8]>> {
+        let content = self.content(attribute.index())?;
+        Ok(content.map(attribute.format().0))
+    }
+
     /// A number in the unit that was declared; `None` where an optional one is absent, has no value
     /// now, or may not be read by the daemon, and of any where the content is no such number,
     /// which the batch counts.
@@ -321,7 +332,7 @@ impl<'w, S: Attributes> Child<'w, S> {
         batch: &mut Batch,
     ) -> Result<Option<f64>> {
         let content = self.content(attribute.index())?;
-        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(content))))
+        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(text::trim(content)))))
     }
 
     /// Pushes a number; pushes nothing where [`Child::number`] is `None`.

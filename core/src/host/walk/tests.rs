@@ -72,9 +72,27 @@ fn every_level_is_walked_and_every_format_read() {
     assert_eq!(first.number(&Port::SENT, batch).unwrap(), Some(28.0));
     assert_eq!(second.number(&Port::SENT, batch).unwrap(), None);
     assert_eq!(second.text(&Port::LAYER).unwrap(), b"");
-    assert_eq!(ports.next().unwrap().text(&Port::LAYER).unwrap(), b"Ethernet");
+    assert_eq!(second.optional_text(&Port::LAYER).unwrap(), None);
+    let third = ports.next().unwrap();
+    assert_eq!(third.text(&Port::LAYER).unwrap(), b"Ethernet");
+    assert_eq!(third.optional_text(&Port::LAYER).unwrap(), Some(&b"Ethernet"[..]));
+    assert_eq!(third.optional_text(&Port::STATE_NAME).unwrap(), Some(&b"ACTIVE"[..]));
+    memory.write("sys/class/ib/b0/ports/1/layer", "\n");
+    let third = walk.refresh().unwrap().nth(2).unwrap();
+    assert_eq!(third.optional_text(&Port::LAYER).unwrap(), Some(&b""[..]));
     assert_eq!(walk.children().find(&[b"a0", b"2"]).unwrap().name(1), b"2");
     assert!(walk.children().find(&[b"a0", b"3"]).is_none());
+}
+
+#[test]
+fn a_line_keeps_its_blanks() {
+    crate::attributes! { File { TEXT: text = "label"; LINE: line = "label"; WORD: word = "label"; } }
+    let memory = MemoryHost::from_files(&[("sys/class/hwmon/a/label", " Left side \n")]);
+    let mut walk = memory.host().walk::<File>("sys/class/hwmon/*");
+    let file = walk.refresh().unwrap().next().unwrap();
+    assert_eq!(file.text(&File::LINE).unwrap(), b" Left side ");
+    assert_eq!(file.text(&File::TEXT).unwrap(), b"Left side");
+    assert_eq!(file.text(&File::WORD).unwrap(), b"Left");
 }
 
 #[test]
