@@ -58,6 +58,7 @@ collectors! {
         "softnet" => softnet,
     }
     hardware if target_os = "linux" {
+        "nvme" => nvme,
         "thermal_zone" => thermal_zone,
     }
     kernel if target_os = "linux" {
