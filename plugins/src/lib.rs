@@ -59,6 +59,7 @@ collectors! {
     }
     hardware if target_os = "linux" {
         "nvme" => nvme,
+        "powersupplyclass" => powersupplyclass,
         "thermal_zone" => thermal_zone,
     }
     kernel if target_os = "linux" {
