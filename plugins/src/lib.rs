@@ -58,9 +58,12 @@ collectors! {
         "softnet" => softnet,
     }
     hardware if target_os = "linux" {
+        "hwmon" => hwmon,
         "nvme" => nvme,
         "powersupplyclass" => powersupplyclass,
         "thermal_zone" => thermal_zone,
+    } + {
+        #[cfg(feature = "hwmon")] mod chip_names;
     }
     kernel if target_os = "linux" {
         "filefd" => filefd,
