@@ -37,6 +37,7 @@ macro_rules! collectors {
 collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
+        "cpufreq" => cpufreq,
         "loadavg" => loadavg,
         "pressure" => pressure,
         "stat" => stat,
