@@ -63,6 +63,7 @@ collectors! {
         "hwmon" => hwmon,
         "nvme" => nvme,
         "powersupplyclass" => powersupplyclass,
+        "rapl" => rapl,
         "thermal_zone" => thermal_zone,
     } + {
         #[cfg(feature = "hwmon")] mod chip_names;
