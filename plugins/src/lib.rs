@@ -59,6 +59,7 @@ collectors! {
         "softnet" => softnet,
     }
     hardware if target_os = "linux" {
+        "dmi" => dmi,
         "edac" => edac,
         "hwmon" => hwmon,
         "nvme" => nvme,
