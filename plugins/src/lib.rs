@@ -66,6 +66,7 @@ collectors! {
         "powersupplyclass" => powersupplyclass,
         "rapl" => rapl,
         "thermal_zone" => thermal_zone,
+        "watchdog" => watchdog,
     } + {
         #[cfg(feature = "hwmon")] mod chip_names;
     }
