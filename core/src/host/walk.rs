@@ -335,6 +335,23 @@ impl<'w, S: Attributes> Child<'w, S> {
         Ok(content.and_then(|content| batch.tolerate(attribute.format().0(text::trim(content)))))
     }
 
+    /// As [`Child::number`], with another number where an optional attribute is absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::number`].
+    pub fn number_or(
+        &self,
+        attribute: &Attribute<S, Number>,
+        otherwise: f64,
+        batch: &mut Batch,
+    ) -> Result<Option<f64>> {
+        match self.content(attribute.index())? {
+            None => Ok(Some(otherwise)),
+            Some(content) => Ok(batch.tolerate(attribute.format().0(text::trim(content)))),
+        }
+    }
+
     /// Pushes a number; pushes nothing where [`Child::number`] is `None`.
     ///
     /// # Errors

@@ -71,6 +71,8 @@ fn every_level_is_walked_and_every_format_read() {
     assert_eq!(first.text(&Port::STATE_NAME).unwrap(), b"ACTIVE");
     assert_eq!(first.number(&Port::SENT, batch).unwrap(), Some(28.0));
     assert_eq!(second.number(&Port::SENT, batch).unwrap(), None);
+    assert_eq!(second.number_or(&Port::SENT, -1.0, batch).unwrap(), Some(-1.0));
+    assert_eq!(first.number_or(&Port::SENT, -1.0, batch).unwrap(), Some(28.0));
     assert_eq!(second.text(&Port::LAYER).unwrap(), b"");
     assert_eq!(second.optional_text(&Port::LAYER).unwrap(), None);
     let third = ports.next().unwrap();
