@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use super::Host;
 use super::errno::{is_absent, is_forbidden, is_without_value};
+use super::extent::Extent;
 use crate::batch::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::family::Family;
@@ -51,6 +52,8 @@ pub struct Walk<S> {
     host: Host,
     levels: Vec<Level>,
     directory: Directory,
+    /// How its attributes are made.
+    extent: Extent,
     table: Table,
     rotation: Rotation,
     /// The circumstances of the next refresh, and those under which the directories were listed.
@@ -74,6 +77,7 @@ impl Host {
             host: self.clone(),
             levels: Level::of(pattern),
             directory: Directory::default(),
+            extent: Extent::Whole,
             table: Table::default(),
             rotation: Rotation::new(SLOW_READS),
             circumstances: None,
@@ -110,6 +114,14 @@ impl<S: Attributes> Walk<S> {
         if let Some(last) = self.levels.last_mut() {
             last.takes_files = true;
         }
+        self
+    }
+
+    /// Reads its attributes to their ends, for files of procfs that have many records (`seq_open`). One
+    /// more system call each finds out that there is no more.
+    #[must_use]
+    pub fn records(mut self) -> Self {
+        self.extent = Extent::Records;
         self
     }
 
@@ -173,6 +185,7 @@ impl<S: Attributes> Walk<S> {
         let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,
+            extent: self.extent,
             attributes: S::LIST,
             table: &mut self.table,
             rotation: &mut self.rotation,

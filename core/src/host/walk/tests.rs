@@ -490,3 +490,17 @@ impl Drop for Directory {
         std::fs::remove_dir_all(&self.0).ok();
     }
 }
+
+/// A file of procfs that does not fit into a page ends no read before its last record.
+#[test]
+fn files_of_many_records_are_read_to_their_ends() {
+    crate::attributes! { File { CONTENT: line = ""; } }
+    let text = "a record of the kernel\n".repeat(400);
+    let memory = MemoryHost::from_files(&[("proc/pool/objset-1", &text), ("proc/pool/io", "1\n")]);
+    memory.set_chunk(700);
+    let mut walk = memory.host().walk::<File>("proc/pool/objset-*").files().records();
+    for _ in 0..2 {
+        let file = walk.refresh().unwrap().next().unwrap();
+        assert_eq!(file.text(&File::CONTENT).unwrap(), text.trim_end().as_bytes());
+    }
+}
