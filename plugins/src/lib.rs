@@ -61,6 +61,7 @@ collectors! {
     hardware if target_os = "linux" {
         "dmi" => dmi,
         "edac" => edac,
+        "fibrechannel" => fibrechannel,
         "hwmon" => hwmon,
         "nvme" => nvme,
         "powersupplyclass" => powersupplyclass,
