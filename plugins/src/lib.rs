@@ -63,6 +63,7 @@ collectors! {
         "edac" => edac,
         "fibrechannel" => fibrechannel,
         "hwmon" => hwmon,
+        "infiniband" => infiniband,
         "nvme" => nvme,
         "powersupplyclass" => powersupplyclass,
         "rapl" => rapl,
