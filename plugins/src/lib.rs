@@ -67,6 +67,7 @@ collectors! {
         "nvme" => nvme,
         "powersupplyclass" => powersupplyclass,
         "rapl" => rapl,
+        "tapestats" => tapestats,
         "thermal_zone" => thermal_zone,
         "watchdog" => watchdog,
     } + {
