@@ -60,6 +60,7 @@ collectors! {
     }
     hardware if target_os = "linux" {
         "dmi" => dmi,
+        "drm" => drm,
         "edac" => edac,
         "fibrechannel" => fibrechannel,
         "hwmon" => hwmon,
@@ -71,7 +72,7 @@ collectors! {
         "thermal_zone" => thermal_zone,
         "watchdog" => watchdog,
     } + {
-        #[cfg(feature = "hwmon")] mod chip_names;
+        #[cfg(any(feature = "drm", feature = "hwmon"))] mod chip_names;
     }
     kernel if target_os = "linux" {
         "filefd" => filefd,
