@@ -66,6 +66,7 @@ collectors! {
         "hwmon" => hwmon,
         "infiniband" => infiniband,
         "nvme" => nvme,
+        "nvmesubsystem" => nvmesubsystem,
         "powersupplyclass" => powersupplyclass,
         "rapl" => rapl,
         "tapestats" => tapestats,
