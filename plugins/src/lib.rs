@@ -67,6 +67,7 @@ collectors! {
         "infiniband" => infiniband,
         "nvme" => nvme,
         "nvmesubsystem" => nvmesubsystem,
+        "pcidevice" => pcidevice,
         "powersupplyclass" => powersupplyclass,
         "rapl" => rapl,
         "tapestats" => tapestats,
