@@ -48,6 +48,7 @@ collectors! {
     }
     storage if target_os = "linux" {
         "diskstats" => diskstats,
+        "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
