@@ -47,6 +47,7 @@ collectors! {
         "vmstat" => vmstat,
     }
     storage if target_os = "linux" {
+        "bcache" => bcache,
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
