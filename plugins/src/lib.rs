@@ -51,6 +51,7 @@ collectors! {
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
+        "mdadm" => mdadm,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
     }
