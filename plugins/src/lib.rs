@@ -52,6 +52,7 @@ collectors! {
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
         "mdadm" => mdadm,
+        "xfs" => xfs,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
     }
