@@ -48,6 +48,7 @@ collectors! {
     }
     storage if target_os = "linux" {
         "bcache" => bcache,
+        "btrfs" => btrfs,
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
