@@ -54,6 +54,7 @@ collectors! {
         "filesystem" => filesystem,
         "mdadm" => mdadm,
         "xfs" => xfs,
+        "zfs" => zfs,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
     }
