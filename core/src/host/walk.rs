@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::Host;
 use super::errno::{is_absent, is_forbidden, is_without_value};
@@ -50,6 +51,8 @@ const SLOW_READS: usize = 2;
 /// * Where something else tells that children may have come or gone, [`Walk::under`] saves listing.
 pub struct Walk<S> {
     host: Host,
+    /// The logical path of the first directory.
+    first: Arc<str>,
     levels: Vec<Level>,
     directory: Directory,
     /// How its attributes are made.
@@ -73,9 +76,11 @@ impl Host {
     ///
     /// If the last component of the pattern has no `*`.
     pub fn walk<S: Attributes>(&self, pattern: &str) -> Walk<S> {
+        let levels = Level::of(pattern);
         Walk {
             host: self.clone(),
-            levels: Level::of(pattern),
+            first: levels[0].directory().into(),
+            levels,
             directory: Directory::default(),
             extent: Extent::Whole,
             table: Table::default(),
@@ -153,8 +158,7 @@ impl<S: Attributes> Walk<S> {
     pub fn refresh(&mut self) -> Result<Matches<'_, S>> {
         match self.load() {
             Ok(()) => Ok(self.children()),
-            // The path is still that of the directory that could not be listed.
-            Err(error) => Err(Error::from_io(&String::from_utf8_lossy(&self.path), error)),
+            Err(error) => Err(self.unlisted(error)),
         }
     }
 
@@ -166,11 +170,18 @@ impl<S: Attributes> Walk<S> {
     /// [`Error::Unreadable`].
     pub fn optional(&mut self) -> Result<Matches<'_, S>> {
         match self.load() {
-            Err(error) if !crate::error::is_absence(&error) => {
-                Err(Error::from_io(&String::from_utf8_lossy(&self.path), error))
-            }
+            Err(error) if !crate::error::is_absence(&error) => Err(self.unlisted(error)),
             _ => Ok(self.children()),
         }
+    }
+
+    /// The error for the directory that could not be listed, whose path is still there. The first one may
+    /// be absent for long, which must cost no allocation.
+    fn unlisted(&self, error: io::Error) -> Error {
+        if *self.path == *self.first.as_bytes() {
+            return Error::of_source(Arc::clone(&self.first), error);
+        }
+        Error::from_io(&String::from_utf8_lossy(&self.path), error)
     }
 
     /// The children of the last refresh.
@@ -181,7 +192,7 @@ impl<S: Attributes> Walk<S> {
     fn load(&mut self) -> io::Result<()> {
         self.table.clear();
         self.path.clear();
-        self.path.extend_from_slice(self.levels[0].directory().as_bytes());
+        self.path.extend_from_slice(self.first.as_bytes());
         let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,

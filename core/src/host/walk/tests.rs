@@ -411,7 +411,7 @@ fn names_are_chosen_once() {
         ("sys/block/b/size", "2"),
         ("sys/block/c/size", "3"),
     ]);
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = asked.clone();
     let mut walk = memory.host().walk::<Disk>("sys/block/*").only(0, move |name| {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
