@@ -37,6 +37,7 @@ macro_rules! collectors {
 collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
+        "cpufreq" => cpufreq,
         "loadavg" => loadavg,
         "pressure" => pressure,
         "stat" => stat,
@@ -46,8 +47,14 @@ collectors! {
         "vmstat" => vmstat,
     }
     storage if target_os = "linux" {
+        "bcache" => bcache,
+        "btrfs" => btrfs,
         "diskstats" => diskstats,
+        "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
+        "mdadm" => mdadm,
+        "xfs" => xfs,
+        "zfs" => zfs,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
     }
@@ -58,7 +65,22 @@ collectors! {
         "softnet" => softnet,
     }
     hardware if target_os = "linux" {
+        "dmi" => dmi,
+        "drm" => drm,
+        "edac" => edac,
+        "fibrechannel" => fibrechannel,
+        "hwmon" => hwmon,
+        "infiniband" => infiniband,
+        "nvme" => nvme,
+        "nvmesubsystem" => nvmesubsystem,
+        "pcidevice" => pcidevice,
+        "powersupplyclass" => powersupplyclass,
+        "rapl" => rapl,
+        "tapestats" => tapestats,
         "thermal_zone" => thermal_zone,
+        "watchdog" => watchdog,
+    } + {
+        #[cfg(any(feature = "drm", feature = "hwmon"))] mod chip_names;
     }
     kernel if target_os = "linux" {
         "filefd" => filefd,

@@ -339,7 +339,7 @@ fn collectors_are_switched() {
     assert!(!on(&runs(&["--collector.uname", "--no-collector.uname"])).contains(&"uname"));
     let flags = ["--collector.cpu", "--collector.disable-defaults", "--collector.wifi"];
     assert_eq!(on(&runs(&flags)), ["cpu", "wifi"]);
-    let drop_in = runs_with(&["--no-collector.nvme", "--no-collector.cpu"], &only(&["cpu"]));
+    let drop_in = runs_with(&["--no-collector.perf", "--no-collector.cpu"], &only(&["cpu"]));
     assert!(on(&drop_in).is_empty());
     assert!(drop_in.notes[0].starts_with("node_exporter would also run"), "{:?}", drop_in.notes);
     assert!(!drop_in.notes[0].contains("nvme,"), "{:?}", drop_in.notes);
@@ -418,7 +418,7 @@ fn usage_errors() {
         Ok(_) => format!("{}: taken\n", arguments.join(" ")),
         Err(error) => format!("{error}\n"),
     })
-    .chain(["--collector.diskstats", "--collector.nvme"].map(|flag| {
+    .chain(["--collector.diskstats", "--collector.perf"].map(|flag| {
         match parse("node_exporter", &[flag], &only(&["cpu"])) {
             Ok(_) => format!("{flag}: taken\n"),
             Err(error) => format!("{error}\n"),
@@ -461,7 +461,7 @@ fn usage_errors() {
         node_exporter: error: --collector.arp.device-include: vitald does not support this setting of the collector, try --help
         node_exporter: error: strconv.ParseFloat: parsing "many": invalid syntax, try --help
         node_exporter: error: --collector.diskstats: not in this build: build with --features diskstats, try --help
-        node_exporter: error: --collector.nvme: vitald has no collector nvme, try --help
+        node_exporter: error: --collector.perf: vitald has no collector perf, try --help
     "#]].assert_eq(&told);
 }
 
