@@ -24,7 +24,7 @@
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
-//! * [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
 use std::fmt;
@@ -39,6 +39,7 @@ mod apart;
 #[cfg(target_os = "linux")]
 mod bus;
 mod children;
+mod clock;
 mod errno;
 mod exchange;
 mod extent;
@@ -76,6 +77,7 @@ pub use apart::spawn_apart;
 #[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
+pub use clock::ClockDiscipline;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
 pub use kept::KeptFile;
@@ -241,6 +243,19 @@ impl Host {
             }
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// How the kernel disciplines its clock (adjtimex(2)); nothing is changed by it.
+    ///
+    /// # Errors
+    ///
+    /// What adjtimex(2) says: EPERM or ENOSYS where a container may not ask.
+    pub fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
+        match &self.inner.world {
+            World::Real => vitald_sys::clock_discipline(),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.clock_discipline(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::clock::ClockDiscipline;
 use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
@@ -65,6 +66,7 @@ struct State {
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
+    clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
     /// By path, interface and member.
     #[cfg(target_os = "linux")]
@@ -107,6 +109,7 @@ impl MemoryHost {
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
+            clock: None,
             exchange: None,
             #[cfg(target_os = "linux")]
             bus: HashMap::new(),
@@ -317,6 +320,11 @@ impl MemoryHost {
         self.lock().now = now;
     }
 
+    /// Sets what adjtimex(2) says, or its `errno`. Without it the answer is ENOSYS.
+    pub fn set_clock_discipline(&self, answer: std::result::Result<ClockDiscipline, i32>) {
+        self.lock().clock = Some(answer);
+    }
+
     /// The logical paths of all files, sorted; bytes that are not UTF-8 are U+FFFD.
     pub fn files(&self) -> Vec<String> {
         let files = self.lock().names.files();
@@ -431,6 +439,11 @@ impl MemoryHost {
 
     pub(super) fn now(&self) -> Duration {
         self.lock().now
+    }
+
+    pub(super) fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
+        const ENOSYS: i32 = 38;
+        self.lock().clock.unwrap_or(Err(ENOSYS)).map_err(errno)
     }
 
     pub(super) fn space(&self, mount: &[u8]) -> Result<Space, StatfsError> {
