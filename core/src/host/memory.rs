@@ -15,7 +15,10 @@ use super::opened::Opened;
 use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
-use super::{Address, AttributeWriter, BusWriter, GenericMessage, Link, NetlinkAttributes};
+use super::{
+    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
+    NetworkRoute, TcpSocket,
+};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
 use crate::sync::lock;
@@ -77,6 +80,12 @@ struct State {
     links: Option<Vec<Link<'static>>>,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
+    #[cfg(target_os = "linux")]
+    neighbours: Option<Vec<Neighbour>>,
+    #[cfg(target_os = "linux")]
+    routes: Option<Vec<NetworkRoute<'static>>>,
+    #[cfg(target_os = "linux")]
+    tcp_sockets: Option<Vec<TcpSocket>>,
 }
 
 impl Default for MemoryHost {
@@ -119,6 +128,12 @@ impl MemoryHost {
             links: None,
             #[cfg(target_os = "linux")]
             addresses: None,
+            #[cfg(target_os = "linux")]
+            neighbours: None,
+            #[cfg(target_os = "linux")]
+            routes: None,
+            #[cfg(target_os = "linux")]
+            tcp_sockets: None,
         };
         MemoryHost { state: Arc::new(Mutex::new(state)) }
     }
@@ -251,6 +266,24 @@ impl MemoryHost {
     #[cfg(target_os = "linux")]
     pub fn set_addresses(&self, addresses: Vec<Address<'static>>) {
         self.lock().addresses = Some(addresses);
+    }
+
+    /// Sets the neighbours. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_neighbours(&self, neighbours: Vec<Neighbour>) {
+        self.lock().neighbours = Some(neighbours);
+    }
+
+    /// Sets the routes. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_routes(&self, routes: Vec<NetworkRoute<'static>>) {
+        self.lock().routes = Some(routes);
+    }
+
+    /// Sets the TCP sockets of both families. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_tcp_sockets(&self, sockets: Vec<TcpSocket>) {
+        self.lock().tcp_sockets = Some(sockets);
     }
 
     /// Sets what a family of generic netlink answers: the function takes the command and the
@@ -498,6 +531,30 @@ impl MemoryHost {
         let addresses = self.lock().addresses.clone();
         let addresses = addresses.ok_or_else(|| Error::absent("netlink route"))?;
         addresses.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn neighbours(&self, each: &mut dyn FnMut(Neighbour)) -> Result<()> {
+        let neighbours = self.lock().neighbours.clone();
+        let neighbours = neighbours.ok_or_else(|| Error::absent("netlink route"))?;
+        neighbours.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn routes(&self, each: &mut dyn FnMut(NetworkRoute<'_>)) -> Result<()> {
+        let routes = self.lock().routes.clone();
+        let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
+        routes.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn tcp_sockets(&self, family: u8, each: &mut dyn FnMut(TcpSocket)) -> Result<()> {
+        let sockets = self.lock().tcp_sockets.clone();
+        let sockets = sockets.ok_or_else(|| Error::absent("netlink sock_diag"))?;
+        sockets.into_iter().filter(|socket| socket.family == family).for_each(each);
         Ok(())
     }
 }
