@@ -61,6 +61,7 @@ collectors! {
         "thermal_zone" => thermal_zone,
     }
     kernel if target_os = "linux" {
+        "entropy" => entropy,
         "filefd" => filefd,
         "process_groups" => process_groups,
         "time" => time,
