@@ -52,6 +52,7 @@ collectors! {
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
+        "conntrack" => conntrack,
         "netdev" => netdev,
         "netstat" => netstat,
         "sockstat" => sockstat,
