@@ -37,6 +37,7 @@ macro_rules! collectors {
 collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
+        "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
         "stat" => stat,
