@@ -40,6 +40,7 @@ collectors! {
         "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
+        "softirqs" => softirqs,
         "stat" => stat,
     }
     memory if target_os = "linux" {
