@@ -40,6 +40,7 @@ collectors! {
         "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
+        "schedstat" => schedstat,
         "softirqs" => softirqs,
         "stat" => stat,
     }
