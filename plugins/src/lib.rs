@@ -67,6 +67,7 @@ collectors! {
     kernel if target_os = "linux" {
         "entropy" => entropy,
         "filefd" => filefd,
+        "os" => os,
         "process_groups" => process_groups,
         "time" => time,
         "uname" => uname,
