@@ -70,6 +70,7 @@ collectors! {
         "os" => os,
         "process_groups" => process_groups,
         "time" => time,
+        "timex" => timex,
         "uname" => uname,
     }
     service if target_os = "linux" {
