@@ -60,6 +60,7 @@ collectors! {
         "netstat" => netstat,
         "sockstat" => sockstat,
         "softnet" => softnet,
+        "udp_queues" => udp_queues,
     }
     hardware if target_os = "linux" {
         "thermal_zone" => thermal_zone,
