@@ -70,6 +70,7 @@ collectors! {
         "filefd" => filefd,
         "os" => os,
         "process_groups" => process_groups,
+        "selinux" => selinux,
         "time" => time,
         "timex" => timex,
         "uname" => uname,
