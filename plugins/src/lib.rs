@@ -68,6 +68,7 @@ collectors! {
     kernel if target_os = "linux" {
         "entropy" => entropy,
         "filefd" => filefd,
+        "kernel_hung" => kernel_hung,
         "os" => os,
         "process_groups" => process_groups,
         "selinux" => selinux,
