@@ -55,6 +55,7 @@ collectors! {
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
+        "arp" => arp,
         "conntrack" => conntrack,
         "netdev" => netdev,
         "netstat" => netstat,
