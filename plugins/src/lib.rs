@@ -45,6 +45,7 @@ collectors! {
         "stat" => stat,
     }
     memory if target_os = "linux" {
+        "buddyinfo" => buddyinfo,
         "meminfo" => meminfo,
         "vmstat" => vmstat,
     }
