@@ -48,6 +48,7 @@ collectors! {
         "buddyinfo" => buddyinfo,
         "meminfo" => meminfo,
         "vmstat" => vmstat,
+        "zoneinfo" => zoneinfo,
     }
     storage if target_os = "linux" {
         "diskstats" => diskstats,
