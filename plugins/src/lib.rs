@@ -47,6 +47,7 @@ collectors! {
     memory if target_os = "linux" {
         "buddyinfo" => buddyinfo,
         "meminfo" => meminfo,
+        "slabinfo" => slabinfo,
         "vmstat" => vmstat,
         "zoneinfo" => zoneinfo,
     }
