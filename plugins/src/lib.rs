@@ -46,6 +46,7 @@ collectors! {
     }
     memory if target_os = "linux" {
         "buddyinfo" => buddyinfo,
+        "ksmd" => ksmd,
         "meminfo" => meminfo,
         "slabinfo" => slabinfo,
         "vmstat" => vmstat,
