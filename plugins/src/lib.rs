@@ -61,6 +61,7 @@ collectors! {
     network if target_os = "linux" {
         "arp" => arp,
         "conntrack" => conntrack,
+        "lnstat" => lnstat,
         "netdev" => netdev,
         "netstat" => netstat,
         "sockstat" => sockstat,
