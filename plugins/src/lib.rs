@@ -72,6 +72,7 @@ collectors! {
         "thermal_zone" => thermal_zone,
     }
     kernel if target_os = "linux" {
+        "cgroups" => cgroups,
         "entropy" => entropy,
         "filefd" => filefd,
         "kernel_hung" => kernel_hung,
