@@ -49,6 +49,7 @@ collectors! {
         "ksmd" => ksmd,
         "meminfo" => meminfo,
         "slabinfo" => slabinfo,
+        "swap" => swap,
         "vmstat" => vmstat,
         "zoneinfo" => zoneinfo,
     }
