@@ -80,6 +80,7 @@ collectors! {
         "os" => os,
         "process_groups" => process_groups,
         "selinux" => selinux,
+        "sysctl" => sysctl,
         "time" => time,
         "timex" => timex,
         "uname" => uname,
