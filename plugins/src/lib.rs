@@ -68,6 +68,7 @@ collectors! {
         "sockstat" => sockstat,
         "softnet" => softnet,
         "udp_queues" => udp_queues,
+        "xfrm" => xfrm,
     }
     hardware if target_os = "linux" {
         "thermal_zone" => thermal_zone,
