@@ -48,6 +48,7 @@ collectors! {
         "buddyinfo" => buddyinfo,
         "ksmd" => ksmd,
         "meminfo" => meminfo,
+        "meminfo_numa" => meminfo_numa,
         "slabinfo" => slabinfo,
         "swap" => swap,
         "vmstat" => vmstat,
