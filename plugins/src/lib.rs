@@ -37,6 +37,7 @@ macro_rules! collectors {
 collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
+        "cpu_vulnerabilities" => cpu_vulnerabilities,
         "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
