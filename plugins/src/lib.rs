@@ -67,6 +67,7 @@ collectors! {
         "lnstat" => lnstat,
         "netdev" => netdev,
         "netstat" => netstat,
+        "network_route" => network_route,
         "sockstat" => sockstat,
         "softnet" => softnet,
         "udp_queues" => udp_queues,
