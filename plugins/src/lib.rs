@@ -83,6 +83,7 @@ collectors! {
         "kernel_hung" => kernel_hung,
         "os" => os,
         "process_groups" => process_groups,
+        "processes" => processes,
         "selinux" => selinux,
         "sysctl" => sysctl,
         "time" => time,
