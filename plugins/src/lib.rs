@@ -70,6 +70,7 @@ collectors! {
         "network_route" => network_route,
         "sockstat" => sockstat,
         "softnet" => softnet,
+        "tcpstat" => tcpstat,
         "udp_queues" => udp_queues,
         "xfrm" => xfrm,
     }
