@@ -38,13 +38,23 @@ collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
         "cpufreq" => cpufreq,
+        "cpu_vulnerabilities" => cpu_vulnerabilities,
+        "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
+        "schedstat" => schedstat,
+        "softirqs" => softirqs,
         "stat" => stat,
     }
     memory if target_os = "linux" {
+        "buddyinfo" => buddyinfo,
+        "ksmd" => ksmd,
         "meminfo" => meminfo,
+        "meminfo_numa" => meminfo_numa,
+        "slabinfo" => slabinfo,
+        "swap" => swap,
         "vmstat" => vmstat,
+        "zoneinfo" => zoneinfo,
     }
     storage if target_os = "linux" {
         "bcache" => bcache,
@@ -59,10 +69,17 @@ collectors! {
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
+        "arp" => arp,
+        "conntrack" => conntrack,
+        "lnstat" => lnstat,
         "netdev" => netdev,
         "netstat" => netstat,
+        "network_route" => network_route,
         "sockstat" => sockstat,
         "softnet" => softnet,
+        "tcpstat" => tcpstat,
+        "udp_queues" => udp_queues,
+        "xfrm" => xfrm,
     }
     hardware if target_os = "linux" {
         "dmi" => dmi,
@@ -83,9 +100,17 @@ collectors! {
         #[cfg(any(feature = "drm", feature = "hwmon"))] mod chip_names;
     }
     kernel if target_os = "linux" {
+        "cgroups" => cgroups,
+        "entropy" => entropy,
         "filefd" => filefd,
+        "kernel_hung" => kernel_hung,
+        "os" => os,
         "process_groups" => process_groups,
+        "processes" => processes,
+        "selinux" => selinux,
+        "sysctl" => sysctl,
         "time" => time,
+        "timex" => timex,
         "uname" => uname,
     }
     service if target_os = "linux" {
