@@ -339,7 +339,7 @@ fn collectors_are_switched() {
     assert!(!on(&runs(&["--collector.uname", "--no-collector.uname"])).contains(&"uname"));
     let flags = ["--collector.cpu", "--collector.disable-defaults", "--collector.wifi"];
     assert_eq!(on(&runs(&flags)), ["cpu", "wifi"]);
-    let drop_in = runs_with(&["--no-collector.perf", "--no-collector.cpu"], &only(&["cpu"]));
+    let drop_in = runs_with(&["--no-collector.nvme", "--no-collector.cpu"], &only(&["cpu"]));
     assert!(on(&drop_in).is_empty());
     assert!(drop_in.notes[0].starts_with("node_exporter would also run"), "{:?}", drop_in.notes);
     assert!(!drop_in.notes[0].contains("nvme,"), "{:?}", drop_in.notes);
