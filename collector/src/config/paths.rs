@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use vitald_core::host::Roots;
 use vitald_core::prelude::*;
-use vitald_core::settings::{Node, Setting, SettingInfo, Settings as _, Value};
+use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Value};
 
 settings! {
     /// The host's procfs.
@@ -23,7 +23,9 @@ pub(crate) const PATH: &str = "absolute path";
 /// What is declared of the table's keys.
 pub(super) const FIELDS: &[SettingInfo] = Settings::FIELDS;
 
-/// An absolute path: the working directory of a service is not what its configuration is written for.
+/// An absolute path: the working directory of a service is not what its configuration is written
+/// for. A flag is written for the directory that one is in, and labels such as those of `rapl` show
+/// its path as it is.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 struct Path(PathBuf);
 
@@ -33,7 +35,9 @@ impl Setting for Path {
     fn decode(value: &Value) -> Result<Self, String> {
         match &value.node {
             Node::Text(text) if text.is_empty() => Err("expected a path, found nothing".to_owned()),
-            Node::Text(text) if !text.starts_with('/') => {
+            Node::Text(text)
+                if !text.starts_with('/') && !matches!(value.origin, Origin::Flag(_)) =>
+            {
                 Err("expected an absolute path, such as \"/host/proc\"".to_owned())
             }
             Node::Text(text) => Ok(Path(text.into())),

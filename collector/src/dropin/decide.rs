@@ -58,8 +58,6 @@ pub(super) fn decide(
                     }
                     // A whole number of Go's may be written as any number.
                     _ if *kind == <u32 as Setting>::KIND => whole(text)?,
-                    // node_exporter takes one from its working directory.
-                    _ if *kind == config::PATH && !text.is_empty() => absolute(written, text)?,
                     _ => Node::Text(text.to_owned()),
                 };
                 insert(&mut table, path, Value::new(node, origin));
@@ -210,15 +208,6 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// The path from the root of the file system, with nothing looked up in it.
-fn absolute(written: &str, text: &str) -> Result<Node, String> {
-    let path = std::path::absolute(text).map_err(|error| format!("{written}: {error}"))?;
-    match path.into_os_string().into_string() {
-        Ok(path) => Ok(Node::Text(path)),
-        Err(path) => Err(format!("{written}: not UTF-8: {path:?}")),
     }
 }
 

@@ -20,10 +20,26 @@ use std::ffi::OsStr;
 use std::fmt;
 use table::{Target, all_flags};
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Mistake, Node, Origin};
+use vitald_core::settings::{Mistake, Node, Origin, Table};
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
+
+/// Writes the roots of the host from the root of the file system, as a configuration file must.
+fn make_roots_absolute(effective: &mut Table) {
+    let Some(Node::Table(paths)) = effective.entries.get_mut("paths").map(|paths| &mut paths.node)
+    else {
+        return;
+    };
+    for path in paths.entries.values_mut() {
+        if let Node::Text(text) = &mut path.node
+            && let Ok(absolute) = std::path::absolute(&*text)
+            && let Ok(absolute) = absolute.into_os_string().into_string()
+        {
+            *text = absolute;
+        }
+    }
+}
 
 /// Whether the node_exporter that the drop-in replaces has a collector of this name.
 pub fn is_collector(name: &str) -> bool {
@@ -142,7 +158,9 @@ pub fn migrate(drop_in: &DropIn) -> String {
         text.push_str(&format!("# {note}\n"));
     }
     let is_listen = |path: &str| path == "server.listen";
-    text.push_str(&crate::manual::toml(&drop_in.plan.effective, |path, value| {
+    let mut effective = drop_in.plan.effective.clone();
+    make_roots_absolute(&mut effective);
+    text.push_str(&crate::manual::toml(&effective, |path, value| {
         is_listen(path) || value.origin != Origin::Default
     }));
     text
