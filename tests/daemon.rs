@@ -1506,9 +1506,10 @@ fn every_thread_has_a_whole_name() {
     ];
     let textfile = big_page();
     let config = format!(
-        "[server]\nmax_page_bytes = 100000000\n[collectors.process_groups]\nenabled = true\n\
+        "[server]\nmax_page_bytes = 100000000\n[scrape]\ndefault_collectors = false\n\
+         [collectors.process_groups]\nenabled = true\n\
          [[collectors.process_groups.rules]]\nname = \"all\"\n\
-         [collectors.loadavg]\ninterval = \"1s\"\n\
+         [collectors.loadavg]\nenabled = true\ninterval = \"1s\"\n\
          [outputs.console]\nenabled = true\ncollectors = [\"loadavg\"]\n{}",
         textfile.table()
     );
