@@ -5,7 +5,7 @@ use super::registry::Registry;
 use super::terminal::{complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
-use crate::dropin::{self, Command, Web};
+use crate::dropin::{self, Command, DropIn, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
@@ -61,9 +61,9 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
     match dropin::parse(program, arguments, registry.collectors) {
         Ok(Command::Help(text) | Command::Version(text)) => print(&text),
         Ok(Command::Run(drop_in)) => {
-            let (web, notes) = (Some(drop_in.web.clone()), drop_in.notes.clone());
-            let source = Source { file: None, read: Box::new(move || drop_in.start_plan()) };
-            start(Start { source, web, notes })
+            let DropIn { plan, web, notes } = *drop_in;
+            let source = Source { file: None, read: Box::new(move || Ok(plan.clone())) };
+            start(Start { source, web: Some(web), notes })
         }
         Err(error) => {
             complain(&error);
@@ -286,12 +286,12 @@ fn raise_descriptor_limit() {
 /// Reports why the daemon cannot start; the drop-in ends with node_exporter's status.
 fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
     match error {
-        StartError::Configuration(mistakes) if !drop_in => {
+        StartError::Configuration(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(mistake));
             let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
             fail(exit::CONFIG, &format!("{} {noun} in the configuration", mistakes.len()))
         }
-        StartError::Configuration(mistakes) | StartError::System(mistakes) => {
+        StartError::System(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));
             if drop_in { ExitCode::FAILURE } else { ExitCode::from(exit::OS_ERROR) }
         }

@@ -9,18 +9,16 @@ mod command_line;
 mod decide;
 mod flags;
 mod help;
-mod roots;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::Plan;
 pub use decide::{DropIn, Web};
 use std::ffi::OsStr;
 use std::fmt;
 use table::{Target, all_flags};
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Mistake, Node, Origin, Table};
+use vitald_core::settings::{Node, Origin, Table};
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
@@ -44,17 +42,6 @@ fn make_roots_absolute(effective: &mut Table) {
 /// Whether the node_exporter that the drop-in replaces has a collector of this name.
 pub fn is_collector(name: &str) -> bool {
     flags::COLLECTORS.iter().any(|(known, _)| *known == name)
-}
-
-impl DropIn {
-    /// The plan to start with, looked at on this host. It may block.
-    ///
-    /// # Errors
-    ///
-    /// What node_exporter would not start without.
-    pub fn start_plan(&self) -> Result<Plan, Vec<Mistake>> {
-        roots::refuse_missing(&self.plan).map(|()| self.plan.clone())
-    }
 }
 
 /// What a command line asks for.
