@@ -34,6 +34,11 @@ fn further_settings(collector: &str) -> Vec<(&'static str, Node)> {
             ("directory", ["/var/lib/node_exporter"].into()),
             ("directory", ["/var/lib/*", "/not/there"].into()),
         ],
+        "sysctl" => vec![
+            ("include", ["fs.file-nr", "net.ipv4.conf.all.rp_filter", "kernel.threads-max"].into()),
+            ("include", ["fs.file-nr:total,current,max"].into()),
+            ("include_info", ["kernel.seccomp.actions_avail", "net.netfilter.nf_log.2"].into()),
+        ],
         "process_groups" => {
             let rule = |name: &str, condition: &str, text: &str| {
                 let entries = [("name", name), (condition, text)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Why a collection failed.
 ///
@@ -14,19 +15,19 @@ pub enum Error {
     /// This host has no such source: module not loaded, no such device, feature switched off.
     Absent {
         /// The source, as the collector named it.
-        path: Box<str>,
+        path: Arc<str>,
     },
     /// The source is there and could not be read.
     Unreadable {
         /// The source, as the collector named it.
-        path: Box<str>,
+        path: Arc<str>,
         /// What the system call said.
         source: io::Error,
     },
     /// The source was read and is not what the parser expects.
     Malformed {
         /// The source, as the collector named it.
-        path: Box<str>,
+        path: Arc<str>,
         /// Offset of the offending byte from the start of the text.
         at: usize,
         /// What the parser wanted to find there.
@@ -46,7 +47,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An absent source.
-    pub fn absent(path: impl Into<Box<str>>) -> Self {
+    pub fn absent(path: impl Into<Arc<str>>) -> Self {
         Error::Absent { path: path.into() }
     }
 
@@ -55,7 +56,11 @@ impl Error {
     /// ENOENT, ENOTDIR, ENODEV, ENXIO and ESRCH say that the thing is not there (the last three are what sysfs
     /// and procfs answer for a device or process that has gone).
     pub fn from_io(path: &str, source: io::Error) -> Self {
-        let path = path.into();
+        Self::of_source(path.into(), source)
+    }
+
+    /// As [`Error::from_io`], without a copy of the name: a source that stays absent costs no allocation.
+    pub(crate) fn of_source(path: Arc<str>, source: io::Error) -> Self {
         if is_absence(&source) {
             Error::Absent { path }
         } else {

@@ -21,10 +21,11 @@
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::generic_socket`]: netlink;
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::routing_tables`],
+//!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
-//! * [`Host::uname`], [`Host::now`], [`Host::zone`].
+//! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
 use std::fmt;
@@ -39,12 +40,15 @@ mod apart;
 #[cfg(target_os = "linux")]
 mod bus;
 mod children;
+mod clock;
 mod deadline;
 mod errno;
 mod exchange;
 mod extent;
 #[cfg(target_os = "linux")]
 mod generic_socket;
+#[cfg(target_os = "linux")]
+mod interface_names;
 mod kept;
 mod lasting;
 mod limits;
@@ -61,7 +65,11 @@ mod regular;
 mod roots;
 #[cfg(target_os = "linux")]
 mod route_socket;
+#[cfg(target_os = "linux")]
+mod routing_tables;
 mod shared;
+#[cfg(target_os = "linux")]
+mod socket_diagnostics;
 mod space;
 mod spare;
 mod statfs;
@@ -77,21 +85,28 @@ pub use apart::spawn_apart;
 #[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
+pub use clock::ClockDiscipline;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
+#[cfg(target_os = "linux")]
+pub use interface_names::InterfaceNames;
 pub use kept::KeptFile;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{
-    Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics,
-    NetlinkAttributes,
+    Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
+    NetlinkAttributes, NetworkRoute, NextHop, NextHops, TcpSocket,
 };
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};
+#[cfg(target_os = "linux")]
+pub use routing_tables::RoutingTables;
 pub use shared::{SharedBytes, SharedFile};
+#[cfg(target_os = "linux")]
+pub use socket_diagnostics::SocketDiagnostics;
 pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
@@ -242,6 +257,19 @@ impl Host {
             }
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// How the kernel disciplines its clock (adjtimex(2)); nothing is changed by it.
+    ///
+    /// # Errors
+    ///
+    /// What adjtimex(2) says: EPERM or ENOSYS where a container may not ask.
+    pub fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
+        match &self.inner.world {
+            World::Real => vitald_sys::clock_discipline(),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.clock_discipline(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! * [`collector`], [`output`]: the two traits and their registries;
 //! * [`family`], [`settings`], [`filter`], [`pattern`]: what they declare;
 //! * [`host`]: the only way to the world, with an in-memory fake for tests;
-//! * [`rows`], [`optional`]: what a collector keeps from run to run;
+//! * [`rows`], [`counts`], [`optional`]: what a collector keeps from run to run;
 //! * [`text`], [`number`], [`errno`]: parsing and printing, pure functions of bytes;
 //! * [`batch`]: what a collector pushes into; [`run`]: the same for who calls the collector;
 //! * [`shape`], [`identity`]: which series there are, and what names each for ever;
@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod collector;
+pub mod counts;
 pub mod errno;
 pub mod error;
 pub mod family;
@@ -44,6 +45,7 @@ pub use {inventory, linkme};
 pub mod prelude {
     pub use crate::batch::{Batch, LabelPairs, Labels, NamedFamily};
     pub use crate::collector::Collector;
+    pub use crate::counts::Counts;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};
     pub use crate::filter::Filter;

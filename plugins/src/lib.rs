@@ -37,33 +37,80 @@ macro_rules! collectors {
 collectors! {
     processor if target_os = "linux" {
         "cpu" => cpu,
+        "cpufreq" => cpufreq,
+        "cpu_vulnerabilities" => cpu_vulnerabilities,
+        "interrupts" => interrupts,
         "loadavg" => loadavg,
         "pressure" => pressure,
+        "schedstat" => schedstat,
+        "softirqs" => softirqs,
         "stat" => stat,
     }
     memory if target_os = "linux" {
+        "buddyinfo" => buddyinfo,
+        "ksmd" => ksmd,
         "meminfo" => meminfo,
+        "meminfo_numa" => meminfo_numa,
+        "slabinfo" => slabinfo,
+        "swap" => swap,
         "vmstat" => vmstat,
+        "zoneinfo" => zoneinfo,
     }
     storage if target_os = "linux" {
+        "bcache" => bcache,
+        "btrfs" => btrfs,
         "diskstats" => diskstats,
+        "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
+        "mdadm" => mdadm,
+        "xfs" => xfs,
+        "zfs" => zfs,
     } + {
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
+        "arp" => arp,
+        "conntrack" => conntrack,
+        "lnstat" => lnstat,
         "netdev" => netdev,
         "netstat" => netstat,
+        "network_route" => network_route,
         "sockstat" => sockstat,
         "softnet" => softnet,
+        "tcpstat" => tcpstat,
+        "udp_queues" => udp_queues,
+        "xfrm" => xfrm,
     }
     hardware if target_os = "linux" {
+        "dmi" => dmi,
+        "drm" => drm,
+        "edac" => edac,
+        "fibrechannel" => fibrechannel,
+        "hwmon" => hwmon,
+        "infiniband" => infiniband,
+        "nvme" => nvme,
+        "nvmesubsystem" => nvmesubsystem,
+        "pcidevice" => pcidevice,
+        "powersupplyclass" => powersupplyclass,
+        "rapl" => rapl,
+        "tapestats" => tapestats,
         "thermal_zone" => thermal_zone,
+        "watchdog" => watchdog,
+    } + {
+        #[cfg(any(feature = "drm", feature = "hwmon"))] mod chip_names;
     }
     kernel if target_os = "linux" {
+        "cgroups" => cgroups,
+        "entropy" => entropy,
         "filefd" => filefd,
+        "kernel_hung" => kernel_hung,
+        "os" => os,
         "process_groups" => process_groups,
+        "processes" => processes,
+        "selinux" => selinux,
+        "sysctl" => sysctl,
         "time" => time,
+        "timex" => timex,
         "uname" => uname,
     }
     service if target_os = "linux" {

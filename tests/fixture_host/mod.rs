@@ -13,9 +13,10 @@
 //! space-hangs MOUNT        statfs(2) on the mount point does not return
 //! ```
 //!
-//! What is no file is made from what is one, so that the two agree: network interfaces and their
-//! addresses from `proc/net/dev`, the space of file systems from `proc/1/mountinfo`, the kernel's
-//! release from `proc/sys/kernel/osrelease`.
+//! What is no file is made from what is one, so that the two agree: network interfaces, their addresses
+//! and routes from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from `proc/net/tcp` and
+//! `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
+//! `proc/sys/kernel/osrelease`. The clock is the same on each.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -24,7 +25,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use vitald_core::host::{
-    Address, Entry, Kind, Link, LinkStatistics, Listing, Space, StatfsError, Uname,
+    Address, ClockDiscipline, Entry, Kind, Link, LinkStatistics, Listing, Neighbour, NetworkRoute,
+    Space, StatfsError, TcpSocket, Uname,
 };
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
@@ -41,6 +43,8 @@ pub struct FixtureHost {
     failures: Vec<(String, i32)>,
     spaces: Vec<(String, Result<Space, StatfsError>)>,
     interfaces: Vec<Link<'static>>,
+    neighbours: Vec<Neighbour>,
+    tcp_sockets: Vec<TcpSocket>,
     uname: Uname,
 }
 
@@ -75,6 +79,8 @@ impl FixtureHost {
             failures: Vec::new(),
             spaces: Vec::new(),
             interfaces: Vec::new(),
+            neighbours: Vec::new(),
+            tcp_sockets: Vec::new(),
             uname: Uname::default(),
         };
         for root in ["proc", "sys", "udev", "rootfs", "file"] {
@@ -109,6 +115,8 @@ impl FixtureHost {
         }
         assert!(space_failures.is_empty(), "{}: {space_failures:?} are no mounts", host.name);
         host.interfaces = host.interfaces_of_files();
+        host.neighbours = host.neighbours_of_files();
+        host.tcp_sockets = host.tcp_sockets_of_files();
         let release = host.files.get("proc/sys/kernel/osrelease").map(Vec::as_slice);
         host.uname = Uname {
             sysname: "Linux".into(),
@@ -141,6 +149,10 @@ impl FixtureHost {
         let memory = self.only_files();
         memory.set_links(self.interfaces.clone());
         memory.set_addresses(addresses(&self.interfaces));
+        memory.set_neighbours(self.neighbours.clone());
+        memory.set_routes(routes(&self.interfaces));
+        memory.set_tcp_sockets(self.tcp_sockets.clone());
+        memory.set_clock_discipline(Ok(clock_discipline()));
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
         }
@@ -361,6 +373,83 @@ impl FixtureHost {
                 }
             })
             .collect()
+    }
+}
+
+impl FixtureHost {
+    /// The neighbours of `proc/net/arp` as netlink would tell them.
+    fn neighbours_of_files(&self) -> Vec<Neighbour> {
+        let neighbour = |line: &str| {
+            let device = line.split_whitespace().last()?;
+            let interface = self.interfaces.iter().find(|link| link.name == device.as_bytes())?;
+            Some(Neighbour { family: 2, interface: interface.index, state: 2 })
+        };
+        self.lines_below_the_first("proc/net/arp")
+            .iter()
+            .filter_map(|line| neighbour(line))
+            .collect()
+    }
+
+    /// The sockets of `proc/net/tcp` and `tcp6` as netlink would tell them.
+    fn tcp_sockets_of_files(&self) -> Vec<TcpSocket> {
+        let hex = |digits: &str| u32::from_str_radix(digits, 16).expect("a hexadecimal number");
+        let socket = |family, line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (sent, received) = fields[4].split_once(':').expect("two queues");
+            let state = hex(fields[3]) as u8;
+            TcpSocket { family, state, receive_queue: hex(received), send_queue: hex(sent) }
+        };
+        [("proc/net/tcp", 2), ("proc/net/tcp6", 10)]
+            .into_iter()
+            .flat_map(|(path, family)| {
+                let lines = self.lines_below_the_first(path);
+                lines.into_iter().map(move |line| socket(family, &line))
+            })
+            .collect()
+    }
+
+    fn lines_below_the_first(&self, path: &str) -> Vec<String> {
+        let text = self.files.get(path).map(Vec::as_slice).unwrap_or_default();
+        String::from_utf8_lossy(text).lines().skip(1).map(str::to_owned).collect()
+    }
+}
+
+/// A route to the network of each interface, and a default route through the last one.
+fn routes(links: &[Link<'static>]) -> Vec<NetworkRoute<'static>> {
+    let route = |index: i32| NetworkRoute {
+        family: 2,
+        kind: 1,
+        protocol: 2,
+        interface: Some(index),
+        ..NetworkRoute::default()
+    };
+    let networks = links.iter().map(|link| NetworkRoute {
+        prefix_length: 24,
+        destination: Some(Ipv4Addr::new(192, 0, link.index as u8, 0).into()),
+        source: Some(Ipv4Addr::new(192, 0, link.index as u8, 7).into()),
+        ..route(link.index)
+    });
+    let last = links.last().map(|link| NetworkRoute {
+        protocol: 16,
+        priority: 100,
+        gateway: Some(Ipv4Addr::new(192, 0, link.index as u8, 1).into()),
+        ..route(link.index)
+    });
+    networks.chain(last).collect()
+}
+
+/// A clock that a time server disciplines.
+fn clock_discipline() -> ClockDiscipline {
+    ClockDiscipline {
+        status: 0x2001,
+        offset: -181_234,
+        frequency: -812_345,
+        maximum_error: 16_500,
+        estimated_error: 112,
+        constant: 7,
+        tick: 10_000,
+        tai: 37,
+        ..ClockDiscipline::default()
     }
 }
 

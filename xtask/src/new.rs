@@ -138,13 +138,15 @@ fn with_feature(manifest: &str, name: &str, value: &str) -> Result<String, Strin
     Ok(lines.join("\n") + "\n")
 }
 
-/// Adds a feature to a bundle that is written on one line.
+/// Adds a feature to a bundle that has a name on each line.
 fn in_bundle(manifest: &str, bundle: &str, name: &str) -> Result<String, String> {
+    let mut lines: Vec<String> = manifest.lines().map(str::to_owned).collect();
     let head = format!("{bundle} = [");
-    let line = manifest.lines().find(|line| line.starts_with(&head) && line.ends_with(']'));
-    let line = line.ok_or_else(|| format!("the bundle {bundle} is not on one line"))?;
-    let longer = format!("{}, \"{name}\"]", line.trim_end_matches(']'));
-    Ok(manifest.replace(line, &longer))
+    let start = lines.iter().position(|line| *line == head);
+    let start = start.ok_or_else(|| format!("there is no line `{head}` in a manifest"))?;
+    let end = closing(&lines, start, "]")?;
+    lines.insert(end, format!("    \"{name}\","));
+    Ok(lines.join("\n") + "\n")
 }
 
 /// A template with the collector's name in it.
@@ -189,12 +191,12 @@ mod tests {
         assert!(
             grown.ends_with("    z if target_os = \"linux\" {\n        \"c\" => c,\n    }\n}\n")
         );
-        let manifest = "full = [\"b\"]\n# Collectors, by name.\nb = []\nd = []\n\n[dependencies]\n";
+        let manifest =
+            "full = [\n    \"b\",\n]\n# Collectors, by name.\nb = []\nd = []\n\n[dependencies]\n";
         let grown = with_feature(manifest, "c", "[]").expect("it is new");
         assert!(grown.contains("b = []\nc = []\nd = []\n"));
         assert!(with_feature(manifest, "b", "[]").is_err());
-        assert!(
-            in_bundle(manifest, "full", "c").expect("one line").contains("full = [\"b\", \"c\"]")
-        );
+        let grown = in_bundle(manifest, "full", "c").expect("there is such a bundle");
+        assert!(grown.starts_with("full = [\n    \"b\",\n    \"c\",\n]\n"), "{grown}");
     }
 }

@@ -20,6 +20,7 @@ use super::notice::{Notice, What};
 use super::status::Counters;
 use super::sync::Arc;
 use crate::plan::CollectorPlan;
+use std::fmt::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
 use vitald_core::run::{Fault, Run, Spares};
@@ -366,8 +367,8 @@ impl Results {
         let is_same = self.state == state;
         self.error = match (error, state) {
             (Some(error), _) if is_same && self.error.is_some() => {
-                let text = error.to_string();
-                self.error.take().filter(|known| **known == *text).or_else(|| Some(text.into()))
+                let known = self.error.take().filter(|known| reads(error, known));
+                known.or_else(|| Some(error.to_string().into()))
             }
             (Some(error), _) => Some(error.to_string().into()),
             (None, State::Panicked) => Some("it panicked; the log says where".into()),
@@ -433,10 +434,42 @@ fn only_source<'a>(plan: &CollectorPlan, otherwise: &'a str) -> &'a str {
     }
 }
 
+/// Whether an error is shown as that text. What stays absent is compared at every collection, so no text is made
+/// for it.
+fn reads(error: &Error, text: &str) -> bool {
+    struct Rest<'a>(&'a str);
+
+    impl Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    let mut rest = Rest(text);
+    write!(rest, "{error}").is_ok() && rest.0.is_empty()
+}
+
 /// A collector with an interval serves its last result to requests that arrive within some
 /// intervals.
 fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, want: &Want) -> bool {
     plan.interval.is_some_and(|interval| {
         want.arrived.saturating_duration_since(run.began) <= interval.saturating_mul(INTERVALS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_compared_as_it_is_shown() {
+        let error = Error::absent("proc/schedstat");
+        assert!(reads(&error, &error.to_string()));
+        for other in
+            ["", "proc/schedstat", "proc/schedstat: not on this host.", "x: not on this host"]
+        {
+            assert!(!reads(&error, other), "{other:?}");
+        }
+    }
 }

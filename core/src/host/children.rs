@@ -92,6 +92,23 @@ impl Children {
         listed
     }
 
+    /// Lists a directory of a child, such as the `task` of a process, sorted by the bytes of the names. What is in
+    /// it is read by a child's name with a path behind it: `27/task/31`.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) and getdents(2) say; the listing is empty then.
+    pub fn list_in(
+        &mut self,
+        child: &[u8],
+        directory: &str,
+        listing: &mut Listing,
+    ) -> io::Result<()> {
+        listing.clear();
+        let handle = self.open(child, directory, Opened::Directory)?;
+        self.host.list_opened(&handle, listing)
+    }
+
     /// The content of a child's file, which the kernel makes as one record: `stat`, `status`, `io`,
     /// `limits` or `cgroup` of a process.
     ///
@@ -203,7 +220,23 @@ mod tests {
             ("proc/1/fd/0", ""),
             ("proc/1/fd/1", ""),
             ("proc/27/stat", "27 (cron) S\n"),
+            ("proc/27/task/27/stat", "27 (cron) S\n"),
+            ("proc/27/task/31/stat", "31 (cron) D\n"),
         ])
+    }
+
+    #[test]
+    fn lists_what_a_child_has() {
+        let mut children = two_processes().host().children("proc");
+        let mut listing = Listing::new();
+        for _ in 0..2 {
+            children.list_in(b"27", "task", &mut listing).unwrap();
+            let names: Vec<&[u8]> = listing.iter().map(|entry| entry.name).collect();
+            assert_eq!(names, [&b"27"[..], b"31"]);
+            assert_eq!(children.read(b"27/task/31", "stat").unwrap(), b"31 (cron) D\n");
+            children.list(&mut Listing::new()).unwrap();
+        }
+        assert!(children.list_in(b"1", "task", &mut listing).is_err() && listing.is_empty());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
 use super::extent::Extent;
@@ -153,7 +153,7 @@ impl Kept {
 /// given back after a while.
 pub struct KeptFile {
     host: Host,
-    path: Box<str>,
+    path: Arc<str>,
     extent: Extent,
     kept: Option<Kept>,
     buffer: Vec<u8>,
@@ -191,7 +191,14 @@ impl Host {
 
 impl KeptFile {
     pub(super) fn new(host: Host, path: Box<str>, extent: Extent) -> Self {
-        KeptFile { host, path, extent, kept: None, buffer: Vec::new(), spare: Spare::new() }
+        KeptFile {
+            host,
+            path: path.into(),
+            extent,
+            kept: None,
+            buffer: Vec::new(),
+            spare: Spare::new(),
+        }
     }
 
     /// The logical path.
@@ -212,7 +219,7 @@ impl KeptFile {
     pub fn read(&mut self) -> Result<&[u8]> {
         match self.load() {
             Ok(()) => Ok(&self.buffer),
-            Err(error) => Err(Error::from_io(&self.path, error)),
+            Err(error) => Err(Error::of_source(Arc::clone(&self.path), error)),
         }
     }
 
@@ -226,7 +233,7 @@ impl KeptFile {
         match self.load() {
             Ok(()) => Ok(Some(&self.buffer)),
             Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(Error::from_io(&self.path, error)),
+            Err(error) => Err(Error::of_source(Arc::clone(&self.path), error)),
         }
     }
 

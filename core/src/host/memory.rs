@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::clock::ClockDiscipline;
 use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
@@ -14,7 +15,10 @@ use super::opened::Opened;
 use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
-use super::{Address, AttributeWriter, BusWriter, GenericMessage, Link, NetlinkAttributes};
+use super::{
+    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
+    NetworkRoute, TcpSocket,
+};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
 use crate::sync::lock;
@@ -65,6 +69,7 @@ struct State {
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
+    clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
     /// By path, interface and member.
     #[cfg(target_os = "linux")]
@@ -75,6 +80,12 @@ struct State {
     links: Option<Vec<Link<'static>>>,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
+    #[cfg(target_os = "linux")]
+    neighbours: Option<Vec<Neighbour>>,
+    #[cfg(target_os = "linux")]
+    routes: Option<Vec<NetworkRoute<'static>>>,
+    #[cfg(target_os = "linux")]
+    tcp_sockets: Option<Vec<TcpSocket>>,
 }
 
 impl Default for MemoryHost {
@@ -107,6 +118,7 @@ impl MemoryHost {
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
+            clock: None,
             exchange: None,
             #[cfg(target_os = "linux")]
             bus: HashMap::new(),
@@ -116,6 +128,12 @@ impl MemoryHost {
             links: None,
             #[cfg(target_os = "linux")]
             addresses: None,
+            #[cfg(target_os = "linux")]
+            neighbours: None,
+            #[cfg(target_os = "linux")]
+            routes: None,
+            #[cfg(target_os = "linux")]
+            tcp_sockets: None,
         };
         MemoryHost { state: Arc::new(Mutex::new(state)) }
     }
@@ -250,6 +268,24 @@ impl MemoryHost {
         self.lock().addresses = Some(addresses);
     }
 
+    /// Sets the neighbours. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_neighbours(&self, neighbours: Vec<Neighbour>) {
+        self.lock().neighbours = Some(neighbours);
+    }
+
+    /// Sets the routes. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_routes(&self, routes: Vec<NetworkRoute<'static>>) {
+        self.lock().routes = Some(routes);
+    }
+
+    /// Sets the TCP sockets of both families. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_tcp_sockets(&self, sockets: Vec<TcpSocket>) {
+        self.lock().tcp_sockets = Some(sockets);
+    }
+
     /// Sets what a family of generic netlink answers: the function takes the command and the
     /// attributes of a request and gives command and attributes of each answer. Without it the
     /// family is absent.
@@ -315,6 +351,11 @@ impl MemoryHost {
     /// Sets the clock, as the time since the epoch.
     pub fn set_now(&self, now: Duration) {
         self.lock().now = now;
+    }
+
+    /// Sets what adjtimex(2) says, or its `errno`. Without it the answer is ENOSYS.
+    pub fn set_clock_discipline(&self, answer: std::result::Result<ClockDiscipline, i32>) {
+        self.lock().clock = Some(answer);
     }
 
     /// The logical paths of all files, sorted; bytes that are not UTF-8 are U+FFFD.
@@ -433,6 +474,11 @@ impl MemoryHost {
         self.lock().now
     }
 
+    pub(super) fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
+        const ENOSYS: i32 = 38;
+        self.lock().clock.unwrap_or(Err(ENOSYS)).map_err(errno)
+    }
+
     pub(super) fn space(&self, mount: &[u8]) -> Result<Space, StatfsError> {
         self.lock().spaces.get(mount).copied().unwrap_or(Err(StatfsError::Failed(ENOENT)))
     }
@@ -485,6 +531,30 @@ impl MemoryHost {
         let addresses = self.lock().addresses.clone();
         let addresses = addresses.ok_or_else(|| Error::absent("netlink route"))?;
         addresses.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn neighbours(&self, each: &mut dyn FnMut(Neighbour)) -> Result<()> {
+        let neighbours = self.lock().neighbours.clone();
+        let neighbours = neighbours.ok_or_else(|| Error::absent("netlink route"))?;
+        neighbours.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn routes(&self, each: &mut dyn FnMut(NetworkRoute<'_>)) -> Result<()> {
+        let routes = self.lock().routes.clone();
+        let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
+        routes.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn tcp_sockets(&self, family: u8, each: &mut dyn FnMut(TcpSocket)) -> Result<()> {
+        let sockets = self.lock().tcp_sockets.clone();
+        let sockets = sockets.ok_or_else(|| Error::absent("netlink sock_diag"))?;
+        sockets.into_iter().filter(|socket| socket.family == family).for_each(each);
         Ok(())
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Parsing is apart from the sockets; constants are those of the kernel's headers (linux-raw-sys).
 
+mod diagnostics;
 mod frame;
 mod generic;
 mod route;
 mod socket;
+mod tables;
 
+pub(super) use diagnostics::Diagnostics;
+pub use diagnostics::{TcpSocket, parse_tcp_sockets};
 pub use frame::{Dump, DumpError};
 pub(super) use generic::Generic;
 pub use generic::{
@@ -15,6 +19,8 @@ pub use generic::{
 pub use route::{
     Address, AlternativeNames, Link, LinkStatistics, Route, parse_addresses, parse_links,
 };
+pub(super) use tables::Tables;
+pub use tables::{Neighbour, NetworkRoute, NextHop, NextHops, parse_neighbours, parse_routes};
 
 #[cfg(test)]
 mod tests;

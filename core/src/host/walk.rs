@@ -5,12 +5,15 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::Host;
 use super::errno::{is_absent, is_forbidden, is_without_value};
+use super::extent::Extent;
 use crate::batch::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::family::Family;
+use crate::text;
 
 pub mod attributes;
 mod table;
@@ -48,8 +51,12 @@ const SLOW_READS: usize = 2;
 /// * Where something else tells that children may have come or gone, [`Walk::under`] saves listing.
 pub struct Walk<S> {
     host: Host,
+    /// The logical path of the first directory.
+    first: Arc<str>,
     levels: Vec<Level>,
     directory: Directory,
+    /// How its attributes are made.
+    extent: Extent,
     table: Table,
     rotation: Rotation,
     /// The circumstances of the next refresh, and those under which the directories were listed.
@@ -69,10 +76,13 @@ impl Host {
     ///
     /// If the last component of the pattern has no `*`.
     pub fn walk<S: Attributes>(&self, pattern: &str) -> Walk<S> {
+        let levels = Level::of(pattern);
         Walk {
             host: self.clone(),
-            levels: Level::of(pattern),
+            first: levels[0].directory().into(),
+            levels,
             directory: Directory::default(),
+            extent: Extent::Whole,
             table: Table::default(),
             rotation: Rotation::new(SLOW_READS),
             circumstances: None,
@@ -112,6 +122,14 @@ impl<S: Attributes> Walk<S> {
         self
     }
 
+    /// Reads its attributes to their ends, for files of procfs that have many records (`seq_open`). One
+    /// more system call each finds out that there is no more.
+    #[must_use]
+    pub fn records(mut self) -> Self {
+        self.extent = Extent::Records;
+        self
+    }
+
     /// Sets how many slow attributes are read again at a refresh, of all children together; 0 if
     /// they only change with their child, where only faults are tried again. The first refresh
     /// reads all of them.
@@ -140,8 +158,7 @@ impl<S: Attributes> Walk<S> {
     pub fn refresh(&mut self) -> Result<Matches<'_, S>> {
         match self.load() {
             Ok(()) => Ok(self.children()),
-            // The path is still that of the directory that could not be listed.
-            Err(error) => Err(Error::from_io(&String::from_utf8_lossy(&self.path), error)),
+            Err(error) => Err(self.unlisted(error)),
         }
     }
 
@@ -153,11 +170,18 @@ impl<S: Attributes> Walk<S> {
     /// [`Error::Unreadable`].
     pub fn optional(&mut self) -> Result<Matches<'_, S>> {
         match self.load() {
-            Err(error) if !crate::error::is_absence(&error) => {
-                Err(Error::from_io(&String::from_utf8_lossy(&self.path), error))
-            }
+            Err(error) if !crate::error::is_absence(&error) => Err(self.unlisted(error)),
             _ => Ok(self.children()),
         }
+    }
+
+    /// The error for the directory that could not be listed, whose path is still there. The first one may
+    /// be absent for long, which must cost no allocation.
+    fn unlisted(&self, error: io::Error) -> Error {
+        if *self.path == *self.first.as_bytes() {
+            return Error::of_source(Arc::clone(&self.first), error);
+        }
+        Error::from_io(&String::from_utf8_lossy(&self.path), error)
     }
 
     /// The children of the last refresh.
@@ -168,10 +192,11 @@ impl<S: Attributes> Walk<S> {
     fn load(&mut self) -> io::Result<()> {
         self.table.clear();
         self.path.clear();
-        self.path.extend_from_slice(self.levels[0].directory().as_bytes());
+        self.path.extend_from_slice(self.first.as_bytes());
         let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,
+            extent: self.extent,
             attributes: S::LIST,
             table: &mut self.table,
             rotation: &mut self.rotation,
@@ -308,6 +333,16 @@ impl<'w, S: Attributes> Child<'w, S> {
         Ok(content.map_or(&[], attribute.format().0))
     }
 
+    /// As [`Child::text`], with `None` where an optional one is absent, which is not the same as empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], such as EACCES of an attribute that is not optional.
+    pub fn optional_text(&self, attribute: &Attribute<S, Text>) -> Result<Option<&'w [u8]>> {
+        let content = self.content(attribute.index())?;
+        Ok(content.map(attribute.format().0))
+    }
+
     /// A number in the unit that was declared; `None` where an optional one is absent, has no value
     /// now, or may not be read by the daemon, and of any where the content is no such number,
     /// which the batch counts.
@@ -321,7 +356,24 @@ impl<'w, S: Attributes> Child<'w, S> {
         batch: &mut Batch,
     ) -> Result<Option<f64>> {
         let content = self.content(attribute.index())?;
-        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(content))))
+        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(text::trim(content)))))
+    }
+
+    /// As [`Child::number`], with another number where an optional attribute is absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::number`].
+    pub fn number_or(
+        &self,
+        attribute: &Attribute<S, Number>,
+        otherwise: f64,
+        batch: &mut Batch,
+    ) -> Result<Option<f64>> {
+        match self.content(attribute.index())? {
+            None => Ok(Some(otherwise)),
+            Some(content) => Ok(batch.tolerate(attribute.format().0(text::trim(content)))),
+        }
     }
 
     /// Pushes a number; pushes nothing where [`Child::number`] is `None`.

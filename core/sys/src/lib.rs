@@ -3,10 +3,12 @@
 //!
 //! What rustix offers safely is not here.
 
+mod clock;
 mod code;
 mod descriptors;
 mod heap;
 
+pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;

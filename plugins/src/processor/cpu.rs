@@ -25,7 +25,7 @@ families! {
     INFO: gauge = "node_cpu_info"
         [package, core, cpu, vendor, family, model, model_name, microcode, stepping, cachesize];
     /// How fast a CPU runs, in hertz.
-    FREQUENCY: gauge = "node_cpu_frequency_hertz" [package, core, cpu];
+    FREQUENCY: gauge = "node_cpu_frequency_hertz" [package, core, cpu] shared;
     /// What the first CPU can do; always 1.
     FLAG_INFO: gauge = "node_cpu_flag_info" [flag];
     /// What is known to be wrong with the first CPU; always 1.

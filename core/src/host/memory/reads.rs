@@ -27,9 +27,9 @@ enum Made {
 /// `single_open`, or read in one go), in `proc/net` (`proc_create_net_single`), in `proc/pressure`.
 #[rustfmt::skip]
 const ONE_RECORD: &[&str] = &[
-    "loadavg", "meminfo", "stat", "uptime", "version",
+    "cgroups", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
     "cgroup", "cmdline", "comm", "environ", "io", "limits", "smaps_rollup", "statm", "status",
-    "netstat", "snmp", "snmp6", "sockstat", "sockstat6",
+    "netstat", "snmp", "snmp6", "sockstat", "sockstat6", "xfrm_stat",
     "cpu", "irq", "memory",
 ];
 

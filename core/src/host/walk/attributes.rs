@@ -117,19 +117,28 @@ pub fn before_colon(text: &[u8]) -> Result<f64, Malformed> {
 /// `text`: all of it, without white space around.
 #[doc(hidden)]
 pub fn text(text: &[u8]) -> &[u8] {
+    text::trim(text)
+}
+
+/// `line`: all of it but the ends of lines around it; blanks stay.
+#[doc(hidden)]
+pub fn line(mut text: &[u8]) -> &[u8] {
+    while let [b'\n', rest @ ..] | [rest @ .., b'\n'] = text {
+        text = rest;
+    }
     text
 }
 
 /// `word`: the first word.
 #[doc(hidden)]
 pub fn word(text: &[u8]) -> &[u8] {
-    Fields::new(text).next().unwrap_or_default()
+    Fields::new(text::trim(text)).next().unwrap_or_default()
 }
 
 /// `after_colon`: what follows a colon, as in `4: ACTIVE`.
 #[doc(hidden)]
 pub fn after_colon(text: &[u8]) -> &[u8] {
-    text::split_once(text, b':').map_or(text, |(_, after)| text::trim(after))
+    text::trim(text::split_once(text, b':').map_or(text, |(_, after)| after))
 }
 
 /// Declares the attributes of a [`Walk`](crate::host::Walk)'s children: what each is called here, its
@@ -161,8 +170,8 @@ pub fn after_colon(text: &[u8]) -> &[u8] {
 ///
 /// Formats of numbers: `u64`, `i64`, `f64`, `hex`, `first_f64` (the first word), `before_colon`; a
 /// scale follows as `* factor` or `/ divisor`, whichever node_exporter calculates with, since the two
-/// round differently. Formats of text: `text`, `word` (the first one), `after_colon`. White space
-/// around the content is left out in all of them.
+/// round differently. Formats of text: `text`, `word` (the first one), `after_colon`, `line`. White space
+/// around the content is left out in all of them; `line` keeps blanks, for labels that are shown as they are.
 ///
 /// Marks: a child without an attribute that is not `optional` is left out of the walk; where the daemon
 /// may not read an attribute, an `optional` one is absent and another one is an error. A `slow`
@@ -217,6 +226,9 @@ macro_rules! attribute_format {
     (@ after_colon) => {
         $crate::host::attribute::Text
     };
+    (@ line) => {
+        $crate::host::attribute::Text
+    };
     (@ $number:ident) => {
         $crate::host::attribute::Number
     };
@@ -228,6 +240,9 @@ macro_rules! attribute_format {
     };
     (after_colon) => {
         $crate::host::attribute::Text($crate::host::attribute::after_colon)
+    };
+    (line) => {
+        $crate::host::attribute::Text($crate::host::attribute::line)
     };
     ($number:ident) => {
         $crate::host::attribute::Number($crate::host::attribute::$number)

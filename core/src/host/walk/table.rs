@@ -1,7 +1,6 @@
 //! What a walk has read: a flat table, filled again at each refresh.
 
 use crate::host::errno::EFBIG;
-use crate::text;
 
 /// Names and contents of all rows in one piece of memory.
 ///
@@ -61,7 +60,7 @@ impl Table {
 
     pub(super) fn cell(&mut self, content: Result<&[u8], i32>) {
         let cell = match content {
-            Ok(content) => self.store(text::trim(content)),
+            Ok(content) => self.store(content),
             Err(errno) => Cell { start: 0, end: 0, errno },
         };
         self.cells.push(cell);

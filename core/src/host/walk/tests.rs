@@ -71,10 +71,30 @@ fn every_level_is_walked_and_every_format_read() {
     assert_eq!(first.text(&Port::STATE_NAME).unwrap(), b"ACTIVE");
     assert_eq!(first.number(&Port::SENT, batch).unwrap(), Some(28.0));
     assert_eq!(second.number(&Port::SENT, batch).unwrap(), None);
+    assert_eq!(second.number_or(&Port::SENT, -1.0, batch).unwrap(), Some(-1.0));
+    assert_eq!(first.number_or(&Port::SENT, -1.0, batch).unwrap(), Some(28.0));
     assert_eq!(second.text(&Port::LAYER).unwrap(), b"");
-    assert_eq!(ports.next().unwrap().text(&Port::LAYER).unwrap(), b"Ethernet");
+    assert_eq!(second.optional_text(&Port::LAYER).unwrap(), None);
+    let third = ports.next().unwrap();
+    assert_eq!(third.text(&Port::LAYER).unwrap(), b"Ethernet");
+    assert_eq!(third.optional_text(&Port::LAYER).unwrap(), Some(&b"Ethernet"[..]));
+    assert_eq!(third.optional_text(&Port::STATE_NAME).unwrap(), Some(&b"ACTIVE"[..]));
+    memory.write("sys/class/ib/b0/ports/1/layer", "\n");
+    let third = walk.refresh().unwrap().nth(2).unwrap();
+    assert_eq!(third.optional_text(&Port::LAYER).unwrap(), Some(&b""[..]));
     assert_eq!(walk.children().find(&[b"a0", b"2"]).unwrap().name(1), b"2");
     assert!(walk.children().find(&[b"a0", b"3"]).is_none());
+}
+
+#[test]
+fn a_line_keeps_its_blanks() {
+    crate::attributes! { File { TEXT: text = "label"; LINE: line = "label"; WORD: word = "label"; } }
+    let memory = MemoryHost::from_files(&[("sys/class/hwmon/a/label", " Left side \n")]);
+    let mut walk = memory.host().walk::<File>("sys/class/hwmon/*");
+    let file = walk.refresh().unwrap().next().unwrap();
+    assert_eq!(file.text(&File::LINE).unwrap(), b" Left side ");
+    assert_eq!(file.text(&File::TEXT).unwrap(), b"Left side");
+    assert_eq!(file.text(&File::WORD).unwrap(), b"Left");
 }
 
 #[test]
@@ -391,7 +411,7 @@ fn names_are_chosen_once() {
         ("sys/block/b/size", "2"),
         ("sys/block/c/size", "3"),
     ]);
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = asked.clone();
     let mut walk = memory.host().walk::<Disk>("sys/block/*").only(0, move |name| {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -468,5 +488,19 @@ fn tempfile() -> Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A file of procfs that does not fit into a page ends no read before its last record.
+#[test]
+fn files_of_many_records_are_read_to_their_ends() {
+    crate::attributes! { File { CONTENT: line = ""; } }
+    let text = "a record of the kernel\n".repeat(400);
+    let memory = MemoryHost::from_files(&[("proc/pool/objset-1", &text), ("proc/pool/io", "1\n")]);
+    memory.set_chunk(700);
+    let mut walk = memory.host().walk::<File>("proc/pool/objset-*").files().records();
+    for _ in 0..2 {
+        let file = walk.refresh().unwrap().next().unwrap();
+        assert_eq!(file.text(&File::CONTENT).unwrap(), text.trim_end().as_bytes());
     }
 }

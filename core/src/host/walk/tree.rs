@@ -171,6 +171,7 @@ impl Rotation {
 /// What one refresh works with.
 pub(super) struct Refresh<'w> {
     pub(super) host: &'w Host,
+    pub(super) extent: Extent,
     pub(super) attributes: &'static [AttributeInfo],
     pub(super) table: &'w mut Table,
     pub(super) rotation: &'w mut Rotation,
@@ -373,7 +374,7 @@ impl Refresh<'_> {
     ) -> io::Result<()> {
         match slot {
             Slot::Absent => return Err(io::Error::from_raw_os_error(ENOENT)),
-            Slot::Open(kept) => match fill(self.host, &kept.handle, Extent::Whole, self.buffer) {
+            Slot::Open(kept) => match fill(self.host, &kept.handle, self.extent, self.buffer) {
                 Err(error) if is_gone(&error) => *slot = Slot::Closed,
                 outcome => return outcome,
             },
@@ -395,7 +396,7 @@ impl Refresh<'_> {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(512);
         }
-        let outcome = fill(self.host, &handle, Extent::Whole, self.buffer);
+        let outcome = fill(self.host, &handle, self.extent, self.buffer);
         if parent.is_some()
             && keeps
             && !outcome.as_ref().is_err_and(is_gone)

@@ -1,0 +1,3 @@
+//! How the kernel disciplines its clock.
+
+pub use vitald_sys::ClockDiscipline;

@@ -1,0 +1,102 @@
+//! How the kernel disciplines its clock.
+
+use std::io;
+
+/// What adjtimex(2) says, in the kernel's units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockDiscipline {
+    /// The answer: the state of the clock, where 5 (`TIME_ERROR`) is not synchronized.
+    pub state: i32,
+    /// The `STA_*` bits of `linux/timex.h`.
+    pub status: i32,
+    /// The offset from the reference, in nanoseconds if the status has `STA_NANO`, else in
+    /// microseconds.
+    pub offset: i64,
+    /// The correction of the frequency, in parts per million shifted left by 16 bits.
+    pub frequency: i64,
+    /// The largest possible error, in microseconds.
+    pub maximum_error: i64,
+    /// The estimated error, in microseconds.
+    pub estimated_error: i64,
+    /// The time constant of the phase-locked loop.
+    pub constant: i64,
+    /// The time between two ticks, in microseconds.
+    pub tick: i64,
+    /// The frequency of the pulse per second, in parts per million shifted left by 16 bits.
+    pub pps_frequency: i64,
+    /// The jitter of the pulse per second, in the unit of the offset.
+    pub jitter: i64,
+    /// The interval of the pulse per second, as a power of two of seconds.
+    pub shift: i32,
+    /// The stability of the pulse per second, in parts per million shifted left by 16 bits.
+    pub stability: i64,
+    /// How often the jitter was too large.
+    pub jitter_count: i64,
+    /// How many intervals were calibrated.
+    pub calibration_count: i64,
+    /// How many calibrations failed.
+    pub error_count: i64,
+    /// How often the stability was exceeded.
+    pub stability_count: i64,
+    /// International Atomic Time less UTC, in seconds.
+    pub tai: i32,
+}
+
+/// Asks how the kernel disciplines its clock. Nothing is changed by it.
+///
+/// # Errors
+///
+/// What adjtimex(2) says: EPERM or ENOSYS where a container may not ask, and always on systems other than
+/// Linux.
+// The widths of these fields differ between architectures.
+#[allow(clippy::useless_conversion)]
+pub fn clock_discipline() -> io::Result<ClockDiscipline> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: it is a structure of numbers, for which zeros are a value.
+        let mut timex: libc::timex = unsafe { core::mem::zeroed() };
+        // SAFETY: the pointer is that of a whole structure of this function. Its modes are 0, which
+        // ask and set nothing.
+        let state = unsafe { libc::adjtimex(&raw mut timex) };
+        if state < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(ClockDiscipline {
+            state,
+            status: timex.status,
+            offset: timex.offset.into(),
+            frequency: timex.freq.into(),
+            maximum_error: timex.maxerror.into(),
+            estimated_error: timex.esterror.into(),
+            constant: timex.constant.into(),
+            tick: timex.tick.into(),
+            pps_frequency: timex.ppsfreq.into(),
+            jitter: timex.jitter.into(),
+            shift: timex.shift,
+            stability: timex.stabil.into(),
+            jitter_count: timex.jitcnt.into(),
+            calibration_count: timex.calcnt.into(),
+            error_count: timex.errcnt.into(),
+            stability_count: timex.stbcnt.into(),
+            tai: timex.tai,
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_answers() {
+        match clock_discipline() {
+            // A tick is 10 ms, give or take ten percent (adjtimex(2)).
+            Ok(clock) => assert!((9_000..=11_000).contains(&clock.tick), "{clock:?}"),
+            Err(error) => assert!(error.raw_os_error().is_some(), "{error}"),
+        }
+    }
+}

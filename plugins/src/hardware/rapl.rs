@@ -1,0 +1,288 @@
+//! Energy that the processors used, from `/sys/class/powercap`
+//! (Documentation/power/powercap/powercap.rst).
+
+use vitald_core::number::parse_u64;
+use vitald_core::prelude::*;
+
+families! {
+    /// Energy that a zone used; it starts again from zero at the zone's `max_energy_range_uj`.
+    JOULES: counter = "node_rapl_joules_total" [index, path, rapl_zone];
+}
+
+attributes! {
+    Zone {
+        NAME: text = "name", slow;
+    }
+}
+
+// Apart from the names, so that a zone whose energy cannot be read now is counted all the same.
+attributes! {
+    Energy {
+        ENERGY: u64 / 1e6 = "energy_uj";
+    }
+}
+
+settings! {
+    /// Show all zones in one family with the label `rapl_zone`, instead of a family for each name.
+    enable_zone_label: bool = false;
+}
+
+register_collector!(Rapl);
+
+struct Rapl {
+    zones: Walk<Zone>,
+    energies: Walk<Energy>,
+    has_zone_label: bool,
+    /// The names that zones have had, without the numbers at their ends.
+    names: Vec<Name>,
+    /// The path of the class and a slash; then that of a zone.
+    path: Vec<u8>,
+    class_length: usize,
+}
+
+/// What zones of one name have in common.
+struct Name {
+    name: Box<[u8]>,
+    /// The name as a metric's name may have it.
+    in_metric: Box<[u8]>,
+    /// The number of the next zone without one.
+    next: u64,
+    /// The family of this run.
+    family: Option<NamedFamily>,
+}
+
+impl Collector for Rapl {
+    about! {
+        name: "rapl",
+        summary: "Energy that processors and memory used",
+        families: FAMILIES,
+        patterns: [FamilyPattern {
+            name: "node_rapl_*_joules_total",
+            kinds: &[Kind::Counter],
+            help: "Energy that the zones of this name used.",
+        }],
+        sources: ["sys/class/powercap/*/name", "sys/class/powercap/*/energy_uj"],
+        settings: Settings,
+    }
+    // Linux 5.10 and later let only root read the energy.
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
+
+    fn open(settings: Settings, host: &Host) -> Result<Self> {
+        let sysfs = host.roots().sysfs.as_os_str().as_encoded_bytes();
+        let end = sysfs.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let path = [&sysfs[..end], b"/class/powercap/"].concat();
+        Ok(Rapl {
+            zones: host.walk("sys/class/powercap/*"),
+            energies: host.walk("sys/class/powercap/*"),
+            has_zone_label: settings.enable_zone_label,
+            names: Vec::new(),
+            class_length: path.len(),
+            path,
+        })
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let Rapl { zones, energies, names, path, .. } = self;
+        for known in &mut *names {
+            (known.next, known.family) = (0, None);
+        }
+        let zones = zones.refresh()?;
+        energies.refresh()?;
+        for zone in zones {
+            let (name, number) = split_name(zone.text(&Zone::NAME)?);
+            let known = look_up(names, name);
+            let index = number.unwrap_or(known.next);
+            known.next = index.saturating_add(1);
+            let Some(energy) = energies.children().find(&[zone.name(0)]) else { continue };
+            let Some(joules) = energy.number(&Energy::ENERGY, batch)? else { continue };
+            path.truncate(self.class_length);
+            path.extend_from_slice(zone.name(0));
+            let mut digits = [0; 20];
+            let index = text::decimal(index, &mut digits);
+            if self.has_zone_label {
+                batch.row(&JOULES, [index, path, name], joules);
+                continue;
+            }
+            let family = *known.family.get_or_insert_with(|| {
+                batch.family(
+                    &[b"node_rapl_", &known.in_metric, b"_joules_total"],
+                    Kind::Counter,
+                    &[b"Energy that the zones named ", name, b" used, in joules."],
+                )
+            });
+            let labels = batch.label_pairs(&[(b"index", index), (b"path", path)]);
+            batch.push_named(family, Suffix::None, labels, joules);
+        }
+        Ok(())
+    }
+}
+
+/// Splits `package-0` into its name and number; one that is not in two parts, such as
+/// `package-0-die-1`, is a name as a whole.
+fn split_name(zone: &[u8]) -> (&[u8], Option<u64>) {
+    let parts = text::split_once(zone, b'-').filter(|(_, after)| !after.contains(&b'-'));
+    match parts.and_then(|(name, digits)| Some((name, parse_u64(digits)?))) {
+        Some((name, number)) => (name, Some(number)),
+        None => (zone, None),
+    }
+}
+
+/// Finds what is known of a name. There are a handful.
+fn look_up<'n>(names: &'n mut Vec<Name>, name: &[u8]) -> &'n mut Name {
+    let place = names.iter().position(|known| *known.name == *name).unwrap_or_else(|| {
+        names.push(Name { name: name.into(), in_metric: in_metric(name), next: 0, family: None });
+        names.len() - 1
+    });
+    &mut names[place]
+}
+
+/// Writes one `_` for each run of bytes that a metric's name may not have, with the `_` around it.
+fn in_metric(name: &[u8]) -> Box<[u8]> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let mut written = Vec::new();
+    for (place, part) in name.split(|byte| !is_word(byte)).enumerate() {
+        let is_first = place == 0;
+        if !is_first {
+            while written.last() == Some(&b'_') {
+                written.pop();
+            }
+            written.push(b'_');
+        }
+        let start = part.iter().position(|byte| is_first || *byte != b'_').unwrap_or(part.len());
+        written.extend_from_slice(&part[start..]);
+    }
+    written.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitald_core::testing::*;
+
+    const CLASS: &str = "sys/class/powercap";
+
+    fn memory() -> MemoryHost {
+        let memory = MemoryHost::new();
+        for (zone, name, energy) in [
+            ("intel-rapl:0", "package-0", "1500000"),
+            ("intel-rapl:0:0", "dram", "250000"),
+            ("intel-rapl:1", "package-1", "262143328850"),
+            ("intel-rapl:1:0", "dram", "1"),
+            ("intel-rapl:2", "package-0-die-1", "3000000"),
+        ] {
+            memory.write(format!("{CLASS}/{zone}/name"), format!("{name}\n"));
+            memory.write(format!("{CLASS}/{zone}/energy_uj"), format!("{energy}\n"));
+        }
+        memory.write(format!("{CLASS}/intel-rapl/enabled"), "1\n");
+        memory.write(format!("{CLASS}/dtpm:0/name"), "no energy\n");
+        memory
+    }
+
+    #[test]
+    fn golden() {
+        check::<Rapl>(
+            &memory().host(),
+            &[],
+            &expect![[r#"
+                # node_rapl_dram_joules_total counter
+                node_rapl_dram_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0:0"} 0.25
+                node_rapl_dram_joules_total{index="1",path="/sys/class/powercap/intel-rapl:1:0"} 1e-06
+                # node_rapl_package_0_die_1_joules_total counter
+                node_rapl_package_0_die_1_joules_total{index="0",path="/sys/class/powercap/intel-rapl:2"} 3
+                # node_rapl_package_joules_total counter
+                node_rapl_package_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0"} 1.5
+                node_rapl_package_joules_total{index="1",path="/sys/class/powercap/intel-rapl:1"} 262143.32885
+            "#]],
+        );
+    }
+
+    #[test]
+    fn one_family_for_all() {
+        let memory = memory();
+        memory.remove(format!("{CLASS}/intel-rapl:1"));
+        check::<Rapl>(
+            &memory.host(),
+            &[("enable_zone_label", true.into())],
+            &expect![[r#"
+                # node_rapl_joules_total counter
+                node_rapl_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0",rapl_zone="package"} 1.5
+                node_rapl_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0:0",rapl_zone="dram"} 0.25
+                node_rapl_joules_total{index="1",path="/sys/class/powercap/intel-rapl:1:0",rapl_zone="dram"} 1e-06
+                node_rapl_joules_total{index="0",path="/sys/class/powercap/intel-rapl:2",rapl_zone="package-0-die-1"} 3
+            "#]],
+        );
+    }
+
+    /// The others keep their numbers.
+    #[test]
+    fn a_zone_without_its_energy_is_left_out_alone() {
+        let memory = memory();
+        let mut collector = open::<Rapl>(&memory.host(), &[]);
+        memory.fail(format!("{CLASS}/intel-rapl:0:0/energy_uj"), 61);
+        let (batch, outcome) = run(&mut collector, None);
+        outcome.unwrap();
+        assert_eq!(batch.len(), 4);
+        assert!(render(&batch).contains("dram_joules_total{index=\"1\""));
+        memory.write(format!("{CLASS}/intel-rapl:0:0/energy_uj"), "x\n");
+        let (batch, outcome) = run(&mut collector, Some(&batch));
+        outcome.unwrap();
+        assert_eq!((batch.len(), batch.malformed().map(|(count, _)| count)), (4, Some(1)));
+    }
+
+    #[test]
+    fn energy_is_for_root_alone() {
+        let memory = memory();
+        memory.fail_open(format!("{CLASS}/intel-rapl:0/energy_uj"), 13);
+        check_fails::<Rapl>(
+            &memory.host(),
+            &[],
+            &expect!["sys/class/powercap/intel-rapl:0/energy_uj: Permission denied (os error 13)"],
+            &expect![""],
+        );
+    }
+
+    #[test]
+    fn a_zone_goes_and_comes() {
+        let memory = memory();
+        let mut collector = open::<Rapl>(&memory.host(), &[]);
+        let (whole, _) = run(&mut collector, None);
+        memory.remove(format!("{CLASS}/intel-rapl:0"));
+        let (batch, outcome) = run(&mut collector, Some(&whole));
+        outcome.unwrap();
+        assert_eq!(batch.len(), 4);
+        memory.write(format!("{CLASS}/intel-rapl:0/name"), "psys\n");
+        memory.write(format!("{CLASS}/intel-rapl:0/energy_uj"), "5\n");
+        assert!(render(&run(&mut collector, Some(&batch)).0).contains("rapl_psys_joules_total"));
+    }
+
+    #[test]
+    fn names_are_split() {
+        assert_eq!(split_name(b"package-1"), (&b"package"[..], Some(1)));
+        assert_eq!(split_name(b"package-x"), (&b"package-x"[..], None));
+        assert_eq!(split_name(b"a-1-2"), (&b"a-1-2"[..], None));
+        assert_eq!(split_name(b"core"), (&b"core"[..], None));
+        assert_eq!(split_name(b""), (&b""[..], None));
+    }
+
+    #[test]
+    fn names_are_made_those_of_metrics() {
+        let made = |name: &str| String::from_utf8(in_metric(name.as_bytes()).into()).unwrap();
+        assert_eq!(made("package-0-die-1"), "package_0_die_1");
+        assert_eq!(made("a_-_b"), "a_b");
+        assert_eq!(made("a - b"), "a_b");
+        assert_eq!(made("-a__b-"), "_a__b_");
+        assert_eq!(made("__a"), "__a");
+        assert_eq!(made("\u{e9}"), "_");
+        assert_eq!(made(""), "");
+    }
+
+    #[test]
+    fn a_host_without_the_class_is_said() {
+        check_fails::<Rapl>(
+            &MemoryHost::new().host(),
+            &[],
+            &expect!["sys/class/powercap: not on this host"],
+            &expect![""],
+        );
+    }
+}
