@@ -4,21 +4,19 @@ mod harness;
 mod system;
 
 use harness::{Daemon, until};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use system::agreement::{Agreement, Comparison, Exception};
 use system::client::Client;
 use system::fuse::{Fuse, operation};
 use system::namespaces::Namespaces;
-use system::page::{Page, Series};
+use system::page::Page;
 use system::peer::{MANY_FIELDS, NODE_EXPORTER, Peer, flags};
 
 const NEEDS: &str = "root, util-linux, iproute2, prometheus-node-exporter and prometheus";
-
-/// A family or a beginning of families, and why only one side has it.
-type Exception = (&'static str, &'static str);
 
 /// What node_exporter 1.5 shows and vitald, as 1.12, does not.
 const ONLY_THERE: &[Exception] = &[
@@ -69,40 +67,6 @@ const MOST_ROUNDS: usize = 400;
 /// For how long a collection is shared by scrapes that come after it, and a little more.
 const SHARED: Duration = Duration::from_millis(120);
 
-fn begins(name: &str, beginnings: &[&str]) -> bool {
-    beginnings.iter().any(|beginning| name.starts_with(beginning))
-}
-
-/// Asserts that what one side has alone is what is listed, and that the list has nothing else.
-fn only(side: &str, page: &Page, other: &Page, listed: &[Exception]) {
-    let alone: Vec<&String> =
-        page.kinds.keys().filter(|name| !other.kinds.contains_key(*name)).collect();
-    let is_listed = |name: &str| listed.iter().any(|(beginning, _)| name.starts_with(beginning));
-    let unlisted: Vec<_> = alone.iter().filter(|name| !is_listed(name)).collect();
-    assert!(unlisted.is_empty(), "only {side} has {unlisted:?}");
-    for (beginning, why) in listed {
-        let is_needed = alone.iter().any(|name| name.starts_with(beginning));
-        assert!(is_needed, "not only {side} has {beginning}: {why}");
-    }
-}
-
-/// The samples of a page of ours that 1.5 could have, without the labels that came later.
-fn as_before(page: &Page) -> BTreeMap<Series, f64> {
-    let mut samples = BTreeMap::new();
-    for (series, value) in &page.samples {
-        if ONLY_HERE.iter().any(|(beginning, _)| series.name.starts_with(beginning)) {
-            continue;
-        }
-        let mut series = series.clone();
-        for (_, label) in NEW_LABELS.iter().filter(|(family, _)| series.name.starts_with(family)) {
-            let had = series.labels.remove(*label);
-            assert!(had.is_some(), "{series:?} has no {label}");
-        }
-        samples.insert(series, *value);
-    }
-    samples
-}
-
 fn drop_in(namespaces: &Namespaces, directory: tempfile::TempDir, flags: &[String]) -> Daemon {
     let link = directory.path().join("node_exporter");
     std::os::unix::fs::symlink(harness::binary(), &link).expect("a link");
@@ -139,80 +103,27 @@ fn the_drop_in_says_what_node_exporter_says() {
         let (mut their, mut our) =
             (Client::connect(theirs.address()), Client::connect(ours.address()));
 
-        let mut undecided: BTreeMap<Series, String> = BTreeMap::new();
-        let (mut rounds, mut compared) = (0, 0);
-        while rounds < LEAST_ROUNDS || !undecided.is_empty() {
-            rounds += 1;
+        let mut comparison = Comparison::new(Agreement {
+            only_there: ONLY_THERE,
+            only_here: ONLY_HERE,
+            new_labels: NEW_LABELS,
+            of_the_program: OF_THE_PROGRAM,
+            readers_own: READERS_OWN,
+            momentary: &[],
+        });
+        while comparison.rounds < LEAST_ROUNDS || !comparison.undecided.is_empty() {
             // So that no scrape before this one is shared.
             std::thread::sleep(SHARED);
             let [before, shown, after] =
                 [their.page(), our.page(), their.page()].map(|text| Page::parse(&text));
-            if rounds == 1 {
-                only("node_exporter", &before, &shown, ONLY_THERE);
-                only("vitald", &shown, &before, ONLY_HERE);
-                for (name, kind) in &before.kinds {
-                    let ours = shown.kinds.get(name);
-                    assert!(ours.is_none_or(|ours| ours == kind), "{name} is {kind}, not {ours:?}");
-                }
-            }
-            let (before, after) = (before.samples, after.samples);
-            let kinds = &shown.kinds;
-            let shown = as_before(&shown);
-            compared = shown.keys().filter(|series| before.contains_key(series)).count();
-            compare(rounds, kinds, &before, &shown, &after, &mut undecided);
-            assert!(rounds < MOST_ROUNDS, "after {rounds} rounds: {undecided:#?}");
+            comparison.round(&before, &shown, &after);
+            let Comparison { rounds, undecided, .. } = &comparison;
+            assert!(*rounds < MOST_ROUNDS, "after {rounds} rounds: {undecided:#?}");
         }
+        let Comparison { rounds, compared, .. } = comparison;
         println!("{compared} series; every value agreed after {rounds} rounds");
         assert!(compared > 300);
     });
-}
-
-/// Compares our page with one of node_exporter before it and one after it.
-///
-/// A counter lies between the two each time. What else there is does so sooner or later: it may
-/// go up and down meanwhile.
-fn compare(
-    round: usize,
-    kinds: &BTreeMap<String, String>,
-    before: &BTreeMap<Series, f64>,
-    shown: &BTreeMap<Series, f64>,
-    after: &BTreeMap<Series, f64>,
-    undecided: &mut BTreeMap<Series, String>,
-) {
-    let listed: Vec<&str> = ONLY_THERE.iter().map(|(beginning, _)| *beginning).collect();
-    for series in before.keys().chain(shown.keys()).chain(after.keys()) {
-        if begins(&series.name, &listed) {
-            continue;
-        }
-        let (Some(least), Some(value), Some(most)) =
-            (before.get(series), shown.get(series), after.get(series))
-        else {
-            // A label such as a state of processes may be there for a moment only.
-            let is_ours = shown.contains_key(series);
-            let is_theirs = before.contains_key(series) && after.contains_key(series);
-            let of_the_program = begins(&series.name, OF_THE_PROGRAM);
-            assert!(of_the_program || !is_theirs, "round {round}: vitald has no {series:?}");
-            let is_new = !before.contains_key(series) && !after.contains_key(series);
-            assert!(of_the_program || !is_ours || !is_new, "only vitald has {series:?}");
-            continue;
-        };
-        if begins(&series.name, OF_THE_PROGRAM) {
-            continue;
-        }
-        let slack = READERS_OWN.iter().find(|(family, _)| series.name == *family);
-        let slack = slack.map_or(0.0, |(_, slack)| *slack);
-        let is_between = least.min(*most) - slack <= *value && *value <= least.max(*most) + slack;
-        let is_counter = kinds.get(&series.name).is_some_and(|kind| kind == "counter");
-        let said = format!("{least} {value} {most}");
-        assert!(!is_counter || is_between, "round {round}: {series:?}: {said}");
-        if round == 1 || undecided.contains_key(series) {
-            if is_between {
-                undecided.remove(series);
-            } else {
-                undecided.insert(series.clone(), said);
-            }
-        }
-    }
 }
 
 /// What promtool complains of, line by line.

@@ -6,6 +6,7 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod agreement;
 pub mod client;
 pub mod cost;
 pub mod fuse;
