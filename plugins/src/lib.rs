@@ -70,6 +70,7 @@ collectors! {
     }
     network if target_os = "linux" {
         "arp" => arp,
+        "bonding" => bonding,
         "conntrack" => conntrack,
         "lnstat" => lnstat,
         "netdev" => netdev,
