@@ -21,7 +21,7 @@
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::routing_tables`],
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
 //!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
@@ -52,6 +52,8 @@ mod interface_names;
 mod kept;
 mod lasting;
 mod limits;
+#[cfg(target_os = "linux")]
+mod link_events;
 mod listing;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -91,6 +93,8 @@ pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]
 pub use interface_names::InterfaceNames;
 pub use kept::KeptFile;
+#[cfg(target_os = "linux")]
+pub use link_events::LinkEvents;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;

@@ -78,6 +78,9 @@ struct State {
     generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
     links: Option<Vec<Link<'static>>>,
+    /// How often the links were set.
+    #[cfg(target_os = "linux")]
+    link_events: u64,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
     #[cfg(target_os = "linux")]
@@ -126,6 +129,8 @@ impl MemoryHost {
             generic: HashMap::new(),
             #[cfg(target_os = "linux")]
             links: None,
+            #[cfg(target_os = "linux")]
+            link_events: 0,
             #[cfg(target_os = "linux")]
             addresses: None,
             #[cfg(target_os = "linux")]
@@ -256,10 +261,13 @@ impl MemoryHost {
         change(state.names.node_mut(inode));
     }
 
-    /// Sets the network interfaces. Without it [`Host::links`] is absent.
+    /// Sets the network interfaces, which is an event of [`LinkEvents`](super::LinkEvents), too. Without it
+    /// [`Host::links`] is absent, and nobody can listen for events.
     #[cfg(target_os = "linux")]
     pub fn set_links(&self, links: Vec<Link<'static>>) {
-        self.lock().links = Some(links);
+        let mut state = self.lock();
+        state.links = Some(links);
+        state.link_events += 1;
     }
 
     /// Sets the addresses of the interfaces. Without it [`Host::addresses`] is absent.
@@ -524,6 +532,11 @@ impl MemoryHost {
         let links = links.ok_or_else(|| Error::absent("netlink route"))?;
         links.into_iter().for_each(each);
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn link_events(&self) -> Option<u64> {
+        Some(self.lock().link_events).filter(|count| *count > 0)
     }
 
     #[cfg(target_os = "linux")]

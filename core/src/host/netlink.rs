@@ -3,6 +3,7 @@
 //! Parsing is apart from the sockets; constants are those of the kernel's headers (linux-raw-sys).
 
 mod diagnostics;
+mod events;
 mod frame;
 mod generic;
 mod route;
@@ -11,6 +12,7 @@ mod tables;
 
 pub(super) use diagnostics::Diagnostics;
 pub use diagnostics::{TcpSocket, parse_tcp_sockets};
+pub(super) use events::Events;
 pub use frame::{Dump, DumpError};
 pub(super) use generic::Generic;
 pub use generic::{
