@@ -73,6 +73,7 @@ collectors! {
         "bonding" => bonding,
         "conntrack" => conntrack,
         "lnstat" => lnstat,
+        "netclass" => netclass,
         "netdev" => netdev,
         "netstat" => netstat,
         "network_route" => network_route,
