@@ -22,7 +22,7 @@
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
-//!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
+//!   [`Host::queueing_disciplines`], [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
@@ -61,6 +61,8 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+#[cfg(target_os = "linux")]
+mod queueing_disciplines;
 mod read;
 mod real_path;
 mod regular;
@@ -101,8 +103,10 @@ pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
-    NetlinkAttributes, NetworkRoute, NextHop, NextHops, TcpSocket,
+    NetlinkAttributes, NetworkRoute, NextHop, NextHops, QueueingDiscipline, TcpSocket,
 };
+#[cfg(target_os = "linux")]
+pub use queueing_disciplines::QueueingDisciplines;
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};

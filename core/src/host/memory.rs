@@ -17,7 +17,7 @@ use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
     Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, TcpSocket,
+    NetworkRoute, QueueingDiscipline, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -88,6 +88,8 @@ struct State {
     #[cfg(target_os = "linux")]
     routes: Option<Vec<NetworkRoute<'static>>>,
     #[cfg(target_os = "linux")]
+    queueing_disciplines: Option<Vec<QueueingDiscipline<'static>>>,
+    #[cfg(target_os = "linux")]
     tcp_sockets: Option<Vec<TcpSocket>>,
 }
 
@@ -137,6 +139,8 @@ impl MemoryHost {
             neighbours: None,
             #[cfg(target_os = "linux")]
             routes: None,
+            #[cfg(target_os = "linux")]
+            queueing_disciplines: None,
             #[cfg(target_os = "linux")]
             tcp_sockets: None,
         };
@@ -286,6 +290,12 @@ impl MemoryHost {
     #[cfg(target_os = "linux")]
     pub fn set_routes(&self, routes: Vec<NetworkRoute<'static>>) {
         self.lock().routes = Some(routes);
+    }
+
+    /// Sets the queueing disciplines. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_queueing_disciplines(&self, disciplines: Vec<QueueingDiscipline<'static>>) {
+        self.lock().queueing_disciplines = Some(disciplines);
     }
 
     /// Sets the TCP sockets of both families. Without it they are absent.
@@ -560,6 +570,17 @@ impl MemoryHost {
         let routes = self.lock().routes.clone();
         let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
         routes.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn queueing_disciplines(
+        &self,
+        each: &mut dyn FnMut(QueueingDiscipline<'_>),
+    ) -> Result<()> {
+        let disciplines = self.lock().queueing_disciplines.clone();
+        let disciplines = disciplines.ok_or_else(|| Error::absent("netlink route"))?;
+        disciplines.into_iter().for_each(each);
         Ok(())
     }
 
