@@ -77,6 +77,7 @@ collectors! {
         "netdev" => netdev,
         "netstat" => netstat,
         "network_route" => network_route,
+        "qdisc" => qdisc,
         "sockstat" => sockstat,
         "softnet" => softnet,
         "tcpstat" => tcpstat,
