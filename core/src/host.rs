@@ -23,6 +23,7 @@
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
 //!   [`Host::queueing_disciplines`], [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
+//! * [`Host::ethtool`]: what the drivers of network interfaces say;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
@@ -43,6 +44,10 @@ mod children;
 mod clock;
 mod deadline;
 mod errno;
+#[cfg(target_os = "linux")]
+mod ethtool;
+#[cfg(target_os = "linux")]
+mod ethtool_answers;
 mod exchange;
 mod extent;
 #[cfg(target_os = "linux")]
@@ -90,6 +95,12 @@ pub use apart::spawn_apart;
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+#[cfg(target_os = "linux")]
+pub use ethtool::Ethtool;
+#[cfg(all(target_os = "linux", any(test, feature = "testing")))]
+pub use ethtool_answers::EthtoolAnswers;
+#[cfg(target_os = "linux")]
+pub use ethtool_answers::{EthtoolDriver, EthtoolSettings, EthtoolStatistics};
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]

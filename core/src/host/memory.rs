@@ -16,8 +16,8 @@ use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
-    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, QueueingDiscipline, TcpSocket,
+    Address, AttributeWriter, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
+    NetlinkAttributes, NetworkRoute, QueueingDiscipline, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -88,6 +88,8 @@ struct State {
     #[cfg(target_os = "linux")]
     routes: Option<Vec<NetworkRoute<'static>>>,
     #[cfg(target_os = "linux")]
+    ethtool: HashMap<Vec<u8>, EthtoolAnswers>,
+    #[cfg(target_os = "linux")]
     queueing_disciplines: Option<Vec<QueueingDiscipline<'static>>>,
     #[cfg(target_os = "linux")]
     tcp_sockets: Option<Vec<TcpSocket>>,
@@ -139,6 +141,8 @@ impl MemoryHost {
             neighbours: None,
             #[cfg(target_os = "linux")]
             routes: None,
+            #[cfg(target_os = "linux")]
+            ethtool: HashMap::new(),
             #[cfg(target_os = "linux")]
             queueing_disciplines: None,
             #[cfg(target_os = "linux")]
@@ -290,6 +294,12 @@ impl MemoryHost {
     #[cfg(target_os = "linux")]
     pub fn set_routes(&self, routes: Vec<NetworkRoute<'static>>) {
         self.lock().routes = Some(routes);
+    }
+
+    /// Sets what the driver of an interface says to [`Host::ethtool`]. One without is no device (ENODEV).
+    #[cfg(target_os = "linux")]
+    pub fn set_ethtool(&self, interface: impl AsRef<[u8]>, answers: EthtoolAnswers) {
+        self.lock().ethtool.insert(interface.as_ref().into(), answers);
     }
 
     /// Sets the queueing disciplines. Without it they are absent.
@@ -571,6 +581,11 @@ impl MemoryHost {
         let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
         routes.into_iter().for_each(each);
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn ethtool(&self, interface: &[u8]) -> io::Result<EthtoolAnswers> {
+        self.lock().ethtool.get(interface).cloned().ok_or_else(|| errno(super::errno::ENODEV))
     }
 
     #[cfg(target_os = "linux")]
