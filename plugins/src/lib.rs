@@ -72,6 +72,7 @@ collectors! {
         "arp" => arp,
         "bonding" => bonding,
         "conntrack" => conntrack,
+        "ethtool" => ethtool,
         "lnstat" => lnstat,
         "netclass" => netclass,
         "netdev" => netdev,
