@@ -45,6 +45,7 @@ const NEW_LABELS: &[(&str, &str)] = &[
     ("node_filesystem_", "device_error"),
     ("node_disk_info", "rotational"),
     ("node_exporter_build_info", "tags"),
+    ("node_network_info", "adminstate"),
 ];
 
 /// Where the values are of the program that shows them, and need not agree.

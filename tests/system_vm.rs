@@ -113,6 +113,7 @@ const AGREEMENT: Agreement = Agreement {
         ("node_filesystem_", "device_error"),
         ("node_disk_info", "rotational"),
         ("node_exporter_build_info", "tags"),
+        ("node_network_info", "adminstate"),
         ("node_nvme_info", "cntlid"),
     ],
     of_the_program: &[

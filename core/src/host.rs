@@ -21,8 +21,9 @@
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::routing_tables`],
-//!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
+//!   [`Host::queueing_disciplines`], [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
+//! * [`Host::ethtool`]: what the drivers of network interfaces say;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
@@ -43,6 +44,10 @@ mod children;
 mod clock;
 mod deadline;
 mod errno;
+#[cfg(target_os = "linux")]
+mod ethtool;
+#[cfg(target_os = "linux")]
+mod ethtool_answers;
 mod exchange;
 mod extent;
 #[cfg(target_os = "linux")]
@@ -52,6 +57,8 @@ mod interface_names;
 mod kept;
 mod lasting;
 mod limits;
+#[cfg(target_os = "linux")]
+mod link_events;
 mod listing;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -59,6 +66,8 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+#[cfg(target_os = "linux")]
+mod queueing_disciplines;
 mod read;
 mod real_path;
 mod regular;
@@ -87,18 +96,28 @@ pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
 #[cfg(target_os = "linux")]
+pub use ethtool::Ethtool;
+#[cfg(all(target_os = "linux", any(test, feature = "testing")))]
+pub use ethtool_answers::EthtoolAnswers;
+#[cfg(target_os = "linux")]
+pub use ethtool_answers::{EthtoolDriver, EthtoolSettings, EthtoolStatistics};
+#[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]
 pub use interface_names::InterfaceNames;
 pub use kept::KeptFile;
+#[cfg(target_os = "linux")]
+pub use link_events::LinkEvents;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryHost;
 #[cfg(target_os = "linux")]
 pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
-    NetlinkAttributes, NetworkRoute, NextHop, NextHops, TcpSocket,
+    NetlinkAttributes, NetworkRoute, NextHop, NextHops, QueueingDiscipline, TcpSocket,
 };
+#[cfg(target_os = "linux")]
+pub use queueing_disciplines::QueueingDisciplines;
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};

@@ -70,11 +70,15 @@ collectors! {
     }
     network if target_os = "linux" {
         "arp" => arp,
+        "bonding" => bonding,
         "conntrack" => conntrack,
+        "ethtool" => ethtool,
         "lnstat" => lnstat,
+        "netclass" => netclass,
         "netdev" => netdev,
         "netstat" => netstat,
         "network_route" => network_route,
+        "qdisc" => qdisc,
         "sockstat" => sockstat,
         "softnet" => softnet,
         "tcpstat" => tcpstat,

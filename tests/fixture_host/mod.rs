@@ -13,9 +13,9 @@
 //! space-hangs MOUNT        statfs(2) on the mount point does not return
 //! ```
 //!
-//! What is no file is made from what is one, so that the two agree: network interfaces, their addresses
-//! and routes from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from `proc/net/tcp` and
-//! `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
+//! What is no file is made from what is one, so that the two agree: network interfaces, their addresses,
+//! routes, queueing disciplines and drivers from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from
+//! `proc/net/tcp` and `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
 //! `proc/sys/kernel/osrelease`. The clock is the same on each.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
@@ -25,8 +25,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use vitald_core::host::{
-    Address, ClockDiscipline, Entry, Kind, Link, LinkStatistics, Listing, Neighbour, NetworkRoute,
-    Space, StatfsError, TcpSocket, Uname,
+    Address, ClockDiscipline, Entry, EthtoolAnswers, EthtoolDriver, EthtoolSettings, Kind, Link,
+    LinkStatistics, Listing, Neighbour, NetworkRoute, QueueingDiscipline, Space, StatfsError,
+    TcpSocket, Uname,
 };
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
@@ -151,6 +152,10 @@ impl FixtureHost {
         memory.set_addresses(addresses(&self.interfaces));
         memory.set_neighbours(self.neighbours.clone());
         memory.set_routes(routes(&self.interfaces));
+        memory.set_queueing_disciplines(disciplines(&self.interfaces));
+        for link in &self.interfaces {
+            memory.set_ethtool(link.name, ethtool(link));
+        }
         memory.set_tcp_sockets(self.tcp_sockets.clone());
         memory.set_clock_discipline(Ok(clock_discipline()));
         for (mount, space) in &self.spaces {
@@ -436,6 +441,49 @@ fn routes(links: &[Link<'static>]) -> Vec<NetworkRoute<'static>> {
         ..route(link.index)
     });
     networks.chain(last).collect()
+}
+
+/// A queueing discipline at the root of each interface, and one in a class below it.
+fn disciplines(links: &[Link<'static>]) -> Vec<QueueingDiscipline<'static>> {
+    let discipline = |link: &Link<'static>, parent, kind| QueueingDiscipline {
+        interface: link.index,
+        parent,
+        kind,
+        bytes: 1_000_000 * u64::from(link.index.unsigned_abs()),
+        packets: 1000,
+        queue_length: 2,
+        backlog: 3028,
+        ..QueueingDiscipline::default()
+    };
+    links
+        .iter()
+        .flat_map(|link| {
+            [discipline(link, u32::MAX, b"htb"), discipline(link, 0x0001_0001, b"fq_codel")]
+        })
+        .collect()
+}
+
+/// What the driver of an interface says; that of the loopback interface says nothing.
+fn ethtool(link: &Link<'static>) -> EthtoolAnswers {
+    if link.name == b"lo" {
+        return EthtoolAnswers::default();
+    }
+    EthtoolAnswers {
+        // Twisted pair with up to 10000baseT, negotiation and pauses.
+        settings: Ok(EthtoolSettings { supported: 0x30ef, advertised: 0x70e0, autonegotiation: 1 }),
+        driver: Ok(EthtoolDriver {
+            name: b"ixgbe",
+            version: b"6.18.0",
+            firmware_version: b"0x800006da",
+            expansion_rom_version: b"1.3429.0",
+            bus: b"0000:17:00.0",
+        }),
+        statistics: Ok(vec![
+            ("rx_packets", 7_000 * u64::from(link.index.unsigned_abs())),
+            ("rx_queue_0_drops", 3),
+            ("VF 0 Rx Bytes", u64::MAX),
+        ]),
+    }
 }
 
 /// A clock that a time server disciplines.

@@ -16,8 +16,8 @@ use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
-    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, TcpSocket,
+    Address, AttributeWriter, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
+    NetlinkAttributes, NetworkRoute, QueueingDiscipline, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -78,12 +78,19 @@ struct State {
     generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
     links: Option<Vec<Link<'static>>>,
+    /// How often the links were set.
+    #[cfg(target_os = "linux")]
+    link_events: u64,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
     #[cfg(target_os = "linux")]
     neighbours: Option<Vec<Neighbour>>,
     #[cfg(target_os = "linux")]
     routes: Option<Vec<NetworkRoute<'static>>>,
+    #[cfg(target_os = "linux")]
+    ethtool: HashMap<Vec<u8>, EthtoolAnswers>,
+    #[cfg(target_os = "linux")]
+    queueing_disciplines: Option<Vec<QueueingDiscipline<'static>>>,
     #[cfg(target_os = "linux")]
     tcp_sockets: Option<Vec<TcpSocket>>,
 }
@@ -127,11 +134,17 @@ impl MemoryHost {
             #[cfg(target_os = "linux")]
             links: None,
             #[cfg(target_os = "linux")]
+            link_events: 0,
+            #[cfg(target_os = "linux")]
             addresses: None,
             #[cfg(target_os = "linux")]
             neighbours: None,
             #[cfg(target_os = "linux")]
             routes: None,
+            #[cfg(target_os = "linux")]
+            ethtool: HashMap::new(),
+            #[cfg(target_os = "linux")]
+            queueing_disciplines: None,
             #[cfg(target_os = "linux")]
             tcp_sockets: None,
         };
@@ -256,10 +269,13 @@ impl MemoryHost {
         change(state.names.node_mut(inode));
     }
 
-    /// Sets the network interfaces. Without it [`Host::links`] is absent.
+    /// Sets the network interfaces, which is an event of [`LinkEvents`](super::LinkEvents), too. Without it
+    /// [`Host::links`] is absent, and nobody can listen for events.
     #[cfg(target_os = "linux")]
     pub fn set_links(&self, links: Vec<Link<'static>>) {
-        self.lock().links = Some(links);
+        let mut state = self.lock();
+        state.links = Some(links);
+        state.link_events += 1;
     }
 
     /// Sets the addresses of the interfaces. Without it [`Host::addresses`] is absent.
@@ -278,6 +294,18 @@ impl MemoryHost {
     #[cfg(target_os = "linux")]
     pub fn set_routes(&self, routes: Vec<NetworkRoute<'static>>) {
         self.lock().routes = Some(routes);
+    }
+
+    /// Sets what the driver of an interface says to [`Host::ethtool`]. One without is no device (ENODEV).
+    #[cfg(target_os = "linux")]
+    pub fn set_ethtool(&self, interface: impl AsRef<[u8]>, answers: EthtoolAnswers) {
+        self.lock().ethtool.insert(interface.as_ref().into(), answers);
+    }
+
+    /// Sets the queueing disciplines. Without it they are absent.
+    #[cfg(target_os = "linux")]
+    pub fn set_queueing_disciplines(&self, disciplines: Vec<QueueingDiscipline<'static>>) {
+        self.lock().queueing_disciplines = Some(disciplines);
     }
 
     /// Sets the TCP sockets of both families. Without it they are absent.
@@ -527,6 +555,11 @@ impl MemoryHost {
     }
 
     #[cfg(target_os = "linux")]
+    pub(super) fn link_events(&self) -> Option<u64> {
+        Some(self.lock().link_events).filter(|count| *count > 0)
+    }
+
+    #[cfg(target_os = "linux")]
     pub(super) fn addresses(&self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
         let addresses = self.lock().addresses.clone();
         let addresses = addresses.ok_or_else(|| Error::absent("netlink route"))?;
@@ -547,6 +580,22 @@ impl MemoryHost {
         let routes = self.lock().routes.clone();
         let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
         routes.into_iter().for_each(each);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn ethtool(&self, interface: &[u8]) -> io::Result<EthtoolAnswers> {
+        self.lock().ethtool.get(interface).cloned().ok_or_else(|| errno(super::errno::ENODEV))
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn queueing_disciplines(
+        &self,
+        each: &mut dyn FnMut(QueueingDiscipline<'_>),
+    ) -> Result<()> {
+        let disciplines = self.lock().queueing_disciplines.clone();
+        let disciplines = disciplines.ok_or_else(|| Error::absent("netlink route"))?;
+        disciplines.into_iter().for_each(each);
         Ok(())
     }
 

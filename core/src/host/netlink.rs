@@ -3,6 +3,8 @@
 //! Parsing is apart from the sockets; constants are those of the kernel's headers (linux-raw-sys).
 
 mod diagnostics;
+mod disciplines;
+mod events;
 mod frame;
 mod generic;
 mod route;
@@ -11,6 +13,9 @@ mod tables;
 
 pub(super) use diagnostics::Diagnostics;
 pub use diagnostics::{TcpSocket, parse_tcp_sockets};
+pub(super) use disciplines::Disciplines;
+pub use disciplines::{QueueingDiscipline, parse_disciplines};
+pub(super) use events::Events;
 pub use frame::{Dump, DumpError};
 pub(super) use generic::Generic;
 pub use generic::{

@@ -6,6 +6,8 @@
 mod clock;
 mod code;
 mod descriptors;
+#[cfg(target_os = "linux")]
+mod ethtool;
 mod heap;
 
 pub use clock::{ClockDiscipline, clock_discipline};
@@ -13,4 +15,6 @@ pub use code::release_code;
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;
 pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with_own_descriptors};
+#[cfg(target_os = "linux")]
+pub use ethtool::{EthtoolMemory, EthtoolQuestion};
 pub use heap::release_heap;

@@ -101,6 +101,15 @@ pub fn hex(text: &[u8]) -> Result<f64, Malformed> {
     Fields::new(digits).hex().map(|number| number as f64)
 }
 
+/// `integer`: one number with an optional sign, hexadecimal after `0x`.
+#[doc(hidden)]
+pub fn integer(text: &[u8]) -> Result<f64, Malformed> {
+    match text.strip_prefix(b"0x") {
+        Some(digits) => hex(digits),
+        None => i64(text),
+    }
+}
+
 /// `first_f64`: the first word, as in `100 Gb/sec (4X EDR)`.
 #[doc(hidden)]
 pub fn first_f64(text: &[u8]) -> Result<f64, Malformed> {
@@ -168,9 +177,10 @@ pub fn after_colon(text: &[u8]) -> &[u8] {
 /// # let walk: Walk<Port> = host.walk("sys/class/infiniband/*/ports/*");
 /// ```
 ///
-/// Formats of numbers: `u64`, `i64`, `f64`, `hex`, `first_f64` (the first word), `before_colon`; a
-/// scale follows as `* factor` or `/ divisor`, whichever node_exporter calculates with, since the two
-/// round differently. Formats of text: `text`, `word` (the first one), `after_colon`, `line`. White space
+/// Formats of numbers: `u64`, `i64`, `f64`, `hex`, `integer` (hexadecimal after `0x`, else decimal),
+/// `first_f64` (the first word), `before_colon`; a scale follows as `* factor` or `/ divisor`, whichever
+/// node_exporter calculates with, since the two round differently. Formats of text: `text`, `word` (the
+/// first one), `after_colon`, `line`. White space
 /// around the content is left out in all of them; `line` keeps blanks, for labels that are shown as they are.
 ///
 /// Marks: a child without an attribute that is not `optional` is left out of the walk; where the daemon

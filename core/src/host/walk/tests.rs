@@ -504,3 +504,15 @@ fn files_of_many_records_are_read_to_their_ends() {
         assert_eq!(file.text(&File::CONTENT).unwrap(), text.trim_end().as_bytes());
     }
 }
+
+#[test]
+fn an_integer_may_be_hexadecimal() {
+    use super::attributes::integer;
+    let values = [("0x1303", 4867.0), ("0x0", 0.0), ("-1", -1.0), ("20", 20.0)];
+    for (text, value) in values {
+        assert_eq!(integer(text.as_bytes()), Ok(value), "{text}");
+    }
+    for text in ["", "0x", "0xg", "1f", "1 2"] {
+        assert!(integer(text.as_bytes()).is_err(), "{text}");
+    }
+}
