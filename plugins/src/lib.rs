@@ -63,9 +63,12 @@ collectors! {
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
         "mdadm" => mdadm,
+        "nfs" => nfs,
+        "nfsd" => nfsd,
         "xfs" => xfs,
         "zfs" => zfs,
     } + {
+        #[cfg(any(feature = "nfs", feature = "nfsd"))] mod nfs_statistics;
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
