@@ -63,6 +63,7 @@ collectors! {
         "dmmultipath" => dmmultipath,
         "filesystem" => filesystem,
         "mdadm" => mdadm,
+        "mountstats" => mountstats,
         "nfs" => nfs,
         "nfsd" => nfsd,
         "xfs" => xfs,
