@@ -75,6 +75,7 @@ collectors! {
     network if target_os = "linux" {
         "arp" => arp,
         "conntrack" => conntrack,
+        "ipvs" => ipvs,
         "lnstat" => lnstat,
         "netdev" => netdev,
         "netstat" => netstat,

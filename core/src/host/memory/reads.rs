@@ -31,7 +31,7 @@ const ONE_RECORD: &[&str] = &[
     "cgroups", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
     "cgroup", "cmdline", "comm", "environ", "io", "limits", "smaps_rollup", "statm", "status",
     "netstat", "snmp", "snmp6", "sockstat", "sockstat6", "xfrm_stat",
-    "nfs", "nfsd",
+    "ip_vs_stats", "nfs", "nfsd",
     "cpu", "irq", "memory",
 ];
 
