@@ -84,6 +84,7 @@ collectors! {
         "softnet" => softnet,
         "tcpstat" => tcpstat,
         "udp_queues" => udp_queues,
+        "wifi" => wifi,
         "xfrm" => xfrm,
     }
     hardware if target_os = "linux" {

@@ -334,7 +334,10 @@ mod tests {
 
     #[test]
     fn golden() {
-        check::<Ipvs>(&memory().host(), &[], &expect![[r##"
+        check::<Ipvs>(
+            &memory().host(),
+            &[],
+            &expect![[r##"
             # node_ipvs_backend_connections_active gauge
             node_ipvs_backend_connections_active{local_address="",local_port="0",remote_address="10.0.1.2",remote_port="0",proto="FWM",local_mark="0000002A"} 1
             node_ipvs_backend_connections_active{local_address="10.0.0.1",local_port="2905",remote_address="10.0.1.3",remote_port="2905",proto="SCTP",local_mark=""} 2
@@ -363,7 +366,8 @@ mod tests {
             node_ipvs_outgoing_bytes_total 16
             # node_ipvs_outgoing_packets_total counter
             node_ipvs_outgoing_packets_total 0
-        "##]]);
+        "##]],
+        );
     }
 
     /// The connections in use, with these labels only.
