@@ -61,6 +61,7 @@ collectors! {
         "btrfs" => btrfs,
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
+        "drbd" => drbd,
         "filesystem" => filesystem,
         "mdadm" => mdadm,
         "mountstats" => mountstats,

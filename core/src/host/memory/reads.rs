@@ -28,7 +28,7 @@ enum Made {
 /// `proc/pressure`.
 #[rustfmt::skip]
 const ONE_RECORD: &[&str] = &[
-    "cgroups", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
+    "cgroups", "drbd", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
     "cgroup", "cmdline", "comm", "environ", "io", "limits", "smaps_rollup", "statm", "status",
     "netstat", "snmp", "snmp6", "sockstat", "sockstat6", "xfrm_stat",
     "ip_vs_stats", "nfs", "nfsd",
