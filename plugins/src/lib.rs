@@ -58,6 +58,7 @@ collectors! {
     }
     storage if target_os = "linux" {
         "bcache" => bcache,
+        "bcachefs" => bcachefs,
         "btrfs" => btrfs,
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
