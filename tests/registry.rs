@@ -52,6 +52,7 @@ fn further_settings(collector: &str) -> Vec<(&'static str, Node)> {
             ];
             vec![("rules", rules.into()), ("top_groups", 1.into()), ("top_by", "cpu".into())]
         }
+        "wifi" => vec![("fixtures", "/var/lib/wifi".into())],
         _ => Vec::new(),
     }
 }
@@ -257,6 +258,12 @@ fn file_sources(descriptor: &Descriptor) -> Vec<String> {
     if descriptor.name == "textfile" {
         // Its user says where they are.
         patterns.push("file:/var/lib/node_exporter/*.prom".to_owned());
+    }
+    if descriptor.name == "wifi" {
+        // Recorded answers of one interface; those of the kernel are no files.
+        patterns.extend(
+            ["file:/var/lib/wifi/*.json", "file:/var/lib/wifi/wlp9s0/*.json"].map(str::to_owned),
+        );
     }
     patterns
 }

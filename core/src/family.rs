@@ -293,6 +293,32 @@ impl FamilyInfo {
     }
 }
 
+/// Appends what a part of a metric's name is made of from a name of the host's: one `_` for each run of bytes that a
+/// metric's name may not have, or that is a colon, with the `_` around it. node_exporter does the same.
+///
+/// ```
+/// use vitald_core::family::write_metric_name_part;
+///
+/// let mut name = b"node_".to_vec();
+/// write_metric_name_part(&mut name, b"dram_-0 (a)_b");
+/// assert_eq!(name, b"node_dram_0_a_b");
+/// ```
+pub fn write_metric_name_part(into: &mut Vec<u8>, name: &[u8]) {
+    let start = into.len();
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    for (place, part) in name.split(|byte| !is_word(byte)).enumerate() {
+        let is_first = place == 0;
+        if !is_first {
+            while into.len() > start && into.last() == Some(&b'_') {
+                into.pop();
+            }
+            into.push(b'_');
+        }
+        let begin = part.iter().position(|byte| is_first || *byte != b'_').unwrap_or(part.len());
+        into.extend_from_slice(&part[begin..]);
+    }
+}
+
 /// Whether the text formats take this as the name of a metric.
 pub const fn is_metric_name(name: &[u8]) -> bool {
     let mut i = 0;
@@ -430,6 +456,22 @@ macro_rules! family_mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_made_those_of_metrics() {
+        let made = |name: &str| {
+            let mut made = b"_".to_vec();
+            write_metric_name_part(&mut made, name.as_bytes());
+            String::from_utf8(made[1..].to_vec()).unwrap()
+        };
+        assert_eq!(made("package-0-die-1"), "package_0_die_1");
+        assert_eq!(made("a_-_b"), "a_b");
+        assert_eq!(made("a - b"), "a_b");
+        assert_eq!(made("-a__b-"), "_a__b_");
+        assert_eq!(made("__a"), "__a");
+        assert_eq!(made("\u{e9}"), "_");
+        assert_eq!(made(""), "");
+    }
 
     #[test]
     fn patterns_cover_names() {

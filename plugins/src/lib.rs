@@ -58,14 +58,20 @@ collectors! {
     }
     storage if target_os = "linux" {
         "bcache" => bcache,
+        "bcachefs" => bcachefs,
         "btrfs" => btrfs,
         "diskstats" => diskstats,
         "dmmultipath" => dmmultipath,
+        "drbd" => drbd,
         "filesystem" => filesystem,
         "mdadm" => mdadm,
+        "mountstats" => mountstats,
+        "nfs" => nfs,
+        "nfsd" => nfsd,
         "xfs" => xfs,
         "zfs" => zfs,
     } + {
+        #[cfg(any(feature = "nfs", feature = "nfsd"))] mod nfs_statistics;
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {
@@ -73,6 +79,7 @@ collectors! {
         "bonding" => bonding,
         "conntrack" => conntrack,
         "ethtool" => ethtool,
+        "ipvs" => ipvs,
         "lnstat" => lnstat,
         "netclass" => netclass,
         "netdev" => netdev,
@@ -83,6 +90,7 @@ collectors! {
         "softnet" => softnet,
         "tcpstat" => tcpstat,
         "udp_queues" => udp_queues,
+        "wifi" => wifi,
         "xfrm" => xfrm,
     }
     hardware if target_os = "linux" {

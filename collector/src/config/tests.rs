@@ -569,7 +569,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_places() {
 tries = 0
 [log]
 level = 'loud'
-[collectors.wifii]
+[collectors.abacus]
 [server]
 µ = 1
 listen = ['x']
@@ -590,7 +590,7 @@ listen = ['x']
     expect![[r#"
         config.toml:3:9: collectors.sample.tries: must be from 1 to 10
         config.toml:5:9: log.level: expected one of "debug", "info", "warn", "error"
-        config.toml:6:13: collectors.wifii: no such collector; `vitald plugins` lists them
+        config.toml:6:13: collectors.abacus: no such collector; `vitald plugins` lists them
         config.toml:8:1: server.mu: no such setting; there are: listen, admin, max_requests, max_connections, idle_timeout, max_page_bytes
         config.toml:9:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100" or "unix:/run/vitald/metrics.sock" (host names are not looked up)
         environment VITALD__X: x: no such table; there are: server, paths, scrape, log, collectors, outputs

@@ -1,6 +1,7 @@
 //! A handle on one family of generic netlink.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
@@ -13,7 +14,11 @@ use crate::error::{Error, Result};
 /// `nl80211`.
 ///
 /// It is of the network namespace of the thread that uses it first.
-pub struct GenericSocket(Kernel);
+pub struct GenericSocket {
+    kernel: Kernel,
+    /// What errors call it.
+    source: Arc<str>,
+}
 
 enum Kernel {
     Real(Generic),
@@ -24,11 +29,12 @@ enum Kernel {
 impl Host {
     /// A socket for the family of that name. Nothing is opened until it is used.
     pub fn generic_socket(&self, family: &str) -> GenericSocket {
-        GenericSocket(match &self.inner.world {
+        let kernel = match &self.inner.world {
             World::Real => Kernel::Real(Generic::new(family)),
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => Kernel::Memory(family.into(), memory.clone()),
-        })
+        };
+        GenericSocket { kernel, source: format!("netlink {family}").into() }
     }
 }
 
@@ -54,17 +60,12 @@ impl GenericSocket {
         deadline: Instant,
         each: &mut dyn FnMut(GenericMessage<'_>),
     ) -> Result<()> {
-        let (name, asked) = match &mut self.0 {
-            Kernel::Real(generic) => {
-                let asked = generic.ask(wanted, command, write, deadline, each);
-                (generic.name(), asked.map(drop))
-            }
+        let asked = match &mut self.kernel {
+            Kernel::Real(generic) => generic.ask(wanted, command, write, deadline, each).map(drop),
             #[cfg(any(test, feature = "testing"))]
-            Kernel::Memory(name, memory) => {
-                (&**name, memory.answer_generic(name, command, write, each))
-            }
+            Kernel::Memory(name, memory) => memory.answer_generic(name, command, write, each),
         };
-        asked.map_err(|error| Error::from_io(&format!("netlink {name}"), error))
+        asked.map_err(|error| Error::of_source(Arc::clone(&self.source), error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Energy that the processors used, from `/sys/class/powercap`
 //! (Documentation/power/powercap/powercap.rst).
 
+use vitald_core::family::write_metric_name_part;
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -130,28 +131,13 @@ fn split_name(zone: &[u8]) -> (&[u8], Option<u64>) {
 /// Finds what is known of a name. There are a handful.
 fn look_up<'n>(names: &'n mut Vec<Name>, name: &[u8]) -> &'n mut Name {
     let place = names.iter().position(|known| *known.name == *name).unwrap_or_else(|| {
-        names.push(Name { name: name.into(), in_metric: in_metric(name), next: 0, family: None });
+        let mut in_metric = Vec::new();
+        write_metric_name_part(&mut in_metric, name);
+        let in_metric = in_metric.into();
+        names.push(Name { name: name.into(), in_metric, next: 0, family: None });
         names.len() - 1
     });
     &mut names[place]
-}
-
-/// Writes one `_` for each run of bytes that a metric's name may not have, with the `_` around it.
-fn in_metric(name: &[u8]) -> Box<[u8]> {
-    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    let mut written = Vec::new();
-    for (place, part) in name.split(|byte| !is_word(byte)).enumerate() {
-        let is_first = place == 0;
-        if !is_first {
-            while written.last() == Some(&b'_') {
-                written.pop();
-            }
-            written.push(b'_');
-        }
-        let start = part.iter().position(|byte| is_first || *byte != b'_').unwrap_or(part.len());
-        written.extend_from_slice(&part[start..]);
-    }
-    written.into()
 }
 
 #[cfg(test)]
@@ -262,18 +248,6 @@ mod tests {
         assert_eq!(split_name(b"a-1-2"), (&b"a-1-2"[..], None));
         assert_eq!(split_name(b"core"), (&b"core"[..], None));
         assert_eq!(split_name(b""), (&b""[..], None));
-    }
-
-    #[test]
-    fn names_are_made_those_of_metrics() {
-        let made = |name: &str| String::from_utf8(in_metric(name.as_bytes()).into()).unwrap();
-        assert_eq!(made("package-0-die-1"), "package_0_die_1");
-        assert_eq!(made("a_-_b"), "a_b");
-        assert_eq!(made("a - b"), "a_b");
-        assert_eq!(made("-a__b-"), "_a__b_");
-        assert_eq!(made("__a"), "__a");
-        assert_eq!(made("\u{e9}"), "_");
-        assert_eq!(made(""), "");
     }
 
     #[test]

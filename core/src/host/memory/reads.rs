@@ -24,12 +24,14 @@ enum Made {
 }
 
 /// The files of procfs that are one record: at its top and of a process (`proc_create_single`, `ONE`,
-/// `single_open`, or read in one go), in `proc/net` (`proc_create_net_single`), in `proc/pressure`.
+/// `single_open`, or read in one go), in `proc/net` (`proc_create_net_single`), in `proc/net/rpc`, in
+/// `proc/pressure`.
 #[rustfmt::skip]
 const ONE_RECORD: &[&str] = &[
-    "cgroups", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
+    "cgroups", "drbd", "loadavg", "meminfo", "softirqs", "stat", "uptime", "version",
     "cgroup", "cmdline", "comm", "environ", "io", "limits", "smaps_rollup", "statm", "status",
     "netstat", "snmp", "snmp6", "sockstat", "sockstat6", "xfrm_stat",
+    "ip_vs_stats", "nfs", "nfsd",
     "cpu", "irq", "memory",
 ];
 

@@ -216,10 +216,6 @@ impl Generic {
         }
     }
 
-    pub(in crate::host) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(in crate::host) fn ask(
         &mut self,
         wanted: GenericRequest,
