@@ -1,4 +1,4 @@
-//! A handle on D-Bus: one kept connection, and calls of methods with a deadline.
+//! A handle on D-Bus: one kept connection, and calls of methods with a deadline, many at a time.
 
 use std::fmt;
 use std::io;
@@ -12,11 +12,11 @@ use super::{Host, World};
 use crate::error::{Error, Malformed, Result};
 
 mod connection;
-mod wire;
+pub(crate) mod wire;
 
 pub use wire::{BusCall, BusReader, BusWriter};
 
-use connection::{Address, Connection, Failure};
+use connection::{Address, Answer, Connection};
 
 /// A connection to the system bus, or to systemd itself, for one consumer.
 ///
@@ -32,27 +32,34 @@ enum Service {
 }
 
 impl Host {
-    /// The system bus: the address in `DBUS_SYSTEM_BUS_ADDRESS`, else
-    /// `/run/dbus/system_bus_socket`. Nothing is opened until the first call.
+    /// The system bus: the addresses in `DBUS_SYSTEM_BUS_ADDRESS`, else
+    /// `/run/dbus/system_bus_socket`, else the same under `/var/run`, which is another directory in
+    /// some containers. Nothing is opened until the first call.
     pub fn bus(&self) -> Bus {
+        const DEFAULT: &[u8] = b"unix:path=/run/dbus/system_bus_socket;\
+            unix:path=/var/run/dbus/system_bus_socket";
         let list = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
-        let list = list
-            .as_deref()
-            .map_or(&b"unix:path=/run/dbus/system_bus_socket"[..], |list| list.as_encoded_bytes());
-        self.bus_at(Address::parse(list), true)
+        let list = list.as_deref().map_or(DEFAULT, |list| list.as_encoded_bytes());
+        self.bus_at(|| Address::parse(list), true)
     }
 
     /// systemd's own socket, `/run/systemd/private`, which answers root without a bus. A
     /// [`BusCall::destination`] is left empty there.
+    ///
+    /// Close it after each collection ([`Bus::close`]): systemd sends all its signals to whoever is
+    /// connected there, and keeps in memory what is not read.
     pub fn systemd_bus(&self) -> Bus {
-        self.bus_at(Some(Address::Path(b"/run/systemd/private".to_vec())), false)
+        self.bus_at(|| vec![Address::Path(b"/run/systemd/private".to_vec())], false)
     }
 
-    fn bus_at(&self, address: Option<Address>, is_bus: bool) -> Bus {
+    fn bus_at(&self, addresses: impl FnOnce() -> Vec<Address>, is_bus: bool) -> Bus {
         Bus(match &self.inner.world {
-            World::Real => Service::Real(Connection::new(address, is_bus)),
+            World::Real => Service::Real(Connection::new(addresses(), is_bus)),
             #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Service::Memory(memory.clone()),
+            World::Memory(memory) => match memory.bus_socket(is_bus) {
+                Some(path) => Service::Real(Connection::new(vec![Address::Path(path)], is_bus)),
+                None => Service::Memory(memory.clone()),
+            },
         })
     }
 }
@@ -70,6 +77,33 @@ impl Bus {
         connection
             .map(|connection| Bus(Service::Real(connection)))
             .map_err(|error| broken("bus", error))
+    }
+
+    /// Opens the connection unless it is open. A call does so itself; this tells apart that there is
+    /// no bus from what a bus answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::call`].
+    pub fn connect(&mut self, deadline: Instant) -> Result<()> {
+        match &mut self.0 {
+            Service::Real(connection) => {
+                connection.connect(deadline).map_err(|error| broken("bus", error))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(memory) if memory.has_bus() => Ok(()),
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(_) => Err(Error::absent("bus")),
+        }
+    }
+
+    /// Closes the connection, which the next call opens anew.
+    pub fn close(&mut self) {
+        match &mut self.0 {
+            Service::Real(connection) => connection.close(),
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(_) => {}
+        }
     }
 
     /// Calls a method and reads what it returned.
@@ -90,26 +124,67 @@ impl Bus {
         read: impl FnOnce(&mut BusReader<'_>) -> Result<T, Malformed>,
     ) -> Result<T> {
         let source = || format!("bus {}.{}", call.interface, call.member);
-        match &mut self.0 {
-            Service::Real(connection) => match connection.call(call, deadline) {
+        let (mut read, mut outcome) = (Some(read), None);
+        let mut once = std::iter::once(*call);
+        let exchanged = self.exchange(&mut once, deadline, &mut |_, answer| {
+            outcome = read.take().map(|read| match answer {
                 Ok(mut reader) => {
                     read(&mut reader).map_err(|malformed| malformed.in_file(&source()))
                 }
-                Err(Failure::Broken(error)) => Err(broken(&source(), error)),
-                Err(Failure::Refused(name)) => Err(refused(&source(), &name)),
-            },
+                Err(name) => Err(refused(&source(), name)),
+            });
+        });
+        exchanged.map_err(|error| broken(&source(), error))?;
+        outcome.unwrap_or_else(|| Err(Error::absent(source())))
+    }
+
+    /// Calls methods, many at a time, so that thousands of calls do not wait for one another.
+    ///
+    /// `read` is given the number of each call and its reply, in the order in which they come: the
+    /// values that the method returned, or the name of the error that the service answered with. A
+    /// property that the service does not know is such an error, and the others are read all the same.
+    ///
+    /// # Errors
+    ///
+    /// What [`Bus::call`] says of the connection. What was read before stays read.
+    pub fn call_each<'c>(
+        &mut self,
+        calls: impl IntoIterator<Item = BusCall<'c>>,
+        deadline: Instant,
+        mut read: impl FnMut(usize, Result<BusReader<'_>, &[u8]>),
+    ) -> Result<()> {
+        self.exchange(&mut calls.into_iter(), deadline, &mut read)
+            .map_err(|error| broken("bus", error))
+    }
+
+    fn exchange<'c>(
+        &mut self,
+        calls: &mut dyn Iterator<Item = BusCall<'c>>,
+        deadline: Instant,
+        answer: &mut dyn FnMut(usize, Answer<'_>),
+    ) -> io::Result<()> {
+        match &mut self.0 {
+            Service::Real(connection) => connection.call_each(calls, deadline, answer),
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(memory) => {
-                match memory.answer_bus(call.path, call.interface, call.member) {
-                    None => Err(Error::absent(source())),
-                    Some(Err(name)) => Err(refused(&source(), &name)),
-                    Some(Ok((signature, body))) => read(&mut BusReader::new(&body, &signature))
-                        .map_err(|malformed| malformed.in_file(&source())),
+                for (place, call) in calls.enumerate() {
+                    match memory.answer_bus(&call) {
+                        Some(Ok((signature, body))) => {
+                            answer(place, Ok(BusReader::new(&body, &signature)));
+                        }
+                        Some(Err(name)) => answer(place, Err(name.as_bytes())),
+                        None => answer(place, Err(UNKNOWN)),
+                    }
                 }
+                Ok(())
             }
         }
     }
 }
+
+/// What a service says of a method or an object that it lacks.
+#[cfg(any(test, feature = "testing"))]
+pub(super) const UNKNOWN: &[u8] = b"org.freedesktop.DBus.Error.UnknownMethod";
 
 /// A failed connection. Without a server the socket's file may be there all the same.
 fn broken(source: &str, error: io::Error) -> Error {
@@ -120,7 +195,8 @@ fn broken(source: &str, error: io::Error) -> Error {
 }
 
 /// An error that a service answered with.
-fn refused(source: &str, name: &str) -> Error {
+fn refused(source: &str, name: &[u8]) -> Error {
+    let name = shown(name);
     let kind = name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or_default();
     match kind {
         "ServiceUnknown" | "NameHasNoOwner" | "UnknownObject" | "UnknownInterface"
@@ -130,6 +206,12 @@ fn refused(source: &str, name: &str) -> Error {
         }
         _ => Error::from_io(source, io::Error::other(format!("the service answers {name}"))),
     }
+}
+
+/// A name as it may be shown: what another program sent, bounded.
+fn shown(name: &[u8]) -> String {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_');
+    name.iter().copied().filter(is_part).take(100).map(char::from).collect()
 }
 
 impl fmt::Debug for Bus {
