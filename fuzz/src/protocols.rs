@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use vitald_core::error::Malformed;
 use vitald_core::host::netlink::{parse_addresses, parse_links, parse_messages};
 use vitald_core::host::{AttributeWriter, Bus, BusCall, BusReader, BusWriter, NetlinkAttributes};
+use vitald_core::testing::bus_message;
 
 /// How deep attributes in one another are looked at.
 const DEEPEST: u8 = 8;
@@ -209,32 +210,4 @@ fn bus_seeds() -> Vec<Vec<u8>> {
         [begin, bus_message(4, 9, "", &[]), bus_message(3, 2, "", &[]), answer(3)].concat(),
         b"REJECTED EXTERNAL\r\n".to_vec(),
     ]
-}
-
-/// A message by the specification, with the least of a header.
-fn bus_message(kind: u8, serial: u32, signature: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = BusWriter::new(&mut bytes);
-    for byte in [b'l', kind, 0, 1] {
-        writer.byte(byte);
-    }
-    writer.number_32(body.len() as u32);
-    writer.number_32(77);
-    writer.array(b'(', |fields| {
-        fields.fields(|field| {
-            field.byte(5);
-            field.variant("u", |value| value.number_32(serial));
-        });
-        fields.fields(|field| {
-            field.byte(4);
-            field.variant("s", |value| value.text(b"a.b.Error"));
-        });
-        fields.fields(|field| {
-            field.byte(8);
-            field.variant("g", |value| value.signature(signature));
-        });
-    });
-    writer.fields(|_| {});
-    bytes.extend_from_slice(body);
-    bytes
 }
