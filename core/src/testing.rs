@@ -5,7 +5,7 @@ mod bus;
 
 pub use crate::host::MemoryHost;
 #[cfg(target_os = "linux")]
-pub use bus::{BusServer, FakeBus, SocketPath, bus_message};
+pub use bus::{BusServer, FakeBus, ReceivedCall, SocketPath, bus_message};
 pub use expect_test::{Expect, expect};
 
 use crate::collector::{Collector, Descriptor};

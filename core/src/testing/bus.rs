@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, spawn};
 
-use crate::host::bus_wire::{self, ReceivedCall};
+use crate::host::bus_wire;
+pub use crate::host::bus_wire::ReceivedCall;
 use crate::host::{BusCall, BusWriter, MemoryHost};
 use crate::sync::lock;
 
@@ -207,18 +208,23 @@ impl BusServer {
     pub fn answer_from(&mut self, memory: &MemoryHost, most: usize) {
         for _ in 0..most {
             let Some(call) = self.take() else { return };
-            let arguments: Vec<&str> = call.arguments.iter().map(String::as_str).collect();
-            let reply = memory.answer_bus(&BusCall {
-                destination: &call.destination,
-                path: &call.path,
-                interface: &call.interface,
-                member: &call.member,
-                arguments: &arguments,
-            });
-            match reply {
-                Some(Ok((signature, body))) => self.answer(2, call.serial, &signature, &body),
-                Some(Err(_)) | None => self.answer(3, call.serial, "", b""),
-            }
+            self.answer_call(memory, &call);
+        }
+    }
+
+    /// Answers a call as the memory host does.
+    pub fn answer_call(&mut self, memory: &MemoryHost, call: &ReceivedCall) {
+        let arguments: Vec<&str> = call.arguments.iter().map(String::as_str).collect();
+        let reply = memory.answer_bus(&BusCall {
+            destination: &call.destination,
+            path: &call.path,
+            interface: &call.interface,
+            member: &call.member,
+            arguments: &arguments,
+        });
+        match reply {
+            Some(Ok((signature, body))) => self.answer(2, call.serial, &signature, &body),
+            Some(Err(_)) | None => self.answer(3, call.serial, "", b""),
         }
     }
 

@@ -311,12 +311,7 @@ fn the_memory_host_answers_by_name() {
     memory.set_bus_error("/a", "a.b.C", "M", "org.freedesktop.DBus.Error.AccessDenied");
     assert!(matches!(number(&mut bus, long()), Err(Error::Unreadable { .. })));
     memory.set_bus_property("/a", "a.b.C", "P", "u", |value| value.number_32(8));
-    let property = BusCall {
-        interface: "org.freedesktop.DBus.Properties",
-        member: "Get",
-        arguments: &["a.b.C", "P"],
-        ..CALL
-    };
+    let property = BusCall::property("a.b", "/a", &["a.b.C", "P"]);
     let variant = |reply: &mut BusReader<'_>| reply.variant(&mut BusReader::number_32);
     assert_eq!(bus.call(&property, long(), variant).unwrap(), 8);
     let unknown = BusCall { arguments: &["a.b.C", "Q"], ..property };

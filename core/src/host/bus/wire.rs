@@ -42,6 +42,19 @@ pub struct BusCall<'c> {
     pub arguments: &'c [&'c str],
 }
 
+impl<'c> BusCall<'c> {
+    /// The call that reads a property, named by its interface and its own name. It returns a `v`.
+    pub const fn property(destination: &'c str, path: &'c str, property: &'c [&'c str; 2]) -> Self {
+        BusCall {
+            destination,
+            path,
+            interface: "org.freedesktop.DBus.Properties",
+            member: "Get",
+            arguments: property,
+        }
+    }
+}
+
 /// Puts values one after another, each where its type belongs.
 #[derive(Debug)]
 pub struct BusWriter<'w> {
@@ -424,6 +437,23 @@ impl<'m> BusReader<'m> {
         self.raw_text()
     }
 
+    /// An `o` by the rules of the specification, so that it can be a [`BusCall::path`]: a bus ends
+    /// the connection of who sends another one.
+    pub fn object_path(&mut self) -> Result<&'m str, Malformed> {
+        let wrong = self.wrong("the path of an object");
+        self.take(b"o", "the path of an object")?;
+        let path = self.raw_text()?;
+        let is_part = |part: &[u8]| {
+            !part.is_empty()
+                && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        };
+        let is_path = path == b"/"
+            || path
+                .strip_prefix(b"/")
+                .is_some_and(|path| path.split(|byte| *byte == b'/').all(is_part));
+        std::str::from_utf8(path).ok().filter(|_| is_path).ok_or(wrong)
+    }
+
     /// A `g`.
     pub fn signature(&mut self) -> Result<&'m [u8], Malformed> {
         self.take(b"g", "a signature")?;
@@ -649,6 +679,25 @@ mod tests {
         let mut reader =
             BusReader { bytes: &bytes, at: 0, signature: b"us", is_big_endian: true, depth: 0 };
         assert_eq!((reader.number_32(), reader.text()), (Ok(5), Ok(&b"x"[..])));
+    }
+
+    #[test]
+    fn a_path_that_a_bus_would_refuse_is_refused() {
+        let path = |path: &[u8], signature: &str| {
+            let mut body = Vec::new();
+            BusWriter::new(&mut body).text(path);
+            BusReader::new(&body, signature).object_path().map(str::to_owned)
+        };
+        for good in ["/", "/a", "/org/freedesktop/systemd1/unit/a_2eservice"] {
+            assert_eq!(path(good.as_bytes(), "o").unwrap(), good);
+        }
+        let expected = Err(Malformed::new(0, "the path of an object"));
+        for bad in
+            [&b""[..], b"a", b"/a/", b"//", b"/a//b", b"/a.b", b"/a-b", b"/\xff", b"/\xc3\xa4"]
+        {
+            assert_eq!(path(bad, "o"), expected, "{}", bad.escape_ascii());
+        }
+        assert_eq!(path(b"/a", "s"), expected);
     }
 
     #[test]
