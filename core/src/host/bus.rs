@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 #[cfg(any(test, feature = "testing"))]
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
@@ -23,7 +24,13 @@ use connection::{Address, Answer, Connection};
 /// It is opened at the first call and kept. After a failure the next call opens another one; a
 /// connection that the other side has closed since the last call is replaced at once. No call
 /// starts a service that does not run.
-pub struct Bus(Service);
+pub struct Bus {
+    service: Service,
+    /// What an error without a call is of.
+    name: Arc<str>,
+    /// What the last error of a call was of: one that stays costs no allocation.
+    failed: Arc<str>,
+}
 
 enum Service {
     Real(Connection),
@@ -53,7 +60,7 @@ impl Host {
     }
 
     fn bus_at(&self, addresses: impl FnOnce() -> Vec<Address>, is_bus: bool) -> Bus {
-        Bus(match &self.inner.world {
+        Bus::new(match &self.inner.world {
             World::Real => Service::Real(Connection::new(addresses(), is_bus)),
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => match memory.bus_socket(is_bus) {
@@ -65,6 +72,11 @@ impl Host {
 }
 
 impl Bus {
+    fn new(service: Service) -> Self {
+        let name: Arc<str> = "bus".into();
+        Bus { service, failed: Arc::clone(&name), name }
+    }
+
     /// A bus at the other end of a stream, which is asked for a name first, as at the start of every
     /// connection. Once that stream fails, there is no bus.
     ///
@@ -75,8 +87,8 @@ impl Bus {
     pub fn over(stream: UnixStream, deadline: Instant) -> Result<Bus> {
         let connection = Connection::over(stream, deadline);
         connection
-            .map(|connection| Bus(Service::Real(connection)))
-            .map_err(|error| broken("bus", error))
+            .map(|connection| Bus::new(Service::Real(connection)))
+            .map_err(|error| broken("bus".into(), error))
     }
 
     /// Opens the connection unless it is open. A call does so itself; this tells apart that there is
@@ -86,20 +98,20 @@ impl Bus {
     ///
     /// As [`Bus::call`].
     pub fn connect(&mut self, deadline: Instant) -> Result<()> {
-        match &mut self.0 {
+        match &mut self.service {
             Service::Real(connection) => {
-                connection.connect(deadline).map_err(|error| broken("bus", error))
+                connection.connect(deadline).map_err(|error| broken(Arc::clone(&self.name), error))
             }
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(memory) if memory.has_bus() => Ok(()),
             #[cfg(any(test, feature = "testing"))]
-            Service::Memory(_) => Err(Error::absent("bus")),
+            Service::Memory(_) => Err(Error::absent(Arc::clone(&self.name))),
         }
     }
 
     /// Closes the connection, which the next call opens anew.
     pub fn close(&mut self) {
-        match &mut self.0 {
+        match &mut self.service {
             Service::Real(connection) => connection.close(),
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(_) => {}
@@ -123,19 +135,34 @@ impl Bus {
         deadline: Instant,
         read: impl FnOnce(&mut BusReader<'_>) -> Result<T, Malformed>,
     ) -> Result<T> {
-        let source = || format!("bus {}.{}", call.interface, call.member);
         let (mut read, mut outcome) = (Some(read), None);
         let mut once = std::iter::once(*call);
         let exchanged = self.exchange(&mut once, deadline, &mut |_, answer| {
-            outcome = read.take().map(|read| match answer {
-                Ok(mut reader) => {
-                    read(&mut reader).map_err(|malformed| malformed.in_file(&source()))
-                }
-                Err(name) => Err(refused(&source(), name)),
+            let Some(read) = read.take() else { return };
+            outcome = Some(match answer {
+                Ok(mut reader) => read(&mut reader).map_err(Failure::Malformed),
+                Err(name) => Err(Failure::Refused(Refusal::of(name))),
             });
         });
-        exchanged.map_err(|error| broken(&source(), error))?;
-        outcome.unwrap_or_else(|| Err(Error::absent(source())))
+        match exchanged.map(|()| outcome) {
+            Ok(Some(Ok(value))) => Ok(value),
+            Ok(Some(Err(Failure::Malformed(malformed)))) => {
+                Err(malformed.in_file(&self.source_of(call)))
+            }
+            Ok(Some(Err(Failure::Refused(refusal)))) => Err(refusal.error(self.source_of(call))),
+            Ok(None) => Err(Error::absent(self.source_of(call))),
+            Err(error) => Err(broken(self.source_of(call), error)),
+        }
+    }
+
+    /// What an error of a call is of.
+    fn source_of(&mut self, call: &BusCall<'_>) -> Arc<str> {
+        let BusCall { interface, member, .. } = call;
+        let rest = self.failed.strip_prefix("bus ").and_then(|rest| rest.strip_prefix(interface));
+        if rest.and_then(|rest| rest.strip_prefix('.')) != Some(member) {
+            self.failed = format!("bus {interface}.{member}").into();
+        }
+        Arc::clone(&self.failed)
     }
 
     /// Calls methods, many at a time, so that thousands of calls do not wait for one another.
@@ -153,8 +180,8 @@ impl Bus {
         deadline: Instant,
         mut read: impl FnMut(usize, Result<BusReader<'_>, &[u8]>),
     ) -> Result<()> {
-        self.exchange(&mut calls.into_iter(), deadline, &mut read)
-            .map_err(|error| broken("bus", error))
+        let exchanged = self.exchange(&mut calls.into_iter(), deadline, &mut read);
+        exchanged.map_err(|error| broken(Arc::clone(&self.name), error))
     }
 
     fn exchange<'c>(
@@ -163,7 +190,7 @@ impl Bus {
         deadline: Instant,
         answer: &mut dyn FnMut(usize, Answer<'_>),
     ) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.service {
             Service::Real(connection) => connection.call_each(calls, deadline, answer),
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(memory) => {
@@ -187,24 +214,47 @@ impl Bus {
 pub(super) const UNKNOWN: &[u8] = b"org.freedesktop.DBus.Error.UnknownMethod";
 
 /// A failed connection. Without a server the socket's file may be there all the same.
-fn broken(source: &str, error: io::Error) -> Error {
+fn broken(source: Arc<str>, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::absent(source),
-        _ => Error::from_io(source, error),
+        _ => Error::of_source(source, error),
     }
 }
 
+/// Why a call that was answered gave nothing.
+enum Failure {
+    Refused(Refusal),
+    Malformed(Malformed),
+}
+
 /// An error that a service answered with.
-fn refused(source: &str, name: &[u8]) -> Error {
-    let name = shown(name);
-    let kind = name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or_default();
-    match kind {
-        "ServiceUnknown" | "NameHasNoOwner" | "UnknownObject" | "UnknownInterface"
-        | "UnknownMethod" | "UnknownProperty" => Error::absent(source),
-        "AccessDenied" | "AuthFailed" => {
-            Error::from_io(source, io::Error::from_raw_os_error(super::errno::EACCES))
+enum Refusal {
+    Absent,
+    Forbidden,
+    Other(String),
+}
+
+impl Refusal {
+    fn of(name: &[u8]) -> Self {
+        match name.strip_prefix(b"org.freedesktop.DBus.Error.").unwrap_or_default() {
+            b"ServiceUnknown" | b"NameHasNoOwner" | b"UnknownObject" | b"UnknownInterface"
+            | b"UnknownMethod" | b"UnknownProperty" => Refusal::Absent,
+            b"AccessDenied" | b"AuthFailed" => Refusal::Forbidden,
+            _ => Refusal::Other(shown(name)),
         }
-        _ => Error::from_io(source, io::Error::other(format!("the service answers {name}"))),
+    }
+
+    fn error(self, source: Arc<str>) -> Error {
+        match self {
+            Refusal::Absent => Error::absent(source),
+            Refusal::Forbidden => {
+                Error::of_source(source, io::Error::from_raw_os_error(super::errno::EACCES))
+            }
+            Refusal::Other(name) => {
+                let error = io::Error::other(format!("the service answers {name}"));
+                Error::of_source(source, error)
+            }
+        }
     }
 }
 

@@ -297,9 +297,16 @@ fn authenticate(
     buffer: &mut Vec<u8>,
     deadline: Instant,
 ) -> io::Result<()> {
-    let user = rustix::process::geteuid().as_raw().to_string();
-    let digits: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-    send(stream, format!("\0AUTH EXTERNAL {digits}\r\n").as_bytes(), deadline)?;
+    buffer.clear();
+    write!(buffer, "{}", rustix::process::geteuid().as_raw())?;
+    let digits = buffer.len();
+    buffer.extend_from_slice(b"\0AUTH EXTERNAL ");
+    for at in 0..digits {
+        let digit = buffer[at];
+        write!(buffer, "{digit:02x}")?;
+    }
+    buffer.extend_from_slice(b"\r\n");
+    send(stream, &buffer[digits..], deadline)?;
     buffer.clear();
     // The server says nothing beyond this line before it is answered.
     while !buffer.ends_with(b"\r\n") {

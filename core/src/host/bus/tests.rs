@@ -264,7 +264,7 @@ fn serial_numbers_begin_anew_before_their_end() {
         memory
     }
     let mut bus = bus_at(fake.path());
-    let Service::Real(connection) = &mut bus.0 else { panic!() };
+    let Service::Real(connection) = &mut bus.service else { panic!() };
     connection.set_serial(u32::MAX - 200);
     for _ in 0..3 {
         let (read, outcome) = numbers(&mut bus, 100, long());
