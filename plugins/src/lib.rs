@@ -114,6 +114,7 @@ collectors! {
         "uname" => uname,
     }
     service if target_os = "linux" {
+        "systemd" => systemd,
         "textfile" => textfile,
     }
     system if all() {
