@@ -114,6 +114,7 @@ collectors! {
         "uname" => uname,
     }
     service if target_os = "linux" {
+        "logind" => logind,
         "systemd" => systemd,
         "textfile" => textfile,
     }
