@@ -90,6 +90,15 @@ struct Window {
     count: usize,
 }
 
+/// What has come of a window's replies.
+#[derive(Default)]
+struct Progress {
+    /// A bit for each call that was answered.
+    answered: u64,
+    /// The longest message.
+    longest: usize,
+}
+
 impl Connection {
     pub(super) const fn new(addresses: Vec<Address>, is_bus: bool) -> Self {
         Connection {
@@ -110,6 +119,12 @@ impl Connection {
         connection.introduce(&mut stream, deadline)?;
         connection.stream = Some(stream);
         Ok(connection)
+    }
+
+    /// How long a message can be without an allocation.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.buffer.capacity()
     }
 
     #[cfg(test)]
@@ -136,15 +151,21 @@ impl Connection {
         deadline: Instant,
         answer: &mut dyn FnMut(usize, Answer<'_>),
     ) -> io::Result<()> {
-        let mut done = 0;
-        loop {
+        let (mut done, mut longest) = (0, 0);
+        let outcome = loop {
             let window = self.encode(calls);
             if window.count == 0 {
-                return Ok(());
+                break Ok(());
             }
-            self.exchange(window, deadline, &mut |place, given| answer(done + place, given))?;
+            let answer = &mut |place, given: Answer<'_>| answer(done + place, given);
+            match self.exchange(window, deadline, answer) {
+                Ok(progress) => longest = longest.max(progress.longest),
+                Err(error) => break Err(error),
+            }
             done += window.count;
-        }
+        };
+        self.spare.look_at_use(&mut self.buffer, longest);
+        outcome
     }
 
     fn encode<'c>(&mut self, calls: &mut dyn Iterator<Item = BusCall<'c>>) -> Window {
@@ -167,17 +188,16 @@ impl Connection {
         window: Window,
         deadline: Instant,
         answer: &mut dyn FnMut(usize, Answer<'_>),
-    ) -> io::Result<()> {
+    ) -> io::Result<Progress> {
         let was_open = self.stream.is_some();
-        let mut answered = 0;
-        let mut outcome = self.try_exchange(window, deadline, &mut answered, answer);
+        let mut progress = Progress::default();
+        let mut outcome = self.try_exchange(window, deadline, &mut progress, answer);
         // The bus may have been started anew since the last call. Collectors only ask, so a call
         // that was perhaps carried out does no harm twice.
-        if was_open && answered == 0 && outcome.as_ref().is_err_and(is_end) {
-            outcome = self.try_exchange(window, deadline, &mut answered, answer);
+        if was_open && progress.answered == 0 && outcome.as_ref().is_err_and(is_end) {
+            outcome = self.try_exchange(window, deadline, &mut progress, answer);
         }
-        self.spare.look(&mut self.buffer);
-        outcome
+        outcome.map(|()| progress)
     }
 
     /// A stream that is taken and not given back is closed.
@@ -185,7 +205,7 @@ impl Connection {
         &mut self,
         window: Window,
         deadline: Instant,
-        answered: &mut u64,
+        progress: &mut Progress,
         answer: &mut dyn FnMut(usize, Answer<'_>),
     ) -> io::Result<()> {
         let mut stream = match self.stream.take() {
@@ -193,7 +213,7 @@ impl Connection {
             None => self.open(deadline)?,
         };
         send(&mut stream, &self.calls, deadline)?;
-        receive_each(&mut stream, &mut self.buffer, window, deadline, answered, answer)?;
+        receive_each(&mut stream, &mut self.buffer, window, deadline, progress, answer)?;
         self.stream = Some(stream);
         Ok(())
     }
@@ -234,7 +254,8 @@ impl Connection {
         send(stream, &self.buffer, deadline)?;
         let window = Window { first: self.serial, count: 1 };
         let mut is_welcome = false;
-        receive_each(stream, &mut self.buffer, window, deadline, &mut 0, &mut |_, given| {
+        let progress = &mut Progress::default();
+        receive_each(stream, &mut self.buffer, window, deadline, progress, &mut |_, given| {
             is_welcome = given.is_ok();
         })?;
         if is_welcome { Ok(()) } else { Err(io::Error::from_raw_os_error(EACCES)) }
@@ -259,14 +280,13 @@ fn open(address: &Address, deadline: Instant) -> io::Result<UnixStream> {
     }
 }
 
-/// Receives messages until there was a reply to every call of the window; `answered` has a bit for
-/// each.
+/// Receives messages until there was a reply to every call of the window.
 fn receive_each(
     stream: &mut UnixStream,
     buffer: &mut Vec<u8>,
     window: Window,
     deadline: Instant,
-    answered: &mut u64,
+    progress: &mut Progress,
     answer: &mut dyn FnMut(usize, Answer<'_>),
 ) -> io::Result<()> {
     let mut missing = window.count;
@@ -275,6 +295,7 @@ fn receive_each(
         receive(stream, buffer, START, deadline)?;
         let length = buffer.first_chunk().and_then(wire::length);
         receive(stream, buffer, length.ok_or_else(not_a_message)?, deadline)?;
+        progress.longest = progress.longest.max(buffer.len());
         let (serial, given) = match wire::parse(buffer) {
             Ok(Message::Return(serial, reader)) => (serial, Ok(reader)),
             Ok(Message::Error(serial, name)) => (serial, Err(name)),
@@ -282,8 +303,8 @@ fn receive_each(
             Err(_) => return Err(not_a_message()),
         };
         let place = serial.wrapping_sub(window.first) as usize;
-        if place < window.count && *answered & (1 << place) == 0 {
-            *answered |= 1 << place;
+        if place < window.count && progress.answered & (1 << place) == 0 {
+            progress.answered |= 1 << place;
             missing -= 1;
             answer(place, given);
         }

@@ -330,6 +330,26 @@ fn a_name_that_is_shown_is_bounded() {
     assert_eq!(shown(&[b'a'; 1000]).len(), 100);
 }
 
+/// A collection has one long reply and then many short ones.
+#[test]
+fn many_short_replies_take_no_memory_from_the_long_one() {
+    let memory = MemoryHost::new();
+    memory.set_bus_reply("/a", "a.b.C", "M", "u", |body| body.number_32(6));
+    memory.set_bus_reply("/a", "a.b.C", "Long", "s", |body| body.text(&[b'x'; 500_000]));
+    let fake = FakeBus::of(&memory);
+    let mut bus = bus_at(fake.path());
+    let room_of = |bus: &Bus| match &bus.service {
+        Service::Real(connection) => connection.room(),
+        Service::Memory(_) => 0,
+    };
+    let call = BusCall { member: "Long", ..CALL };
+    bus.call(&call, long(), |reply| reply.text().map(drop)).unwrap();
+    let room = room_of(&bus);
+    assert!(room > 500_000);
+    numbers(&mut bus, 64 * 70, long()).1.unwrap();
+    assert_eq!(room_of(&bus), room);
+}
+
 /// A bus of its own, ended at the end.
 struct Daemon(Child);
 
