@@ -156,6 +156,13 @@ fn bus(bytes: &[u8]) {
             assert!(!error.to_string().is_empty());
         }
     }
+    let mut answered = [false; 3];
+    let outcome = bus.call_each([call; 3], deadline, |place, reply| {
+        assert!(!answered[place], "two answers to a call");
+        answered[place] = true;
+        let _ = reply.map(|mut reply| values(&mut reply));
+    });
+    assert!(outcome.is_err() || answered == [true; 3], "an answer is missing");
 }
 
 /// Reads every value by its type.
@@ -170,7 +177,8 @@ fn values(reader: &mut BusReader<'_>) -> Result<(), Malformed> {
             b'x' => drop(reader.signed_64()?),
             b'd' => drop(reader.float()?),
             b'b' => drop(reader.boolean()?),
-            b's' | b'o' => drop(reader.text()?),
+            b'o' => assert!(reader.object_path()?.starts_with('/')),
+            b's' => drop(reader.text()?),
             b'g' => drop(reader.signature()?),
             b'a' => reader.array(&mut values)?,
             b'(' | b'{' => reader.fields(&mut values)?,
@@ -207,6 +215,16 @@ fn bus_seeds() -> Vec<Vec<u8>> {
     let answer = |serial| bus_message(2, serial, "a(sua{sv})b", &units);
     vec![
         [begin.clone(), answer(2), answer(3)].concat(),
+        [
+            begin.clone(),
+            answer(2),
+            answer(3),
+            answer(6),
+            bus_message(3, 4, "", &[]),
+            answer(6),
+            bus_message(2, 5, "ao", b"\x07\0\0\0\x02\0\0\0/a\0"),
+        ]
+        .concat(),
         [begin, bus_message(4, 9, "", &[]), bus_message(3, 2, "", &[]), answer(3)].concat(),
         b"REJECTED EXTERNAL\r\n".to_vec(),
     ]
