@@ -526,7 +526,7 @@ fn spoilt_replies(reply: &(String, Vec<u8>)) -> Vec<Option<Result<(String, Vec<u
     for seed in 1..20 {
         let mut noise = Noise(seed);
         add(signature, body.iter().map(|_| noise.next() as u8).collect());
-        let odd = |byte: &u8| if noise.next() % 16 == 0 { noise.next() as u8 } else { *byte };
+        let odd = |byte: &u8| if noise.next().is_multiple_of(16) { noise.next() as u8 } else { *byte };
         add(signature, body.iter().map(odd).collect());
     }
     spoilt
@@ -585,10 +585,11 @@ fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
-    let with_a_bus = |descriptor: &&Descriptor| {
+    let asks_a_bus = |descriptor: &&Descriptor| {
         descriptor.sources.iter().any(|source| source.starts_with("bus "))
     };
-    assert!(spoilt > 1000 || !collectors().iter().any(|it| with_a_bus(&it)), "{spoilt}");
+    let is_there = collectors().iter().any(asks_a_bus);
+    assert!(spoilt > 1000 || !is_there, "{spoilt} replies were spoilt");
 }
 
 /// Every directory that a collector lists on a host, with each variation of the collector's settings.
