@@ -526,7 +526,8 @@ fn spoilt_replies(reply: &(String, Vec<u8>)) -> Vec<Option<Result<(String, Vec<u
     for seed in 1..20 {
         let mut noise = Noise(seed);
         add(signature, body.iter().map(|_| noise.next() as u8).collect());
-        let odd = |byte: &u8| if noise.next().is_multiple_of(16) { noise.next() as u8 } else { *byte };
+        let odd =
+            |byte: &u8| if noise.next().is_multiple_of(16) { noise.next() as u8 } else { *byte };
         add(signature, body.iter().map(odd).collect());
     }
     spoilt

@@ -53,8 +53,8 @@ impl Host {
     /// systemd's own socket, `/run/systemd/private`, which answers root without a bus. A
     /// [`BusCall::destination`] is left empty there.
     ///
-    /// Close it after each collection ([`Bus::close`]): systemd sends all its signals to whoever is
-    /// connected there, and keeps in memory what is not read.
+    /// Close it after each collection ([`Bus::close`]): systemd sends all its signals to each
+    /// connection there, and keeps in memory what is not read.
     pub fn systemd_bus(&self) -> Bus {
         self.bus_at(|| vec![Address::Path(b"/run/systemd/private".to_vec())], false)
     }

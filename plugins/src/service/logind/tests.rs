@@ -116,7 +116,7 @@ fn seats_and_sessions_come_and_go() {
     assert_eq!((run.len(), counted(&mut collector).len()), (70, 0));
 }
 
-/// It has ended since it was listed, or says what nobody expects.
+/// It has ended since it was listed, or says what is not expected.
 #[test]
 fn a_session_that_is_not_known_is_not_counted() {
     let memory = memory();

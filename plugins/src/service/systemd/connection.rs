@@ -45,8 +45,8 @@ impl Connection {
         Ok(Service::new(&mut self.direct, "", deadline))
     }
 
-    /// Keeps the connection to the bus alone: systemd sends every signal to whoever is connected to its
-    /// own socket, and keeps those that are not read.
+    /// Keeps the connection to the bus alone: systemd sends every signal to each connection at its own
+    /// socket, and keeps those that are not read.
     pub(super) fn rest(&mut self) {
         self.direct.close();
     }

@@ -666,7 +666,7 @@ fn a_bus_that_ends_or_sends_garbage_costs_one_run() {
 }
 
 #[test]
-fn a_list_that_is_none_is_an_error() {
+fn a_reply_that_is_not_a_list_is_an_error() {
     let memory = memory();
     for (signature, bytes) in [
         ("s", &b"\x01\0\0\0x\0"[..]),
