@@ -518,6 +518,88 @@ fn spoil_file(
     Ok(())
 }
 
+/// What can be wrong with a reply of the bus.
+fn spoilt_replies(reply: &(String, Vec<u8>)) -> Vec<Option<Result<(String, Vec<u8>), String>>> {
+    let (signature, body) = reply;
+    let refusal = |name: &str| Some(Err(format!("org.freedesktop.DBus.Error.{name}")));
+    let mut spoilt = vec![None, refusal("AccessDenied"), refusal("ServiceUnknown"), refusal("")];
+    let mut add = |signature: &str, body: Vec<u8>| spoilt.push(Some(Ok((signature.into(), body))));
+    for other in ["", "v", "u", "s", "as", "a(so)", "a(ssssssouso)", "a{sv}", "(((", "aaaau"] {
+        add(other, body.clone());
+    }
+    for length in (0..body.len()).step_by(1 + body.len() / 256) {
+        add(signature, body[..length].to_vec());
+    }
+    for seed in 1..20 {
+        let mut noise = Noise(seed);
+        add(signature, body.iter().map(|_| noise.next() as u8).collect());
+        let odd =
+            |byte: &u8| if noise.next().is_multiple_of(16) { noise.next() as u8 } else { *byte };
+        add(signature, body.iter().map(odd).collect());
+    }
+    spoilt
+}
+
+#[test]
+fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
+    let mut wrong = String::new();
+    let mut spoilt = 0;
+    for host in &fixture_host::hosts() {
+        let memory = host.memory();
+        for descriptor in collectors_of_files() {
+            let Some(service) =
+                descriptor.sources.iter().find_map(|source| source.strip_prefix("bus "))
+            else {
+                continue;
+            };
+            let path = format!("/{}", service.replace('.', "/"));
+            let replies = memory.bus_replies().into_iter();
+            for (key, reply) in replies.filter(|(key, _)| key[0].starts_with(&path)) {
+                let key: Vec<&str> = key.iter().map(|part| &**part).collect();
+                let Ok(whole) = &reply else { continue };
+                // With everything switched on, most is asked.
+                let variation = &variations(descriptor)[1];
+                let mut collector = open(descriptor, variation, &memory.host());
+                let mut last = Outcome::of(&mut *collector, descriptor, None);
+                let before = last.outcome();
+                for fault in spoilt_replies(whole) {
+                    spoilt += 1;
+                    memory.set_bus(&key, fault.clone());
+                    let run = catch_unwind(AssertUnwindSafe(|| {
+                        Outcome::of(&mut *collector, descriptor, Some(&last.batch))
+                    }));
+                    let checked = match run {
+                        Ok(run) => {
+                            last = run;
+                            check(descriptor, &last)
+                        }
+                        Err(_) => Err("it panicked".to_owned()),
+                    };
+                    if let Err(what) = checked {
+                        let name = descriptor.name;
+                        let _ =
+                            writeln!(wrong, "{name}, {}, {key:?}, {fault:?}: {what}", host.name);
+                    }
+                }
+                memory.set_bus(&key, Some(reply.clone()));
+                let mut fresh = open(descriptor, variation, &memory.host());
+                if Outcome::of(&mut *fresh, descriptor, None).outcome() != before {
+                    let _ = writeln!(wrong, "{}, {key:?}: another page after it", descriptor.name);
+                }
+                if Outcome::of(&mut *collector, descriptor, Some(&last.batch)).error != before.1 {
+                    let _ = writeln!(wrong, "{}, {key:?}: after all faults", descriptor.name);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    let asks_a_bus = |descriptor: &&Descriptor| {
+        descriptor.sources.iter().any(|source| source.starts_with("bus "))
+    };
+    let is_there = collectors().iter().any(asks_a_bus);
+    assert!(spoilt > 1000 || !is_there, "{spoilt} replies were spoilt");
+}
+
 /// Every directory that a collector lists on a host, with each variation of the collector's settings.
 fn directories(
     hosts: &[FixtureHost],

@@ -22,6 +22,19 @@ impl Filter {
         Filter { include: include.filter(is_given), exclude: exclude.filter(is_given) }
     }
 
+    /// The filter whose patterns must match a name from its beginning to its end.
+    ///
+    /// # Errors
+    ///
+    /// When a pattern becomes too large by it.
+    pub fn whole(&self) -> Result<Self, String> {
+        let whole = |pattern: &Option<Pattern>| {
+            let source = pattern.as_ref().map(|pattern| format!("^(?:{})$", pattern.source()));
+            source.map(|source| Pattern::new(&source)).transpose()
+        };
+        Ok(Filter { include: whole(&self.include)?, exclude: whole(&self.exclude)? })
+    }
+
     /// Whether a name is taken: included if there is an include, and not excluded.
     pub fn takes(&self, name: &[u8]) -> bool {
         !self.exclude.as_ref().is_some_and(|pattern| pattern.matches(name))
@@ -354,6 +367,20 @@ mod tests {
                 Err(all.join("\n"))
             }
         }
+    }
+
+    #[test]
+    fn a_filter_of_whole_names_takes_no_parts_of_them() {
+        let pattern = |source: &str| Some(Pattern::new(source).unwrap());
+        let parts = Filter::new(pattern("sd|(?i)vd."), pattern("a$"));
+        let whole = parts.whole().unwrap();
+        let taken = |filter: &Filter| {
+            let names = ["sd", "sdb", "xsd", "VDb", "vda", "vdbb"];
+            names.into_iter().filter(|name| filter.takes(name.as_bytes())).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&parts), ["sd", "sdb", "xsd", "VDb", "vdbb"]);
+        assert_eq!(taken(&whole), ["sd", "VDb", "vda"]);
+        assert_eq!(Filter::default().whole().unwrap(), Filter::default());
     }
 
     #[test]

@@ -91,6 +91,8 @@ mod walk;
 mod zone;
 
 pub use apart::spawn_apart;
+#[cfg(all(target_os = "linux", any(test, feature = "testing")))]
+pub(crate) use bus::wire as bus_wire;
 #[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;

@@ -49,6 +49,16 @@ impl<T> Rows<T> {
         Pass { rows: self, position: 0, has_changed: false }
     }
 
+    /// What is known of each row of the last pass, with its key, in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &T)> {
+        self.known.iter().map(|(key, known)| (&**key, known))
+    }
+
+    /// As [`Rows::iter`], to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&[u8], &mut T)> {
+        self.known.iter_mut().map(|(key, known)| (&**key, known))
+    }
+
     /// How many rows there were.
     pub fn len(&self) -> usize {
         self.known.len()
@@ -138,6 +148,16 @@ mod tests {
         run(&mut rows, &mut learned, &["a", "b", "c"]);
         rows.begin().row(b"b", || 0);
         assert_eq!(run(&mut rows, &mut learned, &["a", "b", "c"]), (vec![1, 2, 3], true));
+    }
+
+    #[test]
+    fn the_rows_of_the_last_pass_can_be_gone_over() {
+        let mut rows = Rows::new();
+        run(&mut rows, &mut 0, &["a", "b", "c"]);
+        run(&mut rows, &mut 7, &["c", "a", "d"]);
+        rows.iter_mut().for_each(|(_, number)| *number *= 10);
+        let all: Vec<_> = rows.iter().map(|(key, number)| (key, *number)).collect();
+        assert_eq!(all, [(&b"c"[..], 30), (b"a", 10), (b"d", 80)]);
     }
 
     #[test]

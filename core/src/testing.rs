@@ -1,6 +1,11 @@
 //! Checks for a collector's own tests: an in-memory host in, samples out.
 
+#[cfg(target_os = "linux")]
+mod bus;
+
 pub use crate::host::MemoryHost;
+#[cfg(target_os = "linux")]
+pub use bus::{BusServer, FakeBus, ReceivedCall, SocketPath, bus_message};
 pub use expect_test::{Expect, expect};
 
 use crate::collector::{Collector, Descriptor};

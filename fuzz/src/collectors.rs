@@ -3,7 +3,7 @@
 
 use crate::Target;
 use crate::exposition_reader;
-use crate::script::{CHUNKS, COLLECT, COPY, Reader, SEPARATOR, Stage, WRITE};
+use crate::script::{BUS, CHUNKS, COLLECT, COPY, Reader, SEPARATOR, Stage, WRITE};
 use std::sync::{Arc, Mutex};
 use vitald::encode::{Encoder, Format};
 use vitald::plan::CollectorPlan;
@@ -29,7 +29,9 @@ pub fn targets() -> Vec<Target> {
 }
 
 fn target(descriptor: &'static Descriptor) -> Target {
-    let stage = Stage::new(sources(descriptor));
+    let bus = descriptor.sources.iter().find_map(|source| source.strip_prefix("bus "));
+    let bus = bus.map(|service| format!("/{}", service.replace('.', "/")));
+    let stage = Stage::new(sources(descriptor), bus);
     let seeds = seeds(descriptor, &stage);
     let planner = Planner { descriptor, last: Mutex::default() };
     Target {
@@ -115,6 +117,18 @@ fn seeds(descriptor: &'static Descriptor, stage: &Stage) -> Vec<Vec<u8>> {
             }
             all.extend_from_slice(&write);
             all.extend_from_slice(&[SEPARATOR, COLLECT]);
+        }
+        for (number, (types, bytes)) in stage.replies(host).into_iter().enumerate() {
+            let [low, high] = (number as u16).to_le_bytes();
+            // Many replies are the same but for their object.
+            if number < 40 {
+                let mut reply = begin(most, 0);
+                reply.extend_from_slice(&[SEPARATOR, BUS, low, high, 2]);
+                reply.extend_from_slice(types.as_bytes());
+                reply.push(b'\n');
+                reply.extend(bytes.iter().filter(|byte| **byte != SEPARATOR));
+                seeds.push(reply);
+            }
         }
         if all.len() < 16384 {
             seeds.push(all);
@@ -223,7 +237,7 @@ pub fn textfile(exposition: &[u8]) {
         let all = registered();
         let descriptor = all.iter().find(|it| it.name == "textfile").expect("it is registered");
         let planner = Planner { descriptor, last: Mutex::default() };
-        (planner, Stage::new(Vec::new()))
+        (planner, Stage::new(Vec::new(), None))
     });
     let scene = stage.scene(&[]);
     scene.memory.write("file:/textfiles/a.prom", exposition);

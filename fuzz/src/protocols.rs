@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use vitald_core::error::Malformed;
 use vitald_core::host::netlink::{parse_addresses, parse_links, parse_messages};
 use vitald_core::host::{AttributeWriter, Bus, BusCall, BusReader, BusWriter, NetlinkAttributes};
+use vitald_core::testing::bus_message;
 
 /// How deep attributes in one another are looked at.
 const DEEPEST: u8 = 8;
@@ -155,6 +156,13 @@ fn bus(bytes: &[u8]) {
             assert!(!error.to_string().is_empty());
         }
     }
+    let mut answered = [false; 3];
+    let outcome = bus.call_each([call; 3], deadline, |place, reply| {
+        assert!(!answered[place], "two answers to a call");
+        answered[place] = true;
+        let _ = reply.map(|mut reply| values(&mut reply));
+    });
+    assert!(outcome.is_err() || answered == [true; 3], "an answer is missing");
 }
 
 /// Reads every value by its type.
@@ -169,7 +177,8 @@ fn values(reader: &mut BusReader<'_>) -> Result<(), Malformed> {
             b'x' => drop(reader.signed_64()?),
             b'd' => drop(reader.float()?),
             b'b' => drop(reader.boolean()?),
-            b's' | b'o' => drop(reader.text()?),
+            b'o' => assert!(reader.object_path()?.starts_with('/')),
+            b's' => drop(reader.text()?),
             b'g' => drop(reader.signature()?),
             b'a' => reader.array(&mut values)?,
             b'(' | b'{' => reader.fields(&mut values)?,
@@ -206,35 +215,17 @@ fn bus_seeds() -> Vec<Vec<u8>> {
     let answer = |serial| bus_message(2, serial, "a(sua{sv})b", &units);
     vec![
         [begin.clone(), answer(2), answer(3)].concat(),
+        [
+            begin.clone(),
+            answer(2),
+            answer(3),
+            answer(6),
+            bus_message(3, 4, "", &[]),
+            answer(6),
+            bus_message(2, 5, "ao", b"\x07\0\0\0\x02\0\0\0/a\0"),
+        ]
+        .concat(),
         [begin, bus_message(4, 9, "", &[]), bus_message(3, 2, "", &[]), answer(3)].concat(),
         b"REJECTED EXTERNAL\r\n".to_vec(),
     ]
-}
-
-/// A message by the specification, with the least of a header.
-fn bus_message(kind: u8, serial: u32, signature: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = BusWriter::new(&mut bytes);
-    for byte in [b'l', kind, 0, 1] {
-        writer.byte(byte);
-    }
-    writer.number_32(body.len() as u32);
-    writer.number_32(77);
-    writer.array(b'(', |fields| {
-        fields.fields(|field| {
-            field.byte(5);
-            field.variant("u", |value| value.number_32(serial));
-        });
-        fields.fields(|field| {
-            field.byte(4);
-            field.variant("s", |value| value.text(b"a.b.Error"));
-        });
-        fields.fields(|field| {
-            field.byte(8);
-            field.variant("g", |value| value.signature(signature));
-        });
-    });
-    writer.fields(|_| {});
-    bytes.extend_from_slice(body);
-    bytes
 }

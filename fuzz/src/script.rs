@@ -35,14 +35,19 @@ pub const COPY: u8 = b'n';
 const SPACE: u8 = b'm';
 /// The interfaces are others: each a byte for its name and one number for all else.
 const LINKS: u8 = b'l';
+/// A reply of the bus is another one: number of the reply; what it is then: gone, an error with the name
+/// that follows, values (their types up to a line end; their bytes), or the same with some bytes replaced
+/// (offset, two bytes; how many; the new ones).
+pub const BUS: u8 = b'b';
 /// Time passes: milliseconds, two bytes.
 const CLOCK: u8 = b'k';
 /// Reads are short: at most so many bytes.
 const CHUNK: u8 = b'h';
 /// Each read has another length: two bytes that decide which.
 pub const CHUNKS: u8 = b'H';
-const EVENTS: &[u8] =
-    &[COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, COPY, SPACE, LINKS, CLOCK, CHUNK, CHUNKS];
+const EVENTS: &[u8] = &[
+    COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, COPY, SPACE, LINKS, BUS, CLOCK, CHUNK, CHUNKS,
+];
 
 /// Names of interfaces: what the kernel takes, and what it should not.
 const INTERFACES: [&[u8]; 8] =
@@ -52,7 +57,12 @@ const INTERFACES: [&[u8]; 8] =
 pub struct Stage {
     hosts: Vec<(FixtureHost, Vec<String>)>,
     sources: Vec<String>,
+    /// Where the objects are that it calls over the bus.
+    bus: Option<String>,
 }
+
+/// The key of a reply of the bus.
+type Key = Vec<Box<str>>;
 
 /// A host in memory that things happen to.
 pub struct Scene<'s> {
@@ -60,6 +70,7 @@ pub struct Scene<'s> {
     fixture: &'s FixtureHost,
     paths: &'s [String],
     pub memory: MemoryHost,
+    replies: Vec<Key>,
     now: Duration,
 }
 
@@ -91,14 +102,14 @@ impl<'b> Reader<'b> {
 }
 
 impl Stage {
-    /// `sources` are patterns of logical paths.
-    pub fn new(sources: Vec<String>) -> Self {
+    /// `sources` are patterns of logical paths, `bus` is the path below which objects of the bus are.
+    pub fn new(sources: Vec<String>, bus: Option<String>) -> Self {
         let reduced = |host: FixtureHost| {
             let paths = sources.iter().flat_map(|source| host.expand(source)).collect();
             (host.with_only(&paths), paths.into_iter().collect())
         };
         let hosts = crate::fixture_host::hosts().into_iter().map(reduced).collect();
-        Stage { hosts, sources }
+        Stage { hosts, sources, bus }
     }
 
     /// How many hosts there are.
@@ -112,13 +123,27 @@ impl Stage {
         paths.iter().map(|path| fixture.files.get(path).map(Vec::as_slice).unwrap_or_default())
     }
 
+    /// The replies of a host's bus, in the order of their numbers: types and bytes.
+    pub fn replies(&self, host: usize) -> Vec<(String, Vec<u8>)> {
+        let memory = self.hosts[host].0.memory();
+        let replies = self.replies_of(&memory).into_iter();
+        replies.filter_map(|(_, reply)| reply.ok()).collect()
+    }
+
+    fn replies_of(&self, memory: &MemoryHost) -> Vec<(Key, Result<(String, Vec<u8>), String>)> {
+        let Some(bus) = &self.bus else { return Vec::new() };
+        let replies = memory.bus_replies().into_iter();
+        replies.filter(|(key, _)| key[0].starts_with(bus)).collect()
+    }
+
     /// The host that the second part of an input asks for.
     pub fn scene(&self, header: &[u8]) -> Scene<'_> {
         let mut header = Reader(header);
         let (fixture, paths) = &self.hosts[usize::from(header.u8()) % self.hosts.len()];
         let memory = fixture.memory();
-        let scene =
-            Scene { stage: self, fixture, paths, memory, now: Duration::from_secs(1_700_000_000) };
+        let replies = self.replies_of(&memory).into_iter().map(|(key, _)| key).collect();
+        let now = Duration::from_secs(1_700_000_000);
+        let scene = Scene { stage: self, fixture, paths, memory, replies, now };
         scene.set_chunk(header.u8());
         scene
     }
@@ -172,6 +197,7 @@ impl<'s> Scene<'s> {
                 self.memory.set_space(&mount, space(&mut event));
             }
             LINKS => self.memory.set_links(links(&mut event)),
+            BUS => self.reply(&mut event),
             CLOCK => {
                 self.now += Duration::from_millis(event.u16().into());
                 self.memory.set_now(self.now);
@@ -240,6 +266,30 @@ impl<'s> Scene<'s> {
         if listed.is_ok() && !listing.iter().any(|entry| entry.name.starts_with(&name)) {
             self.fixture.copy_a_child(&self.memory, directory, &name);
         }
+    }
+
+    fn reply(&self, event: &mut Reader<'_>) {
+        let number = usize::from(event.u16());
+        let Some(key) = self.replies.get(number % self.replies.len().max(1)) else { return };
+        let reply = match event.u8() {
+            0 => None,
+            1 => Some(Err(String::from_utf8_lossy(event.0).into_owned())),
+            2 => {
+                let types = String::from_utf8_lossy(event.line()).into_owned();
+                Some(Ok((types, event.0.to_vec())))
+            }
+            _ => {
+                let replies = self.memory.bus_replies();
+                let known = replies.into_iter().find(|(known, _)| known == key);
+                let Some((_, Ok((types, mut bytes)))) = known else { return };
+                let at = usize::from(event.u16()).min(bytes.len());
+                let end = (at + usize::from(event.u8())).min(bytes.len());
+                bytes.splice(at..end, event.0.iter().copied());
+                Some(Ok((types, bytes)))
+            }
+        };
+        let key: Vec<&str> = key.iter().map(|part| &**part).collect();
+        self.memory.set_bus(&key, reply);
     }
 
     fn exists(&self, path: &str) -> bool {

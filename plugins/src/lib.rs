@@ -126,6 +126,8 @@ collectors! {
         "uname" => uname,
     }
     service if target_os = "linux" {
+        "logind" => logind,
+        "systemd" => systemd,
         "textfile" => textfile,
     }
     system if all() {

@@ -13,6 +13,8 @@
 //! space-hangs MOUNT        statfs(2) on the mount point does not return
 //! ```
 //!
+//! What services say over the bus is in `bus.txt` (see `bus.rs`).
+//!
 //! What is no file is made from what is one, so that the two agree: network interfaces, their addresses,
 //! routes, queueing disciplines and drivers from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from
 //! `proc/net/tcp` and `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
@@ -32,6 +34,8 @@ use vitald_core::host::{
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
 
+mod bus;
+
 /// A host as it is in its folder.
 #[derive(Clone)]
 pub struct FixtureHost {
@@ -46,6 +50,7 @@ pub struct FixtureHost {
     interfaces: Vec<Link<'static>>,
     neighbours: Vec<Neighbour>,
     tcp_sockets: Vec<TcpSocket>,
+    bus: String,
     uname: Uname,
 }
 
@@ -82,6 +87,7 @@ impl FixtureHost {
             interfaces: Vec::new(),
             neighbours: Vec::new(),
             tcp_sockets: Vec::new(),
+            bus: fs::read_to_string(folder.join("bus.txt")).unwrap_or_default(),
             uname: Uname::default(),
         };
         for root in ["proc", "sys", "udev", "rootfs", "file"] {
@@ -158,6 +164,7 @@ impl FixtureHost {
         }
         memory.set_tcp_sockets(self.tcp_sockets.clone());
         memory.set_clock_discipline(Ok(clock_discipline()));
+        bus::answer(&memory, &self.bus);
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
         }

@@ -1,9 +1,10 @@
-//! A handle on D-Bus: one kept connection, and calls of methods with a deadline.
+//! A handle on D-Bus: one kept connection, and calls of methods with a deadline, many at a time.
 
 use std::fmt;
 use std::io;
 #[cfg(any(test, feature = "testing"))]
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
@@ -12,18 +13,24 @@ use super::{Host, World};
 use crate::error::{Error, Malformed, Result};
 
 mod connection;
-mod wire;
+pub(crate) mod wire;
 
 pub use wire::{BusCall, BusReader, BusWriter};
 
-use connection::{Address, Connection, Failure};
+use connection::{Address, Answer, Connection};
 
 /// A connection to the system bus, or to systemd itself, for one consumer.
 ///
 /// It is opened at the first call and kept. After a failure the next call opens another one; a
 /// connection that the other side has closed since the last call is replaced at once. No call
 /// starts a service that does not run.
-pub struct Bus(Service);
+pub struct Bus {
+    service: Service,
+    /// What an error without a call is of.
+    name: Arc<str>,
+    /// What the last error of a call was of: one that stays costs no allocation.
+    failed: Arc<str>,
+}
 
 enum Service {
     Real(Connection),
@@ -32,32 +39,44 @@ enum Service {
 }
 
 impl Host {
-    /// The system bus: the address in `DBUS_SYSTEM_BUS_ADDRESS`, else
-    /// `/run/dbus/system_bus_socket`. Nothing is opened until the first call.
+    /// The system bus: the addresses in `DBUS_SYSTEM_BUS_ADDRESS`, else
+    /// `/run/dbus/system_bus_socket`, else the same under `/var/run`, which is another directory in
+    /// some containers. Nothing is opened until the first call.
     pub fn bus(&self) -> Bus {
+        const DEFAULT: &[u8] = b"unix:path=/run/dbus/system_bus_socket;\
+            unix:path=/var/run/dbus/system_bus_socket";
         let list = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
-        let list = list
-            .as_deref()
-            .map_or(&b"unix:path=/run/dbus/system_bus_socket"[..], |list| list.as_encoded_bytes());
-        self.bus_at(Address::parse(list), true)
+        let list = list.as_deref().map_or(DEFAULT, |list| list.as_encoded_bytes());
+        self.bus_at(|| Address::parse(list), true)
     }
 
     /// systemd's own socket, `/run/systemd/private`, which answers root without a bus. A
     /// [`BusCall::destination`] is left empty there.
+    ///
+    /// Close it after each collection ([`Bus::close`]): systemd sends all its signals to each
+    /// connection there, and keeps in memory what is not read.
     pub fn systemd_bus(&self) -> Bus {
-        self.bus_at(Some(Address::Path(b"/run/systemd/private".to_vec())), false)
+        self.bus_at(|| vec![Address::Path(b"/run/systemd/private".to_vec())], false)
     }
 
-    fn bus_at(&self, address: Option<Address>, is_bus: bool) -> Bus {
-        Bus(match &self.inner.world {
-            World::Real => Service::Real(Connection::new(address, is_bus)),
+    fn bus_at(&self, addresses: impl FnOnce() -> Vec<Address>, is_bus: bool) -> Bus {
+        Bus::new(match &self.inner.world {
+            World::Real => Service::Real(Connection::new(addresses(), is_bus)),
             #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Service::Memory(memory.clone()),
+            World::Memory(memory) => match memory.bus_socket(is_bus) {
+                Some(path) => Service::Real(Connection::new(vec![Address::Path(path)], is_bus)),
+                None => Service::Memory(memory.clone()),
+            },
         })
     }
 }
 
 impl Bus {
+    fn new(service: Service) -> Self {
+        let name: Arc<str> = "bus".into();
+        Bus { service, failed: Arc::clone(&name), name }
+    }
+
     /// A bus at the other end of a stream, which is asked for a name first, as at the start of every
     /// connection. Once that stream fails, there is no bus.
     ///
@@ -68,8 +87,35 @@ impl Bus {
     pub fn over(stream: UnixStream, deadline: Instant) -> Result<Bus> {
         let connection = Connection::over(stream, deadline);
         connection
-            .map(|connection| Bus(Service::Real(connection)))
-            .map_err(|error| broken("bus", error))
+            .map(|connection| Bus::new(Service::Real(connection)))
+            .map_err(|error| broken("bus".into(), error))
+    }
+
+    /// Opens the connection unless it is open. A call does so itself; this tells apart that there is
+    /// no bus from what a bus answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::call`].
+    pub fn connect(&mut self, deadline: Instant) -> Result<()> {
+        match &mut self.service {
+            Service::Real(connection) => {
+                connection.connect(deadline).map_err(|error| broken(Arc::clone(&self.name), error))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(memory) if memory.has_bus() => Ok(()),
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(_) => Err(Error::absent(Arc::clone(&self.name))),
+        }
+    }
+
+    /// Closes the connection, which the next call opens anew.
+    pub fn close(&mut self) {
+        match &mut self.service {
+            Service::Real(connection) => connection.close(),
+            #[cfg(any(test, feature = "testing"))]
+            Service::Memory(_) => {}
+        }
     }
 
     /// Calls a method and reads what it returned.
@@ -89,47 +135,133 @@ impl Bus {
         deadline: Instant,
         read: impl FnOnce(&mut BusReader<'_>) -> Result<T, Malformed>,
     ) -> Result<T> {
-        let source = || format!("bus {}.{}", call.interface, call.member);
-        match &mut self.0 {
-            Service::Real(connection) => match connection.call(call, deadline) {
-                Ok(mut reader) => {
-                    read(&mut reader).map_err(|malformed| malformed.in_file(&source()))
-                }
-                Err(Failure::Broken(error)) => Err(broken(&source(), error)),
-                Err(Failure::Refused(name)) => Err(refused(&source(), &name)),
-            },
+        let (mut read, mut outcome) = (Some(read), None);
+        let mut once = std::iter::once(*call);
+        let exchanged = self.exchange(&mut once, deadline, &mut |_, answer| {
+            let Some(read) = read.take() else { return };
+            outcome = Some(match answer {
+                Ok(mut reader) => read(&mut reader).map_err(Failure::Malformed),
+                Err(name) => Err(Failure::Refused(Refusal::of(name))),
+            });
+        });
+        match exchanged.map(|()| outcome) {
+            Ok(Some(Ok(value))) => Ok(value),
+            Ok(Some(Err(Failure::Malformed(malformed)))) => {
+                Err(malformed.in_file(&self.source_of(call)))
+            }
+            Ok(Some(Err(Failure::Refused(refusal)))) => Err(refusal.error(self.source_of(call))),
+            Ok(None) => Err(Error::absent(self.source_of(call))),
+            Err(error) => Err(broken(self.source_of(call), error)),
+        }
+    }
+
+    /// What an error of a call is of.
+    fn source_of(&mut self, call: &BusCall<'_>) -> Arc<str> {
+        let BusCall { interface, member, .. } = call;
+        let rest = self.failed.strip_prefix("bus ").and_then(|rest| rest.strip_prefix(interface));
+        if rest.and_then(|rest| rest.strip_prefix('.')) != Some(member) {
+            self.failed = format!("bus {interface}.{member}").into();
+        }
+        Arc::clone(&self.failed)
+    }
+
+    /// Calls methods, many at a time, so that thousands of calls do not wait for one another.
+    ///
+    /// `read` is given the number of each call and its reply, in the order in which they come: the
+    /// values that the method returned, or the name of the error that the service answered with. A
+    /// property that the service does not know is such an error, and the others are read all the same.
+    ///
+    /// # Errors
+    ///
+    /// What [`Bus::call`] says of the connection. What was read before stays read.
+    pub fn call_each<'c>(
+        &mut self,
+        calls: impl IntoIterator<Item = BusCall<'c>>,
+        deadline: Instant,
+        mut read: impl FnMut(usize, Result<BusReader<'_>, &[u8]>),
+    ) -> Result<()> {
+        let exchanged = self.exchange(&mut calls.into_iter(), deadline, &mut read);
+        exchanged.map_err(|error| broken(Arc::clone(&self.name), error))
+    }
+
+    fn exchange<'c>(
+        &mut self,
+        calls: &mut dyn Iterator<Item = BusCall<'c>>,
+        deadline: Instant,
+        answer: &mut dyn FnMut(usize, Answer<'_>),
+    ) -> io::Result<()> {
+        match &mut self.service {
+            Service::Real(connection) => connection.call_each(calls, deadline, answer),
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(memory) => {
-                match memory.answer_bus(call.path, call.interface, call.member) {
-                    None => Err(Error::absent(source())),
-                    Some(Err(name)) => Err(refused(&source(), &name)),
-                    Some(Ok((signature, body))) => read(&mut BusReader::new(&body, &signature))
-                        .map_err(|malformed| malformed.in_file(&source())),
+                for (place, call) in calls.enumerate() {
+                    match memory.answer_bus(&call) {
+                        Some(Ok((signature, body))) => {
+                            answer(place, Ok(BusReader::new(&body, &signature)));
+                        }
+                        Some(Err(name)) => answer(place, Err(name.as_bytes())),
+                        None => answer(place, Err(UNKNOWN)),
+                    }
                 }
+                Ok(())
             }
         }
     }
 }
 
+/// What a service says of a method or an object that it lacks.
+#[cfg(any(test, feature = "testing"))]
+pub(super) const UNKNOWN: &[u8] = b"org.freedesktop.DBus.Error.UnknownMethod";
+
 /// A failed connection. Without a server the socket's file may be there all the same.
-fn broken(source: &str, error: io::Error) -> Error {
+fn broken(source: Arc<str>, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::absent(source),
-        _ => Error::from_io(source, error),
+        _ => Error::of_source(source, error),
     }
 }
 
+/// Why a call that was answered gave nothing.
+enum Failure {
+    Refused(Refusal),
+    Malformed(Malformed),
+}
+
 /// An error that a service answered with.
-fn refused(source: &str, name: &str) -> Error {
-    let kind = name.strip_prefix("org.freedesktop.DBus.Error.").unwrap_or_default();
-    match kind {
-        "ServiceUnknown" | "NameHasNoOwner" | "UnknownObject" | "UnknownInterface"
-        | "UnknownMethod" | "UnknownProperty" => Error::absent(source),
-        "AccessDenied" | "AuthFailed" => {
-            Error::from_io(source, io::Error::from_raw_os_error(super::errno::EACCES))
+enum Refusal {
+    Absent,
+    Forbidden,
+    Other(String),
+}
+
+impl Refusal {
+    fn of(name: &[u8]) -> Self {
+        match name.strip_prefix(b"org.freedesktop.DBus.Error.").unwrap_or_default() {
+            b"ServiceUnknown" | b"NameHasNoOwner" | b"UnknownObject" | b"UnknownInterface"
+            | b"UnknownMethod" | b"UnknownProperty" => Refusal::Absent,
+            b"AccessDenied" | b"AuthFailed" => Refusal::Forbidden,
+            _ => Refusal::Other(shown(name)),
         }
-        _ => Error::from_io(source, io::Error::other(format!("the service answers {name}"))),
     }
+
+    fn error(self, source: Arc<str>) -> Error {
+        match self {
+            Refusal::Absent => Error::absent(source),
+            Refusal::Forbidden => {
+                Error::of_source(source, io::Error::from_raw_os_error(super::errno::EACCES))
+            }
+            Refusal::Other(name) => {
+                let error = io::Error::other(format!("the service answers {name}"));
+                Error::of_source(source, error)
+            }
+        }
+    }
+}
+
+/// A name as it may be shown: what another program sent, bounded.
+fn shown(name: &[u8]) -> String {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_');
+    name.iter().copied().filter(is_part).take(100).map(char::from).collect()
 }
 
 impl fmt::Debug for Bus {

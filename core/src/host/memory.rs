@@ -1,6 +1,6 @@
 //! A host that is only in memory, for tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
-    Address, AttributeWriter, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
+    Address, AttributeWriter, BusCall, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
     NetlinkAttributes, NetworkRoute, QueueingDiscipline, TcpSocket,
 };
 #[cfg(target_os = "linux")]
@@ -60,7 +60,7 @@ type Generic =
 
 /// What a method of the bus returns, as signature and body, or the name of an error.
 #[cfg(target_os = "linux")]
-pub(super) type BusReply = Result<(String, Vec<u8>), String>;
+pub type BusReply = Result<(String, Vec<u8>), String>;
 
 struct State {
     names: Names,
@@ -71,9 +71,12 @@ struct State {
     now: Duration,
     clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
-    /// By path, interface and member.
+    /// By path, interface, member and, where they count, arguments.
     #[cfg(target_os = "linux")]
-    bus: HashMap<[Box<str>; 3], BusReply>,
+    bus: BTreeMap<Vec<Box<str>>, BusReply>,
+    /// Sockets where a bus and systemd listen in place of the replies.
+    #[cfg(target_os = "linux")]
+    bus_sockets: [Option<Vec<u8>>; 2],
     #[cfg(target_os = "linux")]
     generic: HashMap<Box<str>, Generic>,
     #[cfg(target_os = "linux")]
@@ -128,7 +131,9 @@ impl MemoryHost {
             clock: None,
             exchange: None,
             #[cfg(target_os = "linux")]
-            bus: HashMap::new(),
+            bus: BTreeMap::new(),
+            #[cfg(target_os = "linux")]
+            bus_sockets: [None, None],
             #[cfg(target_os = "linux")]
             generic: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -343,18 +348,71 @@ impl MemoryHost {
     ) {
         let mut body = Vec::new();
         write(&mut BusWriter::new(&mut body));
-        self.set_bus(path, interface, member, Ok((signature.into(), body)));
+        self.set_bus(&[path, interface, member], Some(Ok((signature.into(), body))));
+    }
+
+    /// Sets the property of an object, a value of the type `signature`, as
+    /// `org.freedesktop.DBus.Properties.Get` returns it.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_property(
+        &self,
+        path: &str,
+        interface: &str,
+        name: &str,
+        signature: &str,
+        write: impl FnOnce(&mut BusWriter<'_>),
+    ) {
+        let mut body = Vec::new();
+        BusWriter::new(&mut body).variant(signature, write);
+        let key = [path, "org.freedesktop.DBus.Properties", "Get", interface, name];
+        self.set_bus(&key, Some(Ok(("v".into(), body))));
     }
 
     /// Sets the name of the error that a method of the bus answers with.
     #[cfg(target_os = "linux")]
     pub fn set_bus_error(&self, path: &str, interface: &str, member: &str, name: &str) {
-        self.set_bus(path, interface, member, Err(name.into()));
+        self.set_bus(&[path, interface, member], Some(Err(name.into())));
+    }
+
+    /// Sets or removes a reply by its key: path, interface and member, and arguments for a reply to a
+    /// call with these alone. For tests that spoil replies.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus(&self, key: &[&str], reply: Option<BusReply>) {
+        let key = key.iter().map(|part| (*part).into()).collect();
+        let bus = &mut self.lock().bus;
+        match reply {
+            Some(reply) => drop(bus.insert(key, reply)),
+            None => drop(bus.remove(&key)),
+        }
+    }
+
+    /// All replies of the bus, by their keys.
+    #[cfg(target_os = "linux")]
+    pub fn bus_replies(&self) -> Vec<(Vec<Box<str>>, BusReply)> {
+        self.lock().bus.iter().map(|(key, reply)| (key.clone(), reply.clone())).collect()
+    }
+
+    /// Lets [`Host::bus`] connect to a socket, as to that of a [`FakeBus`](crate::testing::FakeBus);
+    /// the replies do not count there.
+    #[cfg(target_os = "linux")]
+    pub fn set_bus_socket(&self, path: &std::path::Path) {
+        self.lock().bus_sockets[1] = Some(path.as_os_str().as_encoded_bytes().to_vec());
+    }
+
+    /// Lets [`Host::systemd_bus`] connect to a socket.
+    #[cfg(target_os = "linux")]
+    pub fn set_systemd_socket(&self, path: &std::path::Path) {
+        self.lock().bus_sockets[0] = Some(path.as_os_str().as_encoded_bytes().to_vec());
     }
 
     #[cfg(target_os = "linux")]
-    fn set_bus(&self, path: &str, interface: &str, member: &str, reply: BusReply) {
-        self.lock().bus.insert([path, interface, member].map(Into::into), reply);
+    pub(super) fn bus_socket(&self, is_bus: bool) -> Option<Vec<u8>> {
+        self.lock().bus_sockets[usize::from(is_bus)].clone()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_bus(&self) -> bool {
+        !self.lock().bus.is_empty()
     }
 
     /// Sets what [`Host::exchange`] answers to a datagram: the function takes the address and the
@@ -524,8 +582,12 @@ impl MemoryHost {
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn answer_bus(&self, path: &str, interface: &str, member: &str) -> Option<BusReply> {
-        self.lock().bus.get(&[path, interface, member].map(Into::into)).cloned()
+    pub(crate) fn answer_bus(&self, call: &BusCall<'_>) -> Option<BusReply> {
+        let key: Vec<Box<str>> = [call.path, call.interface, call.member].map(Into::into).into();
+        let arguments = call.arguments.iter().map(|argument| (*argument).into());
+        let with_arguments = key.iter().cloned().chain(arguments).collect::<Vec<_>>();
+        let bus = &self.lock().bus;
+        bus.get(&with_arguments).or_else(|| bus.get(&key)).cloned()
     }
 
     #[cfg(target_os = "linux")]

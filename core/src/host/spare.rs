@@ -17,14 +17,20 @@ impl Spare {
     /// Looks at a buffer that was just filled, and gives most of its room back if it has used less
     /// than a quarter of it for long. A source whose size stays never comes to that.
     pub(super) fn look(&mut self, buffer: &mut Vec<u8>) {
-        if buffer.capacity() <= SMALL || buffer.len() >= buffer.capacity() / 4 {
+        let used = buffer.len();
+        self.look_at_use(buffer, used);
+    }
+
+    /// As [`Spare::look`] at a buffer that was filled several times, up to so many bytes.
+    pub(super) fn look_at_use(&mut self, buffer: &mut Vec<u8>, used: usize) {
+        if buffer.capacity() <= SMALL || used >= buffer.capacity() / 4 {
             self.0 = 0;
             return;
         }
         self.0 += 1;
         if self.0 >= TIMES {
             self.0 = 0;
-            buffer.shrink_to(buffer.len() * 2);
+            buffer.shrink_to(used * 2);
         }
     }
 }

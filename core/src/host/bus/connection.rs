@@ -1,4 +1,4 @@
-//! A connection to a bus: a unix socket, its authentication, and calls one after another.
+//! A connection to a bus: a unix socket, its authentication, and calls, many of them at a time.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::wire::{self, BusCall, BusReader, Reply, START};
+use super::wire::{self, BusCall, BusReader, Message, START};
 use crate::host::deadline::left;
 use crate::host::errno::{EACCES, EPROTO};
 use crate::host::spare::Spare;
@@ -19,6 +19,10 @@ const LONGEST_LINE: usize = 512;
 /// A buffer grows by no more than this before as much has come, whatever a message says of itself.
 const PIECE: usize = 64 * 1024;
 
+/// How many calls are on their way at a time. The system bus of dbus-daemon refuses more than 128
+/// (`max_replies_per_connection`).
+const MOST_AT_A_TIME: usize = 64;
+
 /// Where a bus listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
@@ -28,10 +32,10 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// The first address of a list that is a unix socket (the D-Bus specification, "Server
-    /// Addresses"), such as `unix:path=/run/dbus/system_bus_socket,guid=1234`.
-    pub(super) fn parse(list: &[u8]) -> Option<Address> {
-        list.split(|&byte| byte == b';').find_map(|address| {
+    /// The addresses of a list that are unix sockets (the D-Bus specification, "Server Addresses"),
+    /// such as `unix:path=/run/dbus/system_bus_socket,guid=1234`.
+    pub(super) fn parse(list: &[u8]) -> Vec<Address> {
+        let one = |address: &[u8]| {
             let keys = address.strip_prefix(b"unix:")?;
             keys.split(|&byte| byte == b',').find_map(|entry| {
                 if let Some(path) = entry.strip_prefix(b"path=") {
@@ -40,7 +44,8 @@ impl Address {
                     unescape(entry.strip_prefix(b"abstract=")?).map(Address::Abstract)
                 }
             })
-        })
+        };
+        list.split(|&byte| byte == b';').filter_map(one).collect()
     }
 }
 
@@ -60,40 +65,48 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// Why there is no reply.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The connection cannot be used any more.
-    Broken(io::Error),
-    /// The service answered with an error of this name.
-    Refused(String),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Broken(error)
-    }
-}
+/// What a method gave: its values, or the name of an error.
+pub(super) type Answer<'m> = Result<BusReader<'m>, &'m [u8]>;
 
 /// A connection that is opened when it is used, kept, and opened anew after a failure.
 #[derive(Debug)]
 pub(super) struct Connection {
-    address: Option<Address>,
+    /// The first of them that answers is taken.
+    addresses: Vec<Address>,
     /// Whether a bus is there, which gives a name, or the service itself.
     is_bus: bool,
     stream: Option<UnixStream>,
+    /// That of the last call.
     serial: u32,
+    calls: Vec<u8>,
     buffer: Vec<u8>,
     spare: Spare,
 }
 
+/// Calls that are sent together: the serial number of the first, and how many there are.
+#[derive(Clone, Copy)]
+struct Window {
+    first: u32,
+    count: usize,
+}
+
+/// What has come of a window's replies.
+#[derive(Default)]
+struct Progress {
+    /// A bit for each call that was answered.
+    answered: u64,
+    /// The longest message.
+    longest: usize,
+}
+
 impl Connection {
-    pub(super) const fn new(address: Option<Address>, is_bus: bool) -> Self {
+    pub(super) const fn new(addresses: Vec<Address>, is_bus: bool) -> Self {
         Connection {
-            address,
+            addresses,
             is_bus,
             stream: None,
             serial: 0,
+            calls: Vec::new(),
             buffer: Vec::new(),
             spare: Spare::new(),
         }
@@ -102,114 +115,201 @@ impl Connection {
     /// A connection to the bus at the other end of a stream; it cannot be opened anew.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn over(mut stream: UnixStream, deadline: Instant) -> io::Result<Self> {
-        let mut connection = Self::new(None, true);
+        let mut connection = Self::new(Vec::new(), true);
         connection.introduce(&mut stream, deadline)?;
         connection.stream = Some(stream);
         Ok(connection)
     }
 
-    /// Calls a method and gives the values that it returned.
-    pub(super) fn call(
-        &mut self,
-        call: &BusCall<'_>,
-        deadline: Instant,
-    ) -> Result<BusReader<'_>, Failure> {
-        let was_open = self.stream.is_some();
-        let mut called = self.attempt(call, deadline);
-        // The bus may have been started anew since the last call. Collectors only ask, so a call
-        // that was perhaps carried out does no harm twice.
-        if was_open && matches!(&called, Err(Failure::Broken(error)) if is_end(error)) {
-            called = self.attempt(call, deadline);
-        }
-        called?;
-        match wire::parse(&self.buffer, self.serial) {
-            Ok(Reply::Return(reader)) => Ok(reader),
-            Ok(Reply::Error(name)) => Err(Failure::Refused(error_name(name))),
-            Ok(Reply::Other) | Err(_) => Err(Failure::Broken(not_a_message())),
-        }
+    /// How long a message can be without an allocation.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.buffer.capacity()
     }
 
-    fn attempt(&mut self, call: &BusCall<'_>, deadline: Instant) -> Result<(), Failure> {
-        let outcome = self.try_call(call, deadline);
-        self.spare.look(&mut self.buffer);
-        Ok(outcome?)
+    #[cfg(test)]
+    pub(super) fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
+    }
+
+    /// Opens the connection unless it is open.
+    pub(super) fn connect(&mut self, deadline: Instant) -> io::Result<()> {
+        if self.stream.is_none() {
+            self.stream = Some(self.open(deadline)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// Calls methods, many at a time, and gives what each returned, with the number of the call.
+    pub(super) fn call_each<'c>(
+        &mut self,
+        calls: &mut dyn Iterator<Item = BusCall<'c>>,
+        deadline: Instant,
+        answer: &mut dyn FnMut(usize, Answer<'_>),
+    ) -> io::Result<()> {
+        let (mut done, mut longest) = (0, 0);
+        let outcome = loop {
+            let window = self.encode(calls);
+            if window.count == 0 {
+                break Ok(());
+            }
+            let answer = &mut |place, given: Answer<'_>| answer(done + place, given);
+            match self.exchange(window, deadline, answer) {
+                Ok(progress) => longest = longest.max(progress.longest),
+                Err(error) => break Err(error),
+            }
+            done += window.count;
+        };
+        self.spare.look_at_use(&mut self.buffer, longest);
+        outcome
+    }
+
+    fn encode<'c>(&mut self, calls: &mut dyn Iterator<Item = BusCall<'c>>) -> Window {
+        // 0 is no serial number, and no window goes over the end of the numbers.
+        if self.serial > u32::MAX - 2 * MOST_AT_A_TIME as u32 {
+            self.serial = 0;
+        }
+        let mut window = Window { first: self.serial + 1, count: 0 };
+        self.calls.clear();
+        for call in calls.take(MOST_AT_A_TIME) {
+            self.serial += 1;
+            wire::encode(&mut self.calls, self.serial, &call);
+            window.count += 1;
+        }
+        window
+    }
+
+    fn exchange(
+        &mut self,
+        window: Window,
+        deadline: Instant,
+        answer: &mut dyn FnMut(usize, Answer<'_>),
+    ) -> io::Result<Progress> {
+        let was_open = self.stream.is_some();
+        let mut progress = Progress::default();
+        let mut outcome = self.try_exchange(window, deadline, &mut progress, answer);
+        // The bus may have been started anew since the last call. Collectors only ask, so a call
+        // that was perhaps carried out does no harm twice.
+        if was_open && progress.answered == 0 && outcome.as_ref().is_err_and(is_end) {
+            outcome = self.try_exchange(window, deadline, &mut progress, answer);
+        }
+        outcome.map(|()| progress)
     }
 
     /// A stream that is taken and not given back is closed.
-    fn try_call(&mut self, call: &BusCall<'_>, deadline: Instant) -> io::Result<()> {
+    fn try_exchange(
+        &mut self,
+        window: Window,
+        deadline: Instant,
+        progress: &mut Progress,
+        answer: &mut dyn FnMut(usize, Answer<'_>),
+    ) -> io::Result<()> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.open(deadline)?,
         };
-        self.exchange(&mut stream, call, deadline)?;
+        send(&mut stream, &self.calls, deadline)?;
+        receive_each(&mut stream, &mut self.buffer, window, deadline, progress, answer)?;
         self.stream = Some(stream);
         Ok(())
     }
 
+    /// Opens a connection to the first address where that succeeds.
     fn open(&mut self, deadline: Instant) -> io::Result<UnixStream> {
-        let address = self.address.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let socket_address = match address {
-            Address::Path(path) => SocketAddrUnix::new(path.as_slice())?,
-            Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
-        };
-        let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        loop {
-            // Where the bus accepts no connection, its queue fills up and connecting waits.
-            set_socket_timeout(&socket, Timeout::Send, Some(left(deadline)?))?;
-            match connect(&socket, &socket_address) {
-                Ok(()) => break,
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+        let mut failure = io::ErrorKind::NotFound.into();
+        for place in 0..self.addresses.len() {
+            match open(&self.addresses[place], deadline) {
+                Ok(mut stream) => {
+                    self.introduce(&mut stream, deadline)?;
+                    return Ok(stream);
+                }
+                // What is there and refuses says more than what is not there.
+                Err(error) if place > 0 && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failure = error,
             }
         }
-        let mut stream = UnixStream::from(socket);
-        self.introduce(&mut stream, deadline)?;
-        Ok(stream)
+        Err(failure)
     }
 
     /// Says who this is, and takes the name that a bus gives.
     fn introduce(&mut self, stream: &mut UnixStream, deadline: Instant) -> io::Result<()> {
         authenticate(stream, &mut self.buffer, deadline)?;
-        if self.is_bus {
-            let hello = BusCall {
-                destination: "org.freedesktop.DBus",
-                path: "/org/freedesktop/DBus",
-                interface: "org.freedesktop.DBus",
-                member: "Hello",
-                arguments: &[],
-            };
-            self.exchange(stream, &hello, deadline)?;
-            if !matches!(wire::parse(&self.buffer, self.serial), Ok(Reply::Return(_))) {
-                return Err(io::Error::from_raw_os_error(EACCES));
-            }
+        if !self.is_bus {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Sends a call and receives messages until the reply to it is in the buffer.
-    fn exchange(
-        &mut self,
-        stream: &mut UnixStream,
-        call: &BusCall<'_>,
-        deadline: Instant,
-    ) -> io::Result<()> {
-        // 0 is no serial number.
+        let hello = BusCall {
+            destination: "org.freedesktop.DBus",
+            path: "/org/freedesktop/DBus",
+            interface: "org.freedesktop.DBus",
+            member: "Hello",
+            arguments: &[],
+        };
         self.serial = self.serial.checked_add(1).unwrap_or(1);
-        wire::encode(&mut self.buffer, self.serial, call);
+        self.buffer.clear();
+        wire::encode(&mut self.buffer, self.serial, &hello);
         send(stream, &self.buffer, deadline)?;
-        loop {
-            self.buffer.clear();
-            receive(stream, &mut self.buffer, START, deadline)?;
-            let length = self.buffer.first_chunk().and_then(wire::length);
-            receive(stream, &mut self.buffer, length.ok_or_else(not_a_message)?, deadline)?;
-            match wire::parse(&self.buffer, self.serial) {
-                Ok(Reply::Other) => {}
-                Ok(_) => return Ok(()),
-                Err(_) => return Err(not_a_message()),
-            }
+        let window = Window { first: self.serial, count: 1 };
+        let mut is_welcome = false;
+        let progress = &mut Progress::default();
+        receive_each(stream, &mut self.buffer, window, deadline, progress, &mut |_, given| {
+            is_welcome = given.is_ok();
+        })?;
+        if is_welcome { Ok(()) } else { Err(io::Error::from_raw_os_error(EACCES)) }
+    }
+}
+
+fn open(address: &Address, deadline: Instant) -> io::Result<UnixStream> {
+    let socket_address = match address {
+        Address::Path(path) => SocketAddrUnix::new(path.as_slice())?,
+        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    loop {
+        // Where the bus accepts no connection, its queue fills up and connecting waits.
+        set_socket_timeout(&socket, Timeout::Send, Some(left(deadline)?))?;
+        match connect(&socket, &socket_address) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Receives messages until there was a reply to every call of the window.
+fn receive_each(
+    stream: &mut UnixStream,
+    buffer: &mut Vec<u8>,
+    window: Window,
+    deadline: Instant,
+    progress: &mut Progress,
+    answer: &mut dyn FnMut(usize, Answer<'_>),
+) -> io::Result<()> {
+    let mut missing = window.count;
+    while missing > 0 {
+        buffer.clear();
+        receive(stream, buffer, START, deadline)?;
+        let length = buffer.first_chunk().and_then(wire::length);
+        receive(stream, buffer, length.ok_or_else(not_a_message)?, deadline)?;
+        progress.longest = progress.longest.max(buffer.len());
+        let (serial, given) = match wire::parse(buffer) {
+            Ok(Message::Return(serial, reader)) => (serial, Ok(reader)),
+            Ok(Message::Error(serial, name)) => (serial, Err(name)),
+            Ok(Message::Other) => continue,
+            Err(_) => return Err(not_a_message()),
+        };
+        let place = serial.wrapping_sub(window.first) as usize;
+        if place < window.count && progress.answered & (1 << place) == 0 {
+            progress.answered |= 1 << place;
+            missing -= 1;
+            answer(place, given);
+        }
+    }
+    Ok(())
 }
 
 /// Says who this is by the credentials that the kernel gives the server (SASL's EXTERNAL).
@@ -218,9 +318,16 @@ fn authenticate(
     buffer: &mut Vec<u8>,
     deadline: Instant,
 ) -> io::Result<()> {
-    let user = rustix::process::geteuid().as_raw().to_string();
-    let digits: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-    send(stream, format!("\0AUTH EXTERNAL {digits}\r\n").as_bytes(), deadline)?;
+    buffer.clear();
+    write!(buffer, "{}", rustix::process::geteuid().as_raw())?;
+    let digits = buffer.len();
+    buffer.extend_from_slice(b"\0AUTH EXTERNAL ");
+    for at in 0..digits {
+        let digit = buffer[at];
+        write!(buffer, "{digit:02x}")?;
+    }
+    buffer.extend_from_slice(b"\r\n");
+    send(stream, &buffer[digits..], deadline)?;
     buffer.clear();
     // The server says nothing beyond this line before it is answered.
     while !buffer.ends_with(b"\r\n") {
@@ -293,12 +400,6 @@ fn not_a_message() -> io::Error {
     io::Error::from_raw_os_error(EPROTO)
 }
 
-/// A name as it may be shown: what another program sent, bounded.
-fn error_name(name: &[u8]) -> String {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_');
-    name.iter().copied().filter(is_part).take(100).map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,19 +407,14 @@ mod tests {
     #[test]
     fn addresses_are_read_as_the_specification_says() {
         let of = |list: &str| Address::parse(list.as_bytes());
-        let path = |path: &str| Some(Address::Path(path.into()));
+        let path = |path: &str| vec![Address::Path(path.into())];
         assert_eq!(of("unix:path=/run/bus"), path("/run/bus"));
         assert_eq!(of("tcp:host=a,port=1;unix:guid=12,path=/a%20b"), path("/a b"));
-        assert_eq!(of("unix:abstract=/tmp/x,guid=1"), Some(Address::Abstract(b"/tmp/x".to_vec())));
+        assert_eq!(of("unix:abstract=/tmp/x,guid=1"), [Address::Abstract(b"/tmp/x".to_vec())]);
+        assert_eq!(of("unix:path=/a;unix:path=/b"), [path("/a"), path("/b")].concat());
         for none in ["", "unix:", "unix:tmpdir=/tmp", "unix:path=", "unix:path=%", "unix:path=%zz"]
         {
-            assert_eq!(of(none), None, "{none}");
+            assert_eq!(of(none), [], "{none}");
         }
-    }
-
-    #[test]
-    fn a_name_that_is_shown_is_bounded() {
-        assert_eq!(error_name(b"org.a_b.C\n\x1b[2J\xff"), "org.a_b.C2J");
-        assert_eq!(error_name(&[b'a'; 1000]).len(), 100);
     }
 }

@@ -1,131 +1,43 @@
 //! Calls over real sockets, to servers that are slow, end early or answer garbage.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use super::*;
 use crate::host::tests::left_out;
 use crate::host::{MemoryHost, Roots};
+use crate::testing::{BusServer, FakeBus, SocketPath, bus_message};
 
 fn long() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// A path for a socket, removed at the end.
-struct SocketPath(PathBuf);
-
-impl SocketPath {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vitald-bus-{}-{number}", std::process::id());
-        SocketPath(std::env::temp_dir().join(name))
-    }
-
-    fn bus(&self) -> Bus {
-        let path = self.0.as_os_str().as_encoded_bytes().to_vec();
-        Host::new(Roots::default()).bus_at(Some(Address::Path(path)), true)
-    }
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(100)
 }
 
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
+fn bus_at(path: &std::path::Path) -> Bus {
+    let path = path.as_os_str().as_encoded_bytes().to_vec();
+    Host::new(Roots::default()).bus_at(|| vec![Address::Path(path)], true)
 }
 
 const CALL: BusCall<'static> =
     BusCall { destination: "a.b", path: "/a", interface: "a.b.C", member: "M", arguments: &["x"] };
 
-/// A server, one function for each connection.
-fn serve(handlers: Vec<fn(Server)>) -> (SocketPath, JoinHandle<()>) {
-    let path = SocketPath::new();
-    let listener = UnixListener::bind(&path.0).unwrap();
-    let serving = spawn(move || {
-        for handler in handlers {
-            let (stream, _) = listener.accept().unwrap();
-            handler(Server(stream));
+/// A bus with one function for each connection.
+fn serve(handlers: Vec<fn(BusServer)>) -> FakeBus {
+    FakeBus::new(move |number, server| {
+        if let Some(handler) = handlers.get(number) {
+            handler(server);
         }
-    });
-    (path, serving)
+    })
 }
 
-struct Server(UnixStream);
-
-impl Server {
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).unwrap();
-            line.extend(byte);
-        }
-        String::from_utf8(line).unwrap()
-    }
-
-    fn authenticate(&mut self) {
-        let line = self.line();
-        let user = rustix::process::geteuid().as_raw().to_string();
-        let digits: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-        assert_eq!(line, format!("\0AUTH EXTERNAL {digits}\r\n"));
-        self.0.write_all(b"OK 1234\r\n").unwrap();
-        assert_eq!(self.line(), "BEGIN\r\n");
-    }
-
-    /// Takes a call; gives its serial number and what it says.
-    fn take(&mut self) -> (u32, Vec<u8>) {
-        let mut message = vec![0; wire::START];
-        self.0.read_exact(&mut message).unwrap();
-        let length = wire::length(message.first_chunk().unwrap()).unwrap();
-        message.resize(length, 0);
-        self.0.read_exact(&mut message[wire::START..]).unwrap();
-        (u32::from_le_bytes(message[8..12].try_into().unwrap()), message)
-    }
-
-    /// A message by the specification, with the least of a header.
-    fn message(kind: u8, serial: u32, signature: &str, body: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut writer = BusWriter::new(&mut bytes);
-        for byte in [b'l', kind, 0, 1] {
-            writer.byte(byte);
-        }
-        writer.number_32(body.len() as u32);
-        writer.number_32(77);
-        writer.array(b'(', |fields| {
-            fields.fields(|field| {
-                field.byte(5);
-                field.variant("u", |value| value.number_32(serial));
-            });
-            fields.fields(|field| {
-                field.byte(4);
-                field.variant("s", |value| value.text(b"org.freedesktop.DBus.Error.UnknownMethod"));
-            });
-            fields.fields(|field| {
-                field.byte(8);
-                field.variant("g", |value| value.signature(signature));
-            });
-        });
-        writer.fields(|_| {});
-        bytes.extend(body);
-        bytes
-    }
-
-    fn answer(&mut self, kind: u8, serial: u32, signature: &str, body: &[u8]) {
-        self.0.write_all(&Self::message(kind, serial, signature, body)).unwrap();
-    }
-
-    /// Up to the name that a bus gives.
-    fn welcome(&mut self) {
-        self.authenticate();
-        let (serial, hello) = self.take();
-        assert!(hello.windows(5).any(|window| window == b"Hello"));
-        self.answer(2, serial, "s", b"\x04\0\0\0:1.1\0");
-    }
+/// The serial number of the next call.
+fn next(server: &mut BusServer) -> u32 {
+    server.take().unwrap().serial
 }
 
 fn number(bus: &mut Bus, deadline: Instant) -> Result<u32> {
@@ -134,105 +46,104 @@ fn number(bus: &mut Bus, deadline: Instant) -> Result<u32> {
 
 #[test]
 fn a_connection_is_kept_and_opened_anew_after_the_bus_was() {
-    let (path, serving) = serve(vec![
+    let fake = serve(vec![
         |mut server| {
             server.welcome();
             for value in [1, 2_u32] {
-                let (serial, message) = server.take();
-                assert!(message.windows(5).any(|window| window == b"a.b.C"));
+                let call = server.take().unwrap();
+                assert_eq!((&*call.interface, &*call.arguments), ("a.b.C", &["x".to_owned()][..]));
                 // A signal, and the late reply to another call.
-                server.answer(4, 0, "u", &[9; 4]);
-                server.answer(2, serial + 100, "u", &[9; 4]);
-                server.answer(2, serial, "u", &value.to_le_bytes());
+                server.answer(4, call.serial, "u", &[9; 4]);
+                server.answer(2, call.serial + 100, "u", &[9; 4]);
+                server.answer(2, call.serial, "u", &value.to_le_bytes());
             }
-            let (serial, _) = server.take();
+            let serial = next(&mut server);
             server.answer(3, serial, "", b"");
         },
         |mut server| {
             server.welcome();
-            let (serial, _) = server.take();
+            let serial = next(&mut server);
             server.answer(2, serial, "u", &3_u32.to_le_bytes());
+            assert!(server.take().is_none(), "it is closed");
+        },
+        |mut server| {
+            server.welcome();
+            let serial = next(&mut server);
+            server.answer(2, serial, "u", &4_u32.to_le_bytes());
         },
     ]);
-    let mut bus = path.bus();
+    let mut bus = bus_at(fake.path());
+    bus.connect(long()).unwrap();
     assert_eq!(number(&mut bus, long()).unwrap(), 1);
     assert_eq!(number(&mut bus, long()).unwrap(), 2);
     // An error of the service leaves the connection, which then ends.
     let refused = number(&mut bus, long());
     assert!(matches!(&refused, Err(Error::Absent { path }) if &**path == "bus a.b.C.M"));
     assert_eq!(number(&mut bus, long()).unwrap(), 3);
-    serving.join().unwrap();
-    drop(path);
+    bus.close();
+    assert_eq!(number(&mut bus, long()).unwrap(), 4);
+    drop(fake);
     assert!(matches!(number(&mut bus, long()), Err(Error::Absent { .. })));
+    assert!(matches!(bus.connect(long()), Err(Error::Absent { .. })));
 }
 
 #[test]
 fn what_is_no_reply_costs_one_call() {
-    /// Serves until the client has gone.
-    fn wait(server: &mut Server) {
-        let _ = server.0.read(&mut [0; 64]);
-    }
-    let (path, serving) = serve(vec![
+    let fake = serve(vec![
         // It never says a word; says another one; ends in the middle; sends garbage.
-        wait_for_the_end,
+        |mut server| server.wait(),
         |mut server| {
             server.line();
-            server.0.write_all(b"REJECTED EXTERNAL\r\n").unwrap();
+            server.send(b"REJECTED EXTERNAL\r\n");
         },
         |mut server| {
             server.line();
-            server.0.write_all(&[b'x'; 4096]).unwrap();
-            wait(&mut server);
+            server.send(&[b'x'; 4096]);
+            server.wait();
         },
         |mut server| {
             server.welcome();
-            let (serial, _) = server.take();
-            let message = Server::message(2, serial, "u", &[0; 4]);
-            server.0.write_all(&message[..30]).unwrap();
+            let serial = next(&mut server);
+            server.send(&bus_message(2, serial, "u", &[0; 4])[..30]);
         },
         |mut server| {
             server.welcome();
             server.take();
-            server.0.write_all(&[0xff; 64]).unwrap();
-            wait(&mut server);
+            server.send(&[0xff; 64]);
+            server.wait();
         },
         |mut server| {
             server.welcome();
-            let (serial, _) = server.take();
-            let mut message = Server::message(2, serial, "u", &[0; 4]);
+            let serial = next(&mut server);
+            let mut message = bus_message(2, serial, "u", &[0; 4]);
             // The fields are longer than the message.
             message[16..20].copy_from_slice(&[5, 1, b'a', 9]);
-            server.0.write_all(&message).unwrap();
-            wait(&mut server);
+            server.send(&message);
+            server.wait();
         },
         |mut server| {
             server.welcome();
-            let (serial, _) = server.take();
+            let serial = next(&mut server);
             // A byte at a time, and never the last one.
-            let message = Server::message(2, serial, "u", &[0; 4]);
+            let message = bus_message(2, serial, "u", &[0; 4]);
             for byte in &message[..message.len() - 1] {
-                server.0.write_all(&[*byte]).unwrap();
+                server.send(&[*byte]);
             }
-            wait(&mut server);
+            server.wait();
         },
         |mut server| {
             server.welcome();
-            let (serial, _) = server.take();
+            let serial = next(&mut server);
             server.answer(2, serial, "s", b"\x01\0\0\0x\0");
-            let (serial, _) = server.take();
+            let serial = next(&mut server);
             server.answer(2, serial, "u", &7_u32.to_le_bytes());
         },
     ]);
-    fn wait_for_the_end(mut server: Server) {
-        server.line();
-        wait(&mut server);
-    }
-    let mut bus = path.bus();
+    let mut bus = bus_at(fake.path());
     let mut errno = |deadline| match number(&mut bus, deadline) {
         Err(Error::Unreadable { source, .. }) => (source.raw_os_error(), source.kind()),
         other => panic!("{other:?}"),
     };
-    let soon = || Instant::now() + Duration::from_millis(100);
     assert_eq!(errno(soon()).0, Some(110), "silent");
     assert_eq!(errno(long()).0, Some(13), "rejected");
     assert_eq!(errno(long()).0, Some(71), "no line");
@@ -243,34 +154,149 @@ fn what_is_no_reply_costs_one_call() {
     // Another type than the reader's is a fault of the text alone.
     assert!(matches!(number(&mut bus, long()), Err(Error::Malformed { at: 0, .. })));
     assert_eq!(number(&mut bus, long()).unwrap(), 7);
-    serving.join().unwrap();
+}
+
+/// Calls `count` methods at once, and gives what was read of each.
+fn numbers(bus: &mut Bus, count: usize, deadline: Instant) -> (Vec<Option<u32>>, Result<()>) {
+    let mut read = vec![None; count];
+    let calls = std::iter::repeat_n(CALL, count);
+    let outcome = bus.call_each(calls, deadline, |place, reply| {
+        assert_eq!(read[place], None, "a second reply to one call");
+        read[place] = Some(match reply {
+            Ok(mut reader) => reader.number_32().unwrap(),
+            Err(name) => {
+                assert_eq!(name, UNKNOWN);
+                u32::MAX
+            }
+        });
+    });
+    (read, outcome)
+}
+
+#[test]
+fn many_calls_are_sent_before_the_first_reply() {
+    /// Answers so many calls, with their numbers, in another order than they came in, and some twice.
+    fn answer(server: &mut BusServer, count: usize, first: u32) {
+        let serials: Vec<u32> = (0..count).map(|_| next(server)).collect();
+        for (place, serial) in serials.iter().enumerate().rev() {
+            let value = first + place as u32;
+            if value % 7 == 3 {
+                server.answer(3, *serial, "", b"");
+            } else {
+                server.answer(2, *serial, "u", &value.to_le_bytes());
+            }
+            server.answer(2, *serial, "u", &[9; 4]);
+            server.answer(2, serial.wrapping_sub(200), "u", &[9; 4]);
+        }
+    }
+    let fake = serve(vec![
+        |mut server| {
+            server.welcome();
+            // More than these are never on their way.
+            answer(&mut server, 64, 0);
+            answer(&mut server, 64, 64);
+            answer(&mut server, 2, 128);
+        },
+        |mut server| {
+            server.welcome();
+            answer(&mut server, 3, 0);
+            // Then it ends with some calls answered, which are not sent again.
+            let serial = next(&mut server);
+            next(&mut server);
+            server.answer(2, serial, "u", &[1, 0, 0, 0]);
+        },
+        |mut server| {
+            server.welcome();
+            answer(&mut server, 1, 0);
+            let serial = next(&mut server);
+            server.answer(2, serial, "u", &[1, 0, 0, 0]);
+            server.wait();
+        },
+    ]);
+    let mut bus = bus_at(fake.path());
+    let expected = |number: u32| Some(if number % 7 == 3 { u32::MAX } else { number });
+    let (read, outcome) = numbers(&mut bus, 130, long());
+    outcome.unwrap();
+    assert_eq!(read, (0..130).map(expected).collect::<Vec<_>>());
+    // The bus has gone since: what was not answered is sent to the next one.
+    let (read, outcome) = numbers(&mut bus, 3, long());
+    outcome.unwrap();
+    assert_eq!(read, [Some(0), Some(1), Some(2)]);
+    let (read, outcome) = numbers(&mut bus, 2, long());
+    let Err(Error::Unreadable { source, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(read, [Some(1), None]);
+    assert_eq!(numbers(&mut bus, 0, long()).0, []);
+    assert_eq!(numbers(&mut bus, 1, long()).0, [Some(0)]);
+    let (read, outcome) = numbers(&mut bus, 70, soon());
+    let Err(Error::Unreadable { source, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(source.raw_os_error(), Some(110));
+    assert_eq!(read.iter().flatten().count(), 1);
+}
+
+#[test]
+fn the_first_address_that_answers_is_taken() {
+    let gone = SocketPath::new();
+    let fake = serve(vec![|mut server| {
+        server.welcome();
+        let serial = next(&mut server);
+        server.answer(2, serial, "u", &[5, 0, 0, 0]);
+    }]);
+    let address =
+        |path: &std::path::Path| Address::Path(path.as_os_str().as_encoded_bytes().into());
+    let host = Host::new(Roots::default());
+    let mut bus = host.bus_at(|| vec![address(gone.path()), address(fake.path())], true);
+    assert_eq!(number(&mut bus, long()).unwrap(), 5);
+    let mut bus = host.bus_at(|| vec![address(gone.path()); 2], true);
+    assert!(matches!(number(&mut bus, long()), Err(Error::Absent { .. })));
+    assert!(matches!(number(&mut host.bus_at(Vec::new, true), long()), Err(Error::Absent { .. })));
+}
+
+#[test]
+fn serial_numbers_begin_anew_before_their_end() {
+    let fake = serve(vec![|mut server| {
+        server.welcome();
+        server.answer_from(&memory(), usize::MAX);
+    }]);
+    fn memory() -> MemoryHost {
+        let memory = MemoryHost::new();
+        memory.set_bus_reply("/a", "a.b.C", "M", "u", |body| body.number_32(6));
+        memory
+    }
+    let mut bus = bus_at(fake.path());
+    let Service::Real(connection) = &mut bus.service else { panic!() };
+    connection.set_serial(u32::MAX - 200);
+    for _ in 0..3 {
+        let (read, outcome) = numbers(&mut bus, 100, long());
+        outcome.unwrap();
+        assert_eq!(read, [Some(6); 100]);
+    }
 }
 
 /// systemd's own socket gives no name and knows no destination.
 #[test]
 fn a_service_without_a_bus_is_not_greeted() {
-    let (path, serving) = serve(vec![|mut server| {
+    let fake = serve(vec![|mut server| {
         server.authenticate();
-        let (serial, message) = server.take();
-        assert!(message.ends_with(b"\x01\0\0\0x\0"));
-        server.answer(2, serial, "u", &[4, 0, 0, 0]);
+        let call = server.take().unwrap();
+        assert_eq!((&*call.destination, &*call.member), ("", "M"));
+        server.answer(2, call.serial, "u", &[4, 0, 0, 0]);
     }]);
-    let address = Some(Address::Path(path.0.as_os_str().as_encoded_bytes().to_vec()));
-    let mut systemd = Host::new(Roots::default()).bus_at(address, false);
+    let address = Address::Path(fake.path().as_os_str().as_encoded_bytes().to_vec());
+    let mut systemd = Host::new(Roots::default()).bus_at(|| vec![address], false);
     let call = BusCall { destination: "", ..CALL };
     assert_eq!(systemd.call(&call, long(), |reply| reply.number_32()).unwrap(), 4);
-    serving.join().unwrap();
 }
 
 #[test]
 fn a_bus_that_accepts_nothing_costs_the_deadline() {
     let path = SocketPath::new();
-    let listener = UnixListener::bind(&path.0).unwrap();
+    let listener = UnixListener::bind(path.path()).unwrap();
     // The queue is full: connecting would wait for ever.
     rustix::net::listen(&listener, 0).unwrap();
-    let _first = UnixStream::connect(&path.0).unwrap();
+    let _first = UnixStream::connect(path.path()).unwrap();
     let began = Instant::now();
-    let outcome = number(&mut path.bus(), began + Duration::from_millis(100));
+    let outcome = number(&mut bus_at(path.path()), began + Duration::from_millis(100));
     let Err(Error::Unreadable { source, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(source.raw_os_error(), Some(110));
     assert!(began.elapsed() < Duration::from_secs(30));
@@ -284,9 +310,44 @@ fn the_memory_host_answers_by_name() {
     assert_eq!(number(&mut bus, long()).unwrap(), 5);
     memory.set_bus_error("/a", "a.b.C", "M", "org.freedesktop.DBus.Error.AccessDenied");
     assert!(matches!(number(&mut bus, long()), Err(Error::Unreadable { .. })));
+    memory.set_bus_property("/a", "a.b.C", "P", "u", |value| value.number_32(8));
+    let property = BusCall::property("a.b", "/a", &["a.b.C", "P"]);
+    let variant = |reply: &mut BusReader<'_>| reply.variant(&mut BusReader::number_32);
+    assert_eq!(bus.call(&property, long(), variant).unwrap(), 8);
+    let unknown = BusCall { arguments: &["a.b.C", "Q"], ..property };
+    assert!(matches!(bus.call(&unknown, long(), variant), Err(Error::Absent { .. })));
+    bus.connect(long()).unwrap();
+    let nothing = MemoryHost::new().host().bus().connect(long());
+    assert!(matches!(nothing, Err(Error::Absent { .. })));
     let other = BusCall { member: "N", ..CALL };
     let absent = memory.host().systemd_bus().call(&other, long(), |reply| reply.number_32());
     assert!(matches!(absent, Err(Error::Absent { .. })));
+}
+
+#[test]
+fn a_name_that_is_shown_is_bounded() {
+    assert_eq!(shown(b"org.a_b.C\n\x1b[2J\xff"), "org.a_b.C2J");
+    assert_eq!(shown(&[b'a'; 1000]).len(), 100);
+}
+
+/// A collection has one long reply and then many short ones.
+#[test]
+fn many_short_replies_take_no_memory_from_the_long_one() {
+    let memory = MemoryHost::new();
+    memory.set_bus_reply("/a", "a.b.C", "M", "u", |body| body.number_32(6));
+    memory.set_bus_reply("/a", "a.b.C", "Long", "s", |body| body.text(&[b'x'; 500_000]));
+    let fake = FakeBus::of(&memory);
+    let mut bus = bus_at(fake.path());
+    let room_of = |bus: &Bus| match &bus.service {
+        Service::Real(connection) => connection.room(),
+        Service::Memory(_) => 0,
+    };
+    let call = BusCall { member: "Long", ..CALL };
+    bus.call(&call, long(), |reply| reply.text().map(drop)).unwrap();
+    let room = room_of(&bus);
+    assert!(room > 500_000);
+    numbers(&mut bus, 64 * 70, long()).1.unwrap();
+    assert_eq!(room_of(&bus), room);
 }
 
 /// A bus of its own, ended at the end.
@@ -304,7 +365,7 @@ fn a_real_bus_lists_its_names() {
     let path = SocketPath::new();
     let started = Command::new("dbus-daemon")
         .args(["--session", "--nofork", "--nopidfile", "--print-address"])
-        .arg(format!("--address=unix:path={}", path.0.display()))
+        .arg(format!("--address=unix:path={}", path.path().display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
@@ -315,7 +376,7 @@ fn a_real_bus_lists_its_names() {
     // It listens when it has printed its address.
     let mut address = [0; 16];
     daemon.0.stdout.take().unwrap().read_exact(&mut address).unwrap();
-    let mut bus = path.bus();
+    let mut bus = bus_at(path.path());
     let list = BusCall {
         destination: "org.freedesktop.DBus",
         path: "/org/freedesktop/DBus",

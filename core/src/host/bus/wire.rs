@@ -7,7 +7,7 @@ use crate::error::Malformed;
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
 
 /// What is read of each message first: the fixed part of the header, and how long the rest is.
-pub(super) const START: usize = 16;
+pub(crate) const START: usize = 16;
 
 /// How deep values are in one another; what the specification allows.
 const DEEPEST: u8 = 64;
@@ -40,6 +40,19 @@ pub struct BusCall<'c> {
     pub member: &'c str,
     /// Arguments of the type `s`.
     pub arguments: &'c [&'c str],
+}
+
+impl<'c> BusCall<'c> {
+    /// The call that reads a property, named by its interface and its own name. It returns a `v`.
+    pub const fn property(destination: &'c str, path: &'c str, property: &'c [&'c str; 2]) -> Self {
+        BusCall {
+            destination,
+            path,
+            interface: "org.freedesktop.DBus.Properties",
+            member: "Get",
+            arguments: property,
+        }
+    }
 }
 
 /// Puts values one after another, each where its type belongs.
@@ -95,6 +108,14 @@ impl<'w> BusWriter<'w> {
         self.bytes.push(0);
     }
 
+    /// The signature of so many texts.
+    fn texts(&mut self, count: usize) {
+        let count = count.min(255);
+        self.bytes.push(count as u8);
+        self.bytes.resize(self.bytes.len() + count, b's');
+        self.bytes.push(0);
+    }
+
     /// A `v` with a value of the type `signature`.
     pub fn variant(&mut self, signature: &str, value: impl FnOnce(&mut BusWriter<'_>)) {
         self.signature(signature);
@@ -129,9 +150,9 @@ fn alignment(kind: u8) -> usize {
     }
 }
 
-/// Makes the bytes a method call.
+/// Appends a method call.
 pub(super) fn encode(bytes: &mut Vec<u8>, serial: u32, call: &BusCall<'_>) {
-    bytes.clear();
+    let start = bytes.len();
     let mut writer = BusWriter::new(bytes);
     writer.bytes.extend_from_slice(&[b'l', METHOD_CALL, NO_AUTO_START, 1]);
     writer.number_32(0);
@@ -154,8 +175,7 @@ pub(super) fn encode(bytes: &mut Vec<u8>, serial: u32, call: &BusCall<'_>) {
         if !call.arguments.is_empty() {
             fields.fields(|field_writer| {
                 field_writer.byte(SIGNATURE);
-                let signature = "s".repeat(call.arguments.len());
-                field_writer.variant("g", |value| value.signature(&signature));
+                field_writer.variant("g", |value| value.texts(call.arguments.len()));
             });
         }
     });
@@ -165,11 +185,11 @@ pub(super) fn encode(bytes: &mut Vec<u8>, serial: u32, call: &BusCall<'_>) {
         body.text(argument.as_bytes());
     }
     let length = (body.bytes.len() - body.start) as u32;
-    bytes[4..8].copy_from_slice(&length.to_le_bytes());
+    bytes[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
 }
 
 /// How long the message is that begins so; `None` if it is no message, or too long a one.
-pub(super) fn length(start: &[u8; START]) -> Option<usize> {
+pub(crate) fn length(start: &[u8; START]) -> Option<usize> {
     let [order, _, _, version, body @ .., _, _, _, _, f0, f1, f2, f3] = *start;
     let [b0, b1, b2, b3, ..] = body;
     let number = match order {
@@ -183,19 +203,19 @@ pub(super) fn length(start: &[u8; START]) -> Option<usize> {
     (version == 1 && whole <= LARGEST).then_some(whole)
 }
 
-/// What a message says that was sent in answer to a call.
+/// A message, as far as it is the answer to a call: the serial number of that call, and what it gave.
 #[derive(Debug)]
-pub(super) enum Reply<'m> {
+pub(super) enum Message<'m> {
     /// The values that the method returned.
-    Return(BusReader<'m>),
+    Return(u32, BusReader<'m>),
     /// The name of an error.
-    Error(&'m [u8]),
-    /// A signal, a call, or a reply to another call.
+    Error(u32, &'m [u8]),
+    /// A signal or a call.
     Other,
 }
 
 /// Reads a whole message.
-pub(super) fn parse(message: &[u8], serial: u32) -> Result<Reply<'_>, Malformed> {
+pub(super) fn parse(message: &[u8]) -> Result<Message<'_>, Malformed> {
     let kind = message.get(1).copied().unwrap_or_default();
     let is_big_endian = message.first() == Some(&b'B');
     let mut header =
@@ -222,16 +242,63 @@ pub(super) fn parse(message: &[u8], serial: u32) -> Result<Reply<'_>, Malformed>
     if bytes.len() != usize::try_from(body).unwrap_or(usize::MAX) {
         return Err(Malformed::new(4, "the length of the body"));
     }
-    if reply_serial != Some(serial) {
-        return Ok(Reply::Other);
-    }
-    match kind {
-        METHOD_RETURN => {
-            Ok(Reply::Return(BusReader { bytes, at: 0, signature, is_big_endian, depth: 0 }))
+    Ok(match (kind, reply_serial) {
+        (METHOD_RETURN, Some(serial)) => {
+            let reader = BusReader { bytes, at: 0, signature, is_big_endian, depth: 0 };
+            Message::Return(serial, reader)
         }
-        ERROR => Ok(Reply::Error(error_name.unwrap_or_default())),
-        _ => Ok(Reply::Other),
+        (ERROR, Some(serial)) => Message::Error(serial, error_name.unwrap_or_default()),
+        _ => Message::Other,
+    })
+}
+
+/// A method call as its receiver sees it.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "as in BusCall")]
+pub struct ReceivedCall {
+    pub serial: u32,
+    pub destination: String,
+    pub path: String,
+    pub interface: String,
+    pub member: String,
+    pub arguments: Vec<String>,
+}
+
+/// Reads a whole call, whose arguments are texts.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn received(message: &[u8]) -> Result<ReceivedCall, Malformed> {
+    let mut call = ReceivedCall::default();
+    let mut reader =
+        BusReader { bytes: message, at: 8, signature: b"ua(yv)", is_big_endian: false, depth: 0 };
+    call.serial = reader.number_32()?;
+    let mut signature = &b""[..];
+    reader.array(&mut |field| {
+        field.fields(&mut |field| {
+            let code = field.byte()?;
+            field.variant(&mut |value| {
+                let text = match code {
+                    PATH => &mut call.path,
+                    INTERFACE => &mut call.interface,
+                    MEMBER => &mut call.member,
+                    DESTINATION => &mut call.destination,
+                    _ => {
+                        signature = value.signature()?;
+                        return Ok(());
+                    }
+                };
+                *text = String::from_utf8_lossy(value.text()?).into_owned();
+                Ok(())
+            })
+        })
+    })?;
+    reader.align(8)?;
+    let bytes = message.get(reader.at..).unwrap_or_default();
+    let mut body = BusReader { bytes, at: 0, signature, is_big_endian: false, depth: 0 };
+    while !body.types().is_empty() {
+        call.arguments.push(String::from_utf8_lossy(body.text()?).into_owned());
     }
+    Ok(call)
 }
 
 /// Reads the values of a reply one after another.
@@ -370,6 +437,23 @@ impl<'m> BusReader<'m> {
         self.raw_text()
     }
 
+    /// An `o` by the rules of the specification, so that it can be a [`BusCall::path`]: a bus ends
+    /// the connection of who sends another one.
+    pub fn object_path(&mut self) -> Result<&'m str, Malformed> {
+        let wrong = self.wrong("the path of an object");
+        self.take(b"o", "the path of an object")?;
+        let path = self.raw_text()?;
+        let is_part = |part: &[u8]| {
+            !part.is_empty()
+                && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        };
+        let is_path = path == b"/"
+            || path
+                .strip_prefix(b"/")
+                .is_some_and(|path| path.split(|byte| *byte == b'/').all(is_part));
+        std::str::from_utf8(path).ok().filter(|_| is_path).ok_or(wrong)
+    }
+
     /// A `g`.
     pub fn signature(&mut self) -> Result<&'m [u8], Malformed> {
         self.take(b"g", "a signature")?;
@@ -496,31 +580,7 @@ fn type_length(signature: &[u8], depth: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A reply by hand.
-    pub(super) fn reply(kind: u8, serial: u32, signature: &str, body: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![b'l', kind, 0, 1];
-        bytes.extend((body.len() as u32).to_le_bytes());
-        bytes.extend(9_u32.to_le_bytes());
-        let mut writer = BusWriter { bytes: &mut bytes, start: 0 };
-        writer.array(b'(', |fields| {
-            fields.fields(|field| {
-                field.byte(REPLY_SERIAL);
-                field.variant("u", |value| value.number_32(serial));
-            });
-            fields.fields(|field| {
-                field.byte(SIGNATURE);
-                field.variant("g", |value| value.signature(signature));
-            });
-            fields.fields(|field| {
-                field.byte(ERROR_NAME);
-                field.variant("s", |value| value.text(b"a.b.C"));
-            });
-        });
-        writer.align(8);
-        bytes.extend(body);
-        bytes
-    }
+    use crate::testing::bus_message as reply;
 
     #[test]
     fn a_call_is_what_the_specification_says() {
@@ -577,7 +637,7 @@ mod tests {
     fn a_reply_is_read_by_its_types() {
         let message = reply(METHOD_RETURN, 7, UNITS, &units());
         assert_eq!(length(message.first_chunk().unwrap()), Some(message.len()));
-        let Ok(Reply::Return(mut reader)) = parse(&message, 7) else { panic!() };
+        let Ok(Message::Return(7, mut reader)) = parse(&message) else { panic!() };
         let mut seen = Vec::new();
         reader
             .array(&mut |unit| {
@@ -600,7 +660,7 @@ mod tests {
         assert_eq!(reader.types(), b"");
         assert!(reader.skip().is_err());
         // The wrong type is refused where it is.
-        let Ok(Reply::Return(mut reader)) = parse(&message, 7) else { panic!() };
+        let Ok(Message::Return(7, mut reader)) = parse(&message) else { panic!() };
         assert_eq!(reader.text(), Err(Malformed::new(0, "a text")));
         reader.skip().unwrap();
         assert_eq!(reader.types(), b"b");
@@ -622,10 +682,32 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_a_bus_would_refuse_is_refused() {
+        let path = |path: &[u8], signature: &str| {
+            let mut body = Vec::new();
+            BusWriter::new(&mut body).text(path);
+            BusReader::new(&body, signature).object_path().map(str::to_owned)
+        };
+        for good in ["/", "/a", "/org/freedesktop/systemd1/unit/a_2eservice"] {
+            assert_eq!(path(good.as_bytes(), "o").unwrap(), good);
+        }
+        let expected = Err(Malformed::new(0, "the path of an object"));
+        for bad in
+            [&b""[..], b"a", b"/a/", b"//", b"/a//b", b"/a.b", b"/a-b", b"/\xff", b"/\xc3\xa4"]
+        {
+            assert_eq!(path(bad, "o"), expected, "{}", bad.escape_ascii());
+        }
+        assert_eq!(path(b"/a", "s"), expected);
+    }
+
+    #[test]
     fn replies_are_distinguished() {
-        assert!(matches!(parse(&reply(ERROR, 7, "", b""), 7), Ok(Reply::Error(b"a.b.C"))));
-        assert!(matches!(parse(&reply(METHOD_RETURN, 8, "", b""), 7), Ok(Reply::Other)));
-        assert!(matches!(parse(&reply(4, 7, "", b""), 7), Ok(Reply::Other)));
+        assert!(matches!(
+            parse(&reply(ERROR, 7, "", b"")),
+            Ok(Message::Error(7, b"org.freedesktop.DBus.Error.UnknownMethod"))
+        ));
+        assert!(matches!(parse(&reply(METHOD_RETURN, 8, "", b"")), Ok(Message::Return(8, _))));
+        assert!(matches!(parse(&reply(4, 7, "", b"")), Ok(Message::Other)));
         let whole = reply(METHOD_RETURN, 7, "", b"");
         for start in [*b"x\x02\0\x01", *b"l\x02\0\x02"] {
             let mut other = whole.clone();
@@ -640,7 +722,7 @@ mod tests {
         if let Some(start) = message.first_chunk() {
             let _ = length(start);
         }
-        if let Ok(Reply::Return(mut reader)) = parse(message, 7) {
+        if let Ok(Message::Return(_, mut reader)) = parse(message) {
             let _ = reader.skip_rest();
             assert!(reader.at <= message.len());
         }
