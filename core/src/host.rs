@@ -24,7 +24,7 @@
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::routing_tables`],
 //!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
-//! * [`Host::exchange`]: a datagram and its answer;
+//! * [`Host::addresses`], [`Host::exchange`]: a datagram and its answer;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+mod addresses;
 mod apart;
 #[cfg(target_os = "linux")]
 mod bus;
@@ -86,6 +87,7 @@ pub use apart::spawn_apart;
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]
