@@ -114,6 +114,7 @@ collectors! {
         "uname" => uname,
     }
     service if target_os = "linux" {
+        "ntp" => ntp,
         "textfile" => textfile,
     }
     system if all() {

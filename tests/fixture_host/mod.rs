@@ -16,7 +16,7 @@
 //! What is no file is made from what is one, so that the two agree: network interfaces, their addresses
 //! and routes from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from `proc/net/tcp` and
 //! `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
-//! `proc/sys/kernel/osrelease`. The clock is the same on each.
+//! `proc/sys/kernel/osrelease`. The clock is the same on each, and so is the NTP server.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -153,6 +153,7 @@ impl FixtureHost {
         memory.set_routes(routes(&self.interfaces));
         memory.set_tcp_sockets(self.tcp_sockets.clone());
         memory.set_clock_discipline(Ok(clock_discipline()));
+        memory.set_exchange(|_, request| Ok(ntp_answer(request)));
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
         }
@@ -451,6 +452,18 @@ fn clock_discipline() -> ClockDiscipline {
         tai: 37,
         ..ClockDiscipline::default()
     }
+}
+
+/// The answer of an NTP server of stratum 3 that is a little ahead of the host's clock.
+fn ntp_answer(request: &[u8]) -> Vec<u8> {
+    // The clock of a host in memory, since 1900.
+    const NOW: u64 = 1_700_000_000 + 2_208_988_800;
+    let mut answer = vec![0x24, 3, 6, 0xe7, 0, 0, 0x0a, 0x3d, 0, 0, 0x02, 0x8f, 192, 0, 2, 53];
+    answer.extend_from_slice(&((NOW - 411) << 32).to_be_bytes());
+    answer.extend_from_slice(request.get(40..48).unwrap_or(&[0; 8]));
+    answer.extend_from_slice(&(NOW << 32 | 0x0004_0000).to_be_bytes());
+    answer.extend_from_slice(&(NOW << 32 | 0x0004_8000).to_be_bytes());
+    answer
 }
 
 /// One address of IPv4 and one of IPv6 for each interface.
