@@ -24,7 +24,8 @@
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::routing_tables`],
 //!   [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
-//! * [`Host::addresses`], [`Host::exchange`]: a datagram and its answer;
+//! * [`Host::addresses`], [`Host::exchange`], [`Host::converse`]: a request and its answer, as a datagram
+//!   or over a stream;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
@@ -42,6 +43,8 @@ mod apart;
 mod bus;
 mod children;
 mod clock;
+#[cfg(target_os = "linux")]
+mod conversation;
 mod deadline;
 mod errno;
 mod exchange;
@@ -87,6 +90,8 @@ pub use apart::spawn_apart;
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+#[cfg(target_os = "linux")]
+pub use conversation::Peer;
 pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;

@@ -170,7 +170,10 @@ mod tests {
             serving.join().unwrap();
         }
         let (address, serving) = serve(b"late", vec![7; LONGEST + 1]);
-        assert_eq!(errno(host.exchange(address, None, b"what time is it", &mut answer, long())), None);
+        assert_eq!(
+            errno(host.exchange(address, None, b"what time is it", &mut answer, long())),
+            None
+        );
         assert!(answer.is_empty());
         serving.join().unwrap();
     }
@@ -183,7 +186,10 @@ mod tests {
         let mut answer = Vec::new();
         for wait in [Duration::ZERO, Duration::from_millis(50)] {
             let began = Instant::now();
-            assert_eq!(errno(host.exchange(address, None, b"x", &mut answer, began + wait)), Some(110));
+            assert_eq!(
+                errno(host.exchange(address, None, b"x", &mut answer, began + wait)),
+                Some(110)
+            );
             assert!(began.elapsed() >= wait && began.elapsed() < Duration::from_secs(30));
         }
         // The port is closed: the loopback says so at once.
@@ -198,7 +204,9 @@ mod tests {
         let before = host.now();
         let times =
             host.exchange(address, Some(1), b"what time is it", &mut Vec::new(), long()).unwrap();
-        assert!(before <= times.sent && times.sent <= times.received && times.received <= host.now());
+        assert!(
+            before <= times.sent && times.sent <= times.received && times.received <= host.now()
+        );
         serving.join().unwrap();
     }
 

@@ -17,7 +17,7 @@ use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
     Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, TcpSocket,
+    NetworkRoute, Peer, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -53,6 +53,10 @@ pub struct MemoryHost {
 /// Answers a datagram.
 type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
 
+/// Answers a request over a stream.
+#[cfg(target_os = "linux")]
+type Conversation = Arc<dyn Fn(&str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
+
 /// Answers for a family of generic netlink.
 #[cfg(target_os = "linux")]
 type Generic =
@@ -71,6 +75,8 @@ struct State {
     now: Duration,
     clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
+    #[cfg(target_os = "linux")]
+    conversation: Option<Conversation>,
     /// By path, interface and member.
     #[cfg(target_os = "linux")]
     bus: HashMap<[Box<str>; 3], BusReply>,
@@ -120,6 +126,8 @@ impl MemoryHost {
             now: Duration::from_secs(1_700_000_000),
             clock: None,
             exchange: None,
+            #[cfg(target_os = "linux")]
+            conversation: None,
             #[cfg(target_os = "linux")]
             bus: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -338,6 +346,17 @@ impl MemoryHost {
         self.lock().exchange = Some(Arc::new(answer));
     }
 
+    /// Sets what [`Host::converse`] gets for an answer: the function takes the peer in words, such as
+    /// `tcp 127.0.0.1:80` or `unix /run/socket`, and the request. Without it every peer is
+    /// `ECONNREFUSED`.
+    #[cfg(target_os = "linux")]
+    pub fn set_conversation(
+        &self,
+        answer: impl Fn(&str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) {
+        self.lock().conversation = Some(Arc::new(answer));
+    }
+
     /// Sets the space at a mount point; others are ENOENT.
     pub fn set_space(&self, mount: &str, space: Result<Space, StatfsError>) {
         self.lock().spaces.insert(mount.into(), space);
@@ -492,6 +511,19 @@ impl MemoryHost {
         // The function may use the host itself, so the lock is not held over it.
         let exchange = self.lock().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
         *answer = exchange(address, request)?;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn converse(
+        &self,
+        peer: Peer<'_>,
+        request: &[u8],
+        answer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        const ECONNREFUSED: i32 = 111;
+        let conversation = self.lock().conversation.clone().ok_or_else(|| errno(ECONNREFUSED))?;
+        *answer = conversation(&peer.to_string(), request)?;
         Ok(())
     }
 
