@@ -115,6 +115,7 @@ collectors! {
     }
     service if target_os = "linux" {
         "ntp" => ntp,
+        "supervisord" => supervisord,
         "textfile" => textfile,
     }
     system if all() {

@@ -16,7 +16,8 @@
 //! What is no file is made from what is one, so that the two agree: network interfaces, their addresses
 //! and routes from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from `proc/net/tcp` and
 //! `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
-//! `proc/sys/kernel/osrelease`. The clock is the same on each, and so is the NTP server.
+//! `proc/sys/kernel/osrelease`. The clock is the same on each, and so are the NTP
+//! server and supervisord.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -154,6 +155,7 @@ impl FixtureHost {
         memory.set_tcp_sockets(self.tcp_sockets.clone());
         memory.set_clock_discipline(Ok(clock_discipline()));
         memory.set_exchange(|_, request| Ok(ntp_answer(request)));
+        memory.set_conversation(|_, _| Ok(supervisord_answer()));
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
         }
@@ -464,6 +466,31 @@ fn ntp_answer(request: &[u8]) -> Vec<u8> {
     answer.extend_from_slice(&(NOW << 32 | 0x0004_0000).to_be_bytes());
     answer.extend_from_slice(&(NOW << 32 | 0x0004_8000).to_be_bytes());
     answer
+}
+
+/// The answer of a supervisord with a process that runs and one that does not.
+fn supervisord_answer() -> Vec<u8> {
+    let mut body =
+        "<?xml version='1.0'?><methodResponse><params><param><value><array><data>".to_owned();
+    for (name, start, state, exit_status) in
+        [("queue_00", 1_699_991_234, 20, 0), ("report", 1_699_900_000, 100, 2)]
+    {
+        body += "<value><struct>";
+        for (member, kind, text) in [
+            ("name", "string", name.to_owned()),
+            ("group", "string", "jobs".to_owned()),
+            ("start", "int", start.to_string()),
+            ("state", "int", state.to_string()),
+            ("exitstatus", "int", exit_status.to_string()),
+        ] {
+            body += &format!(
+                "<member><name>{member}</name><value><{kind}>{text}</{kind}></value></member>"
+            );
+        }
+        body += "</struct></value>";
+    }
+    body += "</data></array></value></param></params></methodResponse>";
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// One address of IPv4 and one of IPv6 for each interface.
