@@ -115,6 +115,7 @@ collectors! {
     }
     service if target_os = "linux" {
         "ntp" => ntp,
+        "runit" => runit,
         "supervisord" => supervisord,
         "textfile" => textfile,
     }

@@ -268,7 +268,16 @@ impl FixtureHost {
         let mut found = vec![String::new()];
         let components: Vec<&str> = match pattern.rsplit_once('/') {
             // No collector lists the directories that a path of the user's leads through.
-            Some((directory, name)) if pattern.starts_with("file:") => vec![directory, name],
+            Some((directory, name)) if pattern.starts_with("file:") => {
+                let fixed = directory.find('*').map_or(directory, |star| &directory[..star]);
+                let fixed = if fixed == directory {
+                    fixed
+                } else {
+                    fixed.rsplit_once('/').unwrap_or_default().0
+                };
+                let below = directory[fixed.len()..].split('/').filter(|name| !name.is_empty());
+                [fixed].into_iter().chain(below).chain([name]).collect()
+            }
             _ => pattern.split('/').collect(),
         };
         for component in components {

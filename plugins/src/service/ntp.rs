@@ -29,7 +29,7 @@ families! {
 }
 
 settings! {
-    /// The server to ask: an address of the loopback, or with server_is_local any address or name, with
+    /// The server to ask: an address of the loopback, or with `server_is_local` any address or name, with
     /// a port of its own behind a colon if need be.
     server: String = "127.0.0.1";
     /// The port of the server.
