@@ -26,6 +26,7 @@
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::addresses`], [`Host::exchange`], [`Host::converse`]: a request and its answer, as a datagram
 //!   or over a stream;
+//! * [`Host::perf_counter`]: counters of performance events;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
@@ -63,6 +64,8 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+#[cfg(target_os = "linux")]
+mod perf;
 mod read;
 mod real_path;
 mod regular;
@@ -106,6 +109,8 @@ pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
     NetlinkAttributes, NetworkRoute, NextHop, NextHops, TcpSocket,
 };
+#[cfg(target_os = "linux")]
+pub use perf::{PerfCounter, PerfEvent};
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};

@@ -17,7 +17,7 @@ use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
     Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, Peer, TcpSocket,
+    NetworkRoute, Peer, PerfEvent, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -57,6 +57,10 @@ type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sy
 #[cfg(target_os = "linux")]
 type Conversation = Arc<dyn Fn(&str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
 
+/// How often an event took place on a CPU, or the `errno` of counting it.
+#[cfg(target_os = "linux")]
+type PerfCounts = Arc<dyn Fn(PerfEvent, u32) -> std::result::Result<u64, i32> + Send + Sync>;
+
 /// Answers for a family of generic netlink.
 #[cfg(target_os = "linux")]
 type Generic =
@@ -77,6 +81,8 @@ struct State {
     exchange: Option<Exchange>,
     #[cfg(target_os = "linux")]
     conversation: Option<Conversation>,
+    #[cfg(target_os = "linux")]
+    perf: Option<PerfCounts>,
     /// By path, interface and member.
     #[cfg(target_os = "linux")]
     bus: HashMap<[Box<str>; 3], BusReply>,
@@ -128,6 +134,8 @@ impl MemoryHost {
             exchange: None,
             #[cfg(target_os = "linux")]
             conversation: None,
+            #[cfg(target_os = "linux")]
+            perf: None,
             #[cfg(target_os = "linux")]
             bus: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -357,6 +365,16 @@ impl MemoryHost {
         self.lock().conversation = Some(Arc::new(answer));
     }
 
+    /// Sets how often an event took place on a CPU, or the `errno` that counting it fails with. Without
+    /// it nothing is counted (`ENOSYS`).
+    #[cfg(target_os = "linux")]
+    pub fn set_perf_counters(
+        &self,
+        count: impl Fn(PerfEvent, u32) -> std::result::Result<u64, i32> + Send + Sync + 'static,
+    ) {
+        self.lock().perf = Some(Arc::new(count));
+    }
+
     /// Sets the space at a mount point; others are ENOENT.
     pub fn set_space(&self, mount: &str, space: Result<Space, StatfsError>) {
         self.lock().spaces.insert(mount.into(), space);
@@ -525,6 +543,13 @@ impl MemoryHost {
         let conversation = self.lock().conversation.clone().ok_or_else(|| errno(ECONNREFUSED))?;
         *answer = conversation(&peer.to_string(), request)?;
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn perf_count(&self, event: PerfEvent, cpu: u32) -> io::Result<u64> {
+        const ENOSYS: i32 = 38;
+        let count = self.lock().perf.clone().ok_or_else(|| errno(ENOSYS))?;
+        count(event, cpu).map_err(errno)
     }
 
     #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ mod clock;
 mod code;
 mod descriptors;
 mod heap;
+mod perf;
 
 pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
@@ -14,3 +15,6 @@ pub use code::release_code;
 pub use descriptors::unshare_descriptors;
 pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with_own_descriptors};
 pub use heap::release_heap;
+pub use perf::PerfEvent;
+#[cfg(target_os = "linux")]
+pub use perf::open_perf_event;
