@@ -41,6 +41,7 @@ collectors! {
         "cpu_vulnerabilities" => cpu_vulnerabilities,
         "interrupts" => interrupts,
         "loadavg" => loadavg,
+        "perf" => perf,
         "pressure" => pressure,
         "schedstat" => schedstat,
         "softirqs" => softirqs,
