@@ -157,7 +157,7 @@ impl FixtureHost {
         memory.set_exchange(|_, request| Ok(ntp_answer(request)));
         memory.set_conversation(|_, _| Ok(supervisord_answer()));
         memory.set_perf_counters(|event, cpu| {
-            Ok((u64::from(event.kind) << 40) + (event.config << 20) + u64::from(cpu))
+            Ok((u64::from(event.kind) << 40 | (event.config & 0xfffff) << 8) + u64::from(cpu))
         });
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);

@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn golden() {
-        check::<Runit>(&memory().host(), &[], &expect![[r##"
+        check::<Runit>(
+            &memory().host(),
+            &[],
+            &expect![[r##"
             # node_service_desired_state gauge
             node_service_desired_state{service="cron",supervisor="runit"} 0
             node_service_desired_state{service="log",supervisor="runit"} 0
@@ -195,7 +198,8 @@ mod tests {
             node_service_state_last_change_timestamp_seconds{service="cron",supervisor="runit"} 1.699999e+09
             node_service_state_last_change_timestamp_seconds{service="log",supervisor="runit"} 0
             node_service_state_last_change_timestamp_seconds{service="web",supervisor="runit"} 1.7e+09
-        "##]]);
+        "##]],
+        );
     }
 
     #[test]
