@@ -26,6 +26,7 @@
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::addresses`], [`Host::exchange`], [`Host::converse`]: a request and its answer, as a datagram
 //!   or over a stream;
+//! * [`Host::btrfs_devices`]: the devices of a Btrfs file system;
 //! * [`Host::perf_counter`]: counters of performance events;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
@@ -40,6 +41,8 @@ use crate::error::{Error, Result};
 
 mod addresses;
 mod apart;
+#[cfg(target_os = "linux")]
+mod btrfs;
 #[cfg(target_os = "linux")]
 mod bus;
 mod children;
@@ -89,6 +92,8 @@ mod walk;
 mod zone;
 
 pub use apart::spawn_apart;
+#[cfg(target_os = "linux")]
+pub use btrfs::{BtrfsDevice, BtrfsDevices};
 #[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;

@@ -16,8 +16,8 @@ use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
-    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
-    NetworkRoute, Peer, PerfEvent, TcpSocket,
+    Address, AttributeWriter, BtrfsDevices, BusWriter, GenericMessage, Link, Neighbour,
+    NetlinkAttributes, NetworkRoute, Peer, PerfEvent, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -83,6 +83,9 @@ struct State {
     conversation: Option<Conversation>,
     #[cfg(target_os = "linux")]
     perf: Option<PerfCounts>,
+    /// By mount point.
+    #[cfg(target_os = "linux")]
+    btrfs: HashMap<Vec<u8>, std::result::Result<BtrfsDevices, i32>>,
     /// By path, interface and member.
     #[cfg(target_os = "linux")]
     bus: HashMap<[Box<str>; 3], BusReply>,
@@ -136,6 +139,8 @@ impl MemoryHost {
             conversation: None,
             #[cfg(target_os = "linux")]
             perf: None,
+            #[cfg(target_os = "linux")]
+            btrfs: HashMap::new(),
             #[cfg(target_os = "linux")]
             bus: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -375,6 +380,14 @@ impl MemoryHost {
         self.lock().perf = Some(Arc::new(count));
     }
 
+    /// Sets the devices of the Btrfs file system at a mount point, or the `errno` of asking for them;
+    /// the mount point is then a directory.
+    #[cfg(target_os = "linux")]
+    pub fn set_btrfs_devices(&self, mount: &str, devices: std::result::Result<BtrfsDevices, i32>) {
+        self.make_directory(format!("rootfs{mount}"));
+        self.lock().btrfs.insert(mount.into(), devices);
+    }
+
     /// Sets the space at a mount point; others are ENOENT.
     pub fn set_space(&self, mount: &str, space: Result<Space, StatfsError>) {
         self.lock().spaces.insert(mount.into(), space);
@@ -542,6 +555,16 @@ impl MemoryHost {
         const ECONNREFUSED: i32 = 111;
         let conversation = self.lock().conversation.clone().ok_or_else(|| errno(ECONNREFUSED))?;
         *answer = conversation(&peer.to_string(), request)?;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn btrfs_devices(&self, path: &[u8], into: &mut BtrfsDevices) -> io::Result<()> {
+        const ENOTTY: i32 = 25;
+        let mount = path.strip_prefix(b"rootfs").unwrap_or(path);
+        let state = self.lock();
+        let devices = state.btrfs.get(mount).cloned().unwrap_or(Err(ENOTTY)).map_err(errno)?;
+        *into = devices;
         Ok(())
     }
 

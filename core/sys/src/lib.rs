@@ -3,12 +3,16 @@
 //!
 //! What rustix offers safely is not here.
 
+#[cfg(target_os = "linux")]
+mod btrfs;
 mod clock;
 mod code;
 mod descriptors;
 mod heap;
 mod perf;
 
+#[cfg(target_os = "linux")]
+pub use btrfs::{BtrfsDevice, BtrfsFileSystem, btrfs_device, btrfs_file_system};
 pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
 #[cfg(target_os = "linux")]
