@@ -67,6 +67,7 @@ collectors! {
         "xfs" => xfs,
         "zfs" => zfs,
     } + {
+        #[cfg(any(feature = "btrfs", feature = "filesystem"))] mod mounts;
         #[cfg(feature = "diskstats")] mod udev;
     }
     network if target_os = "linux" {

@@ -26,8 +26,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use vitald_core::host::{
-    Address, ClockDiscipline, Entry, Kind, Link, LinkStatistics, Listing, Neighbour, NetworkRoute,
-    Space, StatfsError, TcpSocket, Uname,
+    Address, BtrfsDevice, BtrfsDevices, ClockDiscipline, Entry, Kind, Link, LinkStatistics,
+    Listing, Neighbour, NetworkRoute, Space, StatfsError, TcpSocket, Uname,
 };
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
@@ -161,6 +161,9 @@ impl FixtureHost {
         });
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
+        }
+        if let Some((mount, devices)) = self.btrfs_of_files() {
+            memory.set_btrfs_devices(&mount, Ok(devices));
         }
         memory.set_uname(self.uname.clone());
         memory
@@ -421,6 +424,28 @@ impl FixtureHost {
                 lines.into_iter().map(move |line| socket(family, &line))
             })
             .collect()
+    }
+
+    /// Where Btrfs is mounted, and the devices of the file system in `sys/fs/btrfs`.
+    fn btrfs_of_files(&self) -> Option<(String, BtrfsDevices)> {
+        let text = String::from_utf8_lossy(self.files.get("proc/1/mountinfo")?);
+        let line = text.lines().find(|line| line.contains(" - btrfs "))?;
+        let mount = line.split(' ').nth(4)?.to_owned();
+        let sizes = self.files.iter().filter_map(|(path, size)| {
+            let (uuid, device) = path.strip_prefix("sys/fs/btrfs/")?.split_once("/devices/")?;
+            let sectors: u64 = str::from_utf8(size).ok()?.trim().parse().ok()?;
+            Some((uuid, device.strip_suffix("/size")?, sectors * 512))
+        });
+        let mut devices = BtrfsDevices::default();
+        for (number, (uuid, device, size)) in sizes.enumerate() {
+            let digits = uuid.replace('-', "");
+            devices.uuid = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
+            let path = format!("/dev/{device}");
+            let own = [number as u8 + 1; 16];
+            let errors = [0, 0, 0, number as u64, 0];
+            devices.devices.push(BtrfsDevice::new(path.as_bytes(), own, size, size / 3, errors));
+        }
+        Some((mount, devices))
     }
 
     fn lines_below_the_first(&self, path: &str) -> Vec<String> {
