@@ -187,8 +187,8 @@ impl Collector for Btrfs {
 
 fn push_device(uuid: &[u8], device: &BtrfsDevice, batch: &mut Batch) {
     let name = device.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let mut digits = [0; 32];
-    let own = asked::in_digits(&device.uuid, &mut digits);
+    let mut room = [0; 36];
+    let own = asked::written(&device.uuid, &mut room);
     let pairs = [(&b"uuid"[..], uuid), (b"device", name), (b"btrfs_dev_uuid", own)];
     let labels = batch.label_pairs(&pairs);
     batch.push_pairs(&DEVICE_SIZE, labels, device.size);
@@ -342,19 +342,19 @@ mod tests {
     #[test]
     fn what_a_file_system_tells_of_its_devices() {
         expect![[r#"
-            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="write",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 1
-            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="read",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 2
-            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="flush",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 3
-            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="corruption",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 4
-            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="generation",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 5
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="write",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 1
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="read",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 2
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="flush",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 3
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="corruption",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 4
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="generation",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 5
             node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="write",device="sdc1",btrfs_dev_uuid="<zero>"} 0
             node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="read",device="sdc1",btrfs_dev_uuid="<zero>"} 0
             node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="flush",device="sdc1",btrfs_dev_uuid="<zero>"} 0
             node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="corruption",device="sdc1",btrfs_dev_uuid="<zero>"} 0
             node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="generation",device="sdc1",btrfs_dev_uuid="<zero>"} 1.8446744073709552e+19
-            node_btrfs_device_size_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 1.073741824e+09
+            node_btrfs_device_size_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 1.073741824e+09
             node_btrfs_device_size_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdc1",btrfs_dev_uuid="<zero>"} 2.147483648e+09
-            node_btrfs_device_unused_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababababababababababababababab"} 5.36870912e+08
+            node_btrfs_device_unused_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 5.36870912e+08
             node_btrfs_device_unused_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdc1",btrfs_dev_uuid="<zero>"} 1.610612736e+09"#]].assert_eq(&devices(&mounted()).join("\n"));
     }
 

@@ -78,11 +78,7 @@ impl Asked {
 
     /// The devices of a file system that has answered, by its identifier as sysfs writes it.
     pub(super) fn devices(&self, uuid: &[u8]) -> Option<&[BtrfsDevice]> {
-        let is_it = |answer: &&BtrfsDevices| {
-            let mut digits = [0; 32];
-            let wanted = uuid.iter().filter(|byte| **byte != b'-');
-            wanted.eq(in_digits(&answer.uuid, &mut digits))
-        };
+        let is_it = |answer: &&BtrfsDevices| *uuid == *written(&answer.uuid, &mut [0; 36]);
         self.answers[..self.count].iter().find(is_it).map(|answer| answer.devices.as_slice())
     }
 
@@ -119,15 +115,25 @@ impl Asked {
     }
 }
 
-/// Writes an identifier as 32 digits, as node_exporter shows it.
-pub(super) fn in_digits<'d>(uuid: &[u8; 16], digits: &'d mut [u8; 32]) -> &'d [u8] {
+/// Writes an identifier in its usual form, as sysfs and node_exporter do, and node_exporter's word for
+/// one of zeros.
+pub(super) fn written<'w>(uuid: &[u8; 16], room: &'w mut [u8; 36]) -> &'w [u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     if *uuid == [0; 16] {
         return b"<zero>";
     }
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(uuid) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    let mut place = room.iter_mut();
+    let mut put = |byte| {
+        if let Some(place) = place.next() {
+            *place = byte;
+        }
+    };
+    for (position, byte) in uuid.iter().enumerate() {
+        if matches!(position, 4 | 6 | 8 | 10) {
+            put(b'-');
+        }
+        put(DIGITS[usize::from(byte >> 4)]);
+        put(DIGITS[usize::from(byte & 15)]);
     }
-    digits
+    room
 }
