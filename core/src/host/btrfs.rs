@@ -28,7 +28,8 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// What open(2) and ioctl(2) say: ENOTTY for another file system, ENODEV if a device is missing.
+    /// What open(2) and ioctl(2) say: ENOTTY for another file system, ENODEV where the errors of a
+    /// device are not known.
     pub fn btrfs_devices(&self, path: &[u8], into: &mut BtrfsDevices) -> io::Result<()> {
         into.devices.clear();
         let handle = self.open(path, Opened::Directory)?;

@@ -104,7 +104,7 @@ pub fn btrfs_file_system(file: BorrowedFd<'_>) -> io::Result<BtrfsFileSystem> {
 ///
 /// # Errors
 ///
-/// What ioctl(2) says: ENOTTY where it is not Btrfs, ENODEV for the errors of a device that is missing.
+/// What ioctl(2) says: ENOTTY where it is not Btrfs, ENODEV where the errors of a device are not known.
 pub fn btrfs_device(file: BorrowedFd<'_>, number: u64) -> io::Result<Option<BtrfsDevice>> {
     let mut device = DeviceArguments {
         device: number,
