@@ -5,9 +5,12 @@ use std::io;
 use vitald_core::host::{PerfCounter, PerfEvent};
 use vitald_core::prelude::*;
 
+mod cpus;
 mod events;
+mod tracepoint;
 
 use events::{ALL_FAMILIES, CACHE, Event, HARDWARE, PERF_TYPE_TRACEPOINT, SOFTWARE, chosen};
+use tracepoint::Tracepoint;
 
 settings! {
     /// The CPUs to count on, such as `0-3,8` or `0-15:2` for every other one of these; all that are
@@ -29,9 +32,6 @@ settings! {
     cache_profilers: Vec<String> = [""; 0];
 }
 
-/// No machine has a CPU with a higher number.
-const HIGHEST_CPU: u32 = 65_535;
-
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 const EMFILE: i32 = 24;
@@ -49,13 +49,6 @@ struct Perf {
     cpus: Vec<Cpu>,
     numbers: Vec<u32>,
     buffer: Vec<u8>,
-}
-
-struct Tracepoint {
-    subsystem: String,
-    name: String,
-    /// The number that this kernel knows it by, once it was read.
-    id: Option<u64>,
 }
 
 /// A CPU and what is counted on it.
@@ -93,7 +86,7 @@ impl Collector for Perf {
     const CAPABILITIES: &'static [&'static str] = &["CAP_PERFMON"];
 
     fn check(settings: &Settings) -> Result<()> {
-        parse_cpus(&settings.cpus).map_err(|wrong| Error::setting("cpus", wrong))?;
+        cpus::parse(&settings.cpus).map_err(|wrong| Error::setting("cpus", wrong))?;
         events_of(settings)?;
         tracepoints_of(settings).map(drop)
     }
@@ -102,7 +95,7 @@ impl Collector for Perf {
         Ok(Perf {
             host: host.clone(),
             online: host.keep_whole("sys/devices/system/cpu/online"),
-            wanted: parse_cpus(&settings.cpus).map_err(|wrong| Error::setting("cpus", wrong))?,
+            wanted: cpus::parse(&settings.cpus).map_err(|wrong| Error::setting("cpus", wrong))?,
             events: events_of(&settings)?,
             tracepoints: tracepoints_of(&settings)?,
             cpus: Vec::new(),
@@ -209,42 +202,6 @@ impl Cpu {
     }
 }
 
-impl Tracepoint {
-    fn parse(text: &str) -> Option<Tracepoint> {
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        let (subsystem, name) = text.split_once(':')?;
-        (is_name(subsystem) && is_name(name)).then(|| Tracepoint {
-            subsystem: subsystem.to_owned(),
-            name: name.to_owned(),
-            id: None,
-        })
-    }
-
-    fn read_id(&self, host: &Host, buffer: &mut Vec<u8>) -> Result<u64> {
-        let Tracepoint { subsystem, name, .. } = self;
-        // Where debugfs alone is mounted, as on old systems, tracefs is below it.
-        let mut last = Error::absent(self.to_string());
-        for mount in ["sys/kernel/tracing", "sys/kernel/debug/tracing"] {
-            let path = format!("{mount}/events/{subsystem}/{name}/id");
-            match host.read(&path, buffer) {
-                Ok(text) => return text::single_u64(text).map_err(|wrong| wrong.in_file(&path)),
-                Err(error @ Error::Unreadable { .. }) => last = error,
-                Err(_) => {}
-            }
-        }
-        Err(last)
-    }
-}
-
-impl std::fmt::Display for Tracepoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "tracepoint {}:{}", self.subsystem, self.name)
-    }
-}
-
 fn not_counted(source: io::Error) -> Error {
     Error::Unreadable { path: "perf_event_open".into(), source }
 }
@@ -289,38 +246,6 @@ fn tracepoints_of(settings: &Settings) -> Result<Vec<Tracepoint>> {
         }
     }
     Ok(all)
-}
-
-/// Takes numbers and ranges, of which a step may follow behind a colon; `None` for an empty text.
-fn parse_cpus(text: &str) -> Result<Option<Vec<u32>>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let number = |digits: &str| {
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number = if is_number { digits.parse().ok() } else { None };
-        number
-            .filter(|number| *number <= HIGHEST_CPU)
-            .ok_or_else(|| format!("{digits:?} is not the number of a CPU; expected such as 0-3,8"))
-    };
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let Some((first, rest)) = part.split_once('-') else {
-            cpus.push(number(part)?);
-            continue;
-        };
-        let (last, step) = match rest.split_once(':') {
-            Some((last, step)) => (last, number(step)?),
-            None => (rest, 1),
-        };
-        if step == 0 {
-            return Err(format!("{part:?} has a step of 0"));
-        }
-        cpus.extend((number(first)?..=number(last)?).step_by(step as usize));
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Ok(Some(cpus))
 }
 
 #[cfg(test)]
@@ -510,7 +435,7 @@ mod tests {
 
     #[test]
     fn cpus_that_are_wanted() {
-        let parsed = |text: &str| parse_cpus(text).unwrap();
+        let parsed = |text: &str| cpus::parse(text).unwrap();
         assert_eq!(parsed(""), None);
         assert_eq!(parsed("3,1,3"), Some(vec![1, 3]));
         assert_eq!(parsed("0-2,8"), Some(vec![0, 1, 2, 8]));
@@ -529,7 +454,7 @@ mod tests {
             "1 ,2",
             "1-2:3:4",
         ] {
-            assert!(parse_cpus(wrong).is_err(), "{wrong}");
+            assert!(cpus::parse(wrong).is_err(), "{wrong}");
             let refused = refusal::<Perf>(&[("cpus", wrong.into())]);
             assert!(refused.starts_with("cpus: "), "{refused}");
         }
