@@ -208,10 +208,19 @@ impl Host {
     ///
     /// [`Error::Absent`] and [`Error::Unreadable`]; the listing is empty then.
     pub fn list(&self, path: &str, listing: &mut Listing) -> Result<()> {
+        self.try_list(path, listing).map_err(|error| Error::from_io(path, error))
+    }
+
+    /// As [`Host::list`], with the system's own error: for a directory whose absence is usual, because
+    /// no allocation is made then.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) and getdents(2) say; the listing is empty then.
+    pub fn try_list(&self, path: &str, listing: &mut Listing) -> io::Result<()> {
         listing.clear();
-        self.open(path.as_bytes(), Opened::Directory)
-            .and_then(|handle| self.list_opened(&handle, listing))
-            .map_err(|error| Error::from_io(path, error))
+        let handle = self.open(path.as_bytes(), Opened::Directory)?;
+        self.list_opened(&handle, listing)
     }
 
     /// The target of a symbolic link, as it is written in the link.

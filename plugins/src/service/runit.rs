@@ -1,6 +1,8 @@
 //! Services that runit looks after, from `supervise/status` of each (runsv(8), and `svstatus` in
 //! runit's src/sv.c for what is in there).
 
+use std::sync::Arc;
+
 use vitald_core::host::{Kind as EntryKind, Listing};
 use vitald_core::prelude::*;
 
@@ -30,7 +32,7 @@ register_collector!(Runit);
 
 struct Runit {
     host: Host,
-    directory: String,
+    directory: Arc<str>,
     listing: Listing,
     path: String,
     buffer: Vec<u8>,
@@ -59,7 +61,7 @@ impl Collector for Runit {
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Runit {
             host: host.clone(),
-            directory: format!("file:{}", settings.servicedir),
+            directory: format!("file:{}", settings.servicedir).into(),
             listing: Listing::new(),
             path: String::new(),
             buffer: Vec::new(),
@@ -68,7 +70,10 @@ impl Collector for Runit {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let Runit { host, directory, listing, path, buffer } = self;
-        host.list(directory, listing)?;
+        host.try_list(directory, listing).map_err(|error| match is_absence(&error) {
+            true => Error::absent(Arc::clone(directory)),
+            false => Error::from_io(directory, error),
+        })?;
         for entry in listing.iter().filter(|entry| entry.kind != EntryKind::File) {
             if batch.time_left().is_zero() {
                 batch.degraded("timeout");
