@@ -68,6 +68,8 @@ pub mod netlink;
 mod opened;
 mod path;
 #[cfg(target_os = "linux")]
+mod peer;
+#[cfg(target_os = "linux")]
 mod perf;
 mod read;
 mod real_path;
@@ -98,8 +100,6 @@ pub use btrfs::{BtrfsDevice, BtrfsDevices};
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
-#[cfg(target_os = "linux")]
-pub use conversation::Peer;
 pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
@@ -114,6 +114,8 @@ pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
     NetlinkAttributes, NetworkRoute, NextHop, NextHops, TcpSocket,
 };
+#[cfg(target_os = "linux")]
+pub use peer::Peer;
 #[cfg(target_os = "linux")]
 pub use perf::{PerfCounter, PerfEvent};
 pub use roots::Roots;

@@ -3,21 +3,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-pub use vitald_sys::BtrfsDevice;
+pub use vitald_sys::{BtrfsDevice, BtrfsDevices};
 
 use super::opened::Opened;
 use super::{Handle, Host};
 
 const MOST_DEVICES: u64 = 1 << 16;
-
-/// The devices of a Btrfs file system.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BtrfsDevices {
-    /// The identifier of the file system.
-    pub uuid: [u8; 16],
-    /// By their numbers in the file system.
-    pub devices: Vec<BtrfsDevice>,
-}
 
 impl Host {
     /// Asks the Btrfs file system that is mounted at a path, such as `rootfs/srv`, for its devices.

@@ -1,8 +1,7 @@
 //! A request over a stream and its answer, on a connection of its own.
 
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use rustix::net::{
 };
 
 use super::deadline::left;
+use super::peer::Peer;
 use super::{Host, World};
 use crate::error::{Error, Result};
 
@@ -21,24 +21,6 @@ const LONGEST: usize = 16 << 20;
 
 /// The buffer grows by no more than this before as much has come.
 const PIECE: usize = 16 * 1024;
-
-/// Who is asked over a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer<'a> {
-    /// A server of TCP.
-    Tcp(SocketAddr),
-    /// The path of a unix socket, as the user gave it.
-    Unix(&'a str),
-}
-
-impl fmt::Display for Peer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Peer::Tcp(address) => write!(f, "tcp {address}"),
-            Peer::Unix(path) => write!(f, "unix {path}"),
-        }
-    }
-}
 
 impl Host {
     /// Opens a connection, sends a request and receives until `is_whole` says of what has come that the
@@ -143,7 +125,7 @@ mod tests {
     use super::*;
     use crate::host::{MemoryHost, Roots};
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 

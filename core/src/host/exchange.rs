@@ -102,7 +102,7 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// An address of IPv6 that stands for one of IPv4 has the limits of both.
+/// An address of IPv6 that means one of IPv4 takes the limits of both.
 fn limit_hops(socket: &UdpSocket, address: SocketAddr, hops: u8) -> io::Result<()> {
     #[cfg(unix)]
     if address.is_ipv6() {

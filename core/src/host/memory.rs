@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use vitald_sys::{BtrfsDevices, PerfEvent};
+
 use super::clock::ClockDiscipline;
 use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::extent::Extent;
@@ -16,8 +19,8 @@ use super::space::{Space, StatfsError};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
-    Address, AttributeWriter, BtrfsDevices, BusWriter, GenericMessage, Link, Neighbour,
-    NetlinkAttributes, NetworkRoute, Peer, PerfEvent, TcpSocket,
+    Address, AttributeWriter, BusWriter, GenericMessage, Link, Neighbour, NetlinkAttributes,
+    NetworkRoute, Peer, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};

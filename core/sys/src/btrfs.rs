@@ -30,6 +30,15 @@ pub struct BtrfsDevice {
     path: [u8; PATH],
 }
 
+/// The devices of a Btrfs file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BtrfsDevices {
+    /// The identifier of the file system.
+    pub uuid: [u8; 16],
+    /// By their numbers in the file system.
+    pub devices: Vec<BtrfsDevice>,
+}
+
 impl BtrfsDevice {
     /// A device with a path, of which no more than 1,023 bytes are taken.
     pub fn new(path: &[u8], uuid: [u8; 16], size: u64, used: u64, errors: [u64; 5]) -> Self {

@@ -12,7 +12,7 @@ mod heap;
 mod perf;
 
 #[cfg(target_os = "linux")]
-pub use btrfs::{BtrfsDevice, BtrfsFileSystem, btrfs_device, btrfs_file_system};
+pub use btrfs::{BtrfsDevice, BtrfsDevices, BtrfsFileSystem, btrfs_device, btrfs_file_system};
 pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
 #[cfg(target_os = "linux")]

@@ -346,7 +346,7 @@ mod tests {
         let url = format!("http://localhost:{}/RPC2", listener.local_addr().unwrap().port());
         let serving = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // Whoever asked again would get no answer.
+            // A client that asked again would get no answer.
             drop(listener);
             read_request(&mut stream);
             act(&mut stream);
