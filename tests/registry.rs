@@ -39,6 +39,10 @@ fn further_settings(collector: &str) -> Vec<(&'static str, Node)> {
             ("include", ["fs.file-nr:total,current,max"].into()),
             ("include_info", ["kernel.seccomp.actions_avail", "net.netfilter.nf_log.2"].into()),
         ],
+        "perf" => vec![
+            ("tracepoint", ["sched:sched_switch", "block:block_rq_issue"].into()),
+            ("cpus", "0-2:2".into()),
+        ],
         "process_groups" => {
             let rule = |name: &str, condition: &str, text: &str| {
                 let entries = [("name", name), (condition, text)]

@@ -25,7 +25,10 @@
 //!   [`Host::queueing_disciplines`], [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
 //! * [`Host::ethtool`]: what the drivers of network interfaces say;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
-//! * [`Host::exchange`]: a datagram and its answer;
+//! * [`Host::addresses`], [`Host::exchange`], [`Host::converse`]: a request and its answer, as a datagram
+//!   or over a stream;
+//! * [`Host::btrfs_devices`]: the devices of a Btrfs file system;
+//! * [`Host::perf_counter`]: counters of performance events;
 //! * [`Host::uname`], [`Host::now`], [`Host::zone`], [`Host::clock_discipline`].
 
 use std::ffi::CStr;
@@ -37,11 +40,16 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+mod addresses;
 mod apart;
+#[cfg(target_os = "linux")]
+mod btrfs;
 #[cfg(target_os = "linux")]
 mod bus;
 mod children;
 mod clock;
+#[cfg(target_os = "linux")]
+mod conversation;
 mod deadline;
 mod errno;
 #[cfg(target_os = "linux")]
@@ -66,6 +74,10 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+#[cfg(target_os = "linux")]
+mod peer;
+#[cfg(target_os = "linux")]
+mod perf;
 #[cfg(target_os = "linux")]
 mod queueing_disciplines;
 mod read;
@@ -94,9 +106,12 @@ pub use apart::spawn_apart;
 #[cfg(all(target_os = "linux", any(test, feature = "testing")))]
 pub(crate) use bus::wire as bus_wire;
 #[cfg(target_os = "linux")]
+pub use btrfs::{BtrfsDevice, BtrfsDevices};
+#[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use ethtool::Ethtool;
 #[cfg(all(target_os = "linux", any(test, feature = "testing")))]
@@ -118,6 +133,10 @@ pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
     NetlinkAttributes, NetworkRoute, NextHop, NextHops, QueueingDiscipline, TcpSocket,
 };
+#[cfg(target_os = "linux")]
+pub use peer::Peer;
+#[cfg(target_os = "linux")]
+pub use perf::{PerfCounter, PerfEvent};
 #[cfg(target_os = "linux")]
 pub use queueing_disciplines::QueueingDisciplines;
 pub use roots::Roots;
@@ -212,10 +231,19 @@ impl Host {
     ///
     /// [`Error::Absent`] and [`Error::Unreadable`]; the listing is empty then.
     pub fn list(&self, path: &str, listing: &mut Listing) -> Result<()> {
+        self.try_list(path, listing).map_err(|error| Error::from_io(path, error))
+    }
+
+    /// As [`Host::list`], with the system's own error: for a directory whose absence is usual, because
+    /// no allocation is made then.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) and getdents(2) say; the listing is empty then.
+    pub fn try_list(&self, path: &str, listing: &mut Listing) -> io::Result<()> {
         listing.clear();
-        self.open(path.as_bytes(), Opened::Directory)
-            .and_then(|handle| self.list_opened(&handle, listing))
-            .map_err(|error| Error::from_io(path, error))
+        let handle = self.open(path.as_bytes(), Opened::Directory)?;
+        self.list_opened(&handle, listing)
     }
 
     /// The target of a symbolic link, as it is written in the link.

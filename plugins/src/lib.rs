@@ -41,6 +41,7 @@ collectors! {
         "cpu_vulnerabilities" => cpu_vulnerabilities,
         "interrupts" => interrupts,
         "loadavg" => loadavg,
+        "perf" => perf,
         "pressure" => pressure,
         "schedstat" => schedstat,
         "softirqs" => softirqs,
@@ -71,6 +72,7 @@ collectors! {
         "xfs" => xfs,
         "zfs" => zfs,
     } + {
+        #[cfg(any(feature = "btrfs", feature = "filesystem"))] mod mounts;
         #[cfg(any(feature = "nfs", feature = "nfsd"))] mod nfs_statistics;
         #[cfg(feature = "diskstats")] mod udev;
     }
@@ -127,6 +129,9 @@ collectors! {
     }
     service if target_os = "linux" {
         "logind" => logind,
+        "ntp" => ntp,
+        "runit" => runit,
+        "supervisord" => supervisord,
         "systemd" => systemd,
         "textfile" => textfile,
     }

@@ -18,7 +18,8 @@
 //! What is no file is made from what is one, so that the two agree: network interfaces, their addresses,
 //! routes, queueing disciplines and drivers from `proc/net/dev`, neighbours from `proc/net/arp`, TCP sockets from
 //! `proc/net/tcp` and `tcp6`, the space of file systems from `proc/1/mountinfo`, the kernel's release from
-//! `proc/sys/kernel/osrelease`. The clock is the same on each.
+//! `proc/sys/kernel/osrelease`. The clock is the same on each, and so are the NTP
+//! server and supervisord.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -27,9 +28,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use vitald_core::host::{
-    Address, ClockDiscipline, Entry, EthtoolAnswers, EthtoolDriver, EthtoolSettings, Kind, Link,
-    LinkStatistics, Listing, Neighbour, NetworkRoute, QueueingDiscipline, Space, StatfsError,
-    TcpSocket, Uname,
+    Address, BtrfsDevice, BtrfsDevices, ClockDiscipline, Entry, EthtoolAnswers, EthtoolDriver,
+    EthtoolSettings, Kind, Link, LinkStatistics, Listing, Neighbour, NetworkRoute,
+    QueueingDiscipline, Space, StatfsError, TcpSocket, Uname,
 };
 use vitald_core::testing::MemoryHost;
 use vitald_core::text;
@@ -165,8 +166,16 @@ impl FixtureHost {
         memory.set_tcp_sockets(self.tcp_sockets.clone());
         memory.set_clock_discipline(Ok(clock_discipline()));
         bus::answer(&memory, &self.bus);
+        memory.set_exchange(|_, request| Ok(ntp_answer(request)));
+        memory.set_conversation(|_, _| Ok(supervisord_answer()));
+        memory.set_perf_counters(|event, cpu| {
+            Ok((u64::from(event.kind) << 40 | (event.config & 0xfffff) << 8) + u64::from(cpu))
+        });
         for (mount, space) in &self.spaces {
             memory.set_space(mount, *space);
+        }
+        if let Some((mount, devices)) = self.btrfs_of_files() {
+            memory.set_btrfs_devices(&mount, Ok(devices));
         }
         memory.set_uname(self.uname.clone());
         memory
@@ -277,7 +286,16 @@ impl FixtureHost {
         let mut found = vec![String::new()];
         let components: Vec<&str> = match pattern.rsplit_once('/') {
             // No collector lists the directories that a path of the user's leads through.
-            Some((directory, name)) if pattern.starts_with("file:") => vec![directory, name],
+            Some((directory, name)) if pattern.starts_with("file:") => {
+                let fixed = directory.find('*').map_or(directory, |star| &directory[..star]);
+                let fixed = if fixed == directory {
+                    fixed
+                } else {
+                    fixed.rsplit_once('/').unwrap_or_default().0
+                };
+                let below = directory[fixed.len()..].split('/').filter(|name| !name.is_empty());
+                [fixed].into_iter().chain(below).chain([name]).collect()
+            }
             _ => pattern.split('/').collect(),
         };
         for component in components {
@@ -420,6 +438,28 @@ impl FixtureHost {
             .collect()
     }
 
+    /// Where Btrfs is mounted, and the devices of the file system in `sys/fs/btrfs`.
+    fn btrfs_of_files(&self) -> Option<(String, BtrfsDevices)> {
+        let text = String::from_utf8_lossy(self.files.get("proc/1/mountinfo")?);
+        let line = text.lines().find(|line| line.contains(" - btrfs "))?;
+        let mount = line.split(' ').nth(4)?.to_owned();
+        let sizes = self.files.iter().filter_map(|(path, size)| {
+            let (uuid, device) = path.strip_prefix("sys/fs/btrfs/")?.split_once("/devices/")?;
+            let sectors: u64 = str::from_utf8(size).ok()?.trim().parse().ok()?;
+            Some((uuid, device.strip_suffix("/size")?, sectors * 512))
+        });
+        let mut devices = BtrfsDevices::default();
+        for (number, (uuid, device, size)) in sizes.enumerate() {
+            let digits = uuid.replace('-', "");
+            devices.uuid = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
+            let path = format!("/dev/{device}");
+            let own = [number as u8 + 1; 16];
+            let errors = [0, 0, 0, number as u64, 0];
+            devices.devices.push(BtrfsDevice::new(path.as_bytes(), own, size, size / 3, errors));
+        }
+        Some((mount, devices))
+    }
+
     fn lines_below_the_first(&self, path: &str) -> Vec<String> {
         let text = self.files.get(path).map(Vec::as_slice).unwrap_or_default();
         String::from_utf8_lossy(text).lines().skip(1).map(str::to_owned).collect()
@@ -506,6 +546,43 @@ fn clock_discipline() -> ClockDiscipline {
         tai: 37,
         ..ClockDiscipline::default()
     }
+}
+
+/// The answer of an NTP server of stratum 3 that is a little ahead of the host's clock.
+fn ntp_answer(request: &[u8]) -> Vec<u8> {
+    // The clock of a host in memory, since 1900.
+    const NOW: u64 = 1_700_000_000 + 2_208_988_800;
+    let mut answer = vec![0x24, 3, 6, 0xe7, 0, 0, 0x0a, 0x3d, 0, 0, 0x02, 0x8f, 192, 0, 2, 53];
+    answer.extend_from_slice(&((NOW - 411) << 32).to_be_bytes());
+    answer.extend_from_slice(request.get(40..48).unwrap_or(&[0; 8]));
+    answer.extend_from_slice(&(NOW << 32 | 0x0004_0000).to_be_bytes());
+    answer.extend_from_slice(&(NOW << 32 | 0x0004_8000).to_be_bytes());
+    answer
+}
+
+/// The answer of a supervisord with a process that runs and one that does not.
+fn supervisord_answer() -> Vec<u8> {
+    let mut body =
+        "<?xml version='1.0'?><methodResponse><params><param><value><array><data>".to_owned();
+    for (name, start, state, exit_status) in
+        [("queue_00", 1_699_991_234, 20, 0), ("report", 1_699_900_000, 100, 2)]
+    {
+        body += "<value><struct>";
+        for (member, kind, text) in [
+            ("name", "string", name.to_owned()),
+            ("group", "string", "jobs".to_owned()),
+            ("start", "int", start.to_string()),
+            ("state", "int", state.to_string()),
+            ("exitstatus", "int", exit_status.to_string()),
+        ] {
+            body += &format!(
+                "<member><name>{member}</name><value><{kind}>{text}</{kind}></value></member>"
+            );
+        }
+        body += "</struct></value>";
+    }
+    body += "</data></array></value></param></params></methodResponse>";
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// One address of IPv4 and one of IPv6 for each interface.

@@ -419,7 +419,7 @@ fn usage_errors() {
         Ok(_) => format!("{}: taken\n", arguments.join(" ")),
         Err(error) => format!("{error}\n"),
     })
-    .chain(["--collector.diskstats", "--collector.perf"].map(|flag| {
+    .chain(["--collector.diskstats"].map(|flag| {
         match parse("node_exporter", &[flag], &only(&["cpu"])) {
             Ok(_) => format!("{flag}: taken\n"),
             Err(error) => format!("{error}\n"),
@@ -462,7 +462,6 @@ fn usage_errors() {
         node_exporter: error: --collector.arp.device-include: vitald does not support this setting of the collector, try --help
         node_exporter: error: strconv.ParseFloat: parsing "many": invalid syntax, try --help
         node_exporter: error: --collector.diskstats: not in this build: build with --features diskstats, try --help
-        node_exporter: error: --collector.perf: vitald has no collector perf, try --help
     "#]].assert_eq(&told);
 }
 

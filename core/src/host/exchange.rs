@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::deadline::left;
 use super::errno::ETIMEDOUT;
@@ -13,9 +13,21 @@ use crate::error::{Error, Result};
 /// most some 1,500.
 const LONGEST: usize = 4096;
 
+/// When an exchange took place, by the clock of [`Host::now`], as times since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExchangeTimes {
+    /// Just before the request was sent.
+    pub sent: Duration,
+    /// Just after the answer was received; never before `sent`.
+    pub received: Duration,
+}
+
 impl Host {
     /// Sends a datagram by UDP and waits for the first one that comes back from that address. The
     /// answer takes the place of what the buffer had.
+    ///
+    /// With `hops` no more than so many routers but one pass the request on (the TTL of IPv4, the hop
+    /// limit of IPv6); without it the system's default holds.
     ///
     /// A new socket with a port of the system's choice is taken for each exchange, so a late answer
     /// to an earlier request is never taken for this one's. Anybody who guesses the port can forge
@@ -28,15 +40,20 @@ impl Host {
     pub fn exchange(
         &self,
         address: SocketAddr,
+        hops: Option<u8>,
         request: &[u8],
         answer: &mut Vec<u8>,
         deadline: Instant,
-    ) -> Result<()> {
+    ) -> Result<ExchangeTimes> {
         answer.clear();
         let exchanged = match &self.inner.world {
-            World::Real => exchange(address, request, answer, deadline),
+            World::Real => exchange(address, hops, request, answer, deadline),
             #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.exchange(address, request, answer),
+            World::Memory(memory) => {
+                let sent = memory.now();
+                let answered = memory.exchange(address, request, answer);
+                answered.map(|()| ExchangeTimes { sent, received: memory.now().max(sent) })
+            }
         };
         exchanged.map_err(|source| {
             answer.clear();
@@ -49,10 +66,11 @@ impl Host {
 
 fn exchange(
     address: SocketAddr,
+    hops: Option<u8>,
     request: &[u8],
     answer: &mut Vec<u8>,
     deadline: Instant,
-) -> io::Result<()> {
+) -> io::Result<ExchangeTimes> {
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -60,18 +78,39 @@ fn exchange(
     let socket = UdpSocket::bind(any)?;
     // A connected socket takes datagrams of its peer alone, and hears of ICMP errors.
     socket.connect(address)?;
+    if let Some(hops) = hops {
+        limit_hops(&socket, address, hops)?;
+    }
     socket.set_write_timeout(Some(left(deadline)?))?;
-    repeat(|| socket.send(request))?;
     answer.resize(LONGEST + 1, 0);
+    let sent = since_epoch();
+    repeat(|| socket.send(request))?;
     let length = repeat(|| {
         socket.set_read_timeout(Some(left(deadline)?))?;
         socket.recv(answer)
     })?;
+    // The clock may have been set back in between.
+    let received = since_epoch().max(sent);
     if length > LONGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
     }
     answer.truncate(length);
-    Ok(())
+    Ok(ExchangeTimes { sent, received })
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// An address of IPv6 that means one of IPv4 takes the limits of both.
+fn limit_hops(socket: &UdpSocket, address: SocketAddr, hops: u8) -> io::Result<()> {
+    #[cfg(unix)]
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_unicast_hops(socket, Some(hops))?;
+    }
+    #[cfg(not(unix))]
+    let _ = address;
+    socket.set_ttl(hops.into())
 }
 
 /// Repeats a call that a signal interrupted; one that ran into its timeout is ETIMEDOUT.
@@ -97,7 +136,7 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
-    fn errno(outcome: Result<()>) -> Option<i32> {
+    fn errno(outcome: Result<ExchangeTimes>) -> Option<i32> {
         match outcome {
             Err(Error::Unreadable { source, .. }) => source.raw_os_error(),
             other => panic!("{other:?}"),
@@ -126,12 +165,15 @@ mod tests {
         let mut answer = b"of an earlier exchange".to_vec();
         for length in [0, 48, LONGEST] {
             let (address, serving) = serve(b"late", vec![7; length]);
-            host.exchange(address, b"what time is it", &mut answer, long()).unwrap();
+            host.exchange(address, None, b"what time is it", &mut answer, long()).unwrap();
             assert_eq!(answer, vec![7; length]);
             serving.join().unwrap();
         }
         let (address, serving) = serve(b"late", vec![7; LONGEST + 1]);
-        assert_eq!(errno(host.exchange(address, b"what time is it", &mut answer, long())), None);
+        assert_eq!(
+            errno(host.exchange(address, None, b"what time is it", &mut answer, long())),
+            None
+        );
         assert!(answer.is_empty());
         serving.join().unwrap();
     }
@@ -144,12 +186,44 @@ mod tests {
         let mut answer = Vec::new();
         for wait in [Duration::ZERO, Duration::from_millis(50)] {
             let began = Instant::now();
-            assert_eq!(errno(host.exchange(address, b"x", &mut answer, began + wait)), Some(110));
+            assert_eq!(
+                errno(host.exchange(address, None, b"x", &mut answer, began + wait)),
+                Some(110)
+            );
             assert!(began.elapsed() >= wait && began.elapsed() < Duration::from_secs(30));
         }
         // The port is closed: the loopback says so at once.
         drop(silent);
-        assert_eq!(errno(host.exchange(address, b"x", &mut answer, long())), Some(111));
+        assert_eq!(errno(host.exchange(address, None, b"x", &mut answer, long())), Some(111));
+    }
+
+    #[test]
+    fn the_times_enclose_the_exchange() {
+        let host = Host::new(Roots::default());
+        let (address, serving) = serve(b"late", vec![7; 48]);
+        let before = host.now();
+        let times =
+            host.exchange(address, Some(1), b"what time is it", &mut Vec::new(), long()).unwrap();
+        assert!(
+            before <= times.sent && times.sent <= times.received && times.received <= host.now()
+        );
+        serving.join().unwrap();
+    }
+
+    /// What the other side sees of the limit is a control message that takes unsafe code to read, so
+    /// the socket is asked.
+    #[test]
+    fn hops_are_limited_in_both_families() {
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let Ok(socket) = UdpSocket::bind(any) else { continue };
+            limit_hops(&socket, any.parse().unwrap(), 3).unwrap();
+            if any.starts_with('[') {
+                #[cfg(unix)]
+                assert_eq!(rustix::net::sockopt::ipv6_unicast_hops(&socket).unwrap(), 3);
+            } else {
+                assert_eq!(socket.ttl().unwrap(), 3);
+            }
+        }
     }
 
     #[test]
@@ -158,14 +232,14 @@ mod tests {
         let host = memory.host();
         let (near, far) = ("192.0.2.1:123".parse().unwrap(), "[2001:db8::1]:123".parse().unwrap());
         let mut answer = Vec::new();
-        assert_eq!(errno(host.exchange(near, b"x", &mut answer, long())), Some(110));
+        assert_eq!(errno(host.exchange(near, None, b"x", &mut answer, long())), Some(110));
         memory.set_exchange(move |address, request| match address == near {
             true => Ok([request, b"!"].concat()),
             false => Err(io::Error::from_raw_os_error(113)),
         });
-        host.exchange(near, b"x", &mut answer, long()).unwrap();
+        host.exchange(near, None, b"x", &mut answer, long()).unwrap();
         assert_eq!(answer, b"x!");
-        let failed = host.exchange(far, b"x", &mut answer, long());
+        let failed = host.exchange(far, None, b"x", &mut answer, long());
         assert_eq!(
             failed.as_ref().unwrap_err().to_string().split(": ").next(),
             Some("udp [2001:db8::1]:123")

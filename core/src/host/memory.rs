@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use vitald_sys::{BtrfsDevices, PerfEvent};
+
 use super::clock::ClockDiscipline;
 use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::extent::Extent;
@@ -17,7 +20,7 @@ use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
     Address, AttributeWriter, BusCall, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
-    NetlinkAttributes, NetworkRoute, QueueingDiscipline, TcpSocket,
+    NetlinkAttributes, NetworkRoute, Peer, QueueingDiscipline, TcpSocket,
 };
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
@@ -53,6 +56,14 @@ pub struct MemoryHost {
 /// Answers a datagram.
 type Exchange = Arc<dyn Fn(SocketAddr, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
 
+/// Answers a request over a stream.
+#[cfg(target_os = "linux")]
+type Conversation = Arc<dyn Fn(&str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync>;
+
+/// How often an event took place on a CPU, or the `errno` of counting it.
+#[cfg(target_os = "linux")]
+type PerfCounts = Arc<dyn Fn(PerfEvent, u32) -> std::result::Result<u64, i32> + Send + Sync>;
+
 /// Answers for a family of generic netlink.
 #[cfg(target_os = "linux")]
 type Generic =
@@ -71,6 +82,13 @@ struct State {
     now: Duration,
     clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
+    #[cfg(target_os = "linux")]
+    conversation: Option<Conversation>,
+    #[cfg(target_os = "linux")]
+    perf: Option<PerfCounts>,
+    /// By mount point.
+    #[cfg(target_os = "linux")]
+    btrfs: HashMap<Vec<u8>, std::result::Result<BtrfsDevices, i32>>,
     /// By path, interface, member and, where they count, arguments.
     #[cfg(target_os = "linux")]
     bus: BTreeMap<Vec<Box<str>>, BusReply>,
@@ -134,6 +152,12 @@ impl MemoryHost {
             bus: BTreeMap::new(),
             #[cfg(target_os = "linux")]
             bus_sockets: [None, None],
+            #[cfg(target_os = "linux")]
+            conversation: None,
+            #[cfg(target_os = "linux")]
+            perf: None,
+            #[cfg(target_os = "linux")]
+            btrfs: HashMap::new(),
             #[cfg(target_os = "linux")]
             generic: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -424,6 +448,35 @@ impl MemoryHost {
         self.lock().exchange = Some(Arc::new(answer));
     }
 
+    /// Sets what [`Host::converse`] gets for an answer: the function takes the peer in words, such as
+    /// `tcp 127.0.0.1:80` or `unix /run/socket`, and the request. Without it every peer is
+    /// `ECONNREFUSED`.
+    #[cfg(target_os = "linux")]
+    pub fn set_conversation(
+        &self,
+        answer: impl Fn(&str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) {
+        self.lock().conversation = Some(Arc::new(answer));
+    }
+
+    /// Sets how often an event took place on a CPU, or the `errno` that counting it fails with. Without
+    /// it nothing is counted (`ENOSYS`).
+    #[cfg(target_os = "linux")]
+    pub fn set_perf_counters(
+        &self,
+        count: impl Fn(PerfEvent, u32) -> std::result::Result<u64, i32> + Send + Sync + 'static,
+    ) {
+        self.lock().perf = Some(Arc::new(count));
+    }
+
+    /// Sets the devices of the Btrfs file system at a mount point, or the `errno` of asking for them;
+    /// the mount point is then a directory.
+    #[cfg(target_os = "linux")]
+    pub fn set_btrfs_devices(&self, mount: &str, devices: std::result::Result<BtrfsDevices, i32>) {
+        self.make_directory(format!("rootfs{mount}"));
+        self.lock().btrfs.insert(mount.into(), devices);
+    }
+
     /// Sets the space at a mount point; others are ENOENT.
     pub fn set_space(&self, mount: &str, space: Result<Space, StatfsError>) {
         self.lock().spaces.insert(mount.into(), space);
@@ -588,6 +641,36 @@ impl MemoryHost {
         let with_arguments = key.iter().cloned().chain(arguments).collect::<Vec<_>>();
         let bus = &self.lock().bus;
         bus.get(&with_arguments).or_else(|| bus.get(&key)).cloned()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn converse(
+        &self,
+        peer: Peer<'_>,
+        request: &[u8],
+        answer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        const ECONNREFUSED: i32 = 111;
+        let conversation = self.lock().conversation.clone().ok_or_else(|| errno(ECONNREFUSED))?;
+        *answer = conversation(&peer.to_string(), request)?;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn btrfs_devices(&self, path: &[u8], into: &mut BtrfsDevices) -> io::Result<()> {
+        const ENOTTY: i32 = 25;
+        let mount = path.strip_prefix(b"rootfs").unwrap_or(path);
+        let state = self.lock();
+        let devices = state.btrfs.get(mount).cloned().unwrap_or(Err(ENOTTY)).map_err(errno)?;
+        *into = devices;
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn perf_count(&self, event: PerfEvent, cpu: u32) -> io::Result<u64> {
+        const ENOSYS: i32 = 38;
+        let count = self.lock().perf.clone().ok_or_else(|| errno(ENOSYS))?;
+        count(event, cpu).map_err(errno)
     }
 
     #[cfg(target_os = "linux")]

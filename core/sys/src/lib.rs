@@ -3,13 +3,18 @@
 //!
 //! What rustix offers safely is not here.
 
+#[cfg(target_os = "linux")]
+mod btrfs;
 mod clock;
 mod code;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod ethtool;
 mod heap;
+mod perf;
 
+#[cfg(target_os = "linux")]
+pub use btrfs::{BtrfsDevice, BtrfsDevices, BtrfsFileSystem, btrfs_device, btrfs_file_system};
 pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
 #[cfg(target_os = "linux")]
@@ -18,3 +23,6 @@ pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with
 #[cfg(target_os = "linux")]
 pub use ethtool::{EthtoolMemory, EthtoolQuestion};
 pub use heap::release_heap;
+pub use perf::PerfEvent;
+#[cfg(target_os = "linux")]
+pub use perf::open_perf_event;

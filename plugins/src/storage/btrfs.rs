@@ -1,9 +1,14 @@
-//! Btrfs file systems, from `/sys/fs/btrfs` (fs/btrfs/sysfs.c).
+//! Btrfs file systems, from `/sys/fs/btrfs` (fs/btrfs/sysfs.c), and what each says of its devices by
+//! ioctl(2) where it is mounted (linux/btrfs.h).
 
 use vitald_core::family::Family;
-use vitald_core::host::Attribute;
 use vitald_core::host::attribute::Number;
+use vitald_core::host::{Attribute, BtrfsDevice};
 use vitald_core::prelude::*;
+
+mod asked;
+
+use asked::Asked;
 
 families! {
     /// What a file system is; always 1.
@@ -26,8 +31,13 @@ families! {
     SIZE: gauge = "node_btrfs_size_bytes" [uuid, block_group_type, mode];
     /// How many bytes on disks each byte of block groups takes.
     RATIO: gauge = "node_btrfs_allocation_ratio" [uuid, block_group_type, mode];
-    /// The size of a device of a file system.
+    /// The size of a device of a file system, with the device's identifier where the file system tells it.
     DEVICE_SIZE: gauge = "node_btrfs_device_size_bytes" [uuid, device];
+    /// Bytes of a device that no block group has taken.
+    DEVICE_UNUSED: gauge = "node_btrfs_device_unused_bytes" [uuid, device, btrfs_dev_uuid];
+    /// Errors that a file system has counted of a device since someone last set the counts back.
+    DEVICE_ERRORS: counter =
+        "node_btrfs_device_errors_total" [uuid, type, device, btrfs_dev_uuid] since(Unknown);
 }
 
 attributes! {
@@ -77,7 +87,11 @@ struct Btrfs {
     file_systems: Walk<FileSystem>,
     groups: Walk<Groups>,
     devices: Walk<Device>,
+    asked: Asked,
 }
+
+/// What a file system counts of a device, in the kernel's order.
+const ERRORS: [&[u8]; 5] = [b"write", b"read", b"flush", b"corruption", b"generation"];
 
 impl Collector for Btrfs {
     about! {
@@ -93,6 +107,9 @@ impl Collector for Btrfs {
             "sys/fs/btrfs/*/allocation/*/*/total_bytes",
             "sys/fs/btrfs/*/allocation/*/*/used_bytes",
             "sys/fs/btrfs/*/devices/*/size",
+            "proc/1/mountinfo",
+            "proc/self/mountinfo",
+            "ioctl(2) of Btrfs",
         ],
     }
     const SINCE: Since = Since::Source;
@@ -103,6 +120,7 @@ impl Collector for Btrfs {
             file_systems: host.walk("sys/fs/btrfs/*").only(0, is_uuid),
             groups: host.walk("sys/fs/btrfs/*/allocation/*/*").only(0, is_uuid).only(1, is_kind),
             devices: host.walk("sys/fs/btrfs/*/devices/*").only(0, is_uuid),
+            asked: Asked::new(host),
         })
     }
 
@@ -110,6 +128,9 @@ impl Collector for Btrfs {
         let file_systems = self.file_systems.optional()?;
         self.groups.optional()?;
         self.devices.optional()?;
+        if file_systems.len() > 0 {
+            self.asked.ask_all(batch);
+        }
         let mut groups = self.groups.children().peekable();
         let mut devices = self.devices.children().peekable();
         for file_system in file_systems {
@@ -134,11 +155,17 @@ impl Collector for Btrfs {
                     batch.row(&RESERVED, [uuid, kind], bytes);
                 }
             }
+            let told = self.asked.devices(uuid);
+            for device in told.unwrap_or_default() {
+                push_device(uuid, device, batch);
+            }
             let mut count = 0_u32;
             while devices.next_if(|device| device.name(0) < name).is_some() {}
             while let Some(device) = devices.next_if(|device| device.name(0) == name) {
                 count += 1;
-                if let Some(bytes) = device.number_or(&Device::SECTORS, 0.0, batch)? {
+                if told.is_none()
+                    && let Some(bytes) = device.number_or(&Device::SECTORS, 0.0, batch)?
+                {
                     batch.row(&DEVICE_SIZE, [uuid, device.name(1)], bytes);
                 }
             }
@@ -155,6 +182,19 @@ impl Collector for Btrfs {
             }
         }
         Ok(())
+    }
+}
+
+fn push_device(uuid: &[u8], device: &BtrfsDevice, batch: &mut Batch) {
+    let name = device.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let mut room = [0; 36];
+    let own = asked::written(&device.uuid, &mut room);
+    let pairs = [(&b"uuid"[..], uuid), (b"device", name), (b"btrfs_dev_uuid", own)];
+    let labels = batch.label_pairs(&pairs);
+    batch.push_pairs(&DEVICE_SIZE, labels, device.size);
+    batch.row(&DEVICE_UNUSED, [uuid, name, own], device.size.wrapping_sub(device.used));
+    for (kind, count) in ERRORS.into_iter().zip(device.errors) {
+        batch.row(&DEVICE_ERRORS, [uuid, kind, name, own], count);
     }
 }
 
@@ -188,6 +228,7 @@ fn number_after(text: &[u8], word: &[u8]) -> Result<f64, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitald_core::host::BtrfsDevices;
     use vitald_core::testing::*;
 
     const ONE: &str = "sys/fs/btrfs/4f3b2ad1-0000-4000-8000-000000000001";
@@ -259,6 +300,128 @@ mod tests {
             node_btrfs_used_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",block_group_type="system",mode="raid5"} 16384
         "##]],
         );
+    }
+
+    const UUID: [u8; 16] = [0x4f, 0x3b, 0x2a, 0xd1, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 1];
+    const MOUNTINFO: &str = "\
+        28 1 254:1 / / rw - ext4 /dev/vda1 rw\n\
+        60 28 0:60 / /mnt/share rw - nfs4 server:/export rw\n\
+        61 60 0:45 / /mnt/share/below rw - btrfs /dev/sdb rw\n\
+        62 28 0:45 / /srv/My\\040disk rw - btrfs /dev/sdb rw\n\
+        63 28 0:45 /sub /srv/sub rw - btrfs /dev/sdb rw\n";
+
+    fn told() -> BtrfsDevices {
+        let device = |path: &str, own, size, used, errors| {
+            BtrfsDevice::new(path.as_bytes(), [own; 16], size, used, errors)
+        };
+        BtrfsDevices {
+            uuid: UUID,
+            devices: vec![
+                device("/dev/mapper/sdb", 0xab, 1 << 30, 1 << 29, [1, 2, 3, 4, 5]),
+                device("/dev/sdc1", 0, 1 << 31, 1 << 29, [0, 0, 0, 0, u64::MAX]),
+            ],
+        }
+    }
+
+    fn mounted() -> MemoryHost {
+        let memory = memory();
+        memory.write("proc/1/mountinfo", MOUNTINFO);
+        memory.set_btrfs_devices("/srv/My disk", Ok(told()));
+        memory
+    }
+
+    /// The samples of devices.
+    fn devices(memory: &MemoryHost) -> Vec<String> {
+        let (batch, outcome) = run(&mut open::<Btrfs>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        let page = render(&batch);
+        let lines = page.lines().filter(|line| line.starts_with("node_btrfs_device_"));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_file_system_tells_of_its_devices() {
+        expect![[r#"
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="write",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 1
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="read",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 2
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="flush",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 3
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="corruption",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 4
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="generation",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 5
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="write",device="sdc1",btrfs_dev_uuid="<zero>"} 0
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="read",device="sdc1",btrfs_dev_uuid="<zero>"} 0
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="flush",device="sdc1",btrfs_dev_uuid="<zero>"} 0
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="corruption",device="sdc1",btrfs_dev_uuid="<zero>"} 0
+            node_btrfs_device_errors_total{uuid="4f3b2ad1-0000-4000-8000-000000000001",type="generation",device="sdc1",btrfs_dev_uuid="<zero>"} 1.8446744073709552e+19
+            node_btrfs_device_size_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 1.073741824e+09
+            node_btrfs_device_size_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdc1",btrfs_dev_uuid="<zero>"} 2.147483648e+09
+            node_btrfs_device_unused_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdb",btrfs_dev_uuid="abababab-abab-abab-abab-abababababab"} 5.36870912e+08
+            node_btrfs_device_unused_bytes{uuid="4f3b2ad1-0000-4000-8000-000000000001",device="sdc1",btrfs_dev_uuid="<zero>"} 1.610612736e+09"#]].assert_eq(&devices(&mounted()).join("\n"));
+    }
+
+    #[test]
+    fn a_file_system_is_asked_once_and_where_it_answers() {
+        let memory = mounted();
+        let expected = devices(&memory);
+        // The first place fails, and the second one answers.
+        memory.set_btrfs_devices("/srv/My disk", Err(13));
+        memory.set_btrfs_devices("/srv/sub", Ok(told()));
+        assert_eq!(devices(&memory), expected);
+        // Mounted by another of its devices, too, it is the same.
+        memory.write(
+            "proc/1/mountinfo",
+            MOUNTINFO.replace("My\\040disk rw - btrfs /dev/sdb", "x rw - btrfs /dev/sdc1"),
+        );
+        memory.set_btrfs_devices("/srv/x", Ok(told()));
+        assert_eq!(devices(&memory), expected);
+    }
+
+    #[test]
+    fn nothing_is_asked_behind_what_may_not_answer() {
+        let memory = mounted();
+        memory.set_btrfs_devices("/srv/My disk", Err(19));
+        memory.set_btrfs_devices("/mnt/share/below", Ok(told()));
+        assert_eq!(devices(&memory).len(), 2);
+        memory.write("proc/1/mountinfo", MOUNTINFO.replace(" nfs4 ", " xfs "));
+        assert_eq!(devices(&memory).len(), 14);
+        // The root itself may be what does not answer.
+        memory.write(
+            "proc/1/mountinfo",
+            MOUNTINFO.replace(" nfs4 ", " xfs ").replace(" ext4 ", " nfs "),
+        );
+        assert_eq!(devices(&memory).len(), 2);
+    }
+
+    #[test]
+    fn another_file_system_than_sysfs_has_says_nothing() {
+        let memory = mounted();
+        memory.set_btrfs_devices("/srv/My disk", Ok(BtrfsDevices { uuid: [7; 16], ..told() }));
+        assert_eq!(devices(&memory).len(), 2);
+        memory
+            .set_btrfs_devices("/srv/My disk", Ok(BtrfsDevices { devices: Vec::new(), ..told() }));
+        assert_eq!(devices(&memory).len(), 0);
+    }
+
+    #[test]
+    fn own_mounts_are_asked_where_the_first_process_is_hidden() {
+        let memory = mounted();
+        memory.fail("proc/1/mountinfo", 13);
+        assert_eq!(devices(&memory).len(), 2);
+        memory.write("proc/self/mountinfo", MOUNTINFO);
+        assert_eq!(devices(&memory).len(), 14);
+    }
+
+    #[test]
+    fn a_file_system_that_goes_and_comes() {
+        let memory = mounted();
+        let mut collector = open::<Btrfs>(&memory.host(), &[]);
+        let (first, _) = run(&mut collector, None);
+        memory.write("proc/1/mountinfo", "");
+        let (second, _) = run(&mut collector, Some(&first));
+        memory.write("proc/1/mountinfo", MOUNTINFO);
+        let (third, outcome) = run(&mut collector, Some(&second));
+        outcome.unwrap();
+        assert_eq!(first.len(), second.len() + 12);
+        assert_eq!(render(&first), render(&third));
     }
 
     /// The first kernels with this directory tell no more than the sizes of devices.

@@ -4,11 +4,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::SocketAddrUnix;
 
 use super::wire::{self, BusCall, BusReader, Message, START};
+use crate::host::conversation::connect_unix;
 use crate::host::deadline::left;
 use crate::host::errno::{EACCES, EPROTO};
 use crate::host::spare::Spare;
@@ -267,17 +266,7 @@ fn open(address: &Address, deadline: Instant) -> io::Result<UnixStream> {
         Address::Path(path) => SocketAddrUnix::new(path.as_slice())?,
         Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
     };
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    loop {
-        // Where the bus accepts no connection, its queue fills up and connecting waits.
-        set_socket_timeout(&socket, Timeout::Send, Some(left(deadline)?))?;
-        match connect(&socket, &socket_address) {
-            Ok(()) => return Ok(UnixStream::from(socket)),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    Ok(UnixStream::from(connect_unix(&socket_address, deadline)?))
 }
 
 /// Receives messages until there was a reply to every call of the window.
