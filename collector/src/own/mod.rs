@@ -116,6 +116,13 @@ pub trait Configuration: Send + Sync {
     fn describe(&self, take: &mut dyn FnMut(&ConfigurationStatus<'_>));
 }
 
+/// That of an engine without a daemon.
+struct NoConfiguration;
+
+impl Configuration for NoConfiguration {
+    fn describe(&self, _take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {}
+}
+
 /// Writes the daemon's own samples into each snapshot.
 pub struct Own {
     engine: Arc<Engine>,
@@ -149,6 +156,11 @@ impl Own {
     ) -> Self {
         let left_out = Mutex::default();
         Own { engine, configuration, http, collections_only, left_out }
+    }
+
+    /// For an engine without a daemon: how its collections went.
+    pub fn of_collections(engine: Arc<Engine>) -> Self {
+        Own::new(engine, Weak::<NoConfiguration>::new(), Arc::new(HttpCounters::new()), true)
     }
 
     /// Whether it reports only how collections went.
@@ -317,18 +329,12 @@ mod tests {
     static FIRST: Descriptor = descriptor("first", FAMILIES, false);
     static SECOND: Descriptor = descriptor("second", FAMILIES, false);
 
-    struct Unknown;
-
-    impl Configuration for Unknown {
-        fn describe(&self, _take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {}
-    }
-
     #[test]
     fn a_run_counts_once_whatever_the_clock_says() {
         let engine = Engine::new(Host::new(Roots::default())).expect("it has its thread");
         let engine = Arc::new(engine);
         let http = Arc::new(HttpCounters::new());
-        let own = Arc::new(Own::new(engine, Weak::<Unknown>::new(), http, false));
+        let own = Arc::new(Own::new(engine, Weak::<NoConfiguration>::new(), http, false));
         let mut sealer = Sealer::new(Some(own.clone()));
         let mut run = Run::new(FAMILIES);
         run.begin(None, 0);
