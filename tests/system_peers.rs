@@ -127,6 +127,64 @@ fn the_drop_in_says_what_node_exporter_says() {
     });
 }
 
+/// As who may do nothing.
+const NOBODY: [&str; 3] = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+
+#[test]
+fn compare_finds_what_later_releases_changed_and_nothing_else() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), open).expect("its owner may");
+    write_textfiles(directory.path());
+    let binary = directory.path().join("vitald");
+    fs::copy(harness::binary(), &binary).expect("a copy that everyone may run");
+    let flags = flags(directory.path(), &MANY_FIELDS);
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link set veth1 up");
+    let mut theirs = namespaces.command(NODE_EXPORTER);
+    theirs.args(&flags);
+    let theirs = Peer::start(theirs);
+    let compare = |arguments: &[&str]| {
+        let mut command = namespaces.command("setpriv");
+        command.args(NOBODY).arg(&binary).arg("compare");
+        command.arg(format!("http://{}/metrics", theirs.address())).args(arguments);
+        harness::output(command.arg("--").args(&flags))
+    };
+
+    let (status, text, complaint) = compare(&["--format", "json"]);
+    println!("{text}");
+    assert_eq!((status, complaint.as_str()), (1, ""));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(report["series"].as_u64().is_some_and(|series| series > 300));
+    let found: BTreeSet<(&str, &str)> = report["differences"]
+        .as_array()
+        .expect("differences")
+        .iter()
+        .map(|difference| ["fault", "family"].map(|key| difference[key].as_str().expect("text")))
+        .map(|[fault, family]| (fault, family))
+        .collect();
+    let of_itself = ["go_", "vitald_"];
+    let listed = |fault, list: &'static [Exception]| {
+        let families = list.iter().map(|(family, _)| *family);
+        families.filter(|family| !of_itself.contains(family)).map(move |family| (fault, family))
+    };
+    let mut expected: BTreeSet<(&str, &str)> =
+        listed("missing", ONLY_THERE).chain(listed("extra", ONLY_HERE)).collect();
+    // Its labels are others. An empty label, as that of an error of a file system, is none.
+    expected.extend([("missing", "node_disk_info"), ("extra", "node_disk_info")]);
+    assert_eq!(found, expected);
+
+    let known: Vec<&str> = expected.iter().map(|(_, family)| *family).collect();
+    let known = format!("^({})($|{{)", known.join("|"));
+    let (status, text, complaint) = compare(&["--ignore", &known]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+    let (status, text, complaint) = compare(&["--ignore", &known, "--for", "3s"]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+}
+
 /// What promtool complains of, line by line.
 fn complaints(page: &str) -> BTreeSet<String> {
     let mut command = Command::new("promtool");
