@@ -336,7 +336,7 @@ fn the_metrics_are_where_the_flag_says() {
     ]);
     assert!(daemon.get("/a/b").has("node_load1"));
     assert!(daemon.get("/a/b?collect[]=loadavg").has("node_load1"));
-    for path in ["/metrics", "/a", "/a/b/c"] {
+    for path in ["/metrics", "/a", "/a/b/", "/a/b/c"] {
         assert_eq!(daemon.get(path).status, 404, "{path}");
     }
     assert!(daemon.get("/").body.contains("<a href=\"/a/b\">Metrics</a>"));
@@ -345,8 +345,27 @@ fn the_metrics_are_where_the_flag_says() {
         "--collector.disable-defaults",
         "--collector.loadavg",
     ]);
-    assert!(at_root.get("/").has("node_load1"));
-    assert_eq!(at_root.get("/metrics").status, 404);
+    // As in Go: a path that ends with a slash means all that is below it.
+    for path in ["/", "/metrics", "/a/b"] {
+        assert!(at_root.get(path).has("node_load1"), "{path}");
+    }
+}
+
+#[test]
+fn paths_with_double_slashes_and_dots_are_moved_as_there() {
+    let daemon = exporter(&loadavg_alone());
+    for (path, place) in [
+        ("//metrics", "/metrics"),
+        ("/./metrics?collect[]=loadavg", "/metrics?collect[]=loadavg"),
+        ("/a/../metrics", "/metrics"),
+        ("//evil.example/..", "/"),
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let answer = daemon.ask(method, path, &[]);
+            assert_eq!((answer.status, answer.header("location")), (301, place), "{method} {path}");
+        }
+    }
+    assert_eq!(daemon.get("/metrics/").status, 404);
 }
 
 #[test]
