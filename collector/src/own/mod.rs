@@ -5,7 +5,7 @@
 
 pub mod process;
 
-use crate::dropin::EMULATED_VERSION;
+use crate::dropin::{EMULATED_VERSION, go_architecture};
 use crate::engine::{Counts, Engine};
 use crate::http::HttpCounters;
 use crate::log;
@@ -178,11 +178,7 @@ impl Own {
 
     /// node_exporter counts it among the host's metrics: no flag leaves it out.
     fn write_emulated(batch: &mut Batch) {
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let arch = go_architecture(std::env::consts::ARCH);
         let labels: [&[u8]; 7] =
             [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
         batch.row(&EMULATED, labels, 1);
