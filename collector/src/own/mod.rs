@@ -72,8 +72,8 @@ families! {
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
     SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
-    /// Pages with a fault: one that could not be encoded (encoding), or one that leaves out samples which two
-    /// collectors gave (gathering).
+    /// Pages with a fault: one that could not be encoded (encoding), or one that leaves out samples which were
+    /// given twice or with two types (gathering).
     SCRAPE_ERRORS: counter = "promhttp_metric_handler_errors_total" [cause];
 }
 
