@@ -84,7 +84,7 @@ impl Collector for Process {
         let ticks = self.host.ticks_per_second();
         let page = self.host.page_size() as f64;
         if let Some(stat) = batch.tolerate(parse_stat(self.stat.read()?)) {
-            batch.value(&CPU, (stat.user + stat.system) as f64 / ticks);
+            batch.value(&CPU, stat.user.saturating_add(stat.system) as f64 / ticks);
             batch.value(&RESIDENT, stat.resident_pages as f64 * page);
             batch.value(&VIRTUAL, stat.address_space);
             batch.value(&START, self.boot_time + stat.start as f64 / ticks);
@@ -196,6 +196,14 @@ mod tests {
         assert_eq!((stat.user, stat.system, stat.start), (150, 50, 300));
         assert_eq!((stat.address_space, stat.resident_pages), (123_456_789, 1000));
         assert!(parse_stat(b"7 (x").is_err() && parse_stat(b"").is_err());
+    }
+
+    #[test]
+    fn times_beyond_all_reason_are_no_panic() {
+        let memory = MemoryHost::new();
+        memory.write("proc/self/stat", STAT.replace("150 50", "18446744073709551615 1"));
+        let cpu = value(&mut Process::on(memory.host()), "process_cpu_seconds_total");
+        assert!(cpu > Some(1e17), "{cpu:?}");
     }
 
     #[test]
