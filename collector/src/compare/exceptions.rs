@@ -53,6 +53,11 @@ pub(super) const SLACKS: &[Slack] = &[
         why: "a program that reads has threads",
     },
     Slack { family: "node_procs_running", slack: 16.0, why: "a program that reads runs itself" },
+    Slack {
+        family: "node_sockstat_sockets_used",
+        slack: 16.0,
+        why: "a program that reads has sockets open",
+    },
 ];
 
 /// The exception that a family is, if it is one.
