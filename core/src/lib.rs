@@ -8,6 +8,7 @@
 //! * [`exposition`]: the text format of Prometheus, taken apart;
 //! * [`batch`]: what a collector pushes into; [`run`]: the same for who calls the collector;
 //! * [`shape`], [`identity`]: which series there are, and what names each for ever;
+//! * [`by_name`]: families of several sources, grouped;
 //! * [`snapshot`], [`sealer`]: a collection, sealed and merged: what every reader sees;
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod by_name;
 pub mod collector;
 pub mod counts;
 pub mod errno;
