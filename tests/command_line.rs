@@ -67,6 +67,7 @@ fn every_command_has_a_help_that_reads_well() {
         Commands:
           run          Run the daemon
           check        Say whether a configuration is valid, and what would run
+          compare      Compare with the metrics of a program that runs, such as node_exporter
           once         Collect once and print
           plugins      List what is compiled in, with its state and cost on this host
           metrics      Print the reference of all metrics, as Markdown
@@ -114,6 +115,37 @@ fn every_command_has_a_help_that_reads_well() {
               --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
           -h, --help               Print help
+    "#]],
+    );
+    help(
+        &["compare"],
+        &expect![[r#"
+        Compare with the metrics of a program that runs, such as node_exporter
+
+        Usage: vitald compare [OPTIONS] <URL> [-- <FLAGS>...]
+
+        Arguments:
+          <URL>       Where the program listens, such as http://localhost:9100/metrics, or unix:/PATH
+          [FLAGS]...  The flags of node_exporter to collect by, in place of a configuration
+
+        Options:
+          -c, --config <FILE>        The configuration; without one the built-in defaults hold
+              --with <URL>           A vitald that runs, in place of collections by this command
+              --for <DURATION>       Go on for so long, such as 10m [default: a few rounds]
+              --interval <DURATION>  The time from one round to the next [default: 1s, with --for 10s]
+              --timeout <DURATION>   The longest that a page may take [default: 10s]
+              --ignore <REGEX>       Leave out series whose name and labels match; can be repeated
+              --tolerance <SHARE>    By how much of its value a gauge may differ [default: 0.01]
+              --format <FORMAT>      In which form [default: text] [possible values: text, json]
+          -h, --help                 Print help
+
+        Each round takes three pages: one of the program, one of vitald, and one of the program
+        again. Equal are the same series and types, counters between the two pages, and gauges
+        that agree in one round at least. Help texts are not compared, nor what a program shows
+        of itself. It needs no root; run it as the user that vitald will be, for what that user
+        may see.
+
+        Status: 0 if they are equal, 1 if they differ, 2 if they could not be compared.
     "#]],
     );
     help(

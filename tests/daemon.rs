@@ -1377,6 +1377,20 @@ fn what_two_collectors_have_is_shown_once_and_counted() {
     assert_eq!(second.value(all), second.value(duplicates));
     let filtered = daemon.get("/metrics?collect[]=textfile");
     assert_eq!(filtered.value("node_load1"), Some(4711.0));
+    // What one collector gives twice, or with two types, is a fault of the page, too, as there.
+    let counted = |text: &str, others: &str| {
+        std::fs::write(path.join("load.prom"), text).expect("a file");
+        std::fs::write(path.join("more.prom"), others).expect("a file");
+        let name = text.split_once(' ').expect("a sample").0;
+        // A result may be as old as the text before.
+        until("it has read the file", || daemon.metrics().has(name));
+        let [before, after] = [(); 2].map(|()| daemon.metrics().value(gathering));
+        after.expect("a count") - before.expect("a count")
+    };
+    assert_eq!(counted("once 1\n", ""), 0.0);
+    assert_eq!(counted("twice 1\ntwice 2\n", ""), 1.0);
+    let another = "# TYPE two_types counter\ntwo_types{a=\"b\"} 1\n";
+    assert_eq!(counted("two_types 1\n", another), 1.0);
 }
 
 #[test]

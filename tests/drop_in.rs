@@ -236,6 +236,8 @@ fn it_serves_what_node_exporter_would() {
         "node_textfile_scrape_error",
         "process_cpu_seconds_total",
         "process_open_fds",
+        "process_network_receive_bytes_total",
+        "process_network_transmit_bytes_total",
         "promhttp_metric_handler_requests_total",
         "promhttp_metric_handler_requests_in_flight",
     ] {
@@ -249,6 +251,14 @@ fn it_serves_what_node_exporter_would() {
         (&*info.labels["version"], &*info.labels["goos"], info.value),
         ("1.12.1", "linux", 1.0)
     );
+    assert_eq!(info.labels["goversion"], "");
+    // There is no runtime of Go's to report on. Whatever node_exporter has not is vitald's.
+    let of_node_exporter = ["node_", "process_", "promhttp_"];
+    for family in read.families.iter().map(|family| &family.name) {
+        let is_theirs = of_node_exporter.iter().any(|beginning| family.starts_with(beginning));
+        assert!(is_theirs || family.starts_with("vitald_"), "{family}");
+    }
+    assert_eq!(daemon.get("/debug/pprof/").status, 404);
     // There is no interval in node_exporter, so no age.
     assert!(!page.has("vitald_collector_age_seconds"));
     assert_eq!(page.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -336,7 +346,7 @@ fn the_metrics_are_where_the_flag_says() {
     ]);
     assert!(daemon.get("/a/b").has("node_load1"));
     assert!(daemon.get("/a/b?collect[]=loadavg").has("node_load1"));
-    for path in ["/metrics", "/a", "/a/b/c"] {
+    for path in ["/metrics", "/a", "/a/b/", "/a/b/c"] {
         assert_eq!(daemon.get(path).status, 404, "{path}");
     }
     assert!(daemon.get("/").body.contains("<a href=\"/a/b\">Metrics</a>"));
@@ -345,8 +355,27 @@ fn the_metrics_are_where_the_flag_says() {
         "--collector.disable-defaults",
         "--collector.loadavg",
     ]);
-    assert!(at_root.get("/").has("node_load1"));
-    assert_eq!(at_root.get("/metrics").status, 404);
+    // As in Go: a path that ends with a slash means all that is below it.
+    for path in ["/", "/metrics", "/a/b"] {
+        assert!(at_root.get(path).has("node_load1"), "{path}");
+    }
+}
+
+#[test]
+fn paths_with_double_slashes_and_dots_are_moved_as_there() {
+    let daemon = exporter(&loadavg_alone());
+    for (path, place) in [
+        ("//metrics", "/metrics"),
+        ("/./metrics?collect[]=loadavg", "/metrics?collect[]=loadavg"),
+        ("/a/../metrics", "/metrics"),
+        ("//evil.example/..", "/"),
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let answer = daemon.ask(method, path, &[]);
+            assert_eq!((answer.status, answer.header("location")), (301, place), "{method} {path}");
+        }
+    }
+    assert_eq!(daemon.get("/metrics/").status, 404);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use system::client::Client;
 use system::fuse::{Fuse, operation};
 use system::namespaces::Namespaces;
 use system::page::Page;
-use system::peer::{MANY_FIELDS, NODE_EXPORTER, Peer, flags};
+use system::peer::{MANY_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
 
 const NEEDS: &str = "root, util-linux, iproute2, prometheus-node-exporter and prometheus";
 
@@ -38,6 +38,7 @@ const ONLY_HERE: &[Exception] = &[
     ("node_softnet_cpu_collision_total", "since 1.6"),
     ("node_softnet_flow_limit_count_total", "since 1.6"),
     ("node_softnet_received_rps_total", "since 1.6"),
+    ("process_network_", "since client_golang 1.20"),
 ];
 
 /// Labels that came after 1.5, by the beginning of the family.
@@ -127,6 +128,64 @@ fn the_drop_in_says_what_node_exporter_says() {
     });
 }
 
+/// As who may do nothing.
+const NOBODY: [&str; 3] = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+
+#[test]
+fn compare_finds_what_later_releases_changed_and_nothing_else() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), open).expect("its owner may");
+    write_textfiles(directory.path());
+    let binary = directory.path().join("vitald");
+    fs::copy(harness::binary(), &binary).expect("a copy that everyone may run");
+    let flags = flags(directory.path(), &MANY_FIELDS);
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("ip link add veth1 type veth peer name veth2 && ip link set veth1 up");
+    let mut theirs = namespaces.command(NODE_EXPORTER);
+    theirs.args(&flags);
+    let theirs = Peer::start(theirs);
+    let compare = |arguments: &[&str]| {
+        let mut command = namespaces.command("setpriv");
+        command.args(NOBODY).arg(&binary).arg("compare");
+        command.arg(format!("http://{}/metrics", theirs.address())).args(arguments);
+        harness::output(command.arg("--").args(&flags))
+    };
+
+    let (status, text, complaint) = compare(&["--format", "json"]);
+    println!("{text}");
+    assert_eq!((status, complaint.as_str()), (1, ""));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(report["series"].as_u64().is_some_and(|series| series > 300));
+    let found: BTreeSet<(&str, &str)> = report["differences"]
+        .as_array()
+        .expect("differences")
+        .iter()
+        .map(|difference| ["fault", "family"].map(|key| difference[key].as_str().expect("text")))
+        .map(|[fault, family]| (fault, family))
+        .collect();
+    let of_itself = ["go_", "process_network_", "vitald_"];
+    let listed = |fault, list: &'static [Exception]| {
+        let families = list.iter().map(|(family, _)| *family);
+        families.filter(|family| !of_itself.contains(family)).map(move |family| (fault, family))
+    };
+    let mut expected: BTreeSet<(&str, &str)> =
+        listed("missing", ONLY_THERE).chain(listed("extra", ONLY_HERE)).collect();
+    // Its labels are others. An empty label, as that of an error of a file system, is none.
+    expected.extend([("missing", "node_disk_info"), ("extra", "node_disk_info")]);
+    assert_eq!(found, expected);
+
+    let known: Vec<&str> = expected.iter().map(|(_, family)| *family).collect();
+    let known = format!("^({})($|{{)", known.join("|"));
+    let (status, text, complaint) = compare(&["--ignore", &known]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+    let (status, text, complaint) = compare(&["--ignore", &known, "--for", "3s"]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+}
+
 /// What promtool complains of, line by line.
 fn complaints(page: &str) -> BTreeSet<String> {
     let mut command = Command::new("promtool");
@@ -143,9 +202,34 @@ fn complaints(page: &str) -> BTreeSet<String> {
     said.lines().chain(String::from_utf8_lossy(&output.stdout).lines()).map(str::to_owned).collect()
 }
 
-/// What promtool complains of beyond what it complains of in node_exporter 1.5: names that later
-/// releases have.
-const COMPLAINTS: &[&str] = &[];
+/// What promtool complains of in names that are not those of node_exporter 1.5, and whose names they are.
+const COMPLAINTS: &[(&str, &str)] = &[
+    (
+        "namedprocess_scrape_errors counter metrics should have \"_total\" suffix",
+        "process-exporter",
+    ),
+    (
+        "namedprocess_scrape_partial_errors counter metrics should have \"_total\" suffix",
+        "process-exporter",
+    ),
+    (
+        "namedprocess_scrape_procread_errors counter metrics should have \"_total\" suffix",
+        "process-exporter",
+    ),
+    (
+        "system_cpu_logical_count non-histogram and non-summary metrics should not have \"_count\" suffix",
+        "OpenTelemetry",
+    ),
+];
+
+/// The collectors of this build that node_exporter 1.5 has, too.
+fn in_both() -> Vec<&'static str> {
+    let (status, help, complaint) = harness::output(Command::new(NODE_EXPORTER).arg("--help"));
+    assert_eq!(status, 0, "{complaint}");
+    let words: BTreeSet<&str> = help.split_whitespace().collect();
+    let is_there = |name: &&&str| words.contains(&*format!("--collector.{name}"));
+    vitald_plugins::ALL.iter().filter(is_there).copied().collect()
+}
 
 #[test]
 fn promtool_complains_of_what_it_complains_of_in_node_exporter() {
@@ -153,22 +237,28 @@ fn promtool_complains_of_what_it_complains_of_in_node_exporter() {
         return;
     }
     let textfile = tempfile::tempdir().expect("a directory");
-    let flags = flags(textfile.path(), &MANY_FIELDS);
+    let mut flags = flags(textfile.path(), &MANY_FIELDS);
+    // Whatever a machine has, both show it: so what is said of a family of node_exporter's is known.
+    let more = in_both().into_iter().filter(|name| !STANDARD.contains(name));
+    flags.extend(more.map(|name| format!("--collector.{name}")));
     let namespaces = Namespaces::of_both();
     namespaces.run(|| {
         let mut theirs = namespaces.command(NODE_EXPORTER);
         theirs.args(&flags);
         let theirs = Peer::start(theirs);
         let ours = drop_in(&namespaces, tempfile::tempdir().expect("a directory"), &flags);
-        let native =
-            start_in(&namespaces, &format!("[collectors.netstat]\nfields = '{}'\n", MANY_FIELDS.0));
+        let mut config = String::new();
+        for name in vitald_plugins::ALL {
+            config += &format!("[collectors.{name}]\nenabled = true\n");
+        }
+        let netstat = format!("[collectors.netstat]\nfields = '{}'\n", MANY_FIELDS.0);
+        let native = start_in(&namespaces, &config.replace("[collectors.netstat]\n", &netstat));
         let known = complaints(&Client::connect(theirs.address()).page());
         for (name, address) in [("drop-in", ours.address()), ("native", native.address())] {
             let said = complaints(&Client::connect(address).page());
-            let new: Vec<&String> = said
-                .difference(&known)
-                .filter(|line| !COMPLAINTS.contains(&line.as_str()))
-                .collect();
+            let is_listed = |line: &str| COMPLAINTS.iter().any(|(listed, _)| *listed == line);
+            let new: Vec<&String> =
+                said.difference(&known).filter(|line| !is_listed(line)).collect();
             println!("{name}: {} complaints, of them not of node_exporter: {new:#?}", said.len());
             assert!(new.is_empty(), "{name}");
         }

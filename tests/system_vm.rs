@@ -94,6 +94,7 @@ const ONLY_HERE: &[Exception] = &[
     ("node_softnet_cpu_collision_total", "since 1.6"),
     ("node_softnet_flow_limit_count_total", "since 1.6"),
     ("node_softnet_received_rps_total", "since 1.6"),
+    ("process_network_", "since client_golang 1.20"),
 ];
 
 /// What node_exporter 1.5 shows and vitald, as 1.12, does not.

@@ -5,8 +5,10 @@
 //! * [`host`]: the only way to the world, with an in-memory fake for tests;
 //! * [`rows`], [`counts`], [`optional`]: what a collector keeps from run to run;
 //! * [`text`], [`number`], [`errno`]: parsing and printing, pure functions of bytes;
+//! * [`exposition`]: the text format of Prometheus, taken apart;
 //! * [`batch`]: what a collector pushes into; [`run`]: the same for who calls the collector;
 //! * [`shape`], [`identity`]: which series there are, and what names each for ever;
+//! * [`by_name`]: families of several sources, grouped;
 //! * [`snapshot`], [`sealer`]: a collection, sealed and merged: what every reader sees;
 //! * [`error`]: what can go wrong;
 //! * `testing`: checks for a collector's own tests, with the feature of that name.
@@ -14,10 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod by_name;
 pub mod collector;
 pub mod counts;
 pub mod errno;
 pub mod error;
+pub mod exposition;
 pub mod family;
 pub mod filter;
 pub mod host;

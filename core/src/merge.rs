@@ -1,10 +1,10 @@
 //! The merge: what several shapes have in common, settled once for every reader.
 
+use crate::by_name::ByName;
 use crate::family::Kind;
 use crate::identity::{SeriesId, SeriesIdHasher};
-use crate::shape::{Dropped, Shape, Suffix, compare_joined};
+use crate::shape::{Dropped, Shape, ShownFamily, Suffix};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,21 +22,11 @@ pub(crate) struct Merge {
 
 /// A family in one shape.
 #[derive(Clone, Copy)]
-struct Member<'a> {
-    name: &'a [u8],
+struct Member {
     kind: Kind,
     part: usize,
     family: u32,
     samples: u32,
-}
-
-/// A family of several shapes: members that are beside each other, the earliest first.
-struct Group<'a> {
-    name: &'a [u8],
-    kind: Kind,
-    members: Range<usize>,
-    /// Its samples could be taken for those of an earlier family.
-    conflicts: bool,
 }
 
 /// Whether a family of a shape is shown.
@@ -66,34 +56,24 @@ impl Merge {
             hidden: vec![Vec::new(); shapes.len()],
             dropped: vec![Dropped::default(); shapes.len()],
         };
-        let mut members: Vec<Member<'_>> = Vec::new();
-        for (part, shape) in shapes.iter().enumerate() {
-            let Some(shape) = shape else { continue };
-            members.extend(shape.shown_families().iter().map(|shown| Member {
-                name: shape.family_name(shown.family),
-                kind: shape.family_kind(shown.family),
-                part,
-                family: shown.family,
-                samples: shown.samples,
-            }));
-        }
-        // The sort is stable, so the members of a family stay in the order of the shapes.
-        members.sort_by_key(|member| member.name);
-        let mut groups: Vec<Group<'_>> = Vec::with_capacity(members.len());
-        let mut first = 0;
-        for same in members.chunk_by(|a, b| a.name == b.name) {
-            let members = first..first + same.len();
-            first = members.end;
-            let (name, kind) = (same[0].name, same[0].kind);
-            groups.push(Group { name, kind, members, conflicts: false });
-        }
-        mark_conflicts(&mut groups, &members);
+        let members = shapes.iter().enumerate().flat_map(|(part, shape)| {
+            shape.iter().flat_map(move |shape| {
+                shape.shown_families().iter().map(move |shown| {
+                    let kind = shape.family_kind(shown.family);
+                    let ShownFamily { family, samples } = *shown;
+                    (shape.family_name(family), Member { kind, part, family, samples })
+                })
+            })
+        });
+        // The members of a family are in the order of the shapes.
+        let groups = ByName::new(members);
+        let conflicts = conflicting_groups(&groups);
         let mut decisions: Vec<Vec<Decision>> = vec![Vec::new(); shapes.len()];
-        for group in &groups {
-            let of_group = &members[group.members.clone()];
-            let shared = of_group.iter().any(|member| member.part != of_group[0].part);
-            for member in of_group {
-                let decision = if group.conflicts || member.kind != group.kind {
+        for (group, conflicts) in conflicts.iter().enumerate() {
+            let first = groups.first(group);
+            let shared = groups.members(group).any(|member| member.part != first.part);
+            for member in groups.members(group) {
+                let decision = if *conflicts || member.kind != first.kind {
                     merge.dropped[member.part].conflicts += member.samples;
                     Decision::Conflict
                 } else if shared {
@@ -151,26 +131,22 @@ impl Merge {
     }
 }
 
-/// Marks families whose name is that of another family's sum, count or buckets: of the two the
+/// Which families have the name of another family's sum, count or buckets, by group: of the two the
 /// later shape's goes, so that what is left is whole.
 ///
 /// client_golang refuses such families when it gathers them, in every format.
-fn mark_conflicts(groups: &mut [Group<'_>], members: &[Member<'_>]) {
-    let part = |group: &Group<'_>| members[group.members.start].part;
+fn conflicting_groups(groups: &ByName<'_, Member>) -> Vec<bool> {
+    let mut conflicts = vec![false; groups.len()];
     for at in 0..groups.len() {
-        for suffix in Suffix::of_kind(groups[at].kind) {
-            if groups[at].conflicts {
+        for suffix in Suffix::of_kind(groups.first(at).kind) {
+            if conflicts[at] {
                 break;
             }
-            let name = groups[at].name;
-            let found = groups.binary_search_by(|group| {
-                compare_joined(group.name, name, suffix.text().as_bytes())
-            });
-            let Some(other) = found.ok().filter(|other| !groups[*other].conflicts) else {
-                continue;
-            };
-            let later = if part(&groups[other]) < part(&groups[at]) { at } else { other };
-            groups[later].conflicts = true;
+            let found = groups.find(groups.name(at), suffix.text());
+            let Some(other) = found.filter(|other| !conflicts[*other]) else { continue };
+            let is_earlier = groups.first(other).part < groups.first(at).part;
+            conflicts[if is_earlier { at } else { other }] = true;
         }
     }
+    conflicts
 }

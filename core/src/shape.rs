@@ -4,6 +4,7 @@
 //! shared by every run that produces the same. It knows the identity of each series, and which of
 //! them are not shown.
 
+use crate::by_name::ByName;
 use crate::family::{FamilyInfo, Kind, Since, Unit};
 use crate::identity::{Difference, SeriesId, SeriesIdHasher};
 use std::collections::HashSet;
@@ -333,44 +334,35 @@ impl Shape {
         if self.run_time.is_empty() {
             return Vec::new();
         }
-        let mut families: Vec<u32> =
-            (0..self.family_count()).map(|ordinal| self.index(ordinal)).collect();
-        // The sort is stable: of one name, the first comes first.
-        families.sort_by_key(|family| self.family_name(*family));
-        let mut conflicting = vec![false; families.len()];
-        let mut groups: Vec<&[u32]> = Vec::new();
-        for same in families.chunk_by(|a, b| self.family_name(*a) == self.family_name(*b)) {
-            let kind = self.family_kind(same[0]);
-            for family in same.iter().filter(|family| self.family_kind(**family) != kind) {
+        let families = (0..self.family_count()).map(|ordinal| {
+            let family = self.index(ordinal);
+            (self.family_name(family), family)
+        });
+        // Of one name, the first comes first.
+        let groups = ByName::new(families);
+        let mut conflicting = vec![false; self.family_count()];
+        for group in 0..groups.len() {
+            let kind = self.family_kind(*groups.first(group));
+            for family in groups.members(group).filter(|family| self.family_kind(**family) != kind)
+            {
                 conflicting[self.ordinal(*family)] = true;
             }
-            groups.push(same);
         }
-        for group in &groups {
-            let name = self.family_name(group[0]);
-            if conflicting[self.ordinal(group[0])] {
+        for group in 0..groups.len() {
+            let first = *groups.first(group);
+            if conflicting[self.ordinal(first)] {
                 continue;
             }
             // What is left is whole: the histogram or summary, not half of it.
-            for suffix in Suffix::of_kind(self.family_kind(group[0])) {
-                let found = groups.binary_search_by(|other| {
-                    compare_joined(self.family_name(other[0]), name, suffix.text().as_bytes())
-                });
-                if let Ok(other) = found {
-                    for family in groups[other] {
-                        conflicting[self.ordinal(*family)] = true;
-                    }
+            for suffix in Suffix::of_kind(self.family_kind(first)) {
+                let Some(other) = groups.find(groups.name(group), suffix.text()) else { continue };
+                for family in groups.members(other) {
+                    conflicting[self.ordinal(*family)] = true;
                 }
             }
         }
         conflicting
     }
-}
-
-/// Compares a name with `front` and `back` put together.
-pub(crate) fn compare_joined(name: &[u8], front: &[u8], back: &[u8]) -> std::cmp::Ordering {
-    let (head, tail) = name.split_at(front.len().min(name.len()));
-    head.cmp(front).then_with(|| tail.cmp(back))
 }
 
 fn next_shape_id() -> u64 {

@@ -4,7 +4,13 @@ use super::registry::Registry;
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+use vitald_core::settings::{Origin, Setting, Value};
+
+/// The longest duration that a command takes.
+const LONGEST: Duration = Duration::from_secs(720 * 3600);
 
 /// The command with its subcommands.
 pub(super) fn command(registry: Registry<'_>) -> Command {
@@ -41,6 +47,7 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
                 )
                 .args(target()),
         )
+        .subcommand(compare())
         .subcommand(
             Command::new("once")
                 .about("Collect once and print")
@@ -93,6 +100,87 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
                 Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
             ),
         )
+}
+
+fn compare() -> Command {
+    let option = |id: &'static str, value: &'static str| Arg::new(id).long(id).value_name(value);
+    Command::new("compare")
+        .about("Compare with the metrics of a program that runs, such as node_exporter")
+        .after_help(
+            "Each round takes three pages: one of the program, one of vitald, and one of the program\n\
+             again. Equal are the same series and types, counters between the two pages, and gauges\n\
+             that agree in one round at least. Help texts are not compared, nor what a program shows\n\
+             of itself. It needs no root; run it as the user that vitald will be, for what that user\n\
+             may see.\n\n\
+             Status: 0 if they are equal, 1 if they differ, 2 if they could not be compared.",
+        )
+        .arg(
+            Arg::new("url")
+                .value_name("URL")
+                .required(true)
+                .help("Where the program listens, such as http://localhost:9100/metrics, or unix:/PATH"),
+        )
+        .arg(config())
+        .arg(
+            option("with", "URL")
+                .conflicts_with_all(["config", "flags"])
+                .help("A vitald that runs, in place of collections by this command"),
+        )
+        .arg(
+            option("for", "DURATION")
+                .value_parser(duration)
+                .help("Go on for so long, such as 10m [default: a few rounds]"),
+        )
+        .arg(
+            option("interval", "DURATION")
+                .value_parser(duration)
+                .help("The time from one round to the next [default: 1s, with --for 10s]"),
+        )
+        .arg(
+            option("timeout", "DURATION")
+                .value_parser(duration)
+                .help("The longest that a page may take [default: 10s]"),
+        )
+        .arg(
+            option("ignore", "REGEX")
+                .action(ArgAction::Append)
+                .help("Leave out series whose name and labels match; can be repeated"),
+        )
+        .arg(
+            option("tolerance", "SHARE")
+                .value_parser(share)
+                .help("By how much of its value a gauge may differ [default: 0.01]"),
+        )
+        .arg(
+            option("format", "FORMAT")
+                .value_parser(["text", "json"])
+                .default_value("text")
+                .help("In which form"),
+        )
+        .arg(
+            Arg::new("flags")
+                .value_name("FLAGS")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString))
+                .last(true)
+                .conflicts_with("config")
+                .help("The flags of node_exporter to collect by, in place of a configuration"),
+        )
+}
+
+/// A duration as a configuration has it; one of use for a command.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = Duration::decode(&Value::new(text, Origin::Default))?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err("expected more than 0 and at most 720h".to_owned());
+    }
+    Ok(duration)
+}
+
+/// A part of a value.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// clap refuses an empty list of possible values, and a build may have no collector.

@@ -1,15 +1,15 @@
-//! One connection to a daemon. All requests of a command go over it, so that the daemon that has said
-//! which one it is is the one that does what is asked.
+//! One connection to a daemon or another program. All requests of a command go over it, so that the daemon
+//! that has said which one it is is the one that does what is asked.
 
 use crate::plan::Address;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
@@ -17,12 +17,35 @@ use tokio::runtime::Runtime;
 /// The longest a command waits for an answer: longer than a reload may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The longest answer that is taken from a daemon.
+const LARGEST_ANSWER: usize = 16 << 20;
+
 /// A connection that is open.
 pub(super) struct Connection {
     runtime: Runtime,
     sender: SendRequest<Empty<Bytes>>,
     host: String,
     token: Option<String>,
+}
+
+/// By when something must be done.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline {
+    at: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    pub(super) fn after(timeout: Duration) -> Self {
+        Deadline { at: Instant::now() + timeout, timeout }
+    }
+
+    async fn wait<T>(self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        match tokio::time::timeout_at(self.at.into(), work).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("none within {} s", self.timeout.as_secs_f64())),
+        }
+    }
 }
 
 /// What the other side answered.
@@ -35,9 +58,18 @@ pub(super) struct Answer {
 impl Connection {
     /// Connects; requests will show the token.
     pub(super) fn open(address: &Address, token: Option<String>) -> Result<Self, String> {
+        Connection::open_by(address, token, Deadline::after(TIMEOUT))
+    }
+
+    /// The same, by a deadline.
+    pub(super) fn open_by(
+        address: &Address,
+        token: Option<String>,
+        deadline: Deadline,
+    ) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let (sender, host) = runtime.block_on(within(async {
+        let (sender, host) = runtime.block_on(deadline.wait(async {
             match address {
                 Address::Tcp { socket, dual } => {
                     let socket = reachable(*socket, *dual);
@@ -55,19 +87,34 @@ impl Connection {
 
     /// Sends a request and reads the answer.
     pub(super) fn ask(&mut self, method: Method, path: &str) -> Result<Answer, String> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, &self.host);
+        let request = Request::builder().method(method).uri(path);
+        let response = self.send(request, LARGEST_ANSWER, Deadline::after(TIMEOUT))?;
+        let body = serde_json::from_slice(response.body()).unwrap_or_default();
+        Ok(Answer { status: response.status(), body })
+    }
+
+    /// Sends a request, and reads an answer of at most so many bytes.
+    pub(super) fn send(
+        &mut self,
+        mut request: hyper::http::request::Builder,
+        largest: usize,
+        deadline: Deadline,
+    ) -> Result<Response<Bytes>, String> {
+        request = request.header(header::HOST, &self.host);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
         let sender = &mut self.sender;
-        self.runtime.block_on(within(async {
-            let error = |error: hyper::Error| error.to_string();
-            let response = sender.send_request(request).await.map_err(error)?;
-            let status = response.status();
-            let body = response.into_body().collect().await.map_err(error)?.to_bytes();
-            Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or_default() })
+        self.runtime.block_on(deadline.wait(async {
+            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, largest).collect().await;
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => format!("its answer is longer than {} MiB", largest >> 20),
+                false => error.to_string(),
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
         }))
     }
 }
@@ -84,13 +131,6 @@ impl Answer {
             ("", _) => self.status.to_string(),
             (title, detail) => format!("{title}: {detail}"),
         }
-    }
-}
-
-async fn within<T>(exchange: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    match tokio::time::timeout(TIMEOUT, exchange).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("none within {} s", TIMEOUT.as_secs())),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod arguments;
 mod client;
+mod collections;
+mod compare;
 mod connection;
 mod effective;
 mod load;
@@ -9,6 +11,7 @@ mod once;
 mod places;
 mod registry;
 mod run;
+mod scraper;
 mod terminal;
 
 use load::{config_file, load};
@@ -60,6 +63,7 @@ fn dispatch(matches: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let (command, own) = matches.subcommand().unwrap_or(("run", matches));
     match command {
         "check" => check(own, registry),
+        "compare" => compare::compare(own, registry),
         "once" => once::once(own, registry),
         "plugins" => once::plugins(own, registry),
         "metrics" => print(&manual::metrics_markdown(registry.collectors)),

@@ -1,10 +1,11 @@
 //! `once` and `plugins`: one collection, printed.
 
+use super::collections::Collections;
 use super::load::load;
 use super::registry::Registry;
-use super::terminal::{complain, exit, fail, print, refuse};
-use crate::encode::{Encoder, Format};
-use crate::engine::{CollectorStatus, Engine, Limits, Request, Selection};
+use super::terminal::{complain, print, refuse};
+use crate::encode::{Encoder, Format, json_number};
+use crate::engine::CollectorStatus;
 use crate::outputs::table::{Choice, Table};
 use crate::plan::Plan;
 use clap::ArgMatches;
@@ -12,8 +13,6 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
-use vitald_core::host::Host;
-use vitald_core::number::write_number;
 use vitald_core::sealer::Sealer;
 use vitald_core::shape::SeriesRef;
 use vitald_core::snapshot::{Part, Snapshot, State};
@@ -99,25 +98,9 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
 
 /// Runs what a plan asks for: twice, since the first run opens what later ones keep open.
 fn collect(plan: &Plan) -> Result<(Snapshot, Vec<CollectorStatus>), ExitCode> {
-    let host = Host::new(plan.roots.clone());
-    let engine = Engine::new(host.clone()).map_err(|error| {
-        fail(exit::OS_ERROR, &format!("the collection thread cannot be started: {error}"))
-    })?;
-    let limits = Limits { max_age: std::time::Duration::ZERO, timeout: plan.scrape.timeout };
-    let staged = engine.stage(&plan.collectors, &host, limits).map_err(|refused| {
-        let refused: Vec<String> =
-            refused.iter().map(|(name, error)| format!("collectors.{name}: {error}")).collect();
-        fail(exit::CONFIG, &refused.join("; "))
-    })?;
-    engine.swap(staged);
-    let run = || {
-        let arrived = Instant::now();
-        let deadline = arrived + plan.scrape.timeout;
-        engine.collect_blocking(Request { arrived, deadline, selection: Selection::All })
-    };
-    run();
-    let snapshot = Sealer::new(None).seal(&mut run()).clone();
-    Ok((snapshot, engine.status()))
+    let collections = Collections::begin(plan)?;
+    let snapshot = Sealer::new(None).seal(&mut collections.next()).clone();
+    Ok((snapshot, collections.engine.status()))
 }
 
 fn as_json(snapshot: &Snapshot) -> Value {
@@ -140,19 +123,10 @@ fn sample(series: &SeriesRef<'_>, value: f64) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let labels: Map<String, Value> =
         series.labels().map(|(name, label)| (text(name), Value::from(text(label)))).collect();
-    // JSON has no infinity and no NaN: those go as Prometheus spells them.
-    let value = serde_json::Number::from_f64(value).map_or_else(
-        || {
-            let mut digits = Vec::new();
-            write_number(&mut digits, value);
-            Value::from(text(&digits))
-        },
-        Value::Number,
-    );
     json!({
         "name": format!("{}{}", text(series.family_name()), series.suffix().text()),
         "type": series.kind().word(),
         "labels": labels,
-        "value": value,
+        "value": json_number(value),
     })
 }

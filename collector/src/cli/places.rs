@@ -140,7 +140,7 @@ fn shown_by(listen: &Listen) -> Option<String> {
 
 /// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
 /// daemon's default is to listen there.
-fn resolve(to: &str) -> Result<Address, String> {
+pub(super) fn resolve(to: &str) -> Result<Address, String> {
     let expected = || "expected HOST:PORT or unix:/PATH".to_owned();
     if to.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         return Err(expected());

@@ -109,14 +109,21 @@ pub fn parse(
     decide::decide(&given, &flags, collectors).map(Box::new).map(Command::Run).map_err(fail)
 }
 
-/// What `--version` prints, in the form of Prometheus' programs.
-fn version() -> String {
-    let platform = match std::env::consts::ARCH {
+/// What Go calls an architecture of Rust's.
+pub(crate) fn go_architecture(architecture: &'static str) -> &'static str {
+    match architecture {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         "x86" => "386",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
         other => other,
-    };
+    }
+}
+
+/// What `--version` prints, in the form of Prometheus' programs.
+fn version() -> String {
     format!(
         "node_exporter, version {EMULATED_VERSION} (branch: vitald, revision: {version})\n  \
            build user:       \n  \
@@ -126,6 +133,7 @@ fn version() -> String {
            tags:             \n",
         version = env!("CARGO_PKG_VERSION"),
         system = std::env::consts::OS,
+        platform = go_architecture(std::env::consts::ARCH),
     )
 }
 

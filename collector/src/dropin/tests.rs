@@ -180,6 +180,13 @@ fn setting(drop_in: &DropIn, path: &str) -> String {
 }
 
 #[test]
+fn architectures_have_the_names_that_go_gives_them() {
+    for (rust, go) in [("x86_64", "amd64"), ("aarch64", "arm64"), ("x86", "386"), ("arm", "arm")] {
+        assert_eq!(go_architecture(rust), go);
+    }
+}
+
+#[test]
 fn names_that_mean_node_exporter() {
     for name in [
         "node_exporter",

@@ -7,6 +7,7 @@ use super::Format;
 use super::rendering::{Family, Rendering, write_header};
 use std::ops::Range;
 use std::sync::Arc;
+use vitald_core::by_name::ByName;
 use vitald_core::family::Kind;
 use vitald_core::shape::{SeriesRef, Suffix};
 use vitald_core::snapshot::Snapshot;
@@ -53,7 +54,6 @@ pub(super) struct Layout {
 /// A family in one part.
 #[derive(Clone, Copy)]
 struct Member<'a> {
-    name: &'a [u8],
     part: u32,
     rendering: &'a Rendering,
     family: &'a Family,
@@ -61,12 +61,8 @@ struct Member<'a> {
     thinned: bool,
 }
 
-/// A family on the page: members that are beside each other in the list of all, the earliest first.
-struct Group<'a> {
-    name: &'a [u8],
-    kind: Kind,
-    members: Range<usize>,
-}
+/// The families of the page: of each, its members in the order of the parts.
+type Groups<'a> = ByName<'a, Member<'a>>;
 
 /// How a family is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,39 +85,25 @@ impl Layout {
         parts: Vec<Option<Arc<Rendering>>>,
         format: Format,
     ) -> Self {
-        let mut members: Vec<Member<'_>> = Vec::new();
-        for (part, rendering) in parts.iter().enumerate() {
-            let Some(rendering) = rendering.as_deref() else { continue };
+        let members = parts.iter().enumerate().flat_map(|(part, rendering)| {
             let hidden = snapshot.hidden(part);
-            members.extend(rendering.families.iter().filter_map(|family| {
-                let (shown, thinned) = rendering.shown(family, hidden);
-                let name = rendering.name(family);
-                (shown > 0).then_some(Member {
-                    name,
-                    part: part as u32,
-                    rendering,
-                    family,
-                    thinned,
+            rendering.iter().flat_map(move |rendering| {
+                rendering.families.iter().filter_map(move |family| {
+                    let (shown, thinned) = rendering.shown(family, hidden);
+                    let member = Member { part: part as u32, rendering, family, thinned };
+                    (shown > 0).then_some((rendering.name(family), member))
                 })
-            }));
-        }
-        // The sort is stable, so the members of a family stay in the order of the parts.
-        members.sort_by_key(|member| member.name);
-        let mut groups: Vec<Group<'_>> = Vec::with_capacity(members.len());
-        let mut first = 0;
-        for same in members.chunk_by(|a, b| a.name == b.name) {
-            let members = first..first + same.len();
-            first = members.end;
-            groups.push(Group { name: same[0].name, kind: same[0].family.kind, members });
-        }
+            })
+        });
+        let groups = Groups::new(members);
         let mut writer =
             Writer { snapshot, format, steps: Vec::with_capacity(groups.len()), bytes: Vec::new() };
-        for (at, group) in groups.iter().enumerate() {
+        for group in 0..groups.len() {
             let declared = match format {
                 Format::Text => Declared::Usual,
-                Format::OpenMetrics => declare(&groups, at),
+                Format::OpenMetrics => declare(&groups, group),
             };
-            writer.add(&members[group.members.clone()], declared);
+            writer.add(&groups, group, declared);
         }
         let Writer { steps, bytes, .. } = writer;
         // A number is rarely longer than this.
@@ -136,33 +118,24 @@ impl Layout {
     }
 }
 
-/// The family of this name, if it is on the page.
-fn find(groups: &[Group<'_>], name: &[u8], suffix: &str) -> Option<usize> {
-    let compare = |group: &Group<'_>| {
-        let (front, back) = group.name.split_at(name.len().min(group.name.len()));
-        front.cmp(name).then_with(|| back.cmp(suffix.as_bytes()))
-    };
-    groups.binary_search_by(compare).ok()
-}
-
 /// How OpenMetrics declares a family, so that no sample name can be taken for one of another
 /// family's, not even for a `_created` that it might have.
-fn declare(groups: &[Group<'_>], at: usize) -> Declared {
-    let group = &groups[at];
-    match group.kind {
+fn declare(groups: &Groups<'_>, at: usize) -> Declared {
+    let name = groups.name(at);
+    match groups.first(at).family.kind {
         Kind::Histogram | Kind::Summary => {
-            if find(groups, group.name, "_created").is_some() {
+            if groups.find(name, "_created").is_some() {
                 return Declared::Apart;
             }
         }
         Kind::Counter => {
-            let Some(base) = group.name.strip_suffix(b"_total") else { return Declared::Usual };
+            let Some(base) = name.strip_suffix(b"_total") else { return Declared::Usual };
             // All three sort before the counter, and what is between begins like them.
-            let neighbour = at.checked_sub(1).map(|before| groups[before].name);
+            let neighbour = at.checked_sub(1).map(|before| groups.name(before));
             let taken = neighbour.is_some_and(|name| name.starts_with(base))
                 && ["", "_created", "_created_total"]
                     .iter()
-                    .any(|suffix| find(groups, base, suffix).is_some());
+                    .any(|suffix| groups.find(base, suffix).is_some());
             if taken || is_sample_of_another(groups, base) {
                 return Declared::Unknown;
             }
@@ -173,10 +146,11 @@ fn declare(groups: &[Group<'_>], at: usize) -> Declared {
 }
 
 /// Whether a histogram or summary of the page has, or might have, samples of this name.
-fn is_sample_of_another(groups: &[Group<'_>], name: &[u8]) -> bool {
+fn is_sample_of_another(groups: &Groups<'_>, name: &[u8]) -> bool {
     ["_bucket", "_count", "_created", "_sum"].iter().any(|suffix| {
         let base = name.strip_suffix(suffix.as_bytes());
-        let kind = base.and_then(|base| find(groups, base, "")).map(|at| groups[at].kind);
+        let found = base.and_then(|base| groups.find(base, ""));
+        let kind = found.map(|at| groups.first(at).family.kind);
         matches!(kind, Some(Kind::Histogram | Kind::Summary))
     })
 }
@@ -197,16 +171,15 @@ struct Placed<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn add(&mut self, members: &[Member<'_>], declared: Declared) {
-        if let ([member], Declared::Usual) = (members, declared)
-            && !member.thinned
-        {
-            let header = self.usual_header(member);
-            let entries = member.family.entries.clone();
-            return self.step(member.part, member.rendering, header, entries);
+    fn add(&mut self, groups: &Groups<'_>, group: usize, declared: Declared) {
+        let (name, first) = (groups.name(group), groups.first(group));
+        let is_one = groups.members(group).len() == 1 && !first.thinned;
+        if is_one && declared == Declared::Usual {
+            let header = self.usual_header(first);
+            let entries = first.family.entries.clone();
+            return self.step(first.part, first.rendering, header, entries);
         }
-        let samples = self.shown(members);
-        let first = &members[0];
+        let samples = self.shown(groups.members(group));
         match declared {
             Declared::Usual => {
                 let header = match samples.first() {
@@ -219,7 +192,7 @@ impl<'a> Writer<'a> {
                 self.steps(header, &samples);
             }
             Declared::Unknown => {
-                let header = self.own_header(first, "");
+                let header = self.own_header(name, first, "");
                 self.steps(header, &samples);
             }
             Declared::Apart => {
@@ -232,7 +205,7 @@ impl<'a> Writer<'a> {
                         })
                         .collect();
                     if !of_suffix.is_empty() {
-                        let header = self.own_header(first, suffix.text());
+                        let header = self.own_header(name, first, suffix.text());
                         self.steps(header, &of_suffix);
                     }
                 }
@@ -241,9 +214,9 @@ impl<'a> Writer<'a> {
     }
 
     /// The samples of a family that are shown.
-    fn shown<'m>(&self, members: &[Member<'m>]) -> Vec<Placed<'m>> {
+    fn shown<'m>(&self, members: impl Iterator<Item = &'m Member<'m>>) -> Vec<Placed<'m>> {
         let mut samples = Vec::new();
-        for Member { part, rendering, family, thinned, .. } in members.iter().copied() {
+        for Member { part, rendering, family, thinned } in members.copied() {
             let hidden = self.snapshot.hidden(part as usize);
             let entries = family.entries.clone().filter(|entry| {
                 let position = rendering.entries[*entry as usize].position;
@@ -266,11 +239,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn own_header(&mut self, member: &Member<'_>, suffix: &str) -> Header {
+    fn own_header(&mut self, name: &[u8], member: &Member<'_>, suffix: &str) -> Header {
         let start = self.bytes.len() as u32;
         let series = self.snapshot.series(member.part as usize, member.family.position as usize);
         let help = series.map_or(&b""[..], |series| series.help());
-        let name = [member.name, suffix.as_bytes()];
+        let name = [name, suffix.as_bytes()];
         write_header(&mut self.bytes, &name, "unknown", help, self.format);
         Header::Own(start..self.bytes.len() as u32)
     }

@@ -35,6 +35,18 @@ pub enum Format {
     OpenMetrics,
 }
 
+/// A value as JSON, which has no infinity and no NaN: those go as Prometheus spells them.
+pub(crate) fn json_number(value: f64) -> serde_json::Value {
+    serde_json::Number::from_f64(value).map_or_else(
+        || {
+            let mut digits = Vec::new();
+            vitald_core::number::write_number(&mut digits, value);
+            String::from_utf8_lossy(&digits).into_owned().into()
+        },
+        serde_json::Value::Number,
+    )
+}
+
 impl Format {
     /// The value of the `Content-Type` header.
     pub const fn content_type(self) -> &'static str {

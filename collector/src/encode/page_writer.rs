@@ -20,7 +20,8 @@ pub struct PageWriter {
 pub struct Written {
     /// How long it is.
     pub length: usize,
-    /// Whether collectors had something in common that could not be shown twice.
+    /// Whether something was left out that cannot be shown: samples that two collectors gave, or one gave
+    /// twice or with two types.
     pub has_conflicts: bool,
 }
 
@@ -55,7 +56,12 @@ impl PageWriter {
         let plain = if compressed { &mut self.plain } else { &mut *page };
         plain.clear();
         encoder.encode(snapshot, plain);
-        let has_conflicts = snapshot.has_conflicts();
+        let mut runs = snapshot.parts().iter().filter_map(|part| part.run.as_deref());
+        let has_conflicts = snapshot.has_conflicts()
+            || runs.any(|run| {
+                let dropped = run.dropped();
+                dropped.duplicates > 0 || dropped.conflicts > 0
+            });
         // The engine writes into a run again only when nothing else holds it.
         self.sealer.release();
         let length = if compressed { self.gzip.compress(&self.plain, page) } else { page.len() };

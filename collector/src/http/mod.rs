@@ -6,7 +6,7 @@
 //! page/*       one file a page: scrape, plugins, status, reload, health
 //! admin        who may administer
 //! site         what the pages share: the daemon behind them, its counters
-//! request, reply, query, pool          what goes in and out
+//! request, reply, query, paths, pool   what goes in and out
 //! net/*        sockets, limits, connections, listeners, over one trait: `Answer`
 //! ```
 //!
@@ -18,6 +18,7 @@ mod admin;
 mod counters;
 mod net;
 mod page;
+mod paths;
 mod pool;
 pub mod query;
 mod reply;

@@ -90,6 +90,16 @@ pub(super) fn not_allowed(allowed: &'static str) -> Response {
     response
 }
 
+/// The answer to a path that is another one, written in full.
+pub(super) fn moved(path: &str, query: &str) -> Response {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut response = plain(StatusCode::MOVED_PERMANENTLY, "moved\n");
+    if let Ok(location) = HeaderValue::try_from(format!("{path}{mark}{query}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
 /// The answer to a path that is no route, with the routes that exist. The admin route is shown
 /// only where the listener has it.
 pub(super) fn no_such_route(has_admin: bool, detail: &str) -> Response {

@@ -2,8 +2,9 @@
 
 use super::page::scrape::{Scrapes, scrape};
 use super::page::{health, plugins, reload, status};
+use super::paths::{Place, place_of};
 use super::query;
-use super::reply::{no_such_route, not_allowed, plain};
+use super::reply::{moved, no_such_route, not_allowed, plain};
 use super::request::Request;
 use super::site::{Mode, Site};
 use crate::plan::Admin;
@@ -104,17 +105,20 @@ async fn native_page(pages: Arc<Pages>, route: Route, request: Arc<Request>) -> 
 
 /// node_exporter's routes: any method, plain text for errors.
 fn drop_in(pages: &Arc<Pages>, telemetry_path: &str) -> BoxedFilter<(Response,)> {
-    let mut path = warp::any().boxed();
-    for segment in telemetry_path.split('/').filter(|segment| !segment.is_empty()) {
-        path = path.and(warp::path(segment.to_owned())).boxed();
-    }
     let landing_page: Bytes = status::landing(telemetry_path, pages.site.version);
     let pages = Arc::clone(pages);
-    let metrics = path.and(warp::path::end()).and(request()).then(move |request: Arc<Request>| {
-        let pages = Arc::clone(&pages);
-        async move { scrape(&pages.site, &pages.scrapes, &request).await }
-    });
-    let landing = warp::path::end().map(move || status::html(landing_page.clone()));
-    let nothing = warp::any().map(|| plain(StatusCode::NOT_FOUND, "404 page not found\n"));
-    metrics.or(landing).unify().or(nothing).unify().boxed()
+    let telemetry_path: Arc<str> = telemetry_path.into();
+    let answer = move |request: Arc<Request>| {
+        let (pages, landing_page) = (Arc::clone(&pages), landing_page.clone());
+        let telemetry_path = Arc::clone(&telemetry_path);
+        async move {
+            match place_of(request.path(), &telemetry_path) {
+                Place::Metrics => scrape(&pages.site, &pages.scrapes, &request).await,
+                Place::Landing => status::html(landing_page),
+                Place::Elsewhere(path) => moved(&path, request.query()),
+                Place::Nothing => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+            }
+        }
+    };
+    request().then(answer).boxed()
 }

@@ -5,7 +5,7 @@
 
 pub mod process;
 
-use crate::dropin::EMULATED_VERSION;
+use crate::dropin::{EMULATED_VERSION, go_architecture};
 use crate::engine::{Counts, Engine};
 use crate::http::HttpCounters;
 use crate::log;
@@ -72,8 +72,8 @@ families! {
     SCRAPES: counter = "promhttp_metric_handler_requests_total" [code];
     /// Requests for metrics served at this moment.
     SCRAPES_IN_FLIGHT: gauge = "promhttp_metric_handler_requests_in_flight";
-    /// Pages with a fault: one that could not be encoded (encoding), or one that leaves out samples which two
-    /// collectors gave (gathering).
+    /// Pages with a fault: one that could not be encoded (encoding), or one that leaves out samples which were
+    /// given twice or with two types (gathering).
     SCRAPE_ERRORS: counter = "promhttp_metric_handler_errors_total" [cause];
 }
 
@@ -116,6 +116,13 @@ pub trait Configuration: Send + Sync {
     fn describe(&self, take: &mut dyn FnMut(&ConfigurationStatus<'_>));
 }
 
+/// That of an engine without a daemon.
+struct NoConfiguration;
+
+impl Configuration for NoConfiguration {
+    fn describe(&self, _take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {}
+}
+
 /// Writes the daemon's own samples into each snapshot.
 pub struct Own {
     engine: Arc<Engine>,
@@ -151,6 +158,11 @@ impl Own {
         Own { engine, configuration, http, collections_only, left_out }
     }
 
+    /// For an engine without a daemon: how its collections went.
+    pub fn of_collections(engine: Arc<Engine>) -> Self {
+        Own::new(engine, Weak::<NoConfiguration>::new(), Arc::new(HttpCounters::new()), true)
+    }
+
     /// Whether it reports only how collections went.
     pub fn is_of_collections_only(&self) -> bool {
         self.collections_only
@@ -166,11 +178,7 @@ impl Own {
 
     /// node_exporter counts it among the host's metrics: no flag leaves it out.
     fn write_emulated(batch: &mut Batch) {
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let arch = go_architecture(std::env::consts::ARCH);
         let labels: [&[u8]; 7] =
             [b"", arch.as_bytes(), b"linux", b"", b"", b"", EMULATED_VERSION.as_bytes()];
         batch.row(&EMULATED, labels, 1);
@@ -317,18 +325,12 @@ mod tests {
     static FIRST: Descriptor = descriptor("first", FAMILIES, false);
     static SECOND: Descriptor = descriptor("second", FAMILIES, false);
 
-    struct Unknown;
-
-    impl Configuration for Unknown {
-        fn describe(&self, _take: &mut dyn FnMut(&ConfigurationStatus<'_>)) {}
-    }
-
     #[test]
     fn a_run_counts_once_whatever_the_clock_says() {
         let engine = Engine::new(Host::new(Roots::default())).expect("it has its thread");
         let engine = Arc::new(engine);
         let http = Arc::new(HttpCounters::new());
-        let own = Arc::new(Own::new(engine, Weak::<Unknown>::new(), http, false));
+        let own = Arc::new(Own::new(engine, Weak::<NoConfiguration>::new(), http, false));
         let mut sealer = Sealer::new(Some(own.clone()));
         let mut run = Run::new(FAMILIES);
         run.begin(None, 0);

@@ -9,6 +9,7 @@ use rustix::process::Resource;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use vitald_core::collector::Descriptor;
 use vitald_core::host::{Children, Roots};
+use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
 families! {
@@ -26,6 +27,10 @@ families! {
     OPEN_FDS: gauge = "process_open_fds";
     /// Descriptors this daemon may have open.
     MAX_FDS: gauge = "process_max_fds";
+    /// Bytes that this daemon's network namespace has received by IP.
+    RECEIVED: counter = "process_network_receive_bytes_total";
+    /// Bytes that this daemon's network namespace has sent by IP.
+    SENT: counter = "process_network_transmit_bytes_total";
 }
 
 /// It is not in the registry: no configuration names it.
@@ -46,6 +51,7 @@ pub fn plan() -> CollectorPlan {
 
 struct Process {
     stat: KeptFile,
+    netstat: SharedFile,
     processes: Children,
     host: Host,
     boot_time: f64,
@@ -59,7 +65,8 @@ impl Collector for Process {
     const INTERNAL: bool = true;
     const SINCE: Since = Since::Source;
     const FAMILIES: &'static [FamilyInfo] = FAMILIES;
-    const SOURCES: &'static [&'static str] = &["proc/self/stat", "proc/self/fd"];
+    const SOURCES: &'static [&'static str] =
+        &["proc/self/stat", "proc/self/fd", "proc/net/netstat"];
     type Settings = ();
 
     /// It reads the real `/proc` whatever `[paths]` says, because the daemon is a process of its
@@ -77,10 +84,15 @@ impl Collector for Process {
         let ticks = self.host.ticks_per_second();
         let page = self.host.page_size() as f64;
         if let Some(stat) = batch.tolerate(parse_stat(self.stat.read()?)) {
-            batch.value(&CPU, (stat.user + stat.system) as f64 / ticks);
+            batch.value(&CPU, stat.user.saturating_add(stat.system) as f64 / ticks);
             batch.value(&RESIDENT, stat.resident_pages as f64 * page);
             batch.value(&VIRTUAL, stat.address_space);
             batch.value(&START, self.boot_time + stat.start as f64 / ticks);
+        }
+        if let Ok(netstat) = self.netstat.read(batch.fresh_from()) {
+            let (received, sent) = parse_octets(&netstat);
+            batch.value(&RECEIVED, received);
+            batch.value(&SENT, sent);
         }
         Ok(())
     }
@@ -95,6 +107,8 @@ impl Process {
             // No limit is the greatest number, as the kernel has it and node_exporter shows it.
             max_virtual: max_virtual.unwrap_or(u64::MAX) as f64,
             stat: host.keep_whole("proc/self/stat"),
+            // It costs the kernel more than all else here. The collector netstat reads it, too.
+            netstat: host.shared_whole("proc/net/netstat"),
             processes: host.children("proc"),
             boot_time: boot_time(),
             host,
@@ -139,6 +153,24 @@ fn parse_stat(text: &[u8]) -> Result<Stat, Malformed> {
     Ok(Stat { user, system, start, address_space, resident_pages: fields.u64()? })
 }
 
+/// `InOctets` and `OutOctets` of the lines `IpExt: InNoRoutes InTruncatedPkts ...` and `IpExt: 0 0 ...`
+/// (proc_pid_net(5)); 0 where they are not there, as in node_exporter.
+fn parse_octets(text: &[u8]) -> (u64, u64) {
+    let mut of_ip = lines(text).filter(|line| line.starts_with(b"IpExt:"));
+    let (names, values) = (of_ip.next().unwrap_or_default(), of_ip.next().unwrap_or_default());
+    let (mut names, mut values) = (Fields::new(names), Fields::new(values));
+    let (mut received, mut sent) = (0, 0);
+    while let (Some(name), Some(value)) = (names.next(), values.next()) {
+        let octets = match name {
+            b"InOctets" => &mut received,
+            b"OutOctets" => &mut sent,
+            _ => continue,
+        };
+        *octets = parse_u64(value).unwrap_or(0);
+    }
+    (received, sent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +196,35 @@ mod tests {
         assert_eq!((stat.user, stat.system, stat.start), (150, 50, 300));
         assert_eq!((stat.address_space, stat.resident_pages), (123_456_789, 1000));
         assert!(parse_stat(b"7 (x").is_err() && parse_stat(b"").is_err());
+    }
+
+    #[test]
+    fn times_beyond_all_reason_are_no_panic() {
+        let memory = MemoryHost::new();
+        memory.write("proc/self/stat", STAT.replace("150 50", "18446744073709551615 1"));
+        let cpu = value(&mut Process::on(memory.host()), "process_cpu_seconds_total");
+        assert!(cpu > Some(1e17), "{cpu:?}");
+    }
+
+    #[test]
+    fn what_the_network_namespace_moved_is_of_the_process() {
+        let memory = MemoryHost::new();
+        memory.write("proc/self/stat", STAT);
+        let mut process = Process::on(memory.host());
+        let received = "process_network_receive_bytes_total";
+        assert_eq!(value(&mut process, received), None);
+        let text = "TcpExt: SyncookiesSent InOctets\nTcpExt: 7 8\n\
+                    IpExt: InNoRoutes InOctets OutOctets\nIpExt: 1 23 18446744073709551615\n";
+        memory.write("proc/net/netstat", text);
+        assert_eq!(value(&mut process, received), Some(23.0));
+        let sent = value(&mut process, "process_network_transmit_bytes_total");
+        assert_eq!(sent, Some(u64::MAX as f64));
+        for text in
+            ["", "IpExt: InOctets\n", "IpExt: InOctets\nIpExt:\n", "IpExt: InOctets\nIpExt: x\n"]
+        {
+            memory.write("proc/net/netstat", text);
+            assert_eq!(value(&mut process, received), Some(0.0), "{text}");
+        }
     }
 
     #[test]

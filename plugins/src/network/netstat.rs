@@ -18,7 +18,8 @@ settings! {
 register_collector!(Netstat);
 
 struct Netstat {
-    netstat: KeptFile,
+    /// The daemon reads it, too, for what it reports of itself.
+    netstat: SharedFile,
     snmp: KeptFile,
     snmp6: KeptFile,
     fields: Chosen,
@@ -46,7 +47,7 @@ impl Collector for Netstat {
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Netstat {
-            netstat: host.keep_whole("proc/net/netstat"),
+            netstat: host.shared_whole("proc/net/netstat"),
             snmp: host.keep_whole("proc/net/snmp"),
             snmp6: host.keep_whole("proc/net/snmp6"),
             fields: Chosen { pattern: settings.fields, key: Vec::new() },
@@ -57,11 +58,11 @@ impl Collector for Netstat {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let netstat = self.netstat.read()?;
+        let netstat = self.netstat.read(batch.fresh_from())?;
         let snmp = self.snmp.read()?;
         // It is absent on a host whose IPv6 is off.
         let snmp6 = self.snmp6.optional()?;
-        push_pairs_of_lines(netstat, &mut self.netstat_shown, &mut self.fields, batch);
+        push_pairs_of_lines(&netstat, &mut self.netstat_shown, &mut self.fields, batch);
         push_pairs_of_lines(snmp, &mut self.snmp_shown, &mut self.fields, batch);
         push_lines(snmp6.unwrap_or_default(), &mut self.snmp6_shown, &mut self.fields, batch);
         Ok(())

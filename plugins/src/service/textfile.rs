@@ -6,13 +6,12 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::ops::Range;
 
+use vitald_core::exposition::{self, Exposition};
 use vitald_core::host::Listing;
 use vitald_core::prelude::*;
 
-mod exposition;
 mod path;
 
-use exposition::Exposition;
 use path::{Directories, push_plain};
 
 families! {
@@ -30,9 +29,12 @@ settings! {
 /// A larger file is refused.
 const LARGEST_FILE: usize = 16 << 20;
 
-/// What all files may cost together; see [`Exposition::cost`]. One that comes when there is no room
-/// left for it is refused until there is, so that what is shown stays.
-const LARGEST_COST: usize = 2 * exposition::LARGEST_COST;
+/// The most that a file may cost; see [`Exposition::cost`].
+const LARGEST_FILE_COST: usize = 12 << 20;
+
+/// What all files may cost together. One that comes when there is no room left for it is refused
+/// until there is, so that what is shown stays.
+const LARGEST_COST: usize = 2 * LARGEST_FILE_COST;
 
 /// What is kept of the memory that a long file took while it was read.
 const KEPT_TEXT: usize = 256 << 10;
@@ -288,7 +290,7 @@ impl Reading<'_> {
             file.content = Content::Refused(Malformed::new(LARGEST_FILE, "the end of the file"));
             file.digest = digest;
             if !is_too_large {
-                file.content = match exposition::parse(buffer) {
+                file.content = match parse(buffer) {
                     Ok(content) if self.cost + content.cost() > LARGEST_COST => {
                         Content::NoRoom(content.cost())
                     }
@@ -318,6 +320,15 @@ impl File {
     /// The path as the label shows it.
     fn name(&self) -> &str {
         plain_name(&self.path)
+    }
+}
+
+/// Takes a whole file. As in node_exporter, a sample in it has no time, since that would go stale.
+fn parse(text: &[u8]) -> Result<Exposition, Malformed> {
+    let exposition = exposition::parse(text, LARGEST_FILE_COST)?;
+    match exposition.first_time() {
+        Some(at) => Err(Malformed::new(at, "a newline after the value, and no time")),
+        None => Ok(exposition),
     }
 }
 
@@ -488,6 +499,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_with_a_time_costs_its_file() {
+        let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\nb{x=\"\"} 1 1441205977284\n")]);
+        let (run, outcome) = run(&mut open::<Textfile>(&memory.host(), &directory("/t")), None);
+        outcome.unwrap();
+        let fault = run.fault().map(|fault| format!("{}: {}", fault.source, fault.error));
+        let at = "/t/b.prom: byte 13: expected a newline after the value, and no time";
+        assert_eq!(fault.as_deref(), Some(at));
+        assert!(!render(&run).contains("# b "));
+    }
+
+    #[test]
     fn the_first_fault_names_its_file_or_directory() {
         let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\nb x\n")]);
         memory.fail("file:/t/c.prom", 5);
@@ -602,7 +624,7 @@ mod tests {
         // Each costs three quarters of a share, so two fit beside the small one and a third does not.
         let big = |name: &str| {
             let label = "x".repeat(1000 - 64 - 1);
-            format!("{name}{{a=\"{label}\"}} 1\n").repeat(exposition::LARGEST_COST * 3 / 4000)
+            format!("{name}{{a=\"{label}\"}} 1\n").repeat(LARGEST_FILE_COST * 3 / 4000)
         };
         let mut collector = open::<Textfile>(&memory.host(), &directory("/t"));
         let mut page = || {

@@ -1,53 +1,56 @@
-//! The text format of Prometheus, version 0.0.4, read as node_exporter reads a textfile.
+//! The text format of Prometheus, version 0.0.4, taken apart.
 //!
 //! The grammar is that of [the format's description][format], and where it leaves room, that of the
-//! parser in prometheus/common. Strict is: every line that is not blank ends with a newline, so
-//! that a file that is still being written is refused; a value is followed by nothing, since a time
-//! would go stale; a name is not given a second type or help. Anything else is taken.
+//! parser in prometheus/common, which node_exporter reads textfiles with. Strict is: every line that is
+//! not blank ends with a newline, so that a text that is still being written is refused; a name is not
+//! given a second type or help. Anything else is taken. What reads a text may refuse times
+//! ([`Exposition::first_time`]).
 //!
 //! [format]: https://prometheus.io/docs/instrumenting/exposition_formats/
 
+use crate::batch::{Batch, NamedFamily};
+use crate::error::Malformed;
+use crate::family::{Kind, is_label_name, is_metric_name};
+use crate::number::{parse_f64, parse_i64, write_number};
+use crate::shape::Suffix;
+use crate::text::lines;
 use std::collections::HashMap;
 
-use vitald_core::family::{is_label_name, is_metric_name};
-use vitald_core::number::{parse_f64, write_number};
-use vitald_core::prelude::*;
-
 /// How many label names a family may have. It is far more than any has, and bounds what a small
-/// file can grow to, because each of a family's series gets all its label names.
+/// text can grow to, because each of a family's series gets all its label names.
 const MOST_LABELS: usize = 128;
-
-/// The most that a file may cost: its share of what all of them may.
-///
-/// What counts is what a file grows to, since each series gets the labels of its whole family: half a
-/// megabyte of text can become a page of thirty.
-pub(super) const LARGEST_COST: usize = 12 << 20;
 
 /// What a sample and a label cost beside their text, in bytes.
 const SAMPLE_COST: usize = 48;
 const LABEL_COST: usize = 16;
 
-/// What a file says.
+/// The most that any text may cost, so that places in its texts fit their 32 bits.
+const LARGEST_COST: usize = 1 << 30;
+
+/// What a text says.
 #[derive(Debug, Default)]
-pub(super) struct Exposition {
+pub struct Exposition {
     /// All texts.
     arena: Vec<u8>,
     families: Vec<Family>,
     cost: usize,
+    first_time: Option<usize>,
 }
 
-/// A text in the arena, which [`LARGEST_COST`] keeps much shorter than 4 GiB.
+/// A text in the arena, which [`LARGEST_COST`] keeps shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     start: u32,
     end: u32,
 }
 
+/// A family of a text.
 #[derive(Debug)]
-pub(super) struct Family {
+pub struct Family {
     name: Span,
     help: Option<Span>,
-    pub(super) kind: Kind,
+    /// Its type; untyped if no line gives one.
+    pub kind: Kind,
     /// Sorted.
     label_names: Vec<Span>,
     rows: Vec<Row>,
@@ -76,33 +79,82 @@ struct Row {
     value: f64,
 }
 
+/// A sample of a text.
+#[derive(Clone, Copy)]
+pub struct Sample<'a> {
+    exposition: &'a Exposition,
+    family: &'a Family,
+    row: &'a Row,
+}
+
+impl<'a> Sample<'a> {
+    /// Which line of a histogram or summary it is.
+    pub fn suffix(&self) -> Suffix {
+        self.row.suffix
+    }
+
+    /// The labels that its line gives, by name; the bound of a bucket and the quantile are not among them.
+    pub fn labels(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let (exposition, family) = (self.exposition, self.family);
+        family.labels_of(self.row.set).iter().filter_map(move |label| {
+            let name = family.label_names.get(usize::from(label.name))?;
+            Some((exposition.text(*name), exposition.text(label.value)))
+        })
+    }
+
+    /// The label that a bucket (`le`) or a quantile has beside the others.
+    pub fn bound(&self) -> Option<(&'static str, &'a [u8])> {
+        let bound = self.row.bound?;
+        Some((self.family.bound_name(), self.exposition.text(bound)))
+    }
+
+    /// Its value.
+    pub fn value(&self) -> f64 {
+        self.row.value
+    }
+}
+
 impl Exposition {
-    pub(super) fn families(&self) -> &[Family] {
+    /// The families that have samples, in the order of the text.
+    pub fn families(&self) -> &[Family] {
         &self.families
     }
 
-    /// What it takes to keep and to show all of it, in bytes, roughly.
-    pub(super) fn cost(&self) -> usize {
+    /// What it takes to keep and to show all of it, in bytes, roughly. Since each series is shown with
+    /// the label names of its whole family, half a megabyte of text can become a page of thirty.
+    pub fn cost(&self) -> usize {
         self.cost
     }
 
-    pub(super) fn name(&self, family: &Family) -> &[u8] {
+    /// Where the first time of a sample is, as an offset from the start of the text.
+    pub fn first_time(&self) -> Option<usize> {
+        self.first_time
+    }
+
+    /// The name of a family.
+    pub fn name(&self, family: &Family) -> &[u8] {
         self.text(family.name)
     }
 
     /// The help, if a line gave one.
-    pub(super) fn help(&self, family: &Family) -> Option<&[u8]> {
+    pub fn help(&self, family: &Family) -> Option<&[u8]> {
         family.help.map(|help| self.text(help))
     }
 
-    /// Pushes all series of a family.
-    pub(super) fn push(&self, family: &Family, named: NamedFamily, batch: &mut Batch) {
-        let bound_name: &[u8] = if family.kind == Kind::Histogram { b"le" } else { b"quantile" };
+    /// The samples of a family. A histogram's and a summary's have their sum and count in any case, and
+    /// a histogram's the bucket of all.
+    pub fn samples<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Sample<'a>> {
+        family.rows.iter().map(move |row| Sample { exposition: self, family, row })
+    }
+
+    /// Pushes all series of a family. Each gets the labels that others of its family have, without a
+    /// value, as node_exporter shows them.
+    pub fn push(&self, family: &Family, named: NamedFamily, batch: &mut Batch) {
+        let bound_name = family.bound_name().as_bytes();
         // One more, for the bound.
         let mut pairs: [(&[u8], &[u8]); MOST_LABELS + 1] = [(b"", b""); MOST_LABELS + 1];
         let count = family.label_names.len();
         for row in &family.rows {
-            // A series gets the labels that others of its family have, without a value.
             for (pair, name) in pairs.iter_mut().zip(&family.label_names) {
                 *pair = (self.text(*name), b"");
             }
@@ -133,6 +185,11 @@ impl Exposition {
 }
 
 impl Family {
+    /// The label that holds the bounds of its buckets, or its quantiles.
+    fn bound_name(&self) -> &'static str {
+        if self.kind == Kind::Histogram { "le" } else { "quantile" }
+    }
+
     fn labels_of(&self, set: u32) -> &[Label] {
         let set = set as usize;
         let start = set.checked_sub(1).and_then(|before| self.set_ends.get(before));
@@ -141,15 +198,20 @@ impl Family {
     }
 }
 
-/// Takes a whole file, such as:
+/// Takes a whole text that costs at most `largest` bytes ([`Exposition::cost`]), such as:
 ///
 /// ```text
 /// # HELP backup_seconds How long the last backup took.
 /// # TYPE backup_seconds gauge
 /// backup_seconds{disk="sda"} 4.25
 /// ```
-pub(super) fn parse(text: &[u8]) -> Result<Exposition, Malformed> {
-    let mut drafts = Drafts::default();
+///
+/// # Errors
+///
+/// The first place where it is not in the format, or where it has become too much.
+pub fn parse(text: &[u8], largest: usize) -> Result<Exposition, Malformed> {
+    let largest = largest.min(LARGEST_COST);
+    let mut drafts = Drafts { largest, ..Drafts::default() };
     let mut lines = lines(text);
     while let Some(line) = lines.next() {
         let start = lines.offset();
@@ -162,7 +224,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Exposition, Malformed> {
         let outcome = match cursor.peek() {
             None => Ok(()),
             Some(b'#') => drafts.comment(&mut cursor),
-            Some(_) => drafts.sample(&mut cursor),
+            Some(_) => drafts.sample(&mut cursor, start),
         };
         outcome.map_err(|malformed| Malformed::new(start + malformed.at, malformed.expected))?;
     }
@@ -261,8 +323,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// What is wrong with a file that costs more than [`LARGEST_COST`].
-const TOO_MUCH: &str = "samples that take at most 12 MiB, with all labels of their families";
+/// What is wrong with a text that costs more than it may.
+const TOO_MUCH: &str =
+    "fewer samples: they take too much memory, with all labels of their families";
 
 /// What was read so far.
 #[derive(Default)]
@@ -270,6 +333,9 @@ struct Drafts {
     families: Vec<Draft>,
     /// What it costs without the labels that a series gets from others.
     cost: usize,
+    /// What it may cost.
+    largest: usize,
+    first_time: Option<usize>,
     by_name: HashMap<Vec<u8>, usize>,
 }
 
@@ -344,8 +410,9 @@ impl Drafts {
         Ok(())
     }
 
-    /// A line such as `name{label="text"} 1.5` or `{"name",label="text"} 1.5`.
-    fn sample(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    /// A line such as `name{label="text"} 1.5` or `{"name",label="text"} 1.5 1441205977284`, which
+    /// begins at `line`.
+    fn sample(&mut self, cursor: &mut Cursor<'_>, line: usize) -> Result<(), Malformed> {
         let mut name = None;
         if cursor.peek() != Some(b'{') {
             name = Some(cursor.metric_name()?);
@@ -356,7 +423,7 @@ impl Drafts {
         let name = name.ok_or(cursor.expected("the name of a metric"))?;
         let text: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.cost += SAMPLE_COST + LABEL_COST * labels.len() + text;
-        if self.cost > LARGEST_COST {
+        if self.cost > self.largest {
             return Err(cursor.expected(TOO_MUCH));
         }
         let Some((draft, suffix)) = self.find(&name) else { return Ok(()) };
@@ -368,10 +435,19 @@ impl Drafts {
         let start = cursor.at;
         let value = cursor.token(|byte| byte != b' ' && byte != b'\t');
         let value = parse_f64(value).ok_or(Malformed::new(start, "a number"))?;
-        if cursor.peek().is_some() {
-            return Err(cursor.expected("a newline after the value, and no time"));
+        let end = cursor.at;
+        let has_time = cursor.peek().is_some();
+        if has_time {
+            cursor.skip_blanks();
+            let time = cursor.token(|byte| byte != b' ' && byte != b'\t');
+            if parse_i64(time).is_none() || cursor.peek().is_some() {
+                return Err(Malformed::new(end, "a newline after the value, or a time"));
+            }
         }
         draft.add(kind, suffix, labels, bound, value);
+        if has_time {
+            self.first_time.get_or_insert(line + end);
+        }
         Ok(())
     }
 
@@ -407,7 +483,7 @@ impl Drafts {
 
     /// Lays everything out as it will be shown. Families without samples are not.
     fn finish(self) -> Result<Exposition, &'static str> {
-        let mut all = Exposition::default();
+        let mut all = Exposition { first_time: self.first_time, ..Exposition::default() };
         for draft in self.families {
             let Some(DraftKind::Known(kind)) = draft.kind.filter(|_| !draft.series.is_empty())
             else {
@@ -449,7 +525,7 @@ impl Drafts {
                 family.set_ends.push(family.labels.len() as u32);
                 series.lay_out(kind, set, &mut all, &mut family.rows);
                 all.cost += (family.rows.len() - rows_before) * (per_row + values_length);
-                if all.cost > LARGEST_COST {
+                if all.cost > self.largest {
                     return Err(TOO_MUCH);
                 }
             }
@@ -603,8 +679,16 @@ fn split_bound(kind: Kind, mut labels: Labels) -> Result<(Labels, Option<f64>), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitald_core::run::Run;
-    use vitald_core::testing::*;
+    use crate::run::Run;
+    use crate::testing::*;
+    use expect_test::expect;
+
+    /// What the texts of the tests may cost.
+    const LARGEST: usize = 12 << 20;
+
+    fn parse(text: &[u8]) -> Result<Exposition, Malformed> {
+        super::parse(text, LARGEST)
+    }
 
     /// The families in the order of the file, each with its help and type, and its samples.
     fn shown(text: &str) -> String {
@@ -741,7 +825,8 @@ mod tests {
                 "a 1",
                 "# half a comment",
                 "a\n",
-                "a 1 1441205977284\n",
+                "a 1 soon\n",
+                "a 1 2 3\n",
                 "a 1 \n",
                 "a 1\r\n",
                 "a x\n",
@@ -777,6 +862,44 @@ mod tests {
     }
 
     #[test]
+    fn times_are_taken_and_said() {
+        let first_time = |text: &str| parse(text.as_bytes()).unwrap().first_time();
+        assert_eq!(first_time("a 1\nb 2\n"), None);
+        assert_eq!(first_time("a 1\nb 2 1441205977284\nc 3\t-5\n"), Some(7));
+    }
+
+    #[test]
+    fn samples_have_the_labels_of_their_line() {
+        let text = "# TYPE h histogram\nh_bucket{a=\"x\",le=\"1\"} 2\nh_sum{a=\"x\"} 3\n\
+                    h_count{b=\"y\"} 1\ng{q=\"1\"} 4\n";
+        let parsed = parse(text.as_bytes()).unwrap();
+        let mut page = String::new();
+        for family in parsed.families() {
+            for sample in parsed.samples(family) {
+                page += &String::from_utf8_lossy(parsed.name(family));
+                page += sample.suffix().text();
+                let bound = sample.bound().map(|(name, bound)| (name.as_bytes(), bound));
+                for (name, value) in sample.labels().chain(bound) {
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    page += &format!(" {}={}", text(name), text(value));
+                }
+                page += &format!(" {}\n", sample.value());
+            }
+        }
+        expect![[r#"
+            h_bucket a=x le=1 2
+            h_bucket a=x le=+Inf 0
+            h_sum a=x 3
+            h_count a=x 0
+            h_bucket b=y le=+Inf 1
+            h_sum b=y 0
+            h_count b=y 1
+            g q=1 4
+        "#]]
+        .assert_eq(&page);
+    }
+
+    #[test]
     fn says_where() {
         let at = |text: &str| parse(text.as_bytes()).unwrap_err().at;
         assert_eq!(at("a 1\nb x\n"), 6);
@@ -790,17 +913,14 @@ mod tests {
         rejects(parse, &[&format!("a{{{}}} 1\n", labels.join(","))]);
         let many = format!("a{{{}}} 1\n", labels[1..].join(","));
         assert!(parse(many.as_bytes()).is_ok());
-        rejects(parse, &[&(many + &"a 1\n".repeat(LARGEST_COST / MOST_LABELS / LABEL_COST))]);
-        let most = "a 1\n".repeat(LARGEST_COST / SAMPLE_COST);
-        assert_eq!(
-            parse(most.as_bytes()).unwrap().cost(),
-            LARGEST_COST / SAMPLE_COST * SAMPLE_COST
-        );
+        rejects(parse, &[&(many + &"a 1\n".repeat(LARGEST / MOST_LABELS / LABEL_COST))]);
+        let most = "a 1\n".repeat(LARGEST / SAMPLE_COST);
+        assert_eq!(parse(most.as_bytes()).unwrap().cost(), LARGEST / SAMPLE_COST * SAMPLE_COST);
         rejects(parse, &[&(most + "a 1\n")]);
         // Every bucket of a histogram is a sample with all its labels.
         let value = "x".repeat(10_000);
         let mut histogram = String::from("# TYPE h histogram\n");
-        for bound in 0..LARGEST_COST / 10_000 {
+        for bound in 0..LARGEST / 10_000 {
             histogram += &format!("h_bucket{{a=\"{value}\",le=\"{bound}\"}} 1\n");
         }
         rejects(parse, &[&histogram]);

@@ -1,0 +1,381 @@
+//! What a comparison has shown, in words and as JSON.
+
+use super::comparison::{Comparison, Fault, Tally, Treatment, Values, Watched};
+use super::exceptions::{Exception, OF_THE_PROGRAM, SLACKS, VALUES_OF_THE_PROGRAM};
+use crate::encode::json_number;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+use vitald_core::number::write_number;
+
+/// How many series of a family are shown in words, and how many as JSON; the others are counted.
+const MOST_IN_WORDS: usize = 3;
+const MOST_IN_JSON: usize = 100;
+
+/// What was compared, and how it went.
+pub(crate) struct About {
+    /// Where the pages of the peer are from.
+    pub(crate) peer: String,
+    /// Where ours are from.
+    pub(crate) here: String,
+    /// From the first page to the last.
+    pub(crate) took: Duration,
+    /// Rounds in which a side gave no page, and the first reason.
+    pub(crate) failed_rounds: u32,
+    pub(crate) first_failure: Option<String>,
+    /// What explains differences: collectors of ours that fail, and the like.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The result of a comparison.
+pub(crate) struct Report<'a> {
+    comparison: &'a Comparison,
+    about: About,
+    /// The series that are wrong, by what is wrong and family; in order.
+    faults: BTreeMap<(Fault, &'a str), Vec<(&'a str, &'a Watched)>>,
+    /// Of the series that are not wrong, those that were not there all the time.
+    movements: BTreeMap<Movement, Vec<&'a str>>,
+    /// How many series of each family are compared.
+    sizes: BTreeMap<&'a str, usize>,
+}
+
+/// What a series did that was not there all the time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Movement {
+    Appeared,
+    Vanished,
+    CameAndWent,
+}
+
+impl Movement {
+    fn word(self) -> &'static str {
+        match self {
+            Movement::Appeared => "appeared",
+            Movement::Vanished => "vanished",
+            Movement::CameAndWent => "came and went",
+        }
+    }
+
+    fn of(watched: &Watched, rounds: u32) -> Option<Self> {
+        let sides = [(&watched.there, 2 * rounds), (&watched.here, rounds)];
+        let seen = || sides.iter().filter(|(presence, _)| presence.pages > 0);
+        if seen().any(|(presence, _)| presence.has_gap) {
+            return Some(Movement::CameAndWent);
+        }
+        let came = seen().any(|(presence, _)| presence.first > 0);
+        let went = seen().any(|(presence, pages)| presence.last + 1 < *pages);
+        match (came, went) {
+            (true, true) => Some(Movement::CameAndWent),
+            (true, false) => Some(Movement::Appeared),
+            (false, true) => Some(Movement::Vanished),
+            (false, false) => None,
+        }
+    }
+}
+
+impl Fault {
+    fn word(self) -> &'static str {
+        match self {
+            Fault::Missing => "missing",
+            Fault::Extra => "extra",
+            Fault::Counter => "counter",
+            Fault::Gauge => "gauge",
+        }
+    }
+
+    fn tally(self, watched: &Watched) -> Tally {
+        match self {
+            Fault::Missing => watched.missing,
+            Fault::Extra => watched.extra,
+            Fault::Counter | Fault::Gauge => watched.outside,
+        }
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(comparison: &'a Comparison, about: About) -> Self {
+        let mut report = Report {
+            comparison,
+            about,
+            faults: BTreeMap::new(),
+            movements: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+        };
+        for (text, watched) in &comparison.series {
+            if !watched.is_compared() {
+                continue;
+            }
+            let family = &*watched.family;
+            *report.sizes.entry(family).or_default() += 1;
+            if let Some(fault) = comparison.fault(watched) {
+                report.faults.entry((fault, family)).or_default().push((text, watched));
+            } else if let Some(movement) = Movement::of(watched, comparison.rounds()) {
+                report.movements.entry(movement).or_default().push(text);
+            }
+        }
+        report.faults.values_mut().for_each(|series| series.sort_by_key(|(text, _)| *text));
+        report.movements.values_mut().for_each(|series| series.sort_unstable());
+        report
+    }
+
+    /// Whether both sides have the same series, types and values.
+    pub(crate) fn is_equal(&self) -> bool {
+        self.faults.is_empty() && self.comparison.types.is_empty()
+    }
+
+    /// Whether a round could not be made.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.about.failed_rounds > 0 || self.comparison.rounds() == 0
+    }
+
+    fn tolerance(&self) -> String {
+        format!("{} %", number(self.comparison.rules().tolerance * 100.0))
+    }
+
+    fn wrong_series(&self) -> usize {
+        self.faults.values().map(Vec::len).sum()
+    }
+
+    fn wrong_families(&self) -> usize {
+        let mut families: Vec<&str> = self.faults.keys().map(|(_, family)| *family).collect();
+        families.extend(self.comparison.types.keys().map(|family| &**family));
+        families.sort_unstable();
+        families.dedup();
+        families.len()
+    }
+
+    /// How many series a treatment applies to: of the peer, and of ours.
+    fn treated(&self, treatment: impl Fn(&Watched) -> bool) -> (usize, usize) {
+        let treated = || self.comparison.series.values().filter(|watched| treatment(watched));
+        let there = treated().filter(|watched| watched.there.pages > 0).count();
+        (there, treated().filter(|watched| watched.here.pages > 0).count())
+    }
+
+    /// What is not compared, with the reason and how many series it is on either side.
+    fn left_out(&self) -> Vec<(&'static Exception, (usize, usize))> {
+        let of =
+            |at: usize| self.treated(|watched| watched.treatment == Treatment::OfTheProgram(at));
+        let counted = OF_THE_PROGRAM.iter().enumerate().map(|(at, exception)| (exception, of(at)));
+        counted.filter(|(_, sides)| *sides != (0, 0)).collect()
+    }
+
+    fn ignored(&self) -> impl Iterator<Item = (&str, (usize, usize))> {
+        self.comparison.rules().ignored.iter().enumerate().map(|(at, pattern)| {
+            let sides = self.treated(|watched| watched.treatment == Treatment::Ignored(at));
+            (pattern.source(), sides)
+        })
+    }
+
+    /// The report in words.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Formatting into a string does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        let About { peer, here, took, failed_rounds, first_failure, notes } = &self.about;
+        let compared: usize = self.sizes.values().sum();
+        let rounds = self.comparison.rounds();
+        writeln!(text, "peer: {peer}\nhere: {here}")?;
+        let took = took.as_secs_f64();
+        writeln!(
+            text,
+            "compared: {} in {} within {took:.1} s",
+            count(compared, "series"),
+            count(rounds as usize, "round")
+        )?;
+        if let Some(reason) = first_failure {
+            writeln!(text, "not made: {}: {reason}", count(*failed_rounds as usize, "round"))?;
+        }
+        for note in notes {
+            writeln!(text, "note: {note}")?;
+        }
+        self.write_faults(text)?;
+        self.write_types(text)?;
+        for (movement, series) in &self.movements {
+            let example = series.first().copied().unwrap_or_default();
+            let such = if series.len() > 1 { "such as " } else { "" };
+            let word = movement.word();
+            writeln!(text, "\n{word}: {}: {such}{example}", count(series.len(), "series"))?;
+        }
+        self.write_left_out(text)?;
+        let (series, families) = (self.wrong_series(), self.wrong_families());
+        text.push('\n');
+        match (self.is_equal(), self.has_failed()) {
+            (false, _) => {
+                let (series, families) = (count(series, "series"), count(families, "family"));
+                writeln!(text, "They differ in {families}, {series}.")
+            }
+            (true, true) => {
+                writeln!(text, "Nothing differs so far, but not every round could be made.")
+            }
+            (true, false) => writeln!(text, "They are equal."),
+        }
+    }
+
+    fn write_faults(&self, text: &mut String) -> fmt::Result {
+        let rounds = self.comparison.rounds();
+        let mut last = None;
+        for ((fault, family), series) in &self.faults {
+            if last.replace(*fault) != Some(*fault) {
+                let of_fault = || self.faults.iter().filter(|((other, _), _)| other == fault);
+                let all: usize = of_fault().map(|(_, series)| series.len()).sum();
+                let title = match fault {
+                    Fault::Missing => "missing here".to_owned(),
+                    Fault::Extra => "only here".to_owned(),
+                    Fault::Counter => "counters that disagree".to_owned(),
+                    Fault::Gauge => format!("gauges that never agree to {}", self.tolerance()),
+                };
+                let families = count(of_fault().count(), "family");
+                writeln!(text, "\n{title}: {} in {families}", count(all, "series"))?;
+            }
+            let size = self.sizes.get(family).copied().unwrap_or_default();
+            writeln!(text, "  {family}: {} of {size}", series.len())?;
+            // Where a side has nothing of a family, one series shows the labels.
+            let is_absent = size == series.len() && matches!(fault, Fault::Missing | Fault::Extra);
+            let most = if is_absent { 1 } else { MOST_IN_WORDS };
+            for (name, watched) in series.iter().take(most) {
+                write!(text, "    {name}")?;
+                if matches!(fault, Fault::Counter | Fault::Gauge) {
+                    let Values { before, here, after } = watched.values;
+                    let [before, here, after] = [before, here, after].map(number);
+                    write!(text, ": {here} here, between {before} and {after} there")?;
+                }
+                writeln!(text, "{}", when(fault.tally(watched), rounds))?;
+            }
+            if series.len() > most && !is_absent {
+                writeln!(text, "    and {} more", series.len() - most)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_types(&self, text: &mut String) -> fmt::Result {
+        let types = &self.comparison.types;
+        if !types.is_empty() {
+            writeln!(text, "\nof another type: {}", count(types.len(), "family"))?;
+        }
+        for (family, types) in types {
+            let (there, here) = (types.there.word(), types.here.word());
+            let when = when(types.tally, self.comparison.rounds());
+            writeln!(text, "  {family}: {here} here, {there} there{when}")?;
+        }
+        Ok(())
+    }
+
+    fn write_left_out(&self, text: &mut String) -> fmt::Result {
+        let empty = text.len();
+        for (exception, (there, here)) in self.left_out() {
+            let Exception { beginning, why } = exception;
+            writeln!(text, "not compared: {beginning}* ({why}): {there} there, {here} here")?;
+        }
+        for (pattern, (there, here)) in self.ignored() {
+            writeln!(text, "ignored: {pattern}: {there} there, {here} here")?;
+        }
+        for Exception { beginning, why } in VALUES_OF_THE_PROGRAM {
+            if self.sizes.contains_key(beginning) {
+                writeln!(text, "values not compared: {beginning} ({why})")?;
+            }
+        }
+        for slack in SLACKS.iter().filter(|slack| self.sizes.contains_key(slack.family)) {
+            let (family, by, why) = (slack.family, number(slack.slack), slack.why);
+            writeln!(text, "may differ by {by}: {family} ({why})")?;
+        }
+        if text.len() > empty {
+            text.insert(empty, '\n');
+        }
+        Ok(())
+    }
+
+    /// The report as JSON.
+    pub(crate) fn json(&self) -> Value {
+        let About { peer, here, took, failed_rounds, first_failure, notes } = &self.about;
+        let faults = self.faults.iter().map(|((fault, family), series)| {
+            let shown = series.iter().take(MOST_IN_JSON).map(|(name, watched)| {
+                let tally = fault.tally(watched);
+                let mut shown = json!({ "series": name, "rounds": tally.rounds, "first_round": tally.first, "last_round": tally.last });
+                if matches!(fault, Fault::Counter | Fault::Gauge) {
+                    let Values { before, here, after } = watched.values;
+                    shown["before"] = json_number(before);
+                    shown["here"] = json_number(here);
+                    shown["after"] = json_number(after);
+                }
+                shown
+            });
+            json!({
+                "fault": fault.word(),
+                "family": family,
+                "series": series.len(),
+                "series_of_family": self.sizes.get(family),
+                "shown": shown.collect::<Vec<_>>(),
+            })
+        });
+        let types = self.comparison.types.iter().map(|(family, types)| {
+            json!({
+                "fault": "type",
+                "family": &**family,
+                "there": types.there.word(),
+                "here": types.here.word(),
+                "rounds": types.tally.rounds,
+                "first_round": types.tally.first,
+                "last_round": types.tally.last,
+            })
+        });
+        let movements = self.movements.iter().map(|(movement, series)| {
+            let shown: Vec<_> = series.iter().take(MOST_IN_JSON).collect();
+            (movement.word().replace(' ', "_"), json!({ "series": series.len(), "shown": shown }))
+        });
+        let left_out = self.left_out().into_iter().map(|(exception, (there, here))| {
+            json!({ "beginning": exception.beginning, "why": exception.why, "there": there, "here": here })
+        });
+        let ignored = self.ignored().map(
+            |(pattern, (there, here))| json!({ "pattern": pattern, "there": there, "here": here }),
+        );
+        json!({
+            "peer": peer,
+            "here": here,
+            "equal": self.is_equal() && !self.has_failed(),
+            "rounds": self.comparison.rounds(),
+            "failed_rounds": failed_rounds,
+            "first_failure": first_failure,
+            "seconds": took.as_secs_f64(),
+            "series": self.sizes.values().sum::<usize>(),
+            "tolerance": self.comparison.rules().tolerance,
+            "differences": faults.chain(types).collect::<Vec<_>>(),
+            "movements": movements.collect::<serde_json::Map<_, _>>(),
+            "not_compared": left_out.collect::<Vec<_>>(),
+            "ignored": ignored.collect::<Vec<_>>(),
+            "notes": notes,
+        })
+    }
+}
+
+/// In which rounds something was so; nothing if it was in all.
+fn when(tally: Tally, rounds: u32) -> String {
+    match (tally.rounds == rounds, tally.first == tally.last) {
+        (true, _) => String::new(),
+        (false, true) => format!(" (in round {} of {rounds})", tally.first),
+        (false, false) => {
+            let Tally { rounds: so, first, last } = tally;
+            format!(" (in {so} of {rounds} rounds, from {first} to {last})")
+        }
+    }
+}
+
+fn count(count: usize, noun: &str) -> String {
+    match (count, noun) {
+        (1, _) | (_, "series") => format!("{count} {noun}"),
+        (_, "family") => format!("{count} families"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// As on a page.
+fn number(value: f64) -> String {
+    let mut digits = Vec::new();
+    write_number(&mut digits, value);
+    String::from_utf8_lossy(&digits).into_owned()
+}
