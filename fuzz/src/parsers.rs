@@ -5,6 +5,7 @@ use crate::collectors::{registered, textfile};
 use crate::script::Reader;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use vitald::encode::negotiate;
 use vitald::query;
 use vitald_core::number::{
@@ -135,7 +136,7 @@ fn command_line(bytes: &[u8]) {
     match vitald::dropin::parse("node_exporter", &arguments, &registered()) {
         Ok(vitald::dropin::Command::Run(drop_in)) => {
             // What is migrated must be taken.
-            let migrated = vitald::dropin::migrate(&drop_in);
+            let migrated = vitald::dropin::migrate(&drop_in, Path::new("/")).text;
             let outputs = outputs();
             let loaded =
                 vitald::config::load_text("migrated", &migrated, &[], &registered(), &outputs);

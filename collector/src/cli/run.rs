@@ -5,7 +5,7 @@ use super::registry::Registry;
 use super::terminal::{complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
-use crate::dropin::{self, Command, DropIn, Web};
+use crate::dropin::{self, Command, DropIn, Note, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
@@ -41,7 +41,7 @@ struct Start {
     source: Source,
     /// What only the drop-in has; its SIGHUP is no reload, and it ends as node_exporter does.
     web: Option<Web>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// Runs the daemon.
@@ -61,7 +61,16 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
     match dropin::parse(program, arguments, registry.collectors) {
         Ok(Command::Help(text) | Command::Version(text)) => print(&text),
         Ok(Command::Run(drop_in)) => {
-            let DropIn { plan, web, notes } = *drop_in;
+            let DropIn { plan, web, mut notes, .. } = *drop_in;
+            // node_exporter reads it, too.
+            match std::env::var("GOMAXPROCS").map(|value| dropin::note_of_processors(&value)) {
+                Ok(Ok(note)) => notes.push(note),
+                Ok(Err(mistake)) => {
+                    complain(&format_args!("{program}: error: {mistake}, try --help"));
+                    return ExitCode::FAILURE;
+                }
+                Err(_) => {}
+            }
             let source = Source { file: None, read: Box::new(move || Ok(plan.clone())) };
             start(Start { source, web: Some(web), notes })
         }
@@ -319,8 +328,8 @@ fn announce(daemon: &Daemon) {
         "started"
     );
     for listen in &plan.server.listen {
-        if let Address::Unix(path) = &listen.address {
-            tracing::info!(address = %format_args!("unix:{}", path.display()), "listening");
+        if let Address::Unix(_) | Address::Systemd = &listen.address {
+            tracing::info!(address = %listen.address, "listening");
         }
     }
     for address in daemon.listeners.bound() {

@@ -32,6 +32,10 @@ pub(super) enum Target {
     },
     /// Addresses to listen on.
     Listen,
+    /// Whether the sockets are those that systemd hands over.
+    SystemdSockets,
+    /// The file with TLS and passwords.
+    WebConfiguration,
     TelemetryPath,
     DisableExporterMetrics,
     DisableDefaults,
@@ -114,8 +118,8 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
     add(
         "web.systemd-socket",
         Switch,
-        Target::Unsupported("listening on sockets that systemd hands over"),
-        "Not supported: listen on sockets that systemd hands over.",
+        Target::SystemdSockets,
+        "Listen on the sockets that systemd hands over, and on no address.",
         "",
     );
     add(
@@ -128,8 +132,8 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
     add(
         "web.config.file",
         Once,
-        Target::Unsupported("a web configuration file (TLS, passwords)"),
-        "Not supported: a file with TLS and passwords; only an empty value is taken.",
+        Target::WebConfiguration,
+        "Not supported: a file with TLS and passwords; only an empty one is taken.",
         "\"\"",
     );
     add(
