@@ -34,6 +34,7 @@ fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
     for warning in &warnings {
         complain(warning);
     }
+    let mut is_debians = file == Path::new(DEBIAN_VARIABLES);
     if let Some(program) = program {
         let name = program.rsplit('/').next().unwrap_or_default();
         let is_first = |word: &str| arguments.first().is_some_and(|first| first.text == word);
@@ -47,9 +48,10 @@ fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
             );
             return Err(fail(exit::CONFIG, &refusal));
         }
-        if program == DEBIAN {
-            complain(&format_args!("{}: {OF_DEBIAN}", file.display()));
-        }
+        is_debians = program == DEBIAN;
+    }
+    if is_debians {
+        complain(&format_args!("{}: {OF_DEBIAN}", file.display()));
     }
     if let Some(Argument { text, place }) = processors {
         match dropin::note_of_processors(&text) {
@@ -65,6 +67,8 @@ fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
 
 /// Where Debian's package has it.
 const DEBIAN: &str = "/usr/bin/prometheus-node-exporter";
+/// Where its flags are.
+const DEBIAN_VARIABLES: &str = "/etc/default/prometheus-node-exporter";
 /// What its patches change.
 const OF_DEBIAN: &str = "Debian's build also collects systemd, and reads text files in \
      /var/lib/prometheus/node-exporter, without a flag; if you need it, add to the configuration: \

@@ -312,8 +312,11 @@ impl Found {
         read: &dyn Fn(&str) -> io::Result<Vec<File>>,
     ) -> Result<Service, String> {
         for Placed { value, place } in std::mem::take(&mut self.files) {
-            let may_be_absent = value.starts_with('-');
-            match read(value.trim_start_matches('-')) {
+            let (value, may_be_absent) = match value.strip_prefix('-') {
+                Some(value) => (value, true),
+                None => (&*value, false),
+            };
+            match read(value) {
                 Ok(files) => {
                     for file in files {
                         for Variable { name, value, line } in environment::variables(&file.text) {
@@ -323,7 +326,7 @@ impl Found {
                     }
                 }
                 Err(error) if may_be_absent => self.warnings.push(format!(
-                    "{place}: EnvironmentFile: {value}: {error}; its flags are not taken over"
+                    "{place}: EnvironmentFile: {value}: {error}; if it has flags elsewhere, put it there first"
                 )),
                 Err(error) => return Err(format!("{place}: EnvironmentFile: {value}: {error}")),
             }
