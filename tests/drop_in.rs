@@ -152,7 +152,12 @@ fn the_help_shows_the_flags_that_there_are() {
         Err(error) => Err(error.to_string()),
     };
     let mut names = BTreeSet::new();
-    let mut on = BTreeSet::new();
+    // What follows a flag of a collector says whether it runs.
+    let on: BTreeSet<String> = help
+        .split("      --[no-]collector.")
+        .filter(|part| part.contains("(default:") && part.replace("\n", " ").contains("enabled)"))
+        .filter_map(|part| Some(part.split_whitespace().next()?.to_owned()))
+        .collect();
     for line in help.lines() {
         // A description may speak of another flag, and begins further right.
         let flag = ["      --", "  -h, --"].iter().find_map(|start| line.strip_prefix(start));
@@ -174,13 +179,10 @@ fn the_help_shows_the_flags_that_there_are() {
                     taken.as_ref().is_err_and(|error| error.contains("does not support"));
                 assert!(taken.is_ok() || unsupported, "{taken:?}");
             }
-            if rest == "(on)" {
-                on.insert(name.trim_start_matches("collector.").to_owned());
-            }
         } else {
-            // Its own default is a value that it takes; `VALUE` and `[]` stand for none.
-            let value = rest.trim_end_matches(" ...").trim_matches(['"', '\'']);
-            let value = if matches!(value, "VALUE" | "[]") { "x" } else { value };
+            // Its own default is a value that it takes; its name in capitals stands for none.
+            let value = rest.trim_end_matches(" ...").trim_matches('"');
+            let value = if value == name.to_uppercase() { "x" } else { value };
             let value = value.replace("\\\\", "\\");
             let taken = takes(&format!("--{name}={value}"));
             let wrong = ["unknown", "expected argument", "unexpected"];

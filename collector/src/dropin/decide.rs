@@ -139,7 +139,11 @@ impl Read {
             Argument::Switch(is_on) => ("", *is_on),
         };
         match &given.flag.target {
-            Target::Help | Target::Man | Target::Version => {}
+            Target::Help
+            | Target::Man
+            | Target::Names
+            | Target::Completion(_)
+            | Target::Version => {}
             Target::Key { path, kind } => {
                 let node = match (&given.value, given.flag.shape) {
                     (Argument::Switch(is_on), _) => Node::Boolean(*is_on),

@@ -21,7 +21,7 @@ pub use migrate::{Migrated, migrate};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
-use table::{Target, all_flags};
+use table::{Shell, Target, all_flags};
 use vitald_core::collector::Descriptor;
 
 /// The version of node_exporter that the drop-in replaces.
@@ -106,6 +106,15 @@ pub fn parse_in(
     let asks_for = |target: &Target| given.iter().any(|given| given.flag.target == *target);
     if asks_for(&Target::Version) {
         return Ok(Command::Version(version()));
+    }
+    // What is to be completed is not finished, and may be wrong.
+    if asks_for(&Target::Names) {
+        return Ok(Command::Help(help::names(&flags)));
+    }
+    for shell in [Shell::Bash, Shell::Zsh] {
+        if asks_for(&Target::Completion(shell)) {
+            return Ok(Command::Help(help::completion(shell, program)));
+        }
     }
     if let Some(mistake) = mistake {
         return Err(fail(mistake));

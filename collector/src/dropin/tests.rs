@@ -498,6 +498,34 @@ fn the_version_is_node_exporters() {
 }
 
 #[test]
+fn flags_are_completed() {
+    let text = |flags: &[&str]| match parsed(flags) {
+        Ok(Command::Help(text)) => text,
+        _ => panic!("{flags:?}"),
+    };
+    let names = text(&["--completion-bash", "--collector.c"]);
+    assert!(names.contains("\n--no-collector.cpu\n--") && names.contains("\n--path.procfs\n"));
+    assert!(!names.contains("help-man") && !names.contains("ignored-devices\n--no"), "{names}");
+    expect![[r#"
+        _node_exporter_flags() {
+            local word="${COMP_WORDS[COMP_CWORD]}"
+            COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" --completion-bash)" -- "$word"))
+        }
+        complete -o default -F _node_exporter_flags node_exporter
+    "#]]
+    .assert_eq(&text(&["--completion-script-bash"]));
+    expect![[r#"
+        autoload -U +X bashcompinit && bashcompinit
+        _node_exporter_flags() {
+            local word="${COMP_WORDS[COMP_CWORD]}"
+            COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" --completion-bash)" -- "$word"))
+        }
+        complete -o default -F _node_exporter_flags node_exporter
+    "#]]
+    .assert_eq(&text(&["--completion-script-zsh"]));
+}
+
+#[test]
 fn help_shows_what_there_is() {
     let help = |arguments: &[&str]| match parse(
         "node_exporter",
@@ -541,26 +569,25 @@ fn help_shows_what_there_is() {
               --log.format=logfmt        How lines are logged: logfmt or json.
               --[no-]version             Show the version.
               --[no-]collector.cpu.info  Show what the processor can do.
-              --collector.cpu.info.bugs-include=VALUE
+              --collector.cpu.info.bugs-include=COLLECTOR.CPU.INFO.BUGS-INCLUDE
                                          Which bugs to show.
-              --collector.cpu.info.flags-include=VALUE
+              --collector.cpu.info.flags-include=COLLECTOR.CPU.INFO.FLAGS-INCLUDE
                                          Which abilities to show.
-              --collector.diskstats.device-include=VALUE
+              --collector.diskstats.device-include=COLLECTOR.DISKSTATS.DEVICE-INCLUDE
                                          Devices to show, by name.
                                          --collector.diskstats.device-exclude must be
                                          empty then, whatever is in /dev below
                                          --path.rootfs.
-              --collector.diskstats.device-exclude='^(z?ram|loop)\d+$'
+              --collector.diskstats.device-exclude="^(z?ram|loop)\\d+$"
                                          Devices to leave out, by name.
-              --collector.sysctl.include=[] ...
+              --collector.sysctl.include=COLLECTOR.SYSCTL.INCLUDE ...
                                          Values to show.
-              --collector.sysctl.include-info=[] ...
+              --collector.sysctl.include-info=COLLECTOR.SYSCTL.INCLUDE-INFO ...
                                          Texts to show.
-              --[no-]collector.cpu (on)  Collect: Samples for tests.
-              --[no-]collector.diskstats (on)
-                                         Collect: Samples for tests.
-              --[no-]collector.sysctl (off)
-                                         Collect: Samples for tests.
+              --[no-]collector.cpu       Collect: Samples for tests (default: enabled).
+              --[no-]collector.diskstats
+                                         Collect: Samples for tests (default: enabled).
+              --[no-]collector.sysctl    Collect: Samples for tests (default: disabled).
 
     "#]]
     .assert_eq(&help(&["-h"]));
