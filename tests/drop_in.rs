@@ -131,6 +131,31 @@ fn without_its_roots_it_starts_and_says_so() {
 }
 
 #[test]
+fn a_number_of_processors_is_taken_and_said_to_have_no_meaning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let link = link(directory.path(), "node_exporter");
+    let mut command = Command::new(&link);
+    command.arg(ANY_PORT).args(loadavg_alone()).env("GOMAXPROCS", "4");
+    let daemon = Daemon::spawn(command, tempfile::tempdir().expect("a directory"));
+    daemon.wait_for_log("the variable GOMAXPROCS has no meaning");
+    // The flag goes before the variable, which is not looked at then.
+    let mut command = Command::new(&link);
+    command.args([ANY_PORT, "--runtime.gomaxprocs=2"]).args(loadavg_alone());
+    let daemon = Daemon::spawn(
+        {
+            command.env("GOMAXPROCS", "x");
+            command
+        },
+        tempfile::tempdir().expect("a directory"),
+    );
+    daemon.wait_for_log("--runtime.gomaxprocs has no meaning");
+    assert!(!daemon.log().contains("the variable GOMAXPROCS"), "{}", daemon.log());
+    let (status, out, err) = harness::output(Command::new(&link).env("GOMAXPROCS", "x"));
+    assert_eq!((status, &*out), (1, ""));
+    assert_eq!(err, "GOMAXPROCS: strconv.ParseFloat: parsing \"x\": invalid syntax\n");
+}
+
+#[test]
 fn an_address_in_use_ends_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

@@ -61,15 +61,16 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
     match dropin::parse(program, arguments, registry.collectors) {
         Ok(Command::Help(text) | Command::Version(text)) => print(&text),
         Ok(Command::Run(drop_in)) => {
-            let DropIn { plan, web, mut notes, .. } = *drop_in;
-            // node_exporter reads it, too.
-            match std::env::var("GOMAXPROCS").map(|value| dropin::note_of_processors(&value)) {
-                Ok(Ok(note)) => notes.push(note),
-                Ok(Err(mistake)) => {
-                    complain(&format_args!("{program}: error: {mistake}, try --help"));
+            let DropIn { plan, web, mut notes, names_processors, .. } = *drop_in;
+            // node_exporter takes it from the environment if no flag says it.
+            let variable = std::env::var("GOMAXPROCS").ok().filter(|_| !names_processors);
+            match variable.map(|value| dropin::note_of_processors(&value)) {
+                Some(Ok(note)) => notes.push(note),
+                Some(Err(error)) => {
+                    complain(&format_args!("GOMAXPROCS: {error}"));
                     return ExitCode::FAILURE;
                 }
-                Err(_) => {}
+                None => {}
             }
             let source = Source { file: None, read: Box::new(move || Ok(plan.clone())) };
             start(Start { source, web: Some(web), notes })
@@ -298,7 +299,8 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
         StartError::Configuration(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(mistake));
             let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
-            fail(exit::CONFIG, &format!("{} {noun} in the configuration", mistakes.len()))
+            let status = if drop_in { 1 } else { exit::CONFIG };
+            fail(status, &format!("{} {noun} in the configuration", mistakes.len()))
         }
         StartError::System(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));

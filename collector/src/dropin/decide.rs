@@ -21,6 +21,8 @@ pub struct DropIn {
     pub notes: Vec<Note>,
     /// What a configuration file cannot say.
     pub lost_in_file: Vec<Note>,
+    /// Whether a flag says on how many processors to run.
+    pub names_processors: bool,
 }
 
 /// A sentence about the command line.
@@ -100,7 +102,8 @@ pub(super) fn decide(
             .collect();
         Mistake { argument, message: messages.join("; ") }
     })?;
-    Ok(DropIn { plan, web, notes, lost_in_file })
+    let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
+    Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
 }
 
 /// What the flags so far say.

@@ -1,6 +1,7 @@
 //! The command line as users of node_exporter know it.
 
 use super::flags::{self, flat};
+use super::table::{Flag, runs_by_default};
 use super::*;
 use crate::config;
 use expect_test::expect;
@@ -680,6 +681,20 @@ fn node_exporters_lists_hold_together() {
     for (position, flag) in all.iter().enumerate() {
         let other = all[..position].iter().find(|other| flat(&other.name) == flat(&flag.name));
         assert!(other.is_none(), "{} is there twice", flag.name);
+    }
+}
+
+/// No flag of 1.12 is refused by a collector that this binary has.
+#[test]
+fn collectors_take_all_their_flags() {
+    let collectors = crate::collectors(&[vitald_plugins::ROLL]).expect("the roll");
+    let refused = |flag: &&Flag| matches!(flag.target, Target::Unsupported(_));
+    let all = all_flags(&collectors);
+    let names: Vec<&str> = all.iter().filter(refused).map(|flag| flag.name.as_str()).collect();
+    assert_eq!(names, [""; 0]);
+    // What is off or on by itself is the same for a configuration.
+    for descriptor in &collectors {
+        assert_eq!(descriptor.enabled, runs_by_default(descriptor), "{}", descriptor.name);
     }
 }
 
