@@ -568,16 +568,26 @@ fn the_log_is_as_the_flags_say() {
 #[test]
 fn what_is_not_there_is_refused() {
     let names: Vec<&str> = collectors().iter().map(|collector| collector.name).collect();
-    for arguments in [
-        &["--web.config.file=/etc/web.yml"][..],
-        &["--web.systemd-socket"],
-        &["--web.listen-address=vsock://:9100"],
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        format!("--web.config.file={}", path.display())
+    };
+    for (argument, reason) in [
+        ("--web.config.file=/nonexistent.yml", "/nonexistent.yml cannot be read: No such file"),
+        (
+            &file("web.yml", "tls_server_config: {}\n"),
+            "vitald does not support a web configuration",
+        ),
+        ("--web.listen-address=vsock://:9100", "vitald does not listen on vsock"),
     ] {
-        let (status, _, err) = run(arguments);
-        // A build that has learned it says something else of these.
-        assert_eq!(status, 1, "{arguments:?}");
-        assert!(err.starts_with("node_exporter: error: ") || err.contains("web.yml"), "{err}");
+        let (status, _, err) = run(&[argument]);
+        assert_eq!(status, 1, "{argument}");
+        assert!(err.starts_with("node_exporter: error: --web.") && err.contains(reason), "{err}");
     }
+    let empty = file("empty.yml", "# No TLS.\n---\n\n");
+    exporter(&[&empty, "--collector.disable-defaults", "--collector.loadavg"]).metrics();
     if !names.contains(&"zoneinfo") {
         let (status, _, err) = run(&["--collector.zoneinfo"]);
         assert!(status == 1 && err.contains("--collector.zoneinfo"), "{err}");

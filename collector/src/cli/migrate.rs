@@ -70,10 +70,11 @@ const DEBIAN: &str = "/usr/bin/prometheus-node-exporter";
 /// Where its flags are.
 const DEBIAN_VARIABLES: &str = "/etc/default/prometheus-node-exporter";
 /// What its patches change.
-const OF_DEBIAN: &str = "Debian's build also collects systemd, and reads text files in \
-     /var/lib/prometheus/node-exporter, without a flag; if you need it, add to the configuration: \
-     [collectors.systemd] enabled = true, [collectors.textfile] directory = \
-     [\"/var/lib/prometheus/node-exporter\"]";
+const OF_DEBIAN: &str = "Debian's build also collects systemd, reads text files in \
+     /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, \
+     without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], \
+     directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in \
+     [collectors.filesystem]";
 
 fn convert<'p>(
     directory: &Path,

@@ -47,7 +47,11 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
 /// Of a name with several addresses Go takes the first of IPv4. Looking a name up may take long.
 pub(crate) fn parse_go(text: &str) -> Result<Address, String> {
     if text.starts_with("vsock:") {
-        return Err("vitald does not listen on vsock".to_owned());
+        return Err(
+            "vitald does not listen on vsock; listen on 127.0.0.1 and have a proxy pass it on, such as \
+             socat VSOCK-LISTEN:9100,fork TCP:127.0.0.1:9100"
+                .to_owned(),
+        );
     }
     let (host, port) = split_host(text).map_err(|mistake| format!("address {text}: {mistake}"))?;
     let port: u16 = match port.parse() {

@@ -82,8 +82,10 @@ pub fn read(file: &Path) -> Result<Service, String> {
     }
     let mut service = of_unit(&files, &variable_files)?;
     let name = file.file_name().unwrap_or_default();
-    let before = folders.iter().take_while(|folder| Some(folder.as_path()) != file.parent());
-    if let Some(other) = before.map(|folder| folder.join(name)).find(|other| other.exists()) {
+    let in_force = folders.iter().map(|folder| folder.join(name)).find(|other| other.exists());
+    if let Some(other) =
+        in_force.filter(|other| other.canonicalize().ok() != file.canonicalize().ok())
+    {
         service.warnings.push(format!(
             "{}: systemd reads {} instead, which goes before it",
             file.display(),
@@ -109,11 +111,14 @@ fn is_unit(file: &File) -> bool {
 /// Where drop-ins of a unit are looked for: beside it, and if that is one of the system's directories in
 /// all of them.
 fn folders(file: &Path) -> Vec<PathBuf> {
-    let own = file.parent().unwrap_or(Path::new("/"));
-    if UNIT_DIRECTORIES.iter().any(|folder| Path::new(folder) == own) {
+    let is_systems = |path: &Path| {
+        UNIT_DIRECTORIES.iter().any(|folder| path.parent() == Some(Path::new(folder)))
+    };
+    // It may be named by a link, such as those of `multi-user.target.wants`.
+    if is_systems(file) || file.canonicalize().is_ok_and(|file| is_systems(&file)) {
         UNIT_DIRECTORIES.iter().map(PathBuf::from).collect()
     } else {
-        vec![own.to_owned()]
+        vec![file.parent().unwrap_or(Path::new("/")).to_owned()]
     }
 }
 
@@ -144,9 +149,13 @@ fn variable_files(pattern: &str) -> io::Result<Vec<File>> {
     if !pattern.contains(['*', '?', '[']) {
         return Ok(vec![read(Path::new(pattern))?]);
     }
+    if pattern.contains('[') {
+        let message = "a pattern with brackets is not known here; name the files";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        if !part.contains(['*', '?', '[']) {
+        if !part.contains(['*', '?']) {
             found.iter_mut().for_each(|path| path.push(part));
             continue;
         }

@@ -46,6 +46,67 @@ fn of_text(text: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
+fn a_comment_ends_with_its_line() {
+    // Before systemd 254 a backslash continued it.
+    let found = environment::variables("# c \\\nA=1\nB=2\n");
+    let lines: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.line)).collect();
+    assert_eq!(lines, [("A", 2), ("B", 3)]);
+}
+
+#[test]
+fn names_match_patterns_of_a_shell() {
+    for (pattern, name) in [
+        ("*", "a"),
+        ("a*.env", "a.env"),
+        ("*a*b", "xaaybb"),
+        ("?.e?v", "é.env"),
+        ("", ""),
+        (".*", ".a"),
+    ] {
+        assert!(is_match(pattern, name), "{pattern} {name}");
+    }
+    for (pattern, name) in
+        [("*", ".a"), ("a", "ab"), ("a*b", "abc"), ("?", ""), ("??", "é"), ("", "a")]
+    {
+        assert!(!is_match(pattern, name), "{pattern} {name}");
+    }
+}
+
+#[test]
+fn drop_ins_and_files_are_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| {
+        fs::create_dir_all(path(name).parent().expect("a folder")).expect("a folder");
+        fs::write(path(name), text).expect("a file");
+    };
+    write(
+        "n.service",
+        &format!(
+            "[Service]\nEnvironmentFile={}/*.env\nExecStart=/node_exporter $A $B\n",
+            folder.path().display()
+        ),
+    );
+    write("1.env", "A=one\n");
+    write("2.env", "# A\n\nA=two\n");
+    write("n.service.d/20.conf", "[Service]\nWorkingDirectory=/w\nEnvironment=B=twenty\n");
+    write("n.service.d/10.conf", "[Service]\nEnvironment=B=ten\n");
+    write("n.service.d/99.txt", "[Service]\nExecStart=\n");
+    let service = read(&path("n.service")).expect("a service");
+    let shown: Vec<_> = service
+        .arguments
+        .iter()
+        .map(|one| {
+            format!("{} {}", one.text, one.place.replace(folder.path().to_str().unwrap(), ""))
+        })
+        .collect();
+    assert_eq!(shown, ["two /2.env:3", "twenty /n.service.d/20.conf:3"]);
+    assert_eq!((service.directory, service.warnings), (PathBuf::from("/w"), Vec::new()));
+    assert!(is_unit(&File { name: "x".to_owned(), text: "# c\n\n[Unit]\n".to_owned() }));
+    assert!(!is_unit(&File { name: "x".to_owned(), text: "# c\n\nA=[\n".to_owned() }));
+}
+
+#[test]
 fn all_is_taken_as_systemd_takes_it() {
     let mut wrong = Vec::new();
     for line in TABLE.lines() {
