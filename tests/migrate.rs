@@ -188,9 +188,9 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     assert_eq!(status, 0, "{err}");
     expect![[r#"
         FOLDER/a.service:4: Environment: systemd passes over "B", which sets no variable; write NAME=VALUE
-        FOLDER/a.service:3: EnvironmentFile: -FOLDER/nothing.env: No such file or directory (os error 2); its flags are not taken over
+        FOLDER/a.service:3: EnvironmentFile: FOLDER/nothing.env: No such file or directory (os error 2); if it has flags elsewhere, put it there first
         FOLDER/a.service:5: $MORE is not set in the unit, so nothing is taken for it; add its value to the unit if systemd has one
-        FOLDER/a.service: Debian's build also collects systemd, and reads text files in /var/lib/prometheus/node-exporter, without a flag; if you need it, add to the configuration: [collectors.systemd] enabled = true, [collectors.textfile] directory = ["/var/lib/prometheus/node-exporter"]
+        FOLDER/a.service: Debian's build also collects systemd, reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in [collectors.filesystem]
         FOLDER/a.env:4: the variable GOMAXPROCS has no meaning: vitald has no Go runtime, and collects on one thread; remove it
         FOLDER/a.service:5: --runtime.gomaxprocs has no meaning: vitald has no Go runtime, and collects on one thread; remove it
         FOLDER/a.env:2: --web.telemetry-path: a configuration has no path for the metrics, which are under /metrics; scrape them there: set metrics_path in Prometheus

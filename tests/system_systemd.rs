@@ -442,7 +442,10 @@ fn units_are_read_as_systemd_reads_them() {
     }
     // Those that are refused fail.
     machine.sh("cd /etc/systemd/system && systemctl daemon-reload && \
-                for unit in case-*.service; do systemctl start --wait $unit || true; done");
+                for unit in case-*.service; do systemctl start $unit || true; done");
+    let running = "systemctl list-units --all --plain --no-legend --state=active,activating,deactivating \
+                   'case-*.service'";
+    machine.until("all have ended", || machine.sh(running).trim().is_empty());
     let result = |name: &str| -> Option<Vec<Vec<u8>>> {
         let file = format!("/results/{name}");
         let digits = machine

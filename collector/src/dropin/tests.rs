@@ -460,7 +460,7 @@ fn usage_errors() {
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
         node_exporter: error: --web.listen-address: address 9100: missing port in address, try --help
         node_exporter: error: --web.listen-address: address 127.0.0.1:http: invalid port, try --help
-        node_exporter: error: --web.listen-address: vitald does not listen on vsock, try --help
+        node_exporter: error: --web.listen-address: vitald does not listen on vsock; listen on 127.0.0.1 and have a proxy pass it on, such as socat VSOCK-LISTEN:9100,fork TCP:127.0.0.1:9100, try --help
         node_exporter: error: --web.listen-address: 127.0.0.1:1 cannot be bound beside :1, try --help
         node_exporter: error: --web.telemetry-path: expected a path from /, try --help
         node_exporter: error: --web.config.file: web.yml cannot be read: No such file or directory (os error 2), try --help

@@ -1,6 +1,7 @@
 //! Units and files of variables, compared with what a real systemd made of them.
 
 use super::*;
+use proptest::prelude::*;
 
 /// What systemd 252 makes of them, with `/etc/case.env` (`A='1 2'`, `B=file`) and `/etc/case2.env`
 /// (`A=two`). A line is one of these, its parts between tabs and with `%XX` for bytes that do not show:
@@ -142,4 +143,33 @@ fn all_is_taken_as_systemd_takes_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// What has a meaning somewhere, and a little that has none.
+const LETTERS: &str = "[-a1 \\t\\n\\r\\\\\"'$%{}:;=@#*?\\[\\]é\u{feff}]{0,40}";
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(unit in LETTERS, variables in LETTERS) {
+        let file = File { name: "/default".to_owned(), text: variables };
+        let _ = of_variables(&file);
+        let read = |_: &str| Ok(vec![file.clone()]);
+        for text in [
+            unit.clone(),
+            format!("[Service]\n{unit}"),
+            format!("[Service]\nEnvironmentFile=/a\nEnvironment={unit}\nExecStart=/a $a ${{1}} {unit}"),
+        ] {
+            let _ = of_unit(&[File { name: "/a@b-c.service".to_owned(), text }], &read);
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_back(words in prop::collection::vec(LETTERS, 0..4)) {
+        let mut text = "[Service]\nExecStart=/a".to_owned();
+        for word in &words {
+            let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            text += &format!(" \"{}\"", escaped.replace('%', "%%").replace('$', "$$"));
+        }
+        prop_assert_eq!(of_text(&text), Ok(words));
+    }
 }
