@@ -155,7 +155,11 @@ impl Read {
                         return Ok(());
                     }
                     // A whole number of Go's may be written as any number.
-                    _ if *kind == <u32 as Setting>::KIND => whole(text)?,
+                    _ if *kind == <u32 as Setting>::KIND => match whole(text)? {
+                        // There a negative number is no limit, either.
+                        Node::Integer(count) if path.ends_with(&["max_requests"]) => count.max(0).into(),
+                        number => number,
+                    },
                     _ => Node::Text(text.to_owned()),
                 };
                 insert(&mut self.table, path, Value::new(node, origin));
