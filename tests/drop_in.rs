@@ -205,7 +205,7 @@ fn the_help_shows_the_flags_that_there_are() {
                 assert!(taken.is_ok() || unsupported, "{taken:?}");
             }
         } else {
-            // Its own default is a value that it takes; its name in capitals stands for none.
+            // Its own default is a value that it takes; its name in capitals means that it has none.
             let value = rest.trim_end_matches(" ...").trim_matches('"');
             let value = if value == name.to_uppercase() { "x" } else { value };
             let value = value.replace("\\\\", "\\");

@@ -91,7 +91,7 @@ fn flags_of(help: &str) -> BTreeMap<String, String> {
         let (name, default) = spelled.split_once('=').unwrap_or((spelled, ""));
         let runs = words.split_once("(default: ").and_then(|(_, rest)| rest.split_once(')'));
         let default = runs.map_or(default, |(runs, _)| runs);
-        // Its name in capitals stands for no default.
+        // Its name in capitals means that it has no default.
         let default = if default.eq_ignore_ascii_case(name) { "" } else { default };
         flags.insert(name.to_owned(), default.to_owned());
     }

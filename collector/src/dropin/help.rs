@@ -78,8 +78,8 @@ pub(super) fn in_flags(text: &str, table: &str, flags: &[Flag]) -> String {
         .collect()
 }
 
-/// The flag as it is given, with its default, as kingpin shows it: without one the name in capitals
-/// stands for a value.
+/// The flag as it is given, with its default, as kingpin shows it: without one it shows the name
+/// in capitals.
 fn spelled(flag: &Flag) -> String {
     let short = if flag.name == "help" { "-h, " } else { "    " };
     let name = &flag.name;

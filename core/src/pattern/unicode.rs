@@ -6,7 +6,7 @@ use regex_syntax::hir::{Class, HirKind};
 
 const SURROGATES: (u32, u32) = (0xD800, 0xDFFF);
 
-/// The code points of a class; nothing if there is none of this name.
+/// The code points of a class; nothing if no class has this name.
 pub(super) fn class(name: &str) -> Option<CodePoints> {
     let is_letter = |letter: &char| !matches!(letter, ' ' | '_' | '-');
     let name: String = name.chars().filter(is_letter).collect::<String>().to_ascii_lowercase();

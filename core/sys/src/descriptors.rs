@@ -82,7 +82,7 @@ pub fn spawn_with_own_descriptors(
 ///
 /// No such descriptor is open, or there is room for none.
 pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // Standard input, output and error are none of these.
+    // Standard input, output and error belong to the whole process.
     if number < 3 {
         return Err(io::Error::from(rustix::io::Errno::BADF));
     }

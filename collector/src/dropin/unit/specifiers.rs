@@ -13,7 +13,7 @@ pub(super) struct Unit<'t> {
 ///
 /// # Errors
 ///
-/// A specifier whose value this process does not know, or that is none.
+/// A specifier whose value this process does not know, or that does not exist.
 pub(super) fn replace(text: &str, unit: Unit<'_>) -> Result<String, String> {
     let mut replaced = String::with_capacity(text.len());
     let mut rest = text;
@@ -34,7 +34,7 @@ pub(super) fn replace(text: &str, unit: Unit<'_>) -> Result<String, String> {
     Ok(replaced)
 }
 
-/// What a specifier stands for; nothing if it is none and stays as it is.
+/// The value of a specifier; nothing if this is not one and stays as it is.
 fn value(letter: char, unit: Unit<'_>) -> Result<Option<String>, String> {
     let stem = unit.name.rsplit_once('.').map_or(unit.name, |(stem, _)| stem);
     let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));

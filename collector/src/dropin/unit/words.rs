@@ -9,9 +9,9 @@ use std::fmt;
 /// How words are cut: it depends on where the value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// `ExecStart=`: in a word with a sequence that is none, such sequences stay as they are.
+    /// `ExecStart=`: in a word with an unknown sequence, such sequences stay as they are.
     Command,
-    /// `Environment=`: a sequence that is none is a mistake.
+    /// `Environment=`: an unknown sequence is a mistake.
     Assignment,
     /// The value of `$NAME`: a backslash takes any meaning from the next character, and goes. A quote
     /// need not be closed.
@@ -132,7 +132,7 @@ impl Bytes {
     }
 }
 
-/// What an escape sequence stands for, and what follows it. `text` begins after the backslash.
+/// The bytes of an escape sequence, and what follows it. `text` begins after the backslash.
 fn sequence(text: &str) -> Option<(Bytes, &str)> {
     let letter = text.chars().next()?;
     let after = &text[letter.len_utf8()..];
