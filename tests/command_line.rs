@@ -74,6 +74,7 @@ fn every_command_has_a_help_that_reads_well() {
           config       Print the commented default configuration, or the effective one
           reload       Make the running daemon read its configuration again
           health       Ask the running daemon whether it is well; for container health checks
+          migrate      Print the configuration that is equal to node_exporter's flags
           completions  Print the completions of a shell
           help         Print this message or the help of the given subcommand(s)
 
@@ -228,6 +229,21 @@ fn every_command_has_a_help_that_reads_well() {
               --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
           -h, --help               Print help
+    "#]],
+    );
+    help(
+        &["migrate"],
+        &expect![[r#"
+        Print the configuration that is equal to node_exporter's flags
+
+        Usage: vitald migrate [--unit FILE | -- FLAGS...]
+
+        Arguments:
+          [FLAGS]...  Its flags, after two dashes
+
+        Options:
+              --unit <FILE>  Its systemd unit, or the file with its ARGS, as in Debian's /etc/default
+          -h, --help         Print help
     "#]],
     );
     help(

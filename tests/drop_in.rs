@@ -131,6 +131,31 @@ fn without_its_roots_it_starts_and_says_so() {
 }
 
 #[test]
+fn a_number_of_processors_is_taken_and_said_to_have_no_meaning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let link = link(directory.path(), "node_exporter");
+    let mut command = Command::new(&link);
+    command.arg(ANY_PORT).args(loadavg_alone()).env("GOMAXPROCS", "4");
+    let daemon = Daemon::spawn(command, tempfile::tempdir().expect("a directory"));
+    daemon.wait_for_log("the variable GOMAXPROCS has no meaning");
+    // The flag goes before the variable, which is not looked at then.
+    let mut command = Command::new(&link);
+    command.args([ANY_PORT, "--runtime.gomaxprocs=2"]).args(loadavg_alone());
+    let daemon = Daemon::spawn(
+        {
+            command.env("GOMAXPROCS", "x");
+            command
+        },
+        tempfile::tempdir().expect("a directory"),
+    );
+    daemon.wait_for_log("--runtime.gomaxprocs has no meaning");
+    assert!(!daemon.log().contains("the variable GOMAXPROCS"), "{}", daemon.log());
+    let (status, out, err) = harness::output(Command::new(&link).env("GOMAXPROCS", "x"));
+    assert_eq!((status, &*out), (1, ""));
+    assert_eq!(err, "GOMAXPROCS: strconv.ParseFloat: parsing \"x\": invalid syntax\n");
+}
+
+#[test]
 fn an_address_in_use_ends_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
@@ -152,7 +177,12 @@ fn the_help_shows_the_flags_that_there_are() {
         Err(error) => Err(error.to_string()),
     };
     let mut names = BTreeSet::new();
-    let mut on = BTreeSet::new();
+    // What follows a flag of a collector says whether it runs.
+    let on: BTreeSet<String> = help
+        .split("      --[no-]collector.")
+        .filter(|part| part.contains("(default:") && part.replace("\n", " ").contains("enabled)"))
+        .filter_map(|part| Some(part.split_whitespace().next()?.to_owned()))
+        .collect();
     for line in help.lines() {
         // A description may speak of another flag, and begins further right.
         let flag = ["      --", "  -h, --"].iter().find_map(|start| line.strip_prefix(start));
@@ -174,13 +204,10 @@ fn the_help_shows_the_flags_that_there_are() {
                     taken.as_ref().is_err_and(|error| error.contains("does not support"));
                 assert!(taken.is_ok() || unsupported, "{taken:?}");
             }
-            if rest == "(on)" {
-                on.insert(name.trim_start_matches("collector.").to_owned());
-            }
         } else {
-            // Its own default is a value that it takes; `VALUE` and `[]` stand for none.
-            let value = rest.trim_end_matches(" ...").trim_matches(['"', '\'']);
-            let value = if matches!(value, "VALUE" | "[]") { "x" } else { value };
+            // Its own default is a value that it takes; its name in capitals means that it has none.
+            let value = rest.trim_end_matches(" ...").trim_matches('"');
+            let value = if value == name.to_uppercase() { "x" } else { value };
             let value = value.replace("\\\\", "\\");
             let taken = takes(&format!("--{name}={value}"));
             let wrong = ["unknown", "expected argument", "unexpected"];
@@ -570,16 +597,26 @@ fn the_log_is_as_the_flags_say() {
 #[test]
 fn what_is_not_there_is_refused() {
     let names: Vec<&str> = collectors().iter().map(|collector| collector.name).collect();
-    for arguments in [
-        &["--web.config.file=/etc/web.yml"][..],
-        &["--web.systemd-socket"],
-        &["--web.listen-address=vsock://:9100"],
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        format!("--web.config.file={}", path.display())
+    };
+    for (argument, reason) in [
+        ("--web.config.file=/nonexistent.yml", "/nonexistent.yml cannot be read: No such file"),
+        (
+            &file("web.yml", "tls_server_config: {}\n"),
+            "vitald does not support a web configuration",
+        ),
+        ("--web.listen-address=vsock://:9100", "vitald does not listen on vsock"),
     ] {
-        let (status, _, err) = run(arguments);
-        // A build that has learned it says something else of these.
-        assert_eq!(status, 1, "{arguments:?}");
-        assert!(err.starts_with("node_exporter: error: ") || err.contains("web.yml"), "{err}");
+        let (status, _, err) = run(&[argument]);
+        assert_eq!(status, 1, "{argument}");
+        assert!(err.starts_with("node_exporter: error: --web.") && err.contains(reason), "{err}");
     }
+    let empty = file("empty.yml", "# No TLS.\n---\n\n");
+    exporter(&[&empty, "--collector.disable-defaults", "--collector.loadavg"]).metrics();
     if !names.contains(&"zoneinfo") {
         let (status, _, err) = run(&["--collector.zoneinfo"]);
         assert!(status == 1 && err.contains("--collector.zoneinfo"), "{err}");

@@ -4,7 +4,7 @@ mod harness;
 mod system;
 
 use harness::{Daemon, until};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -66,8 +66,77 @@ const LEAST_ROUNDS: usize = 10;
 /// The most rounds until every value has agreed once. Some change from one moment to the next.
 const MOST_ROUNDS: usize = 400;
 
+/// The defaults of flags that 1.12 has otherwise than Debian's 1.5.
+const NEW_DEFAULTS: &[Exception] = &[
+    ("collector.diskstats.device-exclude", "1.12 leaves zram out, too"),
+    ("collector.filesystem.fs-types-exclude", "1.12 leaves erofs out, too"),
+    ("collector.filesystem.mount-points-exclude", "Debian leaves more out"),
+    ("collector.netdev.device-exclude", "Debian leaves lo out"),
+    ("collector.netstat.fields", "1.12 has two more"),
+    ("collector.systemd", "Debian switches it on"),
+    ("collector.systemd.unit-exclude", "Debian leaves targets out"),
+    ("collector.textfile.directory", "Debian has one"),
+];
+
 /// For how long a collection is shared by scrapes that come after it, and a little more.
 const SHARED: Duration = Duration::from_millis(120);
+
+/// The flags of a help text with their defaults; of collectors whether they run.
+fn flags_of(help: &str) -> BTreeMap<String, String> {
+    let mut flags = BTreeMap::new();
+    let help = help.replace("\n  -h, --", "\n      --");
+    for part in help.split("\n      --").skip(1) {
+        let words = part.split_whitespace().collect::<Vec<_>>().join(" ");
+        let spelled = words.split_once(' ').map_or(&*words, |(spelled, _)| spelled);
+        let spelled = spelled.trim_start_matches("[no-]");
+        let (name, default) = spelled.split_once('=').unwrap_or((spelled, ""));
+        let runs = words.split_once("(default: ").and_then(|(_, rest)| rest.split_once(')'));
+        let default = runs.map_or(default, |(runs, _)| runs);
+        // Its name in capitals means that it has no default.
+        let default = if default.eq_ignore_ascii_case(name) { "" } else { default };
+        flags.insert(name.to_owned(), default.to_owned());
+    }
+    flags
+}
+
+/// Whatever the one shows as a flag the other shows with the same default, if its collector is there.
+#[test]
+fn the_help_shows_the_flags_of_the_real_one() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let help = |command: &mut Command| harness::output(command.arg("--help")).1;
+    let theirs = flags_of(&help(&mut Command::new(NODE_EXPORTER)));
+    let ours = flags_of(&help(Command::new(harness::binary()).arg("node_exporter")));
+    assert!(theirs.len() > 130, "{}", theirs.len());
+    let mut wrong = Vec::new();
+    let mut differ = BTreeSet::new();
+    for (name, default) in &theirs {
+        // The old spelling is taken and not shown.
+        let name = name.replace(".qdisk.", ".qdisc.");
+        match ours.get(&name) {
+            None => {
+                let collector = name.trim_start_matches("collector.").split('.').next();
+                let collector = match collector.unwrap_or_default() {
+                    "netclass_rtnl" => "netclass",
+                    "powersupply" => "powersupplyclass",
+                    other => other,
+                };
+                if !name.starts_with("collector.")
+                    || ours.contains_key(&format!("collector.{collector}"))
+                {
+                    wrong.push(name);
+                }
+            }
+            Some(here) if here == default => {}
+            Some(_) => drop(differ.insert(name)),
+        }
+    }
+    assert!(wrong.is_empty(), "not shown: {wrong:?}");
+    let listed = |name: &&String| NEW_DEFAULTS.iter().any(|(known, _)| known == *name);
+    let unlisted: Vec<_> = differ.iter().filter(|name| !listed(name)).collect();
+    assert!(unlisted.is_empty(), "other defaults: {unlisted:?}");
+}
 
 fn drop_in(namespaces: &Namespaces, directory: tempfile::TempDir, flags: &[String]) -> Daemon {
     let link = directory.path().join("node_exporter");

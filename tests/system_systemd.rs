@@ -383,3 +383,147 @@ fn the_service_can_stand_in_for_node_exporter() {
     machine.sh("systemctl stop vitald");
     assert_eq!(machine.property("Result"), "success", "{}", machine.journal());
 }
+
+/// What systemd makes of units and files of variables, as `vitald migrate` is tested with it.
+const TABLE: &str = include_str!("../collector/src/dropin/unit/table.txt");
+
+/// A part of a line of the table: `%0A` is a byte.
+fn decoded(part: &str) -> Vec<u8> {
+    let mut parts = part.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(digits, 16).expect("digits"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes
+}
+
+/// Prints its arguments, each with a zero byte at its end.
+const SHOW_ARGUMENTS: &str = "#!/bin/sh\n[ $# -gt 0 ] && printf '%s\\0' \"$@\"\nexit 0\n";
+
+#[test]
+fn units_are_read_as_systemd_reads_them() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let machine = Machine::with_vitald("");
+    machine.write("/usr/bin/node_exporter", SHOW_ARGUMENTS);
+    machine.write("/etc/case.env", "A='1 2'\nB=file\n");
+    machine.write("/etc/case2.env", "A=two\n");
+    machine.sh("chmod 755 /usr/bin/node_exporter && mkdir /results /cases");
+    let install = |name: &str, unit: &str| {
+        let unit_file = format!("/etc/systemd/system/{name}.service");
+        machine.write(&unit_file, unit);
+        let output = format!("[Service]\nStandardOutput=truncate:/results/{name}\n");
+        machine.write(&format!("{unit_file}.d/output.conf"), &output);
+    };
+    let of_file = |name: &str| {
+        format!("[Service]\nEnvironmentFile=-/cases/{name}\nExecStart=/usr/bin/env -0\n")
+    };
+    // What is in the environment without a file.
+    install("case-none", &of_file("case-none"));
+    let rows: Vec<(String, &str, Vec<&str>)> = (0..)
+        .zip(TABLE.lines())
+        .map(|(number, line)| {
+            let mut parts = line.split('\t');
+            let kind = parts.next().expect("a kind");
+            (format!("case-{number}"), kind, parts.collect())
+        })
+        .collect();
+    for (name, kind, parts) in &rows {
+        let text = String::from_utf8(decoded(parts[0])).expect("UTF-8");
+        if *kind == "file" {
+            machine.write(&format!("/cases/{name}"), &text);
+            install(name, &of_file(name));
+        } else {
+            install(name, &text);
+        }
+    }
+    // Those that are refused fail.
+    machine.sh("cd /etc/systemd/system && systemctl daemon-reload && \
+                for unit in case-*.service; do systemctl start $unit || true; done");
+    let running = "systemctl list-units --all --plain --no-legend --state=active,activating,deactivating \
+                   'case-*.service'";
+    machine.until("all have ended", || machine.sh(running).trim().is_empty());
+    let result = |name: &str| -> Option<Vec<Vec<u8>>> {
+        let file = format!("/results/{name}");
+        let digits = machine
+            .sh(&format!("if [ -e {file} ]; then od -An -v -tx1 {file}; else echo none; fi"));
+        if digits.trim() == "none" {
+            return None;
+        }
+        let byte = |digits: &str| u8::from_str_radix(digits, 16).expect("digits");
+        let bytes: Vec<u8> = digits.split_whitespace().map(byte).collect();
+        let mut words: Vec<_> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+        assert_eq!(words.pop(), Some(Vec::new()), "{name}");
+        Some(words)
+    };
+    let name_of = |word: &[u8]| word.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+    let usual: Vec<_> =
+        result("case-none").expect("it ran").iter().map(|word| name_of(word)).collect();
+    let mut wrong = String::new();
+    for (name, kind, parts) in &rows {
+        // The units of this test have other names.
+        let names_itself = ["%25n", "%25N", "%25p", "%25y", "%25f"];
+        if names_itself.iter().any(|specifier| parts[0].contains(specifier)) {
+            continue;
+        }
+        let expected =
+            parts[1..].iter().map(|part| if *part == "-" { Vec::new() } else { decoded(part) });
+        let expected = (*kind != "refused").then(|| expected.collect::<Vec<_>>());
+        let mut found = result(name);
+        if *kind == "file" {
+            let words = found.as_mut().expect("it ran");
+            words.retain(|word| !usual.contains(&name_of(word)));
+            words.sort();
+        }
+        if found != expected {
+            wrong += &format!("{}\n{found:?}\n", parts[0]);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_socket_unit_starts_it_and_keeps_its_socket() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let address = free_address();
+    let machine =
+        Machine::with_vitald(&config(address, "").replace(&address.to_string(), "systemd"));
+    machine.write(
+        "/etc/systemd/system/vitald.socket",
+        &format!("[Socket]\nListenStream={address}\n[Install]\nWantedBy=sockets.target\n"),
+    );
+    machine.sh("systemctl daemon-reload && systemctl start vitald.socket");
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    // The first connection starts it, and is answered.
+    assert!(has(address, "node_load1"));
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.sh("systemctl reload vitald");
+    assert!(has(address, "node_load1"));
+    let pid = machine.main_pid();
+    machine.sh("systemctl restart vitald");
+    assert!(has(address, "node_load1") && machine.main_pid() != pid);
+    machine.sh("systemctl kill --signal=KILL vitald");
+    machine.until("it is back", || answers(address));
+    machine.sh("systemctl stop vitald 2>&1");
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    assert!(answers(address), "{}", machine.journal());
+    machine.sh("systemctl stop vitald.socket vitald.service");
+    // As node_exporter.
+    let drop_in = std::fs::read_to_string(harness::root().join("deploy/node_exporter.conf"));
+    machine.drop_in("node_exporter", &drop_in.expect("deploy/node_exporter.conf"));
+    machine.write("/etc/default/prometheus-node-exporter", "ARGS=--web.systemd-socket\n");
+    machine.sh("systemctl start vitald.socket");
+    assert!(has(address, "node_exporter_build_info"));
+    machine.sh("systemctl stop vitald.socket vitald.service");
+    machine.sh_refused("systemctl start vitald.service");
+    assert!(
+        machine.journal().contains("systemd has handed over no socket"),
+        "{}",
+        machine.journal()
+    );
+}

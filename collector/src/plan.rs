@@ -90,6 +90,8 @@ pub enum Address {
     },
     /// A unix socket, written `unix:/path`.
     Unix(PathBuf),
+    /// Every socket that systemd hands over, written `systemd` (sd_listen_fds(3)).
+    Systemd,
 }
 
 /// Who may use a listener's admin routes.

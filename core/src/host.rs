@@ -152,7 +152,9 @@ pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
 pub use uname::Uname;
 pub use view::{Namespace, View};
-pub use vitald_sys::{descriptor_tables_are_separate, release_code, release_heap};
+pub use vitald_sys::{
+    descriptor_tables_are_separate, duplicate_inherited, release_code, release_heap,
+};
 #[doc(hidden)]
 pub use walk::attributes as attribute;
 pub use walk::attributes::{Attribute, AttributeInfo, Attributes};

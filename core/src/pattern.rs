@@ -4,6 +4,7 @@ mod class;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod unicode;
 
 use crate::settings::{Node, Setting, Value};
 use std::cell::Cell;
@@ -25,13 +26,12 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// `(?i)` folds beyond ASCII, while `\d`, `\s`, `\w`, `\b` and `[[:alpha:]]` are ASCII alone.
 /// These are the differences:
 ///
-/// - Classes of Unicode, such as `\pL` and `\p{Greek}`, are refused except for `\p{Any}`: their
-///   tables are not built in.
 /// - An expression is refused if it nests more than 128 deep (Go: 1000) or is too large once
 ///   compiled: 4 MiB, divided by one more than its named groups (Go: 128 MiB).
-/// - `(?<name>...)` is `(?P<name>...)`, as from Go 1.22 on.
+/// - `(?<name>...)` is `(?P<name>...)`, as from Go 1.22 on, and names of classes are as from 1.25 on:
+///   `\p{letter}` is `\pL`. The short names of scripts, such as `\p{Grek}`, are taken as well.
 /// - `(?i:s)x|S` matches no `s`: before golang/go#59007 the case of a branch spread to the next.
-/// - Letters that Unicode has had since Go's tables were made fold too.
+/// - Letters that Unicode has had since Go's tables were made fold too, and are in classes such as `\pL`.
 /// - A surrogate, `\x{D800}`, matches nothing. In Go, `^\x{D800}$` alone matches U+FFFD.
 ///
 /// Two patterns are equal when their sources are.

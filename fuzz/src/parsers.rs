@@ -5,6 +5,8 @@ use crate::collectors::{registered, textfile};
 use crate::script::Reader;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use vitald::dropin::unit;
 use vitald::encode::negotiate;
 use vitald::query;
 use vitald_core::number::{
@@ -39,6 +41,15 @@ pub fn targets() -> Vec<Target> {
                 "--help-man",
             ],
             command_line,
+        ),
+        Target::new(
+            "systemd_unit",
+            &[
+                "[Service]\nEnvironment=A=1 'B=2 3'\nEnvironmentFile=-/a*\nExecStart=/node_exporter $ARGS ${A} \\\n \"x y\"\0ARGS='-a' \\\nb\n",
+                "[Service]\nExecStart=\nExecStart=-@:/node_exporter n \\x41\\101\\u00e9 %n%% ; /b\n[X]\n\0# c\nARGS=\"--a \\$x\"\n",
+                "[Service]\nUnsetEnvironment=A\nWorkingDirectory=%h\nExecStart=/a $$A ${B:-c} $\0B=1\nA = x \\",
+            ],
+            systemd_unit,
         ),
         Target::new(
             "accept",
@@ -135,7 +146,7 @@ fn command_line(bytes: &[u8]) {
     match vitald::dropin::parse("node_exporter", &arguments, &registered()) {
         Ok(vitald::dropin::Command::Run(drop_in)) => {
             // What is migrated must be taken.
-            let migrated = vitald::dropin::migrate(&drop_in);
+            let migrated = vitald::dropin::migrate(&drop_in, Path::new("/")).text;
             let outputs = outputs();
             let loaded =
                 vitald::config::load_text("migrated", &migrated, &[], &registered(), &outputs);
@@ -146,6 +157,42 @@ fn command_line(bytes: &[u8]) {
         Ok(_) => {}
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+}
+
+/// A unit; what follows a NUL is the file of variables that it may name.
+fn systemd_unit(bytes: &[u8]) {
+    let (text, variables) =
+        bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let file = |name: &str, text: &[u8]| unit::File {
+        name: name.to_owned(),
+        text: String::from_utf8_lossy(text).into_owned(),
+    };
+    let variables = file("/etc/default/node_exporter", variables.get(1..).unwrap_or_default());
+    let read = |_: &str| Ok(vec![variables.clone()]);
+    let of_unit = |text: &[u8]| {
+        unit::of_unit(&[file("/etc/systemd/system/node_exporter.service", text)], &read)
+    };
+    for service in [of_unit(text), unit::of_variables(&variables)] {
+        match service {
+            Ok(service) => {
+                assert!(service.directory.is_absolute());
+                for argument in service.arguments {
+                    assert!(argument.place.starts_with('/'), "{argument:?}");
+                }
+            }
+            Err(error) => assert!(error.starts_with('/'), "{error}"),
+        }
+    }
+    // Whatever is quoted is read back.
+    let words: Vec<&str> = variables.text.split('\n').collect();
+    let mut text = "[Service]\nExecStart=/node_exporter".to_owned();
+    for word in &words {
+        let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
+        text += &format!(" \"{}\"", escaped.replace('%', "%%").replace('$', "$$"));
+    }
+    let service = of_unit(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let back: Vec<String> = service.arguments.into_iter().map(|argument| argument.text).collect();
+    assert_eq!(back, words);
 }
 
 fn accept(bytes: &[u8]) {

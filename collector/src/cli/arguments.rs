@@ -96,6 +96,26 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
                 .args(target()),
         )
         .subcommand(
+            Command::new("migrate")
+                .about("Print the configuration that is equal to node_exporter's flags")
+                .override_usage("vitald migrate [--unit FILE | -- FLAGS...]")
+                .arg(
+                    file("unit")
+                        .long("unit")
+                        .value_name("FILE")
+                        .conflicts_with("flags")
+                        .help("Its systemd unit, or the file with its ARGS, as in Debian's /etc/default"),
+                )
+                .arg(
+                    Arg::new("flags")
+                        .value_name("FLAGS")
+                        .last(true)
+                        .action(ArgAction::Append)
+                        .value_parser(value_parser!(OsString))
+                        .help("Its flags, after two dashes"),
+                ),
+        )
+        .subcommand(
             Command::new("completions").about("Print the completions of a shell").arg(
                 Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
             ),

@@ -80,6 +80,9 @@ impl Connection {
                     let stream = UnixStream::connect(path).await.map_err(|e| e.to_string())?;
                     Ok((handshake(stream).await?, "localhost".to_owned()))
                 }
+                Address::Systemd => {
+                    Err("only systemd knows where its sockets are; say it with --to".to_owned())
+                }
             }
         }))?;
         Ok(Connection { runtime, sender, host, token })

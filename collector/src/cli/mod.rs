@@ -7,6 +7,7 @@ mod compare;
 mod connection;
 mod effective;
 mod load;
+mod migrate;
 mod once;
 mod places;
 mod registry;
@@ -74,6 +75,7 @@ fn dispatch(matches: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         "config" => print(&manual::config_reference(registry.collectors, registry.outputs)),
         "reload" => client::reload(own, registry),
         "health" => client::health(own, registry),
+        "migrate" => migrate::migrate(own, registry),
         "completions" => completions(own, registry),
         _ => run(own, registry),
     }

@@ -5,7 +5,7 @@ use super::registry::Registry;
 use super::terminal::{complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
-use crate::dropin::{self, Command, DropIn, Web};
+use crate::dropin::{self, Command, DropIn, Note, Web};
 use crate::engine::{Request, Selection};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
@@ -41,7 +41,7 @@ struct Start {
     source: Source,
     /// What only the drop-in has; its SIGHUP is no reload, and it ends as node_exporter does.
     web: Option<Web>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// Runs the daemon.
@@ -61,7 +61,17 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
     match dropin::parse(program, arguments, registry.collectors) {
         Ok(Command::Help(text) | Command::Version(text)) => print(&text),
         Ok(Command::Run(drop_in)) => {
-            let DropIn { plan, web, notes } = *drop_in;
+            let DropIn { plan, web, mut notes, names_processors, .. } = *drop_in;
+            // node_exporter takes it from the environment if no flag says it.
+            let variable = std::env::var("GOMAXPROCS").ok().filter(|_| !names_processors);
+            match variable.map(|value| dropin::note_of_processors(&value)) {
+                Some(Ok(note)) => notes.push(note),
+                Some(Err(error)) => {
+                    complain(&format_args!("GOMAXPROCS: {error}"));
+                    return ExitCode::FAILURE;
+                }
+                None => {}
+            }
             let source = Source { file: None, read: Box::new(move || Ok(plan.clone())) };
             start(Start { source, web: Some(web), notes })
         }
@@ -289,7 +299,8 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
         StartError::Configuration(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(mistake));
             let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
-            fail(exit::CONFIG, &format!("{} {noun} in the configuration", mistakes.len()))
+            let status = if drop_in { 1 } else { exit::CONFIG };
+            fail(status, &format!("{} {noun} in the configuration", mistakes.len()))
         }
         StartError::System(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));
@@ -319,8 +330,8 @@ fn announce(daemon: &Daemon) {
         "started"
     );
     for listen in &plan.server.listen {
-        if let Address::Unix(path) = &listen.address {
-            tracing::info!(address = %format_args!("unix:{}", path.display()), "listening");
+        if let Address::Unix(_) | Address::Systemd = &listen.address {
+            tracing::info!(address = %listen.address, "listening");
         }
     }
     for address in daemon.listeners.bound() {

@@ -7,8 +7,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 /// The bytes of `sun_path` in `struct sockaddr_un`, less the closing zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// The sockets that systemd hands over.
+pub(crate) const SYSTEMD: &str = "systemd";
+
 /// Reads an address as a user writes it.
 pub(crate) fn parse(text: &str) -> Result<Address, String> {
+    if text == SYSTEMD {
+        return Ok(Address::Systemd);
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             _ if !path.starts_with('/') => Err("a unix socket needs an absolute path".to_owned()),
@@ -28,8 +34,8 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
         Ok(socket) => Ok(of_one_family(socket)),
         Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing".to_owned()),
         Err(_) => {
-            Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\" or \
-                       \"unix:/run/vitald/metrics.sock\" (host names are not looked up)"
+            Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\", \
+                       \"unix:/run/vitald/metrics.sock\" or \"systemd\" (host names are not looked up)"
                 .to_owned())
         }
     }
@@ -41,7 +47,11 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
 /// Of a name with several addresses Go takes the first of IPv4. Looking a name up may take long.
 pub(crate) fn parse_go(text: &str) -> Result<Address, String> {
     if text.starts_with("vsock:") {
-        return Err("vitald does not listen on vsock".to_owned());
+        return Err(
+            "vitald does not listen on vsock; listen on 127.0.0.1 and have a proxy pass it on, such as \
+             socat VSOCK-LISTEN:9100,fork TCP:127.0.0.1:9100"
+                .to_owned(),
+        );
     }
     let (host, port) = split_host(text).map_err(|mistake| format!("address {text}: {mistake}"))?;
     let port: u16 = match port.parse() {
@@ -107,6 +117,7 @@ impl fmt::Display for Address {
             Address::Tcp { socket, dual: true } => write!(f, ":{}", socket.port()),
             Address::Tcp { socket, dual: false } => socket.fmt(f),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Systemd => f.write_str(SYSTEMD),
         }
     }
 }
@@ -128,6 +139,7 @@ impl fmt::Display for Admin {
 pub(super) fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Systemd, Address::Systemd) => true,
         (Address::Tcp { socket: x, .. }, Address::Tcp { socket: y, .. }) => {
             x.port() == y.port() && x.port() != 0 && (covers(a, y.ip()) || covers(b, x.ip()))
         }
@@ -142,7 +154,7 @@ fn covers(address: &Address, ip: IpAddr) -> bool {
             socket.is_ipv4() == ip.is_ipv4()
         }
         Address::Tcp { socket, .. } => socket.ip() == ip,
-        Address::Unix(_) => false,
+        Address::Unix(_) | Address::Systemd => false,
     }
 }
 
@@ -152,7 +164,9 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_they_are_read() {
-        for text in ["127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/x.sock", "0.0.0.0:0"] {
+        for text in
+            ["127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/x.sock", "0.0.0.0:0", "systemd"]
+        {
             assert_eq!(parse(text).map(|address| address.to_string()).as_deref(), Ok(text));
         }
     }
@@ -214,6 +228,8 @@ mod tests {
         assert!(both_ways("127.0.0.1:1", ":1"));
         assert!(both_ways("[::]:1", "[::1]:1"));
         assert!(both_ways("unix:/a", "unix:/a"));
+        assert!(both_ways("systemd", "systemd"));
+        assert!(!both_ways("systemd", ":1"));
         assert!(!both_ways("127.0.0.1:1", "127.0.0.2:1"));
         assert!(!both_ways("127.0.0.1:1", "127.0.0.1:2"));
         assert!(!both_ways("0.0.0.0:1", "[::]:1"));

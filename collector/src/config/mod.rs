@@ -30,6 +30,7 @@ use vitald_core::error::Error;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table, Value, nearest};
 
+pub(crate) use address::SYSTEMD as SYSTEMD_SOCKETS;
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
 pub(crate) use layers::{PREFIX, insert};

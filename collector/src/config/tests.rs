@@ -331,9 +331,9 @@ fn bad_server() {
             config.toml:2:11: server.listen: expected an address in quotes, found a whole number
             | [server]
             | listen = ["localhost:9100", "127.0.0.1", "127.0.0.1:99999"]
-            config.toml:2:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100" or "unix:/run/vitald/metrics.sock" (host names are not looked up)
+            config.toml:2:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
             config.toml:2:29: server.listen: the port is missing
-            config.toml:2:42: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100" or "unix:/run/vitald/metrics.sock" (host names are not looked up)
+            config.toml:2:42: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
             | [server]
             | listen = ["unix:metrics.sock"]
             config.toml:2:11: server.listen: a unix socket needs an absolute path
@@ -592,7 +592,7 @@ listen = ['x']
         config.toml:5:9: log.level: expected one of "debug", "info", "warn", "error"
         config.toml:6:13: collectors.abacus: no such collector; `vitald plugins` lists them
         config.toml:8:1: server.mu: no such setting; there are: listen, admin, max_requests, max_connections, idle_timeout, max_page_bytes
-        config.toml:9:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100" or "unix:/run/vitald/metrics.sock" (host names are not looked up)
+        config.toml:9:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
         environment VITALD__X: x: no such table; there are: server, paths, scrape, log, collectors, outputs
         environment VITALD__LOG__FORMAT: log.format: expected one of "logfmt", "json"
     "#]].assert_eq(&told);
@@ -723,7 +723,7 @@ fn bad_variables_are_named() {
         environment VITALD__X: x: no such table; there are: server, paths, scrape, log, collectors, outputs
         environment VITALD__SERVER: server: expected a table, [server], found text
         environment VITALD__SERVER__LISTENN: server.listenn: no such setting; did you mean listen?
-        environment VITALD__SERVER__LISTEN: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100" or "unix:/run/vitald/metrics.sock" (host names are not looked up)
+        environment VITALD__SERVER__LISTEN: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
         environment VITALD__SERVER__LISTEN__0: server.listen: expected a list, found a table
         environment VITALD__SERVER__MAX_REQUESTS: server.max_requests: expected a whole number
         environment VITALD__SERVER__MAX_CONNECTIONS: server.max_connections: must be from 1 to 65536

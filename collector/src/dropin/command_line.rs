@@ -5,6 +5,7 @@ use super::table::Flag;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 /// A flag as given.
 pub(super) struct Given<'f> {
@@ -12,6 +13,21 @@ pub(super) struct Given<'f> {
     /// As written, without the value: `--no-collector.cpu`.
     pub(super) written: String,
     pub(super) value: Argument,
+    /// Which argument it is, or names the file that it is from.
+    pub(super) argument: usize,
+}
+
+/// What is wrong, and with which argument.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    pub(super) argument: Option<usize>,
+    pub(super) message: String,
+}
+
+impl Mistake {
+    pub(super) fn of(argument: usize, message: String) -> Self {
+        Mistake { argument: Some(argument), message }
+    }
 }
 
 /// What a flag says.
@@ -22,13 +38,15 @@ pub(super) enum Argument {
     Text(String),
 }
 
-/// The flags before the first mistake, and that mistake.
+/// The flags before the first mistake, and that mistake. Files of arguments are looked for in a
+/// directory.
 pub(super) fn cut<'f>(
     arguments: &[impl AsRef<OsStr>],
+    directory: &Path,
     flags: &'f [Flag],
-) -> (Vec<Given<'f>>, Option<String>) {
+) -> (Vec<Given<'f>>, Option<Mistake>) {
     let mut given = Vec::new();
-    let mistake = match words(arguments) {
+    let mistake = match words(arguments, directory) {
         Ok(words) => take(words, flags, &mut given).err(),
         Err(mistake) => Some(mistake),
     };
@@ -47,65 +65,75 @@ enum Word {
 /// How many files may name each other by `@`.
 const MOST_FILES: usize = 64;
 
-fn words(arguments: &[impl AsRef<OsStr>]) -> Result<VecDeque<Word>, String> {
+fn words(
+    arguments: &[impl AsRef<OsStr>],
+    directory: &Path,
+) -> Result<VecDeque<(usize, Word)>, Mistake> {
     let mut waiting = VecDeque::new();
-    for argument in arguments {
+    for (position, argument) in arguments.iter().enumerate() {
         let argument = argument.as_ref();
-        let text = argument.to_str().ok_or_else(|| format!("not UTF-8: {argument:?}"))?;
-        waiting.push_back(text.to_owned());
+        let text = argument
+            .to_str()
+            .ok_or_else(|| Mistake::of(position, format!("not UTF-8: {argument:?}")))?;
+        waiting.push_back((position, text.to_owned()));
     }
     let mut words = VecDeque::new();
     let mut files = 0;
-    while let Some(text) = waiting.pop_front() {
+    while let Some((position, text)) = waiting.pop_front() {
+        let mut push = |word| words.push_back((position, word));
         if text == "--" {
-            words.extend(waiting.drain(..).map(Word::Plain));
+            words.extend(waiting.drain(..).map(|(position, text)| (position, Word::Plain(text))));
         } else if let Some(name) = text.strip_prefix("--") {
             match name.split_once('=') {
                 Some((name, value)) => {
-                    words.push_back(Word::Long(name.to_owned()));
-                    words.push_back(Word::Plain(value.to_owned()));
+                    push(Word::Long(name.to_owned()));
+                    push(Word::Plain(value.to_owned()));
                 }
-                None => words.push_back(Word::Long(name.to_owned())),
+                None => push(Word::Long(name.to_owned())),
             }
         } else if text.starts_with('-') && text.len() > 1 {
-            words.extend(text.chars().skip(1).map(Word::Short));
+            text.chars().skip(1).map(Word::Short).for_each(push);
         } else if let Some(file) = text.strip_prefix('@') {
             files += 1;
+            let mistake = |message| Mistake::of(position, message);
             if files > MOST_FILES {
-                return Err(format!("too many argument files, the last is \"{file}\""));
+                return Err(mistake(format!("too many argument files, the last is \"{file}\"")));
             }
-            for line in lines(file)?.into_iter().rev() {
-                waiting.push_front(line);
+            for line in lines(file, directory).map_err(mistake)?.into_iter().rev() {
+                waiting.push_front((position, line));
             }
         } else {
-            words.push_back(Word::Plain(text));
+            push(Word::Plain(text));
         }
     }
     Ok(words)
 }
 
 /// The arguments that a file holds, one a line; empty lines and comments do not count.
-fn lines(file: &str) -> Result<Vec<String>, String> {
-    let text = fs::read_to_string(file)
+fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
+    let text = fs::read_to_string(directory.join(file))
         .map_err(|error| format!("failed to open arguments file \"{file}\": {error}"))?;
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }
 
 fn take<'f>(
-    mut words: VecDeque<Word>,
+    mut words: VecDeque<(usize, Word)>,
     flags: &'f [Flag],
     given: &mut Vec<Given<'f>>,
-) -> Result<(), String> {
-    while let Some(word) = words.pop_front() {
+) -> Result<(), Mistake> {
+    while let Some((argument, word)) = words.pop_front() {
+        let mistake = |message| Mistake::of(argument, message);
         let name = match word {
             Word::Short('h') => "help".to_owned(),
-            Word::Short(letter) => return Err(format!("unknown short flag '-{letter}'")),
-            Word::Plain(text) => return Err(format!("unexpected {text}")),
+            Word::Short(letter) => {
+                return Err(mistake(format!("unknown short flag '-{letter}'")));
+            }
+            Word::Plain(text) => return Err(mistake(format!("unexpected {text}"))),
             Word::Long(name) => name,
         };
         let written = format!("--{name}");
-        let unknown = || format!("unknown long flag '{written}'");
+        let unknown = || mistake(format!("unknown long flag '{written}'"));
         let (flag, is_on) = match find(flags, &name) {
             Some(flag) => (flag, true),
             None => {
@@ -116,11 +144,11 @@ fn take<'f>(
         let value = match flag.shape {
             Shape::Switch => Argument::Switch(is_on),
             Shape::Once | Shape::Many => match words.pop_front() {
-                Some(Word::Plain(text)) => Argument::Text(text),
-                _ => return Err(format!("expected argument for flag '{written}'")),
+                Some((_, Word::Plain(text))) => Argument::Text(text),
+                _ => return Err(mistake(format!("expected argument for flag '{written}'"))),
             },
         };
-        given.push(Given { flag, written, value });
+        given.push(Given { flag, written, value, argument });
     }
     Ok(())
 }

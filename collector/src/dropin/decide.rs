@@ -1,11 +1,13 @@
 //! From the flags that were given to a plan, by way of a table like that of a configuration file.
 
-use super::command_line::{Argument, Given};
+use super::command_line::{Argument, Given, Mistake};
 use super::flags::{self, Shape};
 use super::help::in_flags;
 use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
+use std::fmt;
+use std::path::Path;
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::{Node, Origin, Setting, Table, Value};
 
@@ -15,8 +17,27 @@ pub struct DropIn {
     pub plan: Plan,
     /// What has no place in the plan, because only the drop-in has it.
     pub web: Web,
-    /// What differs from node_exporter in this build: a sentence each, for the log.
-    pub notes: Vec<String>,
+    /// What differs from node_exporter, for the log.
+    pub notes: Vec<Note>,
+    /// What a configuration file cannot say.
+    pub lost_in_file: Vec<Note>,
+    /// Whether a flag says on how many processors to run.
+    pub names_processors: bool,
+}
+
+/// A sentence about the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The argument that it is about, if it is about one; the first is 0.
+    pub argument: Option<usize>,
+    /// The sentence.
+    pub text: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// The parts of `--web.*` that only the drop-in has.
@@ -28,80 +49,26 @@ pub struct Web {
     pub disable_exporter_metrics: bool,
 }
 
-/// Turns the flags that were given into a table, and the table into a plan.
+/// Turns the flags that were given into a table, and the table into a plan. Files that flags name are
+/// looked for in a directory.
 pub(super) fn decide(
     given: &[Given<'_>],
+    directory: &Path,
     flags: &[Flag],
     collectors: &[&'static Descriptor],
-) -> Result<DropIn, String> {
+) -> Result<DropIn, Mistake> {
     refuse_repeated(given)?;
-    let mut web = Web { telemetry_path: "/metrics".to_owned(), disable_exporter_metrics: false };
-    let mut table = Table::default();
-    let mut listen = Vec::new();
-    let mut defaults_run = (true, Origin::Default);
-    let mut notes = Vec::new();
+    let mut read = Read::default();
     for given in given {
-        let written = &given.written;
-        let origin = Origin::Flag(written.as_str().into());
-        let (text, is_on) = match &given.value {
-            Argument::Text(text) => (text.as_str(), true),
-            Argument::Switch(is_on) => ("", *is_on),
-        };
-        match &given.flag.target {
-            Target::Help | Target::Man | Target::Version => {}
-            Target::Key { path, kind } => {
-                let node = match (&given.value, given.flag.shape) {
-                    (Argument::Switch(is_on), _) => Node::Boolean(*is_on),
-                    (_, Shape::Many) => {
-                        append(&mut table, path, Value::new(text, origin));
-                        continue;
-                    }
-                    // A whole number of Go's may be written as any number.
-                    _ if *kind == <u32 as Setting>::KIND => whole(text)?,
-                    _ => Node::Text(text.to_owned()),
-                };
-                insert(&mut table, path, Value::new(node, origin));
-            }
-            Target::Listen => {
-                let address = config::parse_go_address(text);
-                let address = address.map_err(|error| format!("{written}: {error}"))?;
-                listen.push(Value::new(address.to_string(), origin));
-            }
-            Target::TelemetryPath if text.starts_with('/') => web.telemetry_path = text.to_owned(),
-            Target::TelemetryPath => return Err(format!("{written}: expected a path from /")),
-            Target::DisableExporterMetrics => web.disable_exporter_metrics = is_on,
-            Target::DisableDefaults => defaults_run = (!is_on, origin),
-            Target::LogWord { key, noun, words } => {
-                let word = text.to_ascii_lowercase();
-                if !words.contains(&word.as_str()) {
-                    return Err(format!("unrecognized {noun} {text}"));
-                }
-                insert(&mut table, &["log", key], Value::new(word, origin));
-            }
-            Target::Processors => drop(whole(text)?),
-            Target::AbsentCollector(name) if is_on => {
-                return Err(if vitald_plugins::ALL.contains(name) {
-                    format!("{written}: not in this build: build with --features {name}")
-                } else {
-                    format!("{written}: vitald has no collector {name}")
-                });
-            }
-            Target::AbsentCollector(_) => {}
-            Target::AbsentSetting(name) => notes.push(format!(
-                "{written} has no effect: this build of vitald has no collector {name}"
-            )),
-            Target::Unsupported(what) => {
-                let asks_for_nothing = match &given.value {
-                    Argument::Switch(is_on) => !is_on,
-                    Argument::Text(text) => text.is_empty(),
-                };
-                if !asks_for_nothing {
-                    return Err(format!("{written}: vitald does not support {what}"));
-                }
-            }
-        }
+        let read = read.take(given, directory);
+        read.map_err(|message| Mistake::of(given.argument, message))?;
     }
-    if listen.is_empty() {
+    let Read { web, mut table, mut listen, takes_sockets, defaults_run, mut notes, lost_in_file } =
+        read;
+    if let Some(origin) = takes_sockets {
+        // As there, the addresses do not count then.
+        listen = vec![Value::new(config::SYSTEMD_SOCKETS, origin)];
+    } else if listen.is_empty() {
         listen.push(Value::new(":9100", Origin::Default));
     }
     let (defaults_run, origin) = defaults_run;
@@ -115,10 +82,15 @@ pub(super) fn decide(
     set(&["scrape", "max_series"], 0.into());
     switch_collectors(given, collectors, defaults_run, &mut table);
     if defaults_run {
-        notes.extend(lacking(given, collectors));
+        notes.extend(lacking(given, collectors).map(|text| Note { argument: None, text }));
     }
     let plan = config::load_table(&table, collectors).map_err(|mistakes| {
-        let mistakes: Vec<_> = mistakes
+        let is_of = |given: &&Given<'_>| match &mistakes.first().map(|first| &first.origin) {
+            Some(Origin::Flag(flag)) => **flag == *given.written,
+            _ => false,
+        };
+        let argument = given.iter().rfind(is_of).map(|given| given.argument);
+        let messages: Vec<_> = mistakes
             .iter()
             .map(|mistake| match &mistake.origin {
                 Origin::Flag(flag) => {
@@ -128,24 +100,186 @@ pub(super) fn decide(
                 _ => mistake.to_string(),
             })
             .collect();
-        mistakes.join("; ")
+        Mistake { argument, message: messages.join("; ") }
     })?;
-    Ok(DropIn { plan, web, notes })
+    let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
+    Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
+}
+
+/// What the flags so far say.
+struct Read {
+    web: Web,
+    table: Table,
+    listen: Vec<Value>,
+    /// The flag that has the sockets of systemd's taken, if one has.
+    takes_sockets: Option<Origin>,
+    defaults_run: (bool, Origin),
+    notes: Vec<Note>,
+    lost_in_file: Vec<Note>,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Read {
+            web: Web { telemetry_path: "/metrics".to_owned(), disable_exporter_metrics: false },
+            table: Table::default(),
+            listen: Vec::new(),
+            takes_sockets: None,
+            defaults_run: (true, Origin::Default),
+            notes: Vec::new(),
+            lost_in_file: Vec::new(),
+        }
+    }
+}
+
+impl Read {
+    fn take(&mut self, given: &Given<'_>, directory: &Path) -> Result<(), String> {
+        let written = &given.written;
+        let origin = Origin::Flag(written.as_str().into());
+        let note = |text: String| Note { argument: Some(given.argument), text };
+        let (text, is_on) = match &given.value {
+            Argument::Text(text) => (text.as_str(), true),
+            Argument::Switch(is_on) => ("", *is_on),
+        };
+        match &given.flag.target {
+            Target::Help
+            | Target::Man
+            | Target::Names
+            | Target::Completion(_)
+            | Target::Version => {}
+            Target::Key { path, kind } => {
+                let node = match (&given.value, given.flag.shape) {
+                    (Argument::Switch(is_on), _) => Node::Boolean(*is_on),
+                    (_, Shape::Many) => {
+                        append(&mut self.table, path, Value::new(text, origin));
+                        return Ok(());
+                    }
+                    // A whole number of Go's may be written as any number.
+                    _ if *kind == <u32 as Setting>::KIND => match whole(text)? {
+                        // There a negative number is no limit, either.
+                        Node::Integer(count) if path.ends_with(&["max_requests"]) => count.max(0).into(),
+                        number => number,
+                    },
+                    _ => Node::Text(text.to_owned()),
+                };
+                insert(&mut self.table, path, Value::new(node, origin));
+            }
+            Target::Listen => {
+                let address = config::parse_go_address(text);
+                let address = address.map_err(|error| format!("{written}: {error}"))?;
+                self.listen.push(Value::new(address.to_string(), origin));
+            }
+            Target::SystemdSockets => {
+                self.takes_sockets = is_on.then_some(origin);
+                if is_on {
+                    self.lost_in_file.push(note(format!(
+                        "{written}: listen is \"{}\"; the socket unit must start vitald: write \
+                         Service=vitald.service in it",
+                        config::SYSTEMD_SOCKETS
+                    )));
+                }
+            }
+            Target::TelemetryPath if text.starts_with('/') => {
+                text.clone_into(&mut self.web.telemetry_path);
+                if text != "/metrics" {
+                    self.lost_in_file.push(note(format!(
+                        "{written}: a configuration has no path for the metrics, which are under /metrics; \
+                         scrape them there: set metrics_path in Prometheus"
+                    )));
+                }
+            }
+            Target::TelemetryPath => return Err(format!("{written}: expected a path from /")),
+            Target::DisableExporterMetrics => {
+                self.web.disable_exporter_metrics = is_on;
+                if is_on {
+                    self.lost_in_file.push(note(format!(
+                        "{written}: with a configuration vitald's own metrics are always there; drop \
+                         vitald_.*, process_.* and promhttp_.* by metric_relabel_configs in Prometheus"
+                    )));
+                }
+            }
+            Target::DisableDefaults => self.defaults_run = (!is_on, origin),
+            Target::LogWord { key, noun, words } => {
+                let word = text.to_ascii_lowercase();
+                if !words.contains(&word.as_str()) {
+                    return Err(format!("unrecognized {noun} {text}"));
+                }
+                insert(&mut self.table, &["log", key], Value::new(word, origin));
+            }
+            Target::Processors => {
+                whole(text)?;
+                self.notes.push(note(without_meaning(written)));
+            }
+            Target::AbsentCollector(name) if is_on => {
+                return Err(if vitald_plugins::ALL.contains(name) {
+                    format!("{written}: not in this build: build with --features {name}")
+                } else {
+                    format!("{written}: vitald has no collector {name}")
+                });
+            }
+            Target::AbsentCollector(_) => {}
+            Target::AbsentSetting(name) => self.notes.push(note(format!(
+                "{written} has no effect: this build of vitald has no collector {name}; remove the flag"
+            ))),
+            Target::WebConfiguration => {
+                refuse_web_configuration(text, directory)
+                    .map_err(|message| format!("{written}: {message}"))?;
+            }
+            Target::Unsupported(what) => {
+                let asks_for_nothing = match &given.value {
+                    Argument::Switch(is_on) => !is_on,
+                    Argument::Text(text) => text.is_empty(),
+                };
+                if !asks_for_nothing {
+                    return Err(format!("{written}: vitald does not support {what}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is said of a number of processors.
+pub(super) fn without_meaning(name: &str) -> String {
+    format!(
+        "{name} has no meaning: vitald has no Go runtime, and collects on one thread; remove it"
+    )
+}
+
+/// A file without a setting asks for nothing, so it is taken.
+fn refuse_web_configuration(file: &str, directory: &Path) -> Result<(), String> {
+    if file.is_empty() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(directory.join(file))
+        .map_err(|error| format!("{file} cannot be read: {error}"))?;
+    let asks_for_nothing = |line: &str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || matches!(line, "---" | "{}")
+    };
+    if text.lines().all(asks_for_nothing) {
+        return Ok(());
+    }
+    Err(format!(
+        "vitald does not support a web configuration (TLS, passwords), and {file} is not empty; empty it, or \
+         put a proxy with TLS in front of vitald"
+    ))
 }
 
 /// kingpin refuses a switch that is given twice. Taking the last one breaks no command line that
 /// works there, and lets a list of flags be corrected at its end.
-fn refuse_repeated(given: &[Given<'_>]) -> Result<(), String> {
+fn refuse_repeated(given: &[Given<'_>]) -> Result<(), Mistake> {
     for (position, later) in given.iter().enumerate() {
         let is_same = |earlier: &&Given<'_>| earlier.flag.target == later.flag.target;
         let is_repeatable = later.flag.shape != Shape::Once
             || matches!(later.flag.target, Target::AbsentSetting(_) | Target::Unsupported(_));
         if !is_repeatable && let Some(earlier) = given[..position].iter().find(is_same) {
-            return Err(if earlier.flag.name == later.flag.name {
+            let message = if earlier.flag.name == later.flag.name {
                 format!("flag '{}' cannot be repeated", later.flag.name)
             } else {
                 format!("{} and {} are the same setting", earlier.written, later.written)
-            });
+            };
+            return Err(Mistake::of(later.argument, message));
         }
     }
     Ok(())
@@ -212,7 +346,7 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
 }
 
 /// Reads a whole number as kingpin does: any number, cut off at its point.
-fn whole(text: &str) -> Result<Node, String> {
+pub(super) fn whole(text: &str) -> Result<Node, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(Node::Integer(number as i64)),
         _ => Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")),

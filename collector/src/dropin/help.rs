@@ -1,7 +1,7 @@
 //! `--help` and `--help-man`, and settings by the flags that set them.
 
 use super::flags::Shape;
-use super::table::{Flag, Target};
+use super::table::{Flag, Shell, Target};
 
 /// Columns of the whole text, and those before the descriptions.
 const WIDTH: usize = 80;
@@ -78,20 +78,47 @@ pub(super) fn in_flags(text: &str, table: &str, flags: &[Flag]) -> String {
         .collect()
 }
 
-/// The flag as it is given, with its default.
+/// The flag as it is given, with its default, as kingpin shows it: without one it shows the name
+/// in capitals.
 fn spelled(flag: &Flag) -> String {
     let short = if flag.name == "help" { "-h, " } else { "    " };
     let name = &flag.name;
+    let value = match flag.default.as_str() {
+        "" => name.to_uppercase(),
+        default => default.to_owned(),
+    };
     match flag.shape {
-        Shape::Switch if flag.default.is_empty() => format!("{short}--[no-]{name}"),
-        Shape::Switch => format!("{short}--[no-]{name} ({})", flag.default),
-        _ if flag.default.is_empty() => format!("{short}--{name}=VALUE{}", repeats(flag)),
-        _ => format!("{short}--{name}={}{}", flag.default, repeats(flag)),
+        Shape::Switch => format!("{short}--[no-]{name}"),
+        Shape::Once => format!("{short}--{name}={value}"),
+        Shape::Many => format!("{short}--{name}={value} ..."),
     }
 }
 
-fn repeats(flag: &Flag) -> &'static str {
-    if flag.shape == Shape::Many { " ..." } else { "" }
+/// The names of all flags that `--help` shows, a line each.
+pub(super) fn names(flags: &[Flag]) -> String {
+    let shown = flags.iter().filter(|flag| !flag.hidden);
+    shown
+        .map(|flag| match flag.shape {
+            Shape::Switch => format!("--{name}\n--no-{name}\n", name = flag.name),
+            Shape::Once | Shape::Many => format!("--{}\n", flag.name),
+        })
+        .collect()
+}
+
+/// A script that completes the flags of the program in a shell.
+pub(super) fn completion(shell: Shell, program: &str) -> String {
+    let function: String =
+        program.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '_' }).collect();
+    let load = match shell {
+        Shell::Bash => "",
+        Shell::Zsh => "autoload -U +X bashcompinit && bashcompinit\n",
+    };
+    format!(
+        "{load}_{function}_flags() {{\n    \
+             local word=\"${{COMP_WORDS[COMP_CWORD]}}\"\n    \
+             COMPREPLY=($(compgen -W \"$(\"${{COMP_WORDS[0]}}\" --completion-bash)\" -- \"$word\"))\n\
+         }}\ncomplete -o default -F _{function}_flags {program}\n"
+    )
 }
 
 /// The text in lines of at most `width` characters, at least one line.

@@ -9,35 +9,23 @@ mod command_line;
 mod decide;
 mod flags;
 mod help;
+mod migrate;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod unit;
 
-pub use decide::{DropIn, Web};
+use command_line::Mistake;
+pub use decide::{DropIn, Note, Web};
+pub use migrate::{Migrated, migrate};
 use std::ffi::OsStr;
 use std::fmt;
-use table::{Target, all_flags};
+use std::path::Path;
+use table::{Shell, Target, all_flags};
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Node, Origin, Table};
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
-
-/// Writes the roots of the host from the root of the file system, as a configuration file must.
-fn make_roots_absolute(effective: &mut Table) {
-    let Some(Node::Table(paths)) = effective.entries.get_mut("paths").map(|paths| &mut paths.node)
-    else {
-        return;
-    };
-    for path in paths.entries.values_mut() {
-        if let Node::Text(text) = &mut path.node
-            && let Ok(absolute) = std::path::absolute(&*text)
-            && let Ok(absolute) = absolute.into_os_string().into_string()
-        {
-            *text = absolute;
-        }
-    }
-}
 
 /// Whether the node_exporter that the drop-in replaces has a collector of this name.
 pub fn is_collector(name: &str) -> bool {
@@ -58,7 +46,10 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
     program: String,
-    message: String,
+    /// What it is, as in node_exporter.
+    pub message: String,
+    /// The argument that it is about, if it is about one; the first is 0.
+    pub argument: Option<usize>,
 }
 
 impl fmt::Display for UsageError {
@@ -79,7 +70,8 @@ pub fn is_dropin_name(program: &str) -> bool {
         .any(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
 }
 
-/// Reads node_exporter's command line; `program` is the name in messages, without its path.
+/// Reads node_exporter's command line; `program` is the name in messages, without its path. Files that
+/// the flags name are looked for in the current directory.
 ///
 /// # Errors
 ///
@@ -89,13 +81,40 @@ pub fn parse(
     arguments: &[impl AsRef<OsStr>],
     collectors: &[&'static Descriptor],
 ) -> Result<Command, UsageError> {
+    parse_in(Path::new(""), program, arguments, collectors)
+}
+
+/// As [`parse`], with another directory in place of the current one.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_in(
+    directory: &Path,
+    program: &str,
+    arguments: &[impl AsRef<OsStr>],
+    collectors: &[&'static Descriptor],
+) -> Result<Command, UsageError> {
     let program = program.rsplit('/').next().unwrap_or(program);
-    let fail = |message: String| UsageError { program: program.to_owned(), message };
+    let fail = |mistake: Mistake| UsageError {
+        program: program.to_owned(),
+        message: mistake.message,
+        argument: mistake.argument,
+    };
     let flags = all_flags(collectors);
-    let (given, mistake) = command_line::cut(arguments, &flags);
+    let (given, mistake) = command_line::cut(arguments, directory, &flags);
     let asks_for = |target: &Target| given.iter().any(|given| given.flag.target == *target);
     if asks_for(&Target::Version) {
         return Ok(Command::Version(version()));
+    }
+    // What is to be completed is not finished, and may be wrong.
+    if asks_for(&Target::Names) {
+        return Ok(Command::Help(help::names(&flags)));
+    }
+    for shell in [Shell::Bash, Shell::Zsh] {
+        if asks_for(&Target::Completion(shell)) {
+            return Ok(Command::Help(help::completion(shell, program)));
+        }
     }
     if let Some(mistake) = mistake {
         return Err(fail(mistake));
@@ -106,7 +125,18 @@ pub fn parse(
     if asks_for(&Target::Man) {
         return Ok(Command::Help(help::man(program, &flags)));
     }
-    decide::decide(&given, &flags, collectors).map(Box::new).map(Command::Run).map_err(fail)
+    let decided = decide::decide(&given, directory, &flags, collectors);
+    decided.map(Box::new).map(Command::Run).map_err(fail)
+}
+
+/// What is said of the variable `GOMAXPROCS`, which node_exporter's runtime reads.
+///
+/// # Errors
+///
+/// As node_exporter: it is no number.
+pub fn note_of_processors(value: &str) -> Result<Note, String> {
+    decide::whole(value)?;
+    Ok(Note { argument: None, text: decide::without_meaning("the variable GOMAXPROCS") })
 }
 
 /// What Go calls an architecture of Rust's.
@@ -135,28 +165,4 @@ fn version() -> String {
         system = std::env::consts::OS,
         platform = go_architecture(std::env::consts::ARCH),
     )
-}
-
-/// The `config.toml` of a native vitald that collects what the drop-in does.
-pub fn migrate(drop_in: &DropIn) -> String {
-    let mut text = String::from("# Made by `vitald migrate` from node_exporter's flags.\n");
-    let web = &drop_in.web;
-    if web.telemetry_path != "/metrics" {
-        // As TOML writes it: a line end in it would end the comment.
-        let path = Node::from(web.telemetry_path.as_str());
-        text.push_str(&format!("# Not taken over: the metrics are under /metrics, not {path}.\n"));
-    }
-    if web.disable_exporter_metrics {
-        text.push_str("# Not taken over: vitald's own metrics are always there.\n");
-    }
-    for note in &drop_in.notes {
-        text.push_str(&format!("# {note}\n"));
-    }
-    let is_listen = |path: &str| path == "server.listen";
-    let mut effective = drop_in.plan.effective.clone();
-    make_roots_absolute(&mut effective);
-    text.push_str(&crate::manual::toml(&effective, |path, value| {
-        is_listen(path) || value.origin != Origin::Default
-    }));
-    text
 }

@@ -2,6 +2,7 @@
 
 use super::flags::{self, Shape, flat};
 use crate::config;
+use std::time::Duration;
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::{Node, Setting, SettingInfo};
 
@@ -19,12 +20,23 @@ pub(super) struct Flag {
     pub(super) default: String,
 }
 
+/// A shell that completes flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shell {
+    Bash,
+    Zsh,
+}
+
 /// What a flag is for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Target {
     Help,
     Man,
     Version,
+    /// The names of all flags.
+    Names,
+    /// A script that completes them.
+    Completion(Shell),
     /// A key of the configuration; `kind` as its declaration has it.
     Key {
         path: Vec<&'static str>,
@@ -32,6 +44,10 @@ pub(super) enum Target {
     },
     /// Addresses to listen on.
     Listen,
+    /// Whether the sockets are those that systemd hands over.
+    SystemdSockets,
+    /// The file with TLS and passwords.
+    WebConfiguration,
     TelemetryPath,
     DisableExporterMetrics,
     DisableDefaults,
@@ -67,6 +83,12 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
     add("help", Switch, Target::Help, "Show this text.", "");
     add("help-long", Switch, Target::Help, "", "");
     add("help-man", Switch, Target::Man, "", "");
+    add("completion-bash", Switch, Target::Names, "", "");
+    for (name, shell) in
+        [("completion-script-bash", Shell::Bash), ("completion-script-zsh", Shell::Zsh)]
+    {
+        add(name, Switch, Target::Completion(shell), "", "");
+    }
     for (name, key, default, help) in [
         ("path.procfs", "procfs", "/proc", "Where the host's procfs is mounted."),
         ("path.sysfs", "sysfs", "/sys", "Where the host's sysfs is mounted."),
@@ -114,8 +136,8 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
     add(
         "web.systemd-socket",
         Switch,
-        Target::Unsupported("listening on sockets that systemd hands over"),
-        "Not supported: listen on sockets that systemd hands over.",
+        Target::SystemdSockets,
+        "Listen on the sockets that systemd hands over, and on no address.",
         "",
     );
     add(
@@ -128,8 +150,8 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
     add(
         "web.config.file",
         Once,
-        Target::Unsupported("a web configuration file (TLS, passwords)"),
-        "Not supported: a file with TLS and passwords; only an empty value is taken.",
+        Target::WebConfiguration,
+        "Not supported: a file with TLS and passwords; only an empty one is taken.",
         "\"\"",
     );
     add(
@@ -220,8 +242,12 @@ fn add_collectors(collectors: &[&'static Descriptor], all: &mut Vec<Flag>) {
                 kind: <bool as Setting>::KIND,
             },
             hidden: false,
-            help: format!("Collect: {}.", descriptor.summary.trim_end_matches('.')),
-            default: if runs_by_default(descriptor) { "on" } else { "off" }.to_owned(),
+            help: format!(
+                "Collect: {} (default: {}).",
+                descriptor.summary.trim_end_matches('.'),
+                if runs_by_default(descriptor) { "enabled" } else { "disabled" }
+            ),
+            default: String::new(),
         });
     }
     for (name, _) in flags::COLLECTORS.iter().filter(|(name, _)| here(name).is_none()) {
@@ -248,8 +274,22 @@ fn of_setting(descriptor: &'static Descriptor, info: &'static SettingInfo) -> Fl
         (None, _) => Shape::Once,
     };
     let default = match (info.default)() {
-        Node::Unset | Node::Boolean(_) => String::new(),
-        default => default.to_string(),
+        Node::Text(text) if info.kind == <Duration as Setting>::KIND => text,
+        // Go quotes as Rust does.
+        Node::Text(text) => format!("{text:?}"),
+        Node::List(items) if shape == Shape::Once => {
+            let items: Vec<String> = items
+                .iter()
+                .filter_map(|item| match &item.node {
+                    Node::Text(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect();
+            format!("{:?}", items.join(","))
+        }
+        Node::Integer(number) => number.to_string(),
+        Node::Float(number) => number.to_string(),
+        Node::Unset | Node::Boolean(_) | Node::List(_) | Node::Table(_) => String::new(),
     };
     let path = vec!["collectors", descriptor.name, info.key];
     Flag {

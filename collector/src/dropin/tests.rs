@@ -1,6 +1,7 @@
 //! The command line as users of node_exporter know it.
 
 use super::flags::{self, flat};
+use super::table::{Flag, runs_by_default};
 use super::*;
 use crate::config;
 use expect_test::expect;
@@ -272,7 +273,9 @@ fn the_whole_list_of_the_parity_check_is_taken() {
     assert_eq!(drop_in.plan.roots.procfs.to_str(), Some("collector/fixtures/proc"));
     assert_eq!(drop_in.plan.roots.udev.to_str(), Some("collector/fixtures/udev/data"));
     let here = std::env::current_dir().expect("a directory").join("collector/fixtures/proc");
-    assert!(migrate(&drop_in).contains(&format!("procfs = {:?}", here.to_str().expect("UTF-8"))));
+    let migrated = migrate(&drop_in, &std::env::current_dir().expect("a directory")).text;
+    assert!(migrated.contains(&format!("procfs = {:?}", here.to_str().expect("UTF-8"))));
+    assert!(migrated.contains("directory = [\"/"), "{migrated}");
     assert_eq!(drop_in.plan.server.listen[0].address.to_string(), "127.0.0.1:9101");
     for name in enabled.split_whitespace() {
         assert!(on(&drop_in).contains(&name), "{name}");
@@ -303,17 +306,19 @@ fn the_whole_list_of_the_parity_check_is_taken() {
         .collect();
     let small = runs_with(&off, &only(&["loadavg"]));
     assert_eq!(on(&small), ["loadavg"]);
-    assert!(small.notes.iter().any(|note| note.contains("--collector.wifi.fixtures")));
+    assert!(small.notes.iter().any(|note| note.text.contains("--collector.wifi.fixtures")));
 }
 
 #[test]
 fn values_stand_behind_an_equals_sign_or_a_space() {
     let drop_in = runs(&["--path.procfs", "/a", "--path.sysfs=/b=c", "--path.rootfs", "/d"]);
-    assert_eq!(drop_in.plan.roots.procfs, std::path::Path::new("/a"));
-    assert_eq!(drop_in.plan.roots.sysfs, std::path::Path::new("/b=c"));
-    assert_eq!(drop_in.plan.roots.rootfs, std::path::Path::new("/d"));
+    assert_eq!(drop_in.plan.roots.procfs, Path::new("/a"));
+    assert_eq!(drop_in.plan.roots.sysfs, Path::new("/b=c"));
+    assert_eq!(drop_in.plan.roots.rootfs, Path::new("/d"));
     let drop_in = runs(&["--web.max-requests", "0", "--web.telemetry-path=/m"]);
     assert_eq!(drop_in.plan.server.max_requests, 0);
+    assert_eq!(runs(&["--web.max-requests=-1"]).plan.server.max_requests, 0);
+    assert_eq!(runs(&["--web.max-requests=1e1"]).plan.server.max_requests, 10);
     assert_eq!(drop_in.web.telemetry_path, "/m");
 }
 
@@ -349,8 +354,12 @@ fn collectors_are_switched() {
     assert_eq!(on(&runs(&flags)), ["cpu", "wifi"]);
     let drop_in = runs_with(&["--no-collector.nvme", "--no-collector.cpu"], &only(&["cpu"]));
     assert!(on(&drop_in).is_empty());
-    assert!(drop_in.notes[0].starts_with("node_exporter would also run"), "{:?}", drop_in.notes);
-    assert!(!drop_in.notes[0].contains("nvme,"), "{:?}", drop_in.notes);
+    assert!(
+        drop_in.notes[0].text.starts_with("node_exporter would also run"),
+        "{:?}",
+        drop_in.notes
+    );
+    assert!(!drop_in.notes[0].text.contains("nvme,"), "{:?}", drop_in.notes);
 }
 
 #[test]
@@ -376,7 +385,7 @@ fn arguments_stand_in_a_file() {
     let text = format!("# The flags.\n\n--path.procfs\n/host/proc\n@{}\n", inner.display());
     std::fs::write(&file, text).unwrap();
     let drop_in = runs(&[&format!("@{}", file.display()), "--no-collector.cpu"]);
-    assert_eq!(drop_in.plan.roots.procfs, std::path::Path::new("/host/proc"));
+    assert_eq!(drop_in.plan.roots.procfs, Path::new("/host/proc"));
     assert!(on(&drop_in).contains(&"wifi") && !on(&drop_in).contains(&"cpu"));
     std::fs::write(&inner, format!("@{}", inner.display())).unwrap();
     let error = parsed(&[&format!("@{}", file.display())]).err().unwrap();
@@ -397,7 +406,6 @@ fn usage_errors() {
         &["--web.max-requests"],
         &["--web.max-requests", "--help"],
         &["--web.max-requests=abc"],
-        &["--web.max-requests=-1"],
         &["--no-web.max-requests=1"],
         &["--path.procfs=a", "--path.procfs=b"],
         &["--path.procfs="],
@@ -417,7 +425,6 @@ fn usage_errors() {
         &["--web.listen-address=:1", "--web.listen-address=127.0.0.1:1"],
         &["--web.telemetry-path=metrics"],
         &["--web.config.file=web.yml"],
-        &["--web.systemd-socket"],
         &["--collector.arp.device-include=x"],
         &["--runtime.gomaxprocs=many"],
     ]
@@ -445,7 +452,6 @@ fn usage_errors() {
         node_exporter: error: expected argument for flag '--web.max-requests', try --help
         node_exporter: error: expected argument for flag '--web.max-requests', try --help
         node_exporter: error: strconv.ParseFloat: parsing "abc": invalid syntax, try --help
-        node_exporter: error: --web.max-requests: must be from 0 to 4294967295, try --help
         node_exporter: error: unknown long flag '--no-web.max-requests', try --help
         node_exporter: error: flag 'path.procfs' cannot be repeated, try --help
         node_exporter: error: --path.procfs: expected a path, found nothing, try --help
@@ -461,11 +467,10 @@ fn usage_errors() {
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
         node_exporter: error: --web.listen-address: address 9100: missing port in address, try --help
         node_exporter: error: --web.listen-address: address 127.0.0.1:http: invalid port, try --help
-        node_exporter: error: --web.listen-address: vitald does not listen on vsock, try --help
+        node_exporter: error: --web.listen-address: vitald does not listen on vsock; listen on 127.0.0.1 and have a proxy pass it on, such as socat VSOCK-LISTEN:9100,fork TCP:127.0.0.1:9100, try --help
         node_exporter: error: --web.listen-address: 127.0.0.1:1 cannot be bound beside :1, try --help
         node_exporter: error: --web.telemetry-path: expected a path from /, try --help
-        node_exporter: error: --web.config.file: vitald does not support a web configuration file (TLS, passwords), try --help
-        node_exporter: error: --web.systemd-socket: vitald does not support listening on sockets that systemd hands over, try --help
+        node_exporter: error: --web.config.file: web.yml cannot be read: No such file or directory (os error 2), try --help
         node_exporter: error: --collector.arp.device-include: vitald does not support this setting of the collector, try --help
         node_exporter: error: strconv.ParseFloat: parsing "many": invalid syntax, try --help
         node_exporter: error: --collector.diskstats: not in this build: build with --features diskstats, try --help
@@ -476,6 +481,8 @@ fn usage_errors() {
 fn flags_that_ask_for_nothing_are_taken() {
     runs(&[
         "--web.config.file=",
+        "--no-web.systemd-socket",
+        "--web.systemd-socket",
         "--no-web.systemd-socket",
         "--no-collector.netdev.netlink",
         "--runtime.gomaxprocs=4",
@@ -495,6 +502,34 @@ fn the_version_is_node_exporters() {
             _ => panic!("{arguments:?}"),
         }
     }
+}
+
+#[test]
+fn flags_are_completed() {
+    let text = |flags: &[&str]| match parsed(flags) {
+        Ok(Command::Help(text)) => text,
+        _ => panic!("{flags:?}"),
+    };
+    let names = text(&["--completion-bash", "--collector.c"]);
+    assert!(names.contains("\n--no-collector.cpu\n--") && names.contains("\n--path.procfs\n"));
+    assert!(!names.contains("help-man") && !names.contains("ignored-devices\n--no"), "{names}");
+    expect![[r#"
+        _node_exporter_flags() {
+            local word="${COMP_WORDS[COMP_CWORD]}"
+            COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" --completion-bash)" -- "$word"))
+        }
+        complete -o default -F _node_exporter_flags node_exporter
+    "#]]
+    .assert_eq(&text(&["--completion-script-bash"]));
+    expect![[r#"
+        autoload -U +X bashcompinit && bashcompinit
+        _node_exporter_flags() {
+            local word="${COMP_WORDS[COMP_CWORD]}"
+            COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" --completion-bash)" -- "$word"))
+        }
+        complete -o default -F _node_exporter_flags node_exporter
+    "#]]
+    .assert_eq(&text(&["--completion-script-zsh"]));
 }
 
 #[test]
@@ -529,38 +564,37 @@ fn help_shows_what_there_is() {
                                          on.
               --runtime.gomaxprocs=1     Taken and without effect: there is no Go
                                          runtime here.
-              --[no-]web.systemd-socket  Not supported: listen on sockets that systemd
-                                         hands over.
+              --[no-]web.systemd-socket  Listen on the sockets that systemd hands over,
+                                         and on no address.
               --web.listen-address=:9100 ...
                                          An address to listen on; may be given more than
                                          once.
               --web.config.file=""       Not supported: a file with TLS and passwords;
-                                         only an empty value is taken.
+                                         only an empty one is taken.
               --log.level=info           The least severe level that is logged: debug,
                                          info, warn or error.
               --log.format=logfmt        How lines are logged: logfmt or json.
               --[no-]version             Show the version.
               --[no-]collector.cpu.info  Show what the processor can do.
-              --collector.cpu.info.bugs-include=VALUE
+              --collector.cpu.info.bugs-include=COLLECTOR.CPU.INFO.BUGS-INCLUDE
                                          Which bugs to show.
-              --collector.cpu.info.flags-include=VALUE
+              --collector.cpu.info.flags-include=COLLECTOR.CPU.INFO.FLAGS-INCLUDE
                                          Which abilities to show.
-              --collector.diskstats.device-include=VALUE
+              --collector.diskstats.device-include=COLLECTOR.DISKSTATS.DEVICE-INCLUDE
                                          Devices to show, by name.
                                          --collector.diskstats.device-exclude must be
                                          empty then, whatever is in /dev below
                                          --path.rootfs.
-              --collector.diskstats.device-exclude='^(z?ram|loop)\d+$'
+              --collector.diskstats.device-exclude="^(z?ram|loop)\\d+$"
                                          Devices to leave out, by name.
-              --collector.sysctl.include=[] ...
+              --collector.sysctl.include=COLLECTOR.SYSCTL.INCLUDE ...
                                          Values to show.
-              --collector.sysctl.include-info=[] ...
+              --collector.sysctl.include-info=COLLECTOR.SYSCTL.INCLUDE-INFO ...
                                          Texts to show.
-              --[no-]collector.cpu (on)  Collect: Samples for tests.
-              --[no-]collector.diskstats (on)
-                                         Collect: Samples for tests.
-              --[no-]collector.sysctl (off)
-                                         Collect: Samples for tests.
+              --[no-]collector.cpu       Collect: Samples for tests (default: enabled).
+              --[no-]collector.diskstats
+                                         Collect: Samples for tests (default: enabled).
+              --[no-]collector.sysctl    Collect: Samples for tests (default: disabled).
 
     "#]]
     .assert_eq(&help(&["-h"]));
@@ -586,12 +620,15 @@ fn migration_keeps_what_was_said() {
     ];
     let collectors = only(&["cpu", "sysctl", "diskstats", "loadavg"]);
     let drop_in = runs_with(&flags, &collectors);
-    let text = migrate(&drop_in);
+    let Migrated { text, notes } = migrate(&drop_in, Path::new("/srv"));
+    let notes: String = notes.iter().map(|note| format!("{:?} {note}\n", note.argument)).collect();
+    expect![[r#"
+        Some(9) --collector.wifi.fixtures has no effect: this build of vitald has no collector wifi; remove the flag
+        Some(7) --web.telemetry-path: a configuration has no path for the metrics, which are under /metrics; scrape them there: set metrics_path in Prometheus
+        Some(8) --web.disable-exporter-metrics: with a configuration vitald's own metrics are always there; drop vitald_.*, process_.* and promhttp_.* by metric_relabel_configs in Prometheus
+    "#]].assert_eq(&notes);
     expect![[r##"
         # Made by `vitald migrate` from node_exporter's flags.
-        # Not taken over: the metrics are under /metrics, not "/m".
-        # Not taken over: vitald's own metrics are always there.
-        # --collector.wifi.fixtures has no effect: this build of vitald has no collector wifi
         [collectors.cpu]
         enabled = true
 
@@ -606,6 +643,7 @@ fn migration_keeps_what_was_said() {
 
         [scrape]
         default_collectors = false
+        max_series = 0
 
         [server]
         listen = [":9100"]
@@ -629,7 +667,7 @@ fn migration_is_taken_whatever_the_flags_hold() {
     ];
     let collectors = only(&["diskstats"]);
     let drop_in = runs_with(&flags, &collectors);
-    let text = migrate(&drop_in);
+    let text = migrate(&drop_in, Path::new("/")).text;
     let plan = config::load_text("config.toml", &text, &[], &collectors, &[])
         .unwrap_or_else(|mistakes| panic!("{mistakes:?} in {text}"));
     assert!(plan.collectors[0].prepared.same(&*drop_in.plan.collectors[0].prepared), "{text}");
@@ -649,6 +687,20 @@ fn node_exporters_lists_hold_together() {
     for (position, flag) in all.iter().enumerate() {
         let other = all[..position].iter().find(|other| flat(&other.name) == flat(&flag.name));
         assert!(other.is_none(), "{} is there twice", flag.name);
+    }
+}
+
+/// No flag of 1.12 is refused by a collector that this binary has.
+#[test]
+fn collectors_take_all_their_flags() {
+    let collectors = crate::collectors(&[vitald_plugins::ROLL]).expect("the roll");
+    let refused = |flag: &&Flag| matches!(flag.target, Target::Unsupported(_));
+    let all = all_flags(&collectors);
+    let names: Vec<&str> = all.iter().filter(refused).map(|flag| flag.name.as_str()).collect();
+    assert_eq!(names, [""; 0]);
+    // What is off or on by itself is the same for a configuration.
+    for descriptor in &collectors {
+        assert_eq!(descriptor.enabled, runs_by_default(descriptor), "{}", descriptor.name);
     }
 }
 

@@ -106,7 +106,8 @@ fn the_reference_shows_every_setting() {
         # Where the daemon listens, and its limits.
         [server]
         # Where to listen: "127.0.0.1:9100", "[::]:9100", ":9100" for every address of this host,
-        # "unix:/run/vitald/metrics.sock", or a table such as { address = ":9100", admin = "off" }.
+        # "unix:/run/vitald/metrics.sock", "systemd" for every socket that systemd hands over, or a table
+        # such as { address = ":9100", admin = "off" }.
         #listen = ["127.0.0.1:9100"]
         # Who may use the admin routes of a listener that has no admin of its own: "off" for no client,
         # "local" for processes on this machine (loopback addresses, and root or the daemon's own user on a

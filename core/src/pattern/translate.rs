@@ -1,10 +1,11 @@
 //! From the syntax of Go's `regexp` to that of the regex crate.
 //!
 //! What comes out has no flags, no named groups and no names of classes: those are where the two
-//! differ, and some need Unicode tables that are not built in. Tests are no guard against using
-//! those, as proptest has them built into regex-syntax.
+//! differ, and some need Unicode tables that are not built into the regex crate here. Tests are no guard
+//! against using those, as proptest has them built into regex-syntax.
 
 use super::class::{CodePoints, Folds, Ranges};
+use super::unicode;
 
 /// A repetition within a repetition multiplies, and Go takes no product above this.
 const MOST_COPIES: u32 = 1000;
@@ -509,13 +510,13 @@ impl<'s> Translator<'s> {
             self.read_since(start)
         };
         let positive = name.strip_prefix('^').unwrap_or(name);
-        if positive != "Any" {
+        let Some(mut set) = unicode::class(positive) else {
             let shown = quoted(self.read_since(from));
-            return Err(unsupported(&format!(
-                "{shown} needs tables of Unicode, and there are none"
-            )));
+            return Err(invalid(&format!("{shown} is no class of Unicode")));
+        };
+        if self.flags.ignore_case {
+            set.fold(&mut self.folds);
         }
-        let mut set = CodePoints::all();
         if is_upper != (name != positive) {
             set.negate();
         }

@@ -5,6 +5,7 @@
 //! thread that may hang takes a table of its own first and empties it.
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
@@ -75,6 +76,22 @@ pub fn spawn_with_own_descriptors(
     builder.spawn(apart).map(drop)
 }
 
+/// Makes a descriptor of its own from the number of one that the process was started with.
+///
+/// # Errors
+///
+/// No such descriptor is open, or there is room for none.
+pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // Standard input, output and error belong to the whole process.
+    if number < 3 {
+        return Err(io::Error::from(rustix::io::Errno::BADF));
+    }
+    // SAFETY: the borrow ends with this function, which closes nothing. A number that is not open, or no
+    // more, is refused by the kernel (EBADF).
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(rustix::io::fcntl_dupfd_cloexec(inherited, 0)?)
+}
+
 /// Gives the calling thread a descriptor table of its own (unshare(2), CLONE_FILES) and closes
 /// everything in it but standard input, output and error. The other threads keep what they have.
 ///
@@ -107,7 +124,7 @@ pub unsafe fn unshare_descriptors() -> io::Result<()> {
 
 /// The numbers of all open descriptors, and of some that are not.
 #[cfg(target_os = "linux")]
-fn numbers() -> Vec<std::os::fd::RawFd> {
+fn numbers() -> Vec<RawFd> {
     /// Below are standard input, output and error, which a panic writes to.
     const FIRST: i32 = 3;
     /// What is tried without a list of what is open: a limit can be a thousand million.

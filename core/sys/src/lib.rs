@@ -19,7 +19,9 @@ pub use clock::{ClockDiscipline, clock_discipline};
 pub use code::release_code;
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;
-pub use descriptors::{OwnDescriptors, descriptor_tables_are_separate, spawn_with_own_descriptors};
+pub use descriptors::{
+    OwnDescriptors, descriptor_tables_are_separate, duplicate_inherited, spawn_with_own_descriptors,
+};
 #[cfg(target_os = "linux")]
 pub use ethtool::{EthtoolMemory, EthtoolQuestion};
 pub use heap::release_heap;

@@ -107,8 +107,8 @@ impl Listeners {
         let (mut bound, mut in_use) = (Vec::new(), Vec::new());
         // From what does not show to what does: a port, a file, an option of a listener that runs.
         for listen in ports.into_iter().chain(paths) {
-            match BoundSocket::bind(&listen.address, false, &self.remover) {
-                Ok(socket) => bound.push((listen, socket)),
+            match BoundSocket::all(&listen.address, &self.remover) {
+                Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (listen, socket))),
                 Err(BindError::InUse) => in_use.push(listen),
                 Err(error) => refused.push((listen, error)),
             }

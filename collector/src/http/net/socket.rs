@@ -10,7 +10,7 @@ use super::stream::Stream;
 use crate::http::request::Peer;
 use crate::plan::Address;
 use crate::sync::lock;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -34,6 +34,7 @@ const LOCK: Duration = Duration::from_secs(2);
 pub(super) struct BoundSocket {
     descriptor: OwnedFd,
     file: Option<SocketFile>,
+    is_handed_over: bool,
 }
 
 /// A socket that listens and can accept: the reactor knows it.
@@ -41,6 +42,8 @@ pub(super) struct BoundSocket {
 pub(super) struct Socket {
     listener: Listener,
     file: Mutex<Option<SocketFile>>,
+    /// It is systemd's, too, and stays open there.
+    is_handed_over: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,10 @@ pub(super) enum BindError {
     StillThere,
     /// A stale file cannot be replaced while another process has locked the directory.
     Locked,
+    /// The sockets of systemd are to be taken, and there are none.
+    NoneHandedOver,
+    /// A socket of systemd's is not one that can listen.
+    NotListening,
     /// There is no thread to be had that removes the file at the end.
     NoThread(io::Error),
     /// What the system said.
@@ -100,6 +107,13 @@ impl fmt::Display for BindError {
                 "the file of an earlier socket is in the way, and another process has locked its \
                  directory",
             ),
+            BindError::NoneHandedOver => f.write_str(
+                "systemd has handed over no socket; start the socket unit, which starts the service",
+            ),
+            BindError::NotListening => f.write_str(
+                "a socket that systemd has handed over does not listen for connections; it needs \
+                 ListenStream= and Accept=no",
+            ),
             BindError::NoThread(error) => {
                 write!(f, "it needs a thread, and none can be started: {error}")
             }
@@ -119,6 +133,33 @@ impl fmt::Display for BindError {
 }
 
 impl BoundSocket {
+    /// The sockets of an address: one, but of systemd as many as it hands over.
+    pub(super) fn all(address: &Address, remover: &Arc<Remover>) -> Result<Vec<Self>, BindError> {
+        match address {
+            Address::Systemd => Self::handed_over(),
+            Address::Tcp { .. } | Address::Unix(_) => {
+                Ok(vec![Self::bind(address, false, remover)?])
+            }
+        }
+    }
+
+    /// Copies of what systemd has handed over, so that a reload can take them again.
+    fn handed_over() -> Result<Vec<Self>, BindError> {
+        let bound: Vec<Self> =
+            sd_notify::listen_fds()?.map(Self::copy_of).collect::<Result<_, _>>()?;
+        if bound.is_empty() { Err(BindError::NoneHandedOver) } else { Ok(bound) }
+    }
+
+    fn copy_of(number: RawFd) -> Result<Self, BindError> {
+        let descriptor = vitald_core::host::duplicate_inherited(number)?;
+        let listens = sockopt::socket_acceptconn(&descriptor).unwrap_or(false);
+        if !listens || sockopt::socket_type(&descriptor)? != SocketType::STREAM {
+            return Err(BindError::NotListening);
+        }
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        Ok(BoundSocket { descriptor, file: None, is_handed_over: true })
+    }
+
     /// Binds. With `shares_port` also where a socket of this process listens that shares its port,
     /// too.
     pub(super) fn bind(
@@ -130,6 +171,7 @@ impl BoundSocket {
             Address::Tcp { socket, dual: false } => Self::tcp(*socket, true, shares_port),
             Address::Tcp { socket, dual: true } => Self::dual(socket.port(), shares_port),
             Address::Unix(path) => Self::unix(path, remover),
+            Address::Systemd => Err(BindError::NoneHandedOver),
         }
     }
 
@@ -147,7 +189,7 @@ impl BoundSocket {
             sockopt::set_ipv6_v6only(&descriptor, v6_only)?;
         }
         rustix::net::bind(&descriptor, &address)?;
-        Ok(BoundSocket { descriptor, file: None })
+        Ok(BoundSocket { descriptor, file: None, is_handed_over: false })
     }
 
     /// One socket for both families, as Go does it for `:PORT`; IPv4 alone where IPv6 is off.
@@ -177,17 +219,24 @@ impl BoundSocket {
         rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
         let file = SocketFile::at(path, lease)?;
-        Ok(BoundSocket { descriptor, file: Some(file) })
+        Ok(BoundSocket { descriptor, file: Some(file), is_handed_over: false })
     }
 
     /// Listens, within the runtime that is to accept. Connections wait in the backlog from now on.
     pub(super) fn listen(self) -> Result<Socket, BindError> {
-        rustix::net::listen(&self.descriptor, BACKLOG)?;
-        let listener = match &self.file {
-            None => Listener::Tcp(TcpListener::from_std(self.descriptor.into())?),
-            Some(_) => Listener::Unix(UnixListener::from_std(self.descriptor.into())?),
+        let BoundSocket { descriptor, file, is_handed_over } = self;
+        // The backlog of systemd's sockets is its own to set.
+        if !is_handed_over {
+            rustix::net::listen(&descriptor, BACKLOG)?;
+        }
+        let listener = match sockopt::socket_domain(&descriptor)? {
+            AddressFamily::INET | AddressFamily::INET6 => {
+                Listener::Tcp(TcpListener::from_std(descriptor.into())?)
+            }
+            AddressFamily::UNIX => Listener::Unix(UnixListener::from_std(descriptor.into())?),
+            _ => return Err(BindError::System(Errno::AFNOSUPPORT)),
         };
-        Ok(Socket { listener, file: Mutex::new(self.file) })
+        Ok(Socket { listener, file: Mutex::new(file), is_handed_over })
     }
 }
 
@@ -223,13 +272,18 @@ impl Socket {
     /// Unlike closing the descriptor this works at once, though there may be a copy of it: a thread
     /// with a descriptor table of its own that hangs in the kernel may have one.
     pub(super) fn stop(&self) {
-        let _ = rustix::net::shutdown(self, Shutdown::Both);
+        if !self.is_handed_over {
+            let _ = rustix::net::shutdown(self, Shutdown::Both);
+        }
         // Removed from now on, though the task that accepts may hold the socket a little longer.
         drop(lock(&self.file).take());
     }
 
     /// Whether another socket of this user that does the same may be bound beside it.
     pub(super) fn share_port(&self, shares_port: bool) {
+        if self.is_handed_over {
+            return;
+        }
         let _ = sockopt::set_socket_reuseport(self, shares_port);
     }
 

@@ -1,0 +1,108 @@
+//! `vitald migrate`: the configuration that is equal to node_exporter's flags.
+
+use super::registry::Registry;
+use super::terminal::{complain, exit, fail, print};
+use crate::dropin::unit::{self, Argument, Service};
+use crate::dropin::{self, Command, Note};
+use clap::ArgMatches;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Prints the configuration, and what it cannot say on standard error.
+pub(super) fn migrate(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
+    let migrated = match own.get_one::<PathBuf>("unit") {
+        Some(file) => of_unit(file, registry),
+        None => {
+            let flags: Vec<OsString> =
+                own.get_many("flags").into_iter().flatten().cloned().collect();
+            of_flags(&flags, registry)
+        }
+    };
+    migrated.unwrap_or_else(|status| status)
+}
+
+fn of_flags(flags: &[OsString], registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
+    let here = std::env::current_dir()
+        .map_err(|error| fail(exit::OS_ERROR, &format!("no current directory: {error}")))?;
+    convert(&here, flags, registry, |_| None)
+}
+
+fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
+    let service = unit::read(file).map_err(|error| fail(exit::CONFIG, &error))?;
+    let Service { program, mut arguments, directory, processors, warnings } = service;
+    for warning in &warnings {
+        complain(warning);
+    }
+    let mut is_debians = file == Path::new(DEBIAN_VARIABLES);
+    if let Some(program) = program {
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let is_first = |word: &str| arguments.first().is_some_and(|first| first.text == word);
+        if name == "vitald" && is_first("node_exporter") {
+            arguments.remove(0);
+        } else if !dropin::is_dropin_name(&program) {
+            let refusal = format!(
+                "{}: ExecStart= runs {program}, which is not node_exporter; give the flags themselves \
+                 after `vitald migrate --`",
+                file.display()
+            );
+            return Err(fail(exit::CONFIG, &refusal));
+        }
+        is_debians = program == DEBIAN;
+    }
+    if is_debians {
+        complain(&format_args!("{}: {OF_DEBIAN}", file.display()));
+    }
+    if let Some(Argument { text, place }) = processors {
+        match dropin::note_of_processors(&text) {
+            Ok(note) => complain(&format_args!("{place}: {note}")),
+            Err(mistake) => return Err(fail(exit::CONFIG, &format!("{place}: {mistake}"))),
+        }
+    }
+    let flags: Vec<&str> = arguments.iter().map(|argument| argument.text.as_str()).collect();
+    convert(&directory, &flags, registry, |position| {
+        arguments.get(position).map(|argument| argument.place.as_str())
+    })
+}
+
+/// Where Debian's package has it.
+const DEBIAN: &str = "/usr/bin/prometheus-node-exporter";
+/// Where its flags are.
+const DEBIAN_VARIABLES: &str = "/etc/default/prometheus-node-exporter";
+/// What its patches change.
+const OF_DEBIAN: &str = "Debian's build also collects systemd, reads text files in \
+     /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, \
+     without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], \
+     directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in \
+     [collectors.filesystem]";
+
+fn convert<'p>(
+    directory: &Path,
+    flags: &[impl AsRef<std::ffi::OsStr>],
+    registry: Registry<'_>,
+    place: impl Fn(usize) -> Option<&'p str>,
+) -> Result<ExitCode, ExitCode> {
+    let at = |argument: Option<usize>| match argument.and_then(&place) {
+        Some(place) => format!("{place}: "),
+        None => String::new(),
+    };
+    let parsed = dropin::parse_in(directory, "node_exporter", flags, registry.collectors);
+    let drop_in = match parsed {
+        Ok(Command::Run(drop_in)) => drop_in,
+        Ok(Command::Help(_) | Command::Version(_)) => {
+            return Err(fail(
+                exit::USAGE,
+                &"these flags make node_exporter print a text and end, so there is nothing to migrate",
+            ));
+        }
+        Err(error) => {
+            let mistake = format!("{}{}", at(error.argument), error.message);
+            return Err(fail(exit::CONFIG, &mistake));
+        }
+    };
+    let migrated = dropin::migrate(&drop_in, directory);
+    for Note { argument, text } in &migrated.notes {
+        complain(&format_args!("{}{text}", at(*argument)));
+    }
+    Ok(print(&migrated.text))
+}

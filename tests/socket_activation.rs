@@ -1,0 +1,141 @@
+//! Sockets that the service manager opens and hands over: `--web.systemd-socket`, and `systemd` among
+//! the addresses of a configuration (sd_listen_fds(3)).
+
+mod harness;
+
+use harness::{Connection, Daemon, ask, try_ask, until};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+
+/// What hands over its standard output as the third descriptor, as a service manager does.
+const HAND_OVER: &str = "exec 3>&1 >/dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
+
+/// A command that the socket is handed over to.
+fn handed(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", HAND_OVER, "sh"]).arg(harness::binary()).args(arguments);
+    command.stdout(Stdio::from(socket.into()));
+    command
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn bound() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// A socket as the service manager keeps it beside the one that it hands over.
+fn copy(listener: &TcpListener) -> TcpListener {
+    listener.try_clone().expect("a copy")
+}
+
+const DROP_IN: &[&str] = &[
+    "node_exporter",
+    "--collector.disable-defaults",
+    "--collector.loadavg",
+    "--web.systemd-socket",
+];
+
+#[test]
+fn the_drop_in_listens_on_what_it_is_handed() {
+    let (listener, address) = bound();
+    let mut arguments = DROP_IN.to_vec();
+    // As in node_exporter, an address does not count then.
+    arguments.push("--web.listen-address=192.0.2.1:1");
+    let mut daemon = Daemon::spawn(handed(copy(&listener), &arguments), directory());
+    assert!(ask(address, "GET", "/metrics", &[]).has("node_load1"));
+    daemon.wait_for_log("address=systemd");
+    assert_eq!(daemon.addresses(1), [address]);
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+    // The socket is the service manager's, which waits for the next connection with it.
+    let waits = std::net::TcpStream::connect(address).expect("it still listens");
+    let (_, from) = listener.accept().expect("a connection");
+    assert_eq!(from, waits.local_addr().expect("an address"));
+}
+
+#[test]
+fn a_unix_socket_is_handed_over_and_left_there() {
+    let folder = directory();
+    let path = folder.path().join("metrics.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let copy = listener.try_clone().expect("a copy");
+    let mut daemon = Daemon::spawn(handed(copy, DROP_IN), directory());
+    assert!(Connection::open_unix(&path).get("/metrics").has("node_load1"));
+    daemon.signal("TERM");
+    assert!(daemon.wait().success());
+    assert!(path.exists());
+    std::os::unix::net::UnixStream::connect(&path).expect("it still listens");
+}
+
+#[test]
+fn a_configuration_takes_leaves_and_takes_them_again() {
+    let (listener, address) = bound();
+    let folder = directory();
+    let file = folder.path().join("config.toml");
+    let listen = |on: &str| {
+        let text = format!("[server]\nlisten = [{on}]\n[scrape]\ndefault_collectors = false\n");
+        fs::write(&file, text).expect("the configuration");
+    };
+    listen("\"127.0.0.1:0\", \"systemd\"");
+    let arguments = ["run", "--config", file.to_str().expect("UTF-8")];
+    let daemon = Daemon::spawn(handed(copy(&listener), &arguments), directory());
+    let own = daemon.addresses(2).into_iter().find(|one| *one != address).expect("an address");
+    let reload = || {
+        let answer = ask(own, "PUT", "/plugins/reload", &[]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    };
+    assert_eq!(ask(address, "GET", "/healthz", &[]).status, 200);
+    // Nothing changes, and a connection of the handed socket stays.
+    let mut client = Connection::open(address);
+    assert_eq!(client.get("/healthz").status, 200);
+    reload();
+    assert_eq!(client.get("/healthz").status, 200);
+    listen("\"127.0.0.1:0\"");
+    assert!(reload().contains("systemd"));
+    // Nobody accepts, and the socket has not been shut down.
+    let mut waits = Connection::open(address);
+    waits.send(harness::request("GET", "/healthz", &[]));
+    listen("\"127.0.0.1:0\", \"systemd\"");
+    reload();
+    assert_eq!(waits.answer().expect("an answer").status, 200);
+    drop(listener);
+    until("it answers", || try_ask(address, "GET", "/healthz", &[]).is_ok());
+}
+
+#[test]
+fn without_a_socket_that_listens_it_does_not_start() {
+    let ends = |command: &mut Command| {
+        let (status, _, err) = harness::output(command);
+        assert_eq!(status, 1, "{err}");
+        err
+    };
+    let mut alone = Command::new(harness::binary());
+    let err = ends(alone.args(DROP_IN));
+    assert!(err.contains("systemd has handed over no socket"), "{err}");
+    // Of another process: its number is in the variable.
+    let mut others = Command::new(harness::binary());
+    let err = ends(others.args(DROP_IN).envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1")]));
+    assert!(err.contains("systemd has handed over no socket"), "{err}");
+    // A file, a socket for datagrams, and a connection, as `Accept=yes` gives it.
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let connection = std::os::unix::net::UnixStream::pair().expect("a pair").0;
+    let file = fs::File::open("/dev/null").expect("a file");
+    for descriptor in [OwnedFd::from(file), datagrams.into(), connection.into()] {
+        let mut command = Command::new("sh");
+        command.args(["-c", HAND_OVER, "sh"]).arg(harness::binary()).args(DROP_IN);
+        command.stdout(Stdio::from(descriptor)).stderr(Stdio::piped()).stdin(Stdio::null());
+        let child = command.spawn().expect("it starts").wait_with_output().expect("it ends");
+        let err = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), Some(1), "{err}");
+        assert!(err.contains("does not listen for connections"), "{err}");
+    }
+}
