@@ -923,6 +923,12 @@ fn descriptors_say_what_people_need_to_know() {
         for capability in descriptor.capabilities {
             assert!(capability.starts_with("CAP_"), "{name}: {capability} is no capability");
         }
+        let lacked = descriptor.lacks_without;
+        assert!(
+            lacked.is_empty() || !descriptor.capabilities.is_empty(),
+            "{name} lacks {lacked:?} without what?"
+        );
+        assert!(!lacked.ends_with('.'), "{name}: {lacked:?} is no part of a sentence");
         let mut helps = BTreeSet::new();
         for family in descriptor.families {
             assert!(

@@ -96,6 +96,7 @@ pub const fn descriptor(
         since: Since::Unknown,
         sources: &[],
         capabilities: &[],
+        lacks_without: "",
         settings: &[],
         prepare: |_, _| None,
     }
