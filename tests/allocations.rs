@@ -342,7 +342,7 @@ fn allocations_of_failing_sources(measured: &[&'static Descriptor]) -> Vec<(Stri
     let mut all = Vec::new();
     let spoilers: [(&str, fn(&Path)); 2] = [
         ("forbidden files", |file| {
-            fs::set_permissions(file, Permissions::from_mode(0)).expect("the mode is changed");
+            fs::set_permissions(file, Permissions::from_mode(0o000)).expect("the mode is changed");
         }),
         ("directories for files", |file| {
             fs::remove_file(file).expect("the file is removed");
@@ -359,7 +359,6 @@ fn allocations_of_failing_sources(measured: &[&'static Descriptor]) -> Vec<(Stri
             sysfs: below("sys"),
             udev: below("udev"),
             rootfs: below("rootfs"),
-            ..Roots::default()
         };
         for descriptor in measured {
             let plans = vec![plan(descriptor, &[])];

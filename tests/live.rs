@@ -95,7 +95,7 @@ fn df_agrees() {
     assert!(compared > 0, "no mount in common with df:\n{table}\n{}", page.body);
 }
 
-/// What a run of this binary is told to be: a user without rights.
+/// Set for the run of this binary that a user without rights makes.
 const UNPRIVILEGED: &str = "VITALD_TEST_UNPRIVILEGED";
 
 /// What a user without rights may not read needs a capability that the collector declares, for the manual and the

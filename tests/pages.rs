@@ -129,8 +129,7 @@ fn keep(file: &str, text: &str, wrong: &mut String) {
         fs::write(&path, text).unwrap_or_else(|error| panic!("{file}: {error}"));
         return;
     }
-    let _ =
-        writeln!(wrong, "{} is not what is made now:\n{}", file, difference(&kept, text));
+    let _ = writeln!(wrong, "{} is not what is made now:\n{}", file, difference(&kept, text));
 }
 
 /// The lines that only one of two texts has, in the order of that text.

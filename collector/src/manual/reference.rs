@@ -53,10 +53,13 @@ pub fn config_reference(
         }
         if !descriptor.capabilities.is_empty() {
             let needed = descriptor.capabilities.join(", ");
-            comment(&mut text, &match descriptor.lacks_without {
-                "" => format!("Needs {needed}."),
-                lacked => format!("Needs {needed}, and lacks {lacked} without."),
-            });
+            comment(
+                &mut text,
+                &match descriptor.lacks_without {
+                    "" => format!("Needs {needed}."),
+                    lacked => format!("Needs {needed}, and lacks {lacked} without."),
+                },
+            );
         }
         let prefix = format!("{}.", descriptor.name);
         text.push_str(&format!("#{prefix}enabled = {}\n", descriptor.enabled));
