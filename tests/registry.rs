@@ -10,6 +10,7 @@ use fixture_host::FixtureHost;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,6 +193,15 @@ impl Outcome {
         let mut page = Vec::new();
         Encoder::new(Format::Text).encode(&snapshot([&self.batch]), &mut page);
         page
+    }
+
+    /// A number for the series that there are and their types, in order.
+    fn series(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (series, _) in self.batch.samples() {
+            (series.id(), series.kind().word()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// What a run later has the same of on a host that does not change: all but what counts what went wrong.
@@ -536,10 +546,29 @@ fn on_all_processors<T: Sync>(jobs: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
+/// The files that are read when something happens to one: of a directory with many children, such as processes or
+/// batteries, those of the child that it happens to and of one other.
+fn near(host: &FixtureHost, path: &str) -> BTreeSet<String> {
+    let child = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let Some((directory, _)) = child.rsplit_once('/') else {
+        return host.files.keys().cloned().collect();
+    };
+    let child_of = |file: &str| {
+        let below = file.strip_prefix(directory)?.strip_prefix('/')?;
+        below.split_once('/').map(|(child, _)| format!("{directory}/{child}"))
+    };
+    let mut other = None;
+    let is_near = |file: &&String| match child_of(file) {
+        Some(one) if one != child => *other.get_or_insert_with(|| one.clone()) == one,
+        _ => true,
+    };
+    host.files.keys().filter(is_near).cloned().collect()
+}
+
 /// Lets everything happen to one file, under a collector that finds it so and under one that has
 /// run before, and looks whether the latter is well again when it is over.
 fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
-    let memory = place.host.memory();
+    let memory = place.host.with_only(&near(&place.host, path)).memory();
     let Subject { descriptor, variations } = place.subject;
     // Spoiling what makes no difference by default would be for nothing, so it is done where the
     // file matters; if it matters nowhere, where most is read.
@@ -562,6 +591,7 @@ fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
     let (mut last_fresh, mut last_lasting) =
         (Arc::new(Run::new(descriptor.families)), Arc::new(Run::new(descriptor.families)));
     let mut tried = HashSet::from([content.to_vec()]);
+    let mut checked = HashSet::new();
     for fault in Fault::all(content.len()) {
         let place = |what: String| format!("{}: {fault:?}: {what}", variation.name);
         // sysfs makes a device and its attributes together, so a collector may take an attribute
@@ -581,7 +611,8 @@ fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
         for (run, last) in [(Some(first), &mut last_fresh), (again, &mut last_lasting)] {
             let Some(run) = run else { continue };
             // A page is one or not by its series; the values are always numbers.
-            if run.batch.shape().id() != last.shape().id() {
+            let is_new = run.batch.shape().id() != last.shape().id();
+            if is_new && checked.insert(run.series()) {
                 check(descriptor, &run).map_err(place)?;
             }
             *last = run.batch;
