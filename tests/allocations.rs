@@ -10,10 +10,14 @@
 mod fixture_host;
 mod in_process;
 
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::fmt::Write as _;
+use std::fs::{self, Permissions};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Wake, Waker};
@@ -216,6 +220,16 @@ fn serve_ntp() -> u16 {
 /// The machine is in use: a file may have grown beyond its buffer, or an interface have come, just
 /// now. What allocates each time is found three times in a row.
 fn steady_allocations(plans: Vec<CollectorPlan>, roots: Roots, samples: &[&str]) -> Option<String> {
+    steady_allocations_in(&[State::Running, State::Absent], plans, roots, samples)
+}
+
+/// The same of collectors that are in one of these states.
+fn steady_allocations_in(
+    allowed: &[State],
+    plans: Vec<CollectorPlan>,
+    roots: Roots,
+    samples: &[&str],
+) -> Option<String> {
     let mut scraper = Scraper::new(plans, roots);
     let mut found = None;
     for _ in 0..3 {
@@ -225,9 +239,10 @@ fn steady_allocations(plans: Vec<CollectorPlan>, roots: Roots, samples: &[&str])
         COUNTS.store(true, Ordering::SeqCst);
         scraper.scrape_all();
         found = stop_counting();
-        let missing = scraper.states.iter().find(|(_, state, has_samples)| {
-            !matches!(state, State::Running | State::Absent) || !has_samples
-        });
+        let missing = scraper
+            .states
+            .iter()
+            .find(|(_, state, has_samples)| !allowed.contains(state) || !has_samples);
         if let Some((name, state, _)) = missing {
             panic!("{name} is {}", state.word());
         }
@@ -349,5 +364,66 @@ fn a_steady_scrape_allocates_nothing() {
     if let Some(found) = steady_allocations(plans, roots, &samples) {
         let _ = writeln!(offenders, "walks: {found}");
     }
+    for (what, found) in allocations_of_failing_sources(&measured) {
+        let _ = writeln!(offenders, "{what}: {found}");
+    }
     assert!(offenders.is_empty(), "\n{offenders}");
+}
+
+/// What each collector allocates in a steady scrape of a host none of whose files can be read: by a user without
+/// rights, or because something other than a file is there.
+fn allocations_of_failing_sources(measured: &[&'static Descriptor]) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let spoilers: [(&str, fn(&Path)); 2] = [
+        ("forbidden files", |file| {
+            fs::set_permissions(file, Permissions::from_mode(0o000)).expect("the mode is changed");
+        }),
+        ("directories for files", |file| {
+            fs::remove_file(file).expect("the file is removed");
+            fs::create_dir(file).expect("the directory is made");
+        }),
+    ];
+    for (what, spoil) in spoilers {
+        let folder = tempfile::tempdir().expect("a folder");
+        fixture_host::host("server").write_to(folder.path());
+        each_file(folder.path(), &spoil);
+        let below = |root: &str| folder.path().join(root);
+        let roots = Roots {
+            procfs: below("proc"),
+            sysfs: below("sys"),
+            udev: below("udev"),
+            rootfs: below("rootfs"),
+        };
+        for descriptor in measured {
+            let plans = vec![plan(descriptor, &[])];
+            let states = [State::Running, State::Absent, State::Failing];
+            let found =
+                without_rights(|| steady_allocations_in(&states, plans, roots.clone(), &[]));
+            all.extend(found.map(|found| (format!("{}, {what}", descriptor.name), found)));
+        }
+    }
+    all
+}
+
+fn each_file(folder: &Path, work: &dyn Fn(&Path)) {
+    for entry in fs::read_dir(folder).expect("the folder can be listed") {
+        let entry = entry.expect("the folder can be listed");
+        let kind = entry.file_type().expect("its kind");
+        if kind.is_dir() {
+            each_file(&entry.path(), work);
+        } else if kind.is_file() {
+            work(&entry.path());
+        }
+    }
+}
+
+/// Does work on this thread, and those that it starts, without root's right to read every file.
+fn without_rights<T>(work: impl FnOnce() -> T) -> T {
+    let before = capabilities(None).expect("capget");
+    let mut sets = before;
+    sets.effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    set_capabilities(None, sets).expect("capset");
+    let done = work();
+    set_capabilities(None, before).expect("capset");
+    done
 }

@@ -4,7 +4,13 @@ mod harness;
 
 use harness::{Answer, output};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use vitald_core::error::Error;
+use vitald_core::host::{Host, Roots};
+use vitald_core::run::Run;
 
 /// One collection of these collectors, as Prometheus text.
 fn once(collectors: &[&str]) -> Answer {
@@ -87,4 +93,58 @@ fn df_agrees() {
         compared += 1;
     }
     assert!(compared > 0, "no mount in common with df:\n{table}\n{}", page.body);
+}
+
+/// Set for the run of this binary that a user without rights makes.
+const UNPRIVILEGED: &str = "VITALD_TEST_UNPRIVILEGED";
+
+/// What a user without rights may not read needs a capability that the collector declares, for the manual and the
+/// unit file; a collector that declares none must not be refused anything here.
+#[test]
+fn a_collector_that_declares_no_capability_is_refused_nothing() {
+    if std::env::var_os(UNPRIVILEGED).is_some() || !rustix::process::geteuid().is_root() {
+        return refuse_undeclared_capabilities();
+    }
+    // The binary's own folder may be closed to others.
+    let folder = tempfile::tempdir().expect("a folder");
+    let binary = folder.path().join("live");
+    std::fs::copy(std::env::current_exe().expect("its path"), &binary).expect("it is copied");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is opened");
+    let mut command = Command::new(&binary);
+    command.args([
+        "--exact",
+        "a_collector_that_declares_no_capability_is_refused_nothing",
+        "--nocapture",
+    ]);
+    let ran = command.env(UNPRIVILEGED, "1").current_dir("/").uid(NOBODY).gid(NOBODY).output();
+    let ran = ran.expect("the binary runs as another user");
+    let said =
+        [ran.stdout, ran.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+const NOBODY: u32 = 65_534;
+
+fn refuse_undeclared_capabilities() {
+    let host = Host::new(Roots::default());
+    let mut wrong = String::new();
+    for descriptor in vitald::collectors(&[vitald_plugins::ROLL]).expect("the roll is complete") {
+        let plan =
+            vitald::config::load_text("", "", &[], &[descriptor], &[]).expect("the defaults hold");
+        let mut collector = plan.collectors[0].prepared.open(&host).expect("the collector opens");
+        let mut run = Run::new(descriptor.families);
+        run.begin(None, 0);
+        let outcome = collector.collect(run.batch());
+        run.seal();
+        let is_refused = |error: &Error| {
+            let Error::Unreadable { source, .. } = error else { return false };
+            source.kind() == std::io::ErrorKind::PermissionDenied
+        };
+        if let Some(error) = outcome.err().filter(is_refused)
+            && descriptor.capabilities.is_empty()
+        {
+            wrong += &format!("{}: {error}, and no capability is declared\n", descriptor.name);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }

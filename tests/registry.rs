@@ -7,12 +7,14 @@ mod exposition_reader;
 mod fixture_host;
 
 use fixture_host::FixtureHost;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
@@ -70,24 +72,78 @@ fn collectors_of_files() -> Vec<&'static Descriptor> {
     collectors().into_iter().filter(|descriptor| !LIVE.contains(&descriptor.name)).collect()
 }
 
+/// A collector with all the ways to set it, decoded once for all tests: what a pattern costs to compile is many
+/// times what a run costs.
+struct Subject {
+    descriptor: &'static Descriptor,
+    variations: Vec<Variation>,
+}
+
 /// One way to set a collector.
-#[derive(Clone)]
 struct Variation {
     name: String,
-    settings: Vec<(&'static str, Node)>,
+    prepared: Box<dyn Prepared>,
+}
+
+impl Variation {
+    fn open(&self, host: &Host) -> Box<dyn Running> {
+        let opened = self.prepared.open(host);
+        opened.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+}
+
+/// Every collector that can be run on hosts in memory.
+fn subjects() -> &'static [Subject] {
+    static SUBJECTS: LazyLock<Vec<Subject>> = LazyLock::new(|| {
+        let of = |descriptor| Subject { descriptor, variations: variations(descriptor) };
+        collectors_of_files().into_iter().map(of).collect()
+    });
+    &SUBJECTS
+}
+
+/// Every host, loaded once for all tests.
+fn hosts() -> &'static [FixtureHost] {
+    static HOSTS: LazyLock<Vec<FixtureHost>> = LazyLock::new(fixture_host::hosts);
+    &HOSTS
+}
+
+/// A collector on a host that has the files which the collector may read and no others: a host is built for
+/// each of many tries, and most of its files are other collectors'.
+struct Place {
+    host: FixtureHost,
+    subject: &'static Subject,
+}
+
+impl Place {
+    /// Every collector on every host.
+    fn all() -> &'static [Place] {
+        static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
+            let place = |host: &FixtureHost, subject| {
+                let files = files_of(subject, host);
+                Place { host: host.with_only(&files), subject }
+            };
+            let each = |host| subjects().iter().map(move |subject| place(host, subject));
+            hosts().iter().flat_map(each).collect()
+        });
+        &PLACES
+    }
+
+    fn label(&self, variation: &Variation) -> String {
+        format!("{}, {}, {}", self.subject.descriptor.name, self.host.name, variation.name)
+    }
 }
 
 /// As it is by default; with everything that can be switched on or off switched on, and off; and
 /// with one more of its other settings each.
-fn variations(descriptor: &'static Descriptor) -> Vec<Variation> {
+fn variations(descriptor: &Descriptor) -> Vec<Variation> {
     let switched = |on: bool| -> Vec<(&'static str, Node)> {
         let switches = descriptor.settings.iter().filter(|setting| setting.kind == bool::KIND);
         switches.map(|setting| (setting.key, on.into())).collect()
     };
-    let mut variations = vec![
-        Variation { name: "by default".into(), settings: Vec::new() },
-        Variation { name: "everything on".into(), settings: switched(true) },
-        Variation { name: "everything off".into(), settings: switched(false) },
+    let mut all = vec![
+        ("by default".to_owned(), Vec::new()),
+        ("everything on".to_owned(), switched(true)),
+        ("everything off".to_owned(), switched(false)),
     ];
     let unset_patterns = descriptor
         .settings
@@ -98,36 +154,28 @@ fn variations(descriptor: &'static Descriptor) -> Vec<Variation> {
         let name = format!("everything on, {key} = {node}");
         let mut settings = switched(true);
         settings.push((key, node));
-        variations.push(Variation { name, settings });
+        all.push((name, settings));
     }
     // Some settings exclude each other, such as what to show and what to leave out.
-    variations.retain(|variation| {
-        try_prepare(descriptor, variation).is_ok_and(|prepared| prepared.check().is_ok())
-    });
+    let decoded = |(name, settings): (String, Vec<(&'static str, Node)>)| {
+        let prepared = prepare(descriptor, &settings).ok()?;
+        prepared.check().is_ok().then_some(Variation { name, prepared })
+    };
+    let variations: Vec<Variation> = all.into_iter().filter_map(decoded).collect();
     assert_eq!(variations[0].name, "by default", "{} does not open by default", descriptor.name);
     variations
 }
 
-fn try_prepare(
+fn prepare(
     descriptor: &Descriptor,
-    variation: &Variation,
+    settings: &[(&'static str, Node)],
 ) -> Result<Box<dyn Prepared>, Mistakes> {
     let mut table = Table::at(format!("collectors.{}", descriptor.name));
-    for (key, node) in &variation.settings {
+    for (key, node) in settings {
         table.entries.insert((*key).to_owned(), Value::new(node.clone(), Origin::Default));
     }
     let mut mistakes = Mistakes::new();
     (descriptor.prepare)(&table, &mut mistakes).ok_or(mistakes)
-}
-
-fn prepare(descriptor: &Descriptor, variation: &Variation) -> Box<dyn Prepared> {
-    let prepared = try_prepare(descriptor, variation);
-    prepared.unwrap_or_else(|wrong| panic!("{}, {}: {wrong:?}", descriptor.name, variation.name))
-}
-
-fn open(descriptor: &Descriptor, variation: &Variation, host: &Host) -> Box<dyn Running> {
-    let opened = prepare(descriptor, variation).open(host);
-    opened.unwrap_or_else(|error| panic!("{}, {}: {error}", descriptor.name, variation.name))
 }
 
 /// What came out of one run.
@@ -149,6 +197,22 @@ impl Outcome {
         let mut page = Vec::new();
         Encoder::new(Format::Text).encode(&snapshot([&self.batch]), &mut page);
         page
+    }
+
+    /// A number for the series that there are and their types, in order.
+    fn series(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (series, _) in self.batch.samples() {
+            (series.id(), series.kind().word()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// What a run later has the same of on a host that does not change: all but what counts what went wrong.
+    fn steady(&self) -> (Vec<u8>, Option<String>) {
+        let (page, error) = self.outcome();
+        let counts = |line: &&[u8]| !line.starts_with(b"namedprocess_scrape_");
+        (page.split(|byte| *byte == b'\n').filter(counts).collect::<Vec<_>>().concat(), error)
     }
 
     /// What can be compared with another run.
@@ -189,12 +253,11 @@ fn check(descriptor: &Descriptor, run: &Outcome) -> Result<(), String> {
 #[test]
 fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
     let mut wrong = String::new();
-    let hosts = fixture_host::hosts();
-    for descriptor in collectors_of_files() {
+    for Subject { descriptor, variations } in subjects() {
         let mut pushed = BTreeSet::new();
-        for host in &hosts {
-            for variation in variations(descriptor) {
-                let mut collector = open(descriptor, &variation, &host.memory().host());
+        for host in hosts() {
+            for variation in variations {
+                let mut collector = variation.open(&host.memory().host());
                 let run = Outcome::of(&mut *collector, descriptor, None);
                 if let Err(what) = check(descriptor, &run) {
                     let _ = writeln!(
@@ -224,20 +287,19 @@ fn what_is_pushed_is_declared_and_what_is_declared_is_pushed() {
 #[test]
 fn a_second_collection_gives_the_same_shape_and_a_third_the_same_page() {
     let mut wrong = String::new();
-    for host in &fixture_host::hosts() {
-        for descriptor in collectors_of_files() {
-            for variation in variations(descriptor) {
-                let mut collector = open(descriptor, &variation, &host.memory().host());
-                let first = Outcome::of(&mut *collector, descriptor, None);
-                let second = Outcome::of(&mut *collector, descriptor, Some(&first.batch));
-                let third = Outcome::of(&mut *collector, descriptor, Some(&second.batch));
-                let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
-                if first.batch.shape().id() != second.batch.shape().id() {
-                    let _ = writeln!(wrong, "{place}: the second run has another shape");
-                }
-                if second.outcome() != third.outcome() {
-                    let _ = writeln!(wrong, "{place}: the third run has another page");
-                }
+    for place in Place::all() {
+        let descriptor = place.subject.descriptor;
+        for variation in &place.subject.variations {
+            let mut collector = variation.open(&place.host.memory().host());
+            let first = Outcome::of(&mut *collector, descriptor, None);
+            let second = Outcome::of(&mut *collector, descriptor, Some(&first.batch));
+            let third = Outcome::of(&mut *collector, descriptor, Some(&second.batch));
+            let place = place.label(variation);
+            if first.batch.shape().id() != second.batch.shape().id() {
+                let _ = writeln!(wrong, "{place}: the second run has another shape");
+            }
+            if second.steady() != third.steady() {
+                let _ = writeln!(wrong, "{place}: the third run has another page");
             }
         }
     }
@@ -273,20 +335,19 @@ fn file_sources(descriptor: &Descriptor) -> Vec<String> {
 }
 
 /// The files that a collector may read on a host, by where they really are.
-fn files_of(descriptor: &Descriptor, host: &FixtureHost) -> BTreeSet<String> {
-    file_sources(descriptor).iter().flat_map(|pattern| host.expand(pattern)).collect()
+fn files_of(subject: &Subject, host: &FixtureHost) -> BTreeSet<String> {
+    file_sources(subject.descriptor).iter().flat_map(|pattern| host.expand(pattern)).collect()
 }
 
 #[test]
 fn a_collector_reads_what_its_sources_say_and_no_more() {
     let mut wrong = String::new();
-    let hosts = fixture_host::hosts();
-    for descriptor in collectors_of_files() {
+    for Subject { descriptor, .. } in subjects() {
         for pattern in file_sources(descriptor) {
             let leads_somewhere = |host: &FixtureHost| {
                 !host.expand(&pattern).is_empty() || !host.listed(&pattern).is_empty()
             };
-            if !hosts.iter().any(leads_somewhere) {
+            if !hosts().iter().any(leads_somewhere) {
                 let _ = writeln!(
                     wrong,
                     "{}: no host has the source {pattern}{REMEDY}",
@@ -294,17 +355,16 @@ fn a_collector_reads_what_its_sources_say_and_no_more() {
                 );
             }
         }
-        for host in &hosts {
-            let bare = host.with_only(&files_of(descriptor, host));
-            for variation in variations(descriptor) {
-                let page = |host: &FixtureHost| {
-                    let mut collector = open(descriptor, &variation, &host.memory().host());
-                    Outcome::of(&mut *collector, descriptor, None).outcome()
-                };
-                if page(host) != page(&bare) {
-                    let (name, host, set) = (descriptor.name, &host.name, &variation.name);
-                    let _ = writeln!(wrong, "{name}, {host}, {set}: reads more than its sources");
-                }
+    }
+    for place in Place::all() {
+        let host = hosts().iter().find(|host| host.name == place.host.name).expect("its host");
+        for variation in &place.subject.variations {
+            let page = |host: &FixtureHost| {
+                let mut collector = variation.open(&host.memory().host());
+                Outcome::of(&mut *collector, place.subject.descriptor, None).outcome()
+            };
+            if page(host) != page(&place.host) {
+                let _ = writeln!(wrong, "{}: reads more than its sources", place.label(variation));
             }
         }
     }
@@ -315,8 +375,12 @@ fn a_collector_reads_what_its_sources_say_and_no_more() {
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Removed,
+    /// A directory is where the file was.
+    Directory,
     /// Every read fails with this errno.
     Fails(i32),
+    /// It cannot be opened by a user without rights; who has it open goes on reading.
+    Refused,
     Empty,
     /// Only so many bytes are left.
     Cut(usize),
@@ -350,7 +414,7 @@ const ODD_NUMBERS: [&str; 9] = [
 impl Fault {
     /// All that is tried on a file of that size.
     fn all(size: usize) -> Vec<Fault> {
-        let mut faults = vec![Fault::Removed, Fault::Empty];
+        let mut faults = vec![Fault::Removed, Fault::Directory, Fault::Refused, Fault::Empty];
         faults.extend([EIO, EACCES, EINVAL].map(Fault::Fails));
         faults.extend(
             (1..10).flat_map(|seed| [Fault::Noise(seed), Fault::Odd(seed), Fault::Shuffled(seed)]),
@@ -361,15 +425,15 @@ impl Fault {
         faults
     }
 
-    fn happen(self, memory: &MemoryHost, path: &str, content: &[u8]) {
-        match self {
-            Fault::Removed => memory.remove(path),
-            Fault::Fails(errno) => memory.fail(path, errno),
-            Fault::Empty => memory.write(path, ""),
-            Fault::Cut(length) => memory.write(path, &content[..length]),
+    /// What the file then holds; `None` for a fault that is not one of its content.
+    fn content(self, content: &[u8]) -> Option<Vec<u8>> {
+        Some(match self {
+            Fault::Removed | Fault::Directory | Fault::Fails(_) | Fault::Refused => return None,
+            Fault::Empty => Vec::new(),
+            Fault::Cut(length) => content[..length].to_vec(),
             Fault::Noise(seed) => {
                 let mut noise = Noise(seed);
-                memory.write(path, content.iter().map(|_| noise.next() as u8).collect::<Vec<u8>>());
+                content.iter().map(|_| noise.next() as u8).collect()
             }
             Fault::Odd(seed) => {
                 let mut noise = Noise(seed);
@@ -377,16 +441,44 @@ impl Fault {
                     0 => *noise.pick(b"0123456789 \t\n:=-.,\"\\{}#()/\0\xff"),
                     _ => *byte,
                 };
-                memory.write(path, content.iter().map(odd).collect::<Vec<u8>>());
+                content.iter().map(odd).collect()
             }
-            Fault::Number(number) => memory.write(path, with_numbers(content, number)),
+            Fault::Number(number) => with_numbers(content, number),
             Fault::Shuffled(seed) => {
                 let mut noise = Noise(seed);
                 let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
                 let shuffled: Vec<&[u8]> = lines.iter().map(|_| *noise.pick(&lines)).collect();
-                memory.write(path, shuffled.concat());
+                shuffled.concat()
+            }
+        })
+    }
+
+    /// Lets it happen; where it makes the same content as a fault before, which `tried` has, nothing happens.
+    fn happen(
+        self,
+        memory: &MemoryHost,
+        path: &str,
+        content: &[u8],
+        tried: &mut HashSet<Vec<u8>>,
+    ) -> bool {
+        match self {
+            Fault::Removed => memory.remove(path),
+            Fault::Directory => {
+                memory.remove(path);
+                memory.make_directory(path);
+            }
+            Fault::Fails(errno) => memory.fail(path, errno),
+            Fault::Refused => memory.fail_open(path, EACCES),
+            _ => {
+                let Some(changed) = self.content(content) else { return false };
+                if tried.contains(&changed) {
+                    return false;
+                }
+                memory.write(path, &changed);
+                tried.insert(changed);
             }
         }
+        true
     }
 }
 
@@ -425,19 +517,17 @@ impl Noise {
 
 #[test]
 fn no_fault_of_a_file_stops_a_collector_or_spoils_the_page() {
-    let hosts = fixture_host::hosts();
-    let mut jobs = Vec::new();
-    for host in &hosts {
-        for descriptor in collectors_of_files() {
-            jobs.extend(
-                files_of(descriptor, host).into_iter().map(|path| (host, descriptor, path)),
-            );
-        }
+    // The longest first, so that no thread is left alone with one at the end.
+    let mut jobs: Vec<(&Place, &str, &[u8])> = Vec::new();
+    for place in Place::all() {
+        let files = place.host.files.iter();
+        jobs.extend(files.map(|(path, content)| (place, path.as_str(), content.as_slice())));
     }
+    jobs.sort_by_key(|(place, _, content)| Reverse(content.len() * place.host.files.len()));
     let wrong = Mutex::new(BTreeSet::new());
-    on_all_processors(&jobs, |(host, descriptor, path)| {
-        if let Err(what) = spoil_file(host, descriptor, path) {
-            let place = format!("{}, {}, {path}", descriptor.name, host.name);
+    on_all_processors(&jobs, |(place, path, content)| {
+        if let Err(what) = spoil_file(place, path, content) {
+            let place = format!("{}, {}, {path}", place.subject.descriptor.name, place.host.name);
             wrong.lock().expect("no job panics").insert(format!("{place}, {what}"));
         }
     });
@@ -460,44 +550,61 @@ fn on_all_processors<T: Sync>(jobs: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
+/// The files that are read when something happens to one: of a directory with many children, such as processes or
+/// batteries, those of the child that it happens to and of one other.
+fn near(host: &FixtureHost, path: &str) -> BTreeSet<String> {
+    let child = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let Some((directory, _)) = child.rsplit_once('/') else {
+        return host.files.keys().cloned().collect();
+    };
+    let child_of = |file: &str| {
+        let below = file.strip_prefix(directory)?.strip_prefix('/')?;
+        below.split_once('/').map(|(child, _)| format!("{directory}/{child}"))
+    };
+    let mut other = None;
+    let is_near = |file: &&String| match child_of(file) {
+        Some(one) if one != child => *other.get_or_insert_with(|| one.clone()) == one,
+        _ => true,
+    };
+    host.files.keys().filter(is_near).cloned().collect()
+}
+
 /// Lets everything happen to one file, under a collector that finds it so and under one that has
 /// run before, and looks whether the latter is well again when it is over.
-fn spoil_file(
-    host: &FixtureHost,
-    descriptor: &'static Descriptor,
-    path: &str,
-) -> Result<(), String> {
-    let memory = host.memory();
-    let Some(content) = host.files.get(path).cloned() else { return Ok(()) };
+fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
+    let memory = place.host.with_only(&near(&place.host, path)).memory();
+    let Subject { descriptor, variations } = place.subject;
     // Spoiling what makes no difference by default would be for nothing, so it is done where the
     // file matters; if it matters nowhere, where most is read.
-    let variations = variations(descriptor);
-    let matters = |variation: &&Variation| {
-        let page = |memory: &MemoryHost| {
-            Outcome::of(&mut *open(descriptor, variation, &memory.host()), descriptor, None)
-                .outcome()
-        };
-        let whole = page(&memory);
-        memory.remove(path);
-        let without = page(&memory);
-        memory.write(path, &content);
-        whole != without
+    let host = memory.host();
+    let pages = || -> Vec<_> {
+        let open = |variation: &Variation| variation.open(&host);
+        let page = |mut collector: Box<dyn Running>| Outcome::of(&mut *collector, descriptor, None);
+        variations.iter().map(|variation| page(open(variation)).outcome()).collect()
     };
-    let (by_default, others) = variations.split_first().expect("there is the default");
-    let most = others.first().unwrap_or(by_default);
-    let variation = others.iter().chain([by_default]).find(matters).unwrap_or(most);
-    let prepared = prepare(descriptor, variation);
-    let open = || prepared.open(&memory.host()).expect("it opened before");
+    let whole = pages();
+    memory.remove(path);
+    let without = pages();
+    memory.write(path, content);
+    let matters = |at: &usize| whole[*at] != without[*at];
+    let most = usize::from(variations.len() > 1);
+    let variation = &variations[(1..variations.len()).chain([0]).find(matters).unwrap_or(most)];
+    let open = || variation.open(&host);
     let mut lasting = open();
     let before = Outcome::of(&mut *lasting, descriptor, None).error;
     let (mut last_fresh, mut last_lasting) =
         (Arc::new(Run::new(descriptor.families)), Arc::new(Run::new(descriptor.families)));
+    let mut tried = HashSet::from([content.to_vec()]);
+    let mut checked = HashSet::new();
     for fault in Fault::all(content.len()) {
         let place = |what: String| format!("{}: {fault:?}: {what}", variation.name);
         // sysfs makes a device and its attributes together, so a collector may take an attribute
         // that has gone from a device that has not as gone for good.
-        let is_for_good = matches!(fault, Fault::Removed) && path.starts_with("sys/");
-        fault.happen(&memory, path, &content);
+        let is_for_good =
+            matches!(fault, Fault::Removed | Fault::Directory) && path.starts_with("sys/");
+        if !fault.happen(&memory, path, content, &mut tried) {
+            continue;
+        }
         let runs = catch_unwind(AssertUnwindSafe(|| {
             let first = Outcome::of(&mut *open(), descriptor, Some(&last_fresh));
             let again =
@@ -508,12 +615,16 @@ fn spoil_file(
         for (run, last) in [(Some(first), &mut last_fresh), (again, &mut last_lasting)] {
             let Some(run) = run else { continue };
             // A page is one or not by its series; the values are always numbers.
-            if run.batch.shape().id() != last.shape().id() {
+            let is_new = run.batch.shape().id() != last.shape().id();
+            if is_new && checked.insert(run.series()) {
                 check(descriptor, &run).map_err(place)?;
             }
             *last = run.batch;
         }
-        memory.write(path, &content);
+        if matches!(fault, Fault::Directory) {
+            memory.remove(path);
+        }
+        memory.write(path, content);
     }
     let after = Outcome::of(&mut *lasting, descriptor, Some(&last_lasting)).error;
     if after != before {
@@ -548,9 +659,9 @@ fn spoilt_replies(reply: &(String, Vec<u8>)) -> Vec<Option<Result<(String, Vec<u
 fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
     let mut wrong = String::new();
     let mut spoilt = 0;
-    for host in &fixture_host::hosts() {
+    for host in hosts() {
         let memory = host.memory();
-        for descriptor in collectors_of_files() {
+        for Subject { descriptor, variations } in subjects() {
             let Some(service) =
                 descriptor.sources.iter().find_map(|source| source.strip_prefix("bus "))
             else {
@@ -562,8 +673,8 @@ fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
                 let key: Vec<&str> = key.iter().map(|part| &**part).collect();
                 let Ok(whole) = &reply else { continue };
                 // With everything switched on, most is asked.
-                let variation = &variations(descriptor)[1];
-                let mut collector = open(descriptor, variation, &memory.host());
+                let variation = &variations[1];
+                let mut collector = variation.open(&memory.host());
                 let mut last = Outcome::of(&mut *collector, descriptor, None);
                 let before = last.outcome();
                 for fault in spoilt_replies(whole) {
@@ -586,7 +697,7 @@ fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
                     }
                 }
                 memory.set_bus(&key, Some(reply.clone()));
-                let mut fresh = open(descriptor, variation, &memory.host());
+                let mut fresh = variation.open(&memory.host());
                 if Outcome::of(&mut *fresh, descriptor, None).outcome() != before {
                     let _ = writeln!(wrong, "{}, {key:?}: another page after it", descriptor.name);
                 }
@@ -604,67 +715,61 @@ fn no_reply_of_the_bus_stops_a_collector_or_spoils_the_page() {
     assert!(spoilt > 1000 || !is_there, "{spoilt} replies were spoilt");
 }
 
-/// Every directory that a collector lists on a host, with each variation of the collector's settings.
-fn directories(
-    hosts: &[FixtureHost],
-) -> Vec<(&FixtureHost, &'static Descriptor, String, Variation)> {
+/// Every directory that a collector lists on a host.
+fn directories() -> Vec<(&'static Place, String)> {
     let mut all = Vec::new();
-    for host in hosts {
-        for descriptor in collectors_of_files() {
-            let patterns = file_sources(descriptor);
-            let directories: BTreeSet<String> =
-                patterns.iter().flat_map(|pattern| host.listed(pattern)).collect();
-            for directory in directories {
-                let each = variations(descriptor).into_iter();
-                all.extend(each.map(|variation| (host, descriptor, directory.clone(), variation)));
-            }
-        }
+    for place in Place::all() {
+        let patterns = file_sources(place.subject.descriptor);
+        let directories: BTreeSet<String> =
+            patterns.iter().flat_map(|pattern| place.host.listed(pattern)).collect();
+        all.extend(directories.into_iter().map(|directory| (place, directory)));
     }
     all
 }
 
 #[test]
 fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
-    let mut wrong = String::new();
-    for (host, descriptor, directory, variation) in directories(&fixture_host::hosts()) {
-        for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
-            let memory = host.memory();
-            let mut lasting = open(descriptor, &variation, &memory.host());
-            let before = Outcome::of(&mut *lasting, descriptor, None);
-            match errno {
-                None => memory.remove(&directory),
-                Some(errno) => memory.fail(&directory, errno),
-            }
-            let mut fresh = open(descriptor, &variation, &memory.host());
-            for run in [
-                Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
-                Outcome::of(&mut *fresh, descriptor, None),
-            ] {
-                if let Err(what) = check(descriptor, &run) {
-                    let (name, host, set) = (descriptor.name, &host.name, &variation.name);
-                    let _ = writeln!(wrong, "{name}, {host}, {set}, {directory} {errno:?}: {what}");
+    let wrong = Mutex::new(BTreeSet::new());
+    on_all_processors(&directories(), |(place, directory)| {
+        let descriptor = place.subject.descriptor;
+        for variation in &place.subject.variations {
+            for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
+                let memory = place.host.memory();
+                let mut lasting = variation.open(&memory.host());
+                let before = Outcome::of(&mut *lasting, descriptor, None);
+                match errno {
+                    None => memory.remove(directory),
+                    Some(errno) => memory.fail(directory, errno),
+                }
+                let mut fresh = variation.open(&memory.host());
+                for run in [
+                    Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                    Outcome::of(&mut *fresh, descriptor, None),
+                ] {
+                    if let Err(what) = check(descriptor, &run) {
+                        let place = place.label(variation);
+                        let what = format!("{place}, {directory} {errno:?}: {what}");
+                        wrong.lock().expect("no job panics").insert(what);
+                    }
                 }
             }
         }
-    }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
 }
 
 /// A read may end before the file does, wherever the kernel allows it.
 #[test]
 fn no_size_of_reads_changes_a_page() {
-    let hosts = fixture_host::hosts();
-    let mut jobs = Vec::new();
-    for host in &hosts {
-        jobs.extend(collectors_of_files().into_iter().map(|descriptor| (host, descriptor)));
-    }
     let wrong = Mutex::new(BTreeSet::new());
-    on_all_processors(&jobs, |(host, descriptor)| {
-        for variation in variations(descriptor) {
+    on_all_processors(Place::all(), |place| {
+        let descriptor = place.subject.descriptor;
+        for variation in &place.subject.variations {
             let pages = |cut: &dyn Fn(&MemoryHost)| {
-                let memory = host.memory();
+                let memory = place.host.memory();
                 cut(&memory);
-                let mut collector = open(descriptor, &variation, &memory.host());
+                let mut collector = variation.open(&memory.host());
                 let first = Outcome::of(&mut *collector, descriptor, None);
                 let second = Outcome::of(&mut *collector, descriptor, Some(&first.batch));
                 (first.outcome(), second.outcome())
@@ -672,7 +777,7 @@ fn no_size_of_reads_changes_a_page() {
             let whole = pages(&|_| {});
             let compare = |how: String, cut: &dyn Fn(&MemoryHost)| {
                 if pages(cut) != whole {
-                    let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
+                    let place = place.label(variation);
                     let what = format!("{place}: {how} bytes a read give another page");
                     wrong.lock().expect("no job panics").insert(what);
                 }
@@ -692,49 +797,51 @@ fn no_size_of_reads_changes_a_page() {
 #[test]
 fn no_name_stops_a_collector_or_spoils_the_page() {
     const NAMES: [&[u8]; 4] = [b"\xff\xfe", b"a\xc3", b"\x01 \n\"\\{}", b"\xed\xa0\x80,=0"];
-    let mut wrong = String::new();
-    let mut tried = 0;
-    for (host, descriptor, directory, variation) in directories(&fixture_host::hosts()) {
-        let memory = host.memory();
-        let mut lasting = open(descriptor, &variation, &memory.host());
-        let before = Outcome::of(&mut *lasting, descriptor, None);
-        for name in NAMES {
-            tried += usize::from(host.copy_a_child(&memory, &directory, name));
-        }
-        let mut fresh = open(descriptor, &variation, &memory.host());
-        let place = format!("{}, {}, {}", descriptor.name, host.name, variation.name);
-        let runs = catch_unwind(AssertUnwindSafe(|| {
-            [
-                Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
-                Outcome::of(&mut *fresh, descriptor, None),
-            ]
-        }));
-        let Ok(runs) = runs else {
-            let _ = writeln!(wrong, "{place}, {directory}: it panicked");
-            continue;
-        };
-        for run in &runs {
-            if let Err(what) = check(descriptor, run) {
-                let _ = writeln!(wrong, "{place}, {directory}: {what}");
+    let wrong = Mutex::new(BTreeSet::new());
+    let tried = AtomicUsize::new(0);
+    on_all_processors(&directories(), |(place, directory)| {
+        let descriptor = place.subject.descriptor;
+        for variation in &place.subject.variations {
+            let memory = place.host.memory();
+            let mut lasting = variation.open(&memory.host());
+            let before = Outcome::of(&mut *lasting, descriptor, None);
+            for name in NAMES {
+                let is_tried = place.host.copy_a_child(&memory, directory, name);
+                tried.fetch_add(usize::from(is_tried), Ordering::Relaxed);
+            }
+            let mut fresh = variation.open(&memory.host());
+            let runs = catch_unwind(AssertUnwindSafe(|| {
+                [
+                    Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                    Outcome::of(&mut *fresh, descriptor, None),
+                ]
+            }));
+            let checked = match &runs {
+                Err(_) => Err("it panicked".to_owned()),
+                Ok(runs) => runs.iter().try_for_each(|run| check(descriptor, run)),
+            };
+            if let Err(what) = checked {
+                let what = format!("{}, {directory}: {what}", place.label(variation));
+                wrong.lock().expect("no job panics").insert(what);
             }
         }
-    }
-    assert!(wrong.is_empty(), "\n{wrong}");
-    assert!(tried > 0, "no directory has children");
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
+    assert!(tried.into_inner() > 0, "no directory has children");
 }
 
 /// A host without netlink, and one whose file systems say nothing; both happen in sandboxes.
 #[test]
 fn a_host_without_what_is_no_file_stops_no_collector() {
-    for host in &fixture_host::hosts() {
-        for descriptor in collectors_of_files() {
-            for variation in variations(descriptor) {
-                for memory in [host.only_files(), MemoryHost::new()] {
-                    let mut collector = open(descriptor, &variation, &memory.host());
-                    let run = Outcome::of(&mut *collector, descriptor, None);
-                    if let Err(what) = check(descriptor, &run) {
-                        panic!("{}, {}, {}: {what}", descriptor.name, host.name, variation.name);
-                    }
+    for place in Place::all() {
+        let descriptor = place.subject.descriptor;
+        for variation in &place.subject.variations {
+            for memory in [place.host.only_files(), MemoryHost::new()] {
+                let mut collector = variation.open(&memory.host());
+                let run = Outcome::of(&mut *collector, descriptor, None);
+                if let Err(what) = check(descriptor, &run) {
+                    panic!("{}: {what}", place.label(variation));
                 }
             }
         }
@@ -747,7 +854,7 @@ fn what_reads_the_machine_itself_pushes_what_it_declares() {
     for descriptor in collectors().into_iter().filter(|descriptor| LIVE.contains(&descriptor.name))
     {
         for variation in variations(descriptor) {
-            let mut collector = open(descriptor, &variation, &Host::new(Roots::default()));
+            let mut collector = variation.open(&Host::new(Roots::default()));
             let run = Outcome::of(&mut *collector, descriptor, None);
             if let Err(what) = check(descriptor, &run) {
                 panic!("{}, {}: {what}", descriptor.name, variation.name);
@@ -851,6 +958,12 @@ fn descriptors_say_what_people_need_to_know() {
         for capability in descriptor.capabilities {
             assert!(capability.starts_with("CAP_"), "{name}: {capability} is no capability");
         }
+        let lacked = descriptor.lacks_without;
+        assert!(
+            lacked.is_empty() || !descriptor.capabilities.is_empty(),
+            "{name} lacks {lacked:?} without what?"
+        );
+        assert!(!lacked.ends_with('.'), "{name}: {lacked:?} is no part of a sentence");
         let mut helps = BTreeSet::new();
         for family in descriptor.families {
             assert!(

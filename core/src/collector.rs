@@ -51,6 +51,9 @@ pub trait Collector: Send + Sized + 'static {
     /// The Linux capabilities it needs, as capabilities(7) names them; most need none.
     const CAPABILITIES: &'static [&'static str] = &[];
 
+    /// What it lacks without them, for the manual: `the serial numbers`. Empty where it has nothing then.
+    const LACKS_WITHOUT: &'static str = "";
+
     /// Its settings: a `Settings` made by `settings!`, or `()`.
     type Settings: Settings;
 
@@ -177,6 +180,8 @@ pub struct Descriptor {
     pub sources: &'static [&'static str],
     /// See [`Collector::CAPABILITIES`].
     pub capabilities: &'static [&'static str],
+    /// See [`Collector::LACKS_WITHOUT`].
+    pub lacks_without: &'static str,
     /// Its own settings; those that every collector has are not among them.
     pub settings: &'static [SettingInfo],
     /// Decodes a table of settings, recording every mistake.
@@ -204,6 +209,7 @@ impl Descriptor {
             since: C::SINCE,
             sources: C::SOURCES,
             capabilities: C::CAPABILITIES,
+            lacks_without: C::LACKS_WITHOUT,
             settings: <C::Settings as Settings>::FIELDS,
             prepare: |table, mistakes| {
                 let settings = C::Settings::decode(table, mistakes)?;

@@ -1,4 +1,7 @@
-//! System call errors in words, for labels.
+//! System call errors in words, for labels and for what is said at every collection.
+
+use std::fmt;
+use std::io;
 
 /// Every errno of Linux in the words that node_exporter's labels have, by number. 41 and 58 are not used.
 ///
@@ -142,10 +145,9 @@ const WORDS: [&str; 133] = [
 /// An errno in words, such as `stale NFS file handle` of `ESTALE` (116). A number that has no words is
 /// written to `scratch`, as `errno 133`.
 pub fn words(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
-    let known = usize::try_from(errno).ok().and_then(|errno| WORDS.get(errno));
-    match known {
-        Some(words) if !words.is_empty() => words.as_bytes(),
-        _ => {
+    match known_words(errno) {
+        Some(words) => words.as_bytes(),
+        None => {
             scratch.clear();
             scratch.extend_from_slice(if errno < 0 { b"errno -" } else { b"errno " });
             let number = u64::from(errno.unsigned_abs());
@@ -153,6 +155,25 @@ pub fn words(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
             scratch
         }
     }
+}
+
+/// An error of a system call in these words and with its number, as `permission denied (13)`; unlike the
+/// system's words it is written without an allocation.
+pub struct InWords<'a>(pub &'a io::Error);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.0.raw_os_error().and_then(|errno| Some((errno, known_words(errno)?)));
+        match known {
+            Some((errno, words)) => write!(f, "{words} ({errno})"),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+fn known_words(errno: i32) -> Option<&'static str> {
+    let words = usize::try_from(errno).ok().and_then(|errno| WORDS.get(errno));
+    words.copied().filter(|words| !words.is_empty())
 }
 
 #[cfg(test)]
@@ -184,5 +205,12 @@ mod tests {
         }
         let all: std::collections::HashSet<_> = (0..200).map(text).collect();
         assert_eq!(all.len(), 200);
+    }
+
+    #[test]
+    fn an_error_is_in_words_with_its_number() {
+        let shown = |error: io::Error| InWords(&error).to_string();
+        assert_eq!(shown(io::Error::from_raw_os_error(13)), "permission denied (13)");
+        assert_eq!(shown(io::Error::other("too much")), "too much");
     }
 }

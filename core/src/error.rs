@@ -1,5 +1,6 @@
 //! What can go wrong while a collector reads its source.
 
+use crate::source_name;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An absent source.
-    pub fn absent(path: impl Into<Arc<str>>) -> Self {
-        Error::Absent { path: path.into() }
+    pub fn absent(path: impl AsRef<str>) -> Self {
+        Error::Absent { path: source_name::of(path.as_ref()) }
     }
 
     /// Sorts what the system said into absent and unreadable.
@@ -56,7 +57,7 @@ impl Error {
     /// ENOENT, ENOTDIR, ENODEV, ENXIO and ESRCH say that the thing is not there (the last three are what sysfs
     /// and procfs answer for a device or process that has gone).
     pub fn from_io(path: &str, source: io::Error) -> Self {
-        Self::of_source(path.into(), source)
+        Self::of_source(source_name::of(path), source)
     }
 
     /// As [`Error::from_io`], without a copy of the name: a source that stays absent costs no allocation.
@@ -125,7 +126,7 @@ impl Malformed {
 
     /// Adds the source's name.
     pub fn in_file(self, path: &str) -> Error {
-        Error::Malformed { path: path.into(), at: self.at, expected: self.expected }
+        Error::Malformed { path: source_name::of(path), at: self.at, expected: self.expected }
     }
 }
 

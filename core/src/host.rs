@@ -127,7 +127,7 @@ pub use kept::KeptFile;
 pub use link_events::LinkEvents;
 pub use listing::{Entry, Kind, Listing};
 #[cfg(any(test, feature = "testing"))]
-pub use memory::MemoryHost;
+pub use memory::{MemoryHost, Requests};
 #[cfg(target_os = "linux")]
 pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,

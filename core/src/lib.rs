@@ -37,6 +37,7 @@ pub mod sealer;
 pub mod settings;
 pub mod shape;
 pub mod snapshot;
+mod source_name;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -3,7 +3,7 @@
 #[cfg(target_os = "linux")]
 mod bus;
 
-pub use crate::host::MemoryHost;
+pub use crate::host::{MemoryHost, Requests};
 #[cfg(target_os = "linux")]
 pub use bus::{BusServer, FakeBus, ReceivedCall, SocketPath, bus_message};
 pub use expect_test::{Expect, expect};
@@ -96,6 +96,7 @@ pub const fn descriptor(
         since: Since::Unknown,
         sources: &[],
         capabilities: &[],
+        lacks_without: "",
         settings: &[],
         prepare: |_, _| None,
     }

@@ -11,7 +11,19 @@
 //! fails PATH ERRNO         reading the file, or listing the directory, fails
 //! space-fails MOUNT ERRNO  statfs(2) on the mount point fails
 //! space-hangs MOUNT        statfs(2) on the mount point does not return
+//! machine NAME             what uname(2) says of the hardware, where it is not x86_64
 //! ```
+//!
+//! Attributes of sysfs are mostly files of one line, so that most of them are together in `attributes.txt`: a
+//! line with a directory in brackets, and below it a line for each file, its name and its line.
+//!
+//! ```text
+//! [sys/class/power_supply/BAT0]
+//! type Battery
+//! capacity 81
+//! ```
+//!
+//! `config.toml` has the settings with which the collectors make the host's page, and `page.prom` is that page.
 //!
 //! What services say over the bus is in `bus.txt` (see `bus.rs`).
 //!
@@ -94,8 +106,13 @@ impl FixtureHost {
         for root in ["proc", "sys", "udev", "rootfs", "file"] {
             host.load_files(&folder.join(root), root);
         }
+        host.load_attributes(
+            &fs::read_to_string(folder.join("attributes.txt")).unwrap_or_default(),
+        );
         let mut space_failures = BTreeMap::new();
-        for line in fs::read_to_string(folder.join("links.txt")).unwrap_or_default().lines() {
+        let mut machine = "x86_64";
+        let text = fs::read_to_string(folder.join("links.txt")).unwrap_or_default();
+        for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["link", path, target] => {
                     host.links.insert(path.to_owned(), target.to_owned());
@@ -103,6 +120,7 @@ impl FixtureHost {
                 ["name", file, path] => {
                     host.files.insert(path.to_owned(), read(&folder.join("names").join(file)));
                 }
+                ["machine", name] => machine = name,
                 ["directory", path] => host.directories.push(path.to_owned()),
                 ["fails", path, errno] => host.failures.push((path.to_owned(), number(errno))),
                 ["space-fails", mount, errno] => {
@@ -131,10 +149,24 @@ impl FixtureHost {
             nodename: host.name.replace('_', "-"),
             release: String::from_utf8_lossy(release.unwrap_or_default()).trim().into(),
             version: "#1 SMP".into(),
-            machine: "x86_64".into(),
+            machine: machine.into(),
             domainname: "(none)".into(),
         };
         host
+    }
+
+    fn load_attributes(&mut self, text: &str) {
+        let mut directory = "";
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                directory = name;
+                continue;
+            }
+            let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+            let file =
+                self.files.insert(format!("{directory}/{name}"), format!("{value}\n").into_bytes());
+            assert!(file.is_none(), "{}: {directory}/{name} is there twice", self.name);
+        }
     }
 
     fn load_files(&mut self, folder: &Path, logical: &str) {

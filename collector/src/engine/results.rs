@@ -446,6 +446,14 @@ fn reads(error: &Error, text: &str) -> bool {
         }
     }
 
+    // The system's words for an error are a text that is made anew each time; its number says the same.
+    if let Error::Unreadable { path, source } = error
+        && let Some(errno) = source.raw_os_error()
+    {
+        let words = text.strip_prefix(&**path).and_then(|rest| rest.strip_prefix(": "));
+        let number = words.and_then(|words| words.rsplit_once(" (os error ")?.1.strip_suffix(')'));
+        return number.is_some_and(|number| number.parse() == Ok(errno));
+    }
     let mut rest = Rest(text);
     write!(rest, "{error}").is_ok() && rest.0.is_empty()
 }
@@ -461,6 +469,7 @@ fn is_in_intervals(plan: &CollectorPlan, run: RunTiming, want: &Want) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn an_error_is_compared_as_it_is_shown() {
@@ -471,5 +480,11 @@ mod tests {
         {
             assert!(!reads(&error, other), "{other:?}");
         }
+        let error = |errno| Error::from_io("proc/stat", io::Error::from_raw_os_error(errno));
+        assert!(reads(&error(13), &error(13).to_string()));
+        for other in [error(1), Error::absent("proc/stat")].map(|error| error.to_string()) {
+            assert!(!reads(&error(13), &other), "{other:?}");
+        }
+        assert!(!reads(&error(13), &error(13).to_string().replace("stat", "status")));
     }
 }

@@ -11,13 +11,18 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          Made from what the collectors declare; do not edit.\n\n\
-         | collector | on by default | what |\n|---|---|---|\n",
+         What each asks of the kernel in a scrape is [counted](costs.md).\n\n\
+         | collector | on by default | privileges | what |\n|---|---|---|---|\n",
     );
     for descriptor in collectors {
         page.push_str(&format!(
-            "| [{name}](#{name}) | {on} | {summary} |\n",
+            "| [{name}](#{name}) | {on} | {privileges} | {summary} |\n",
             name = descriptor.name,
             on = yes_or_no(descriptor.enabled),
+            privileges = match descriptor.capabilities {
+                [] => "none".to_owned(),
+                capabilities => codes(capabilities),
+            },
             summary = cell(descriptor.summary),
         ));
     }
@@ -27,9 +32,11 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
         if !descriptor.sources.is_empty() {
             facts.push(format!("Reads {}.", codes(descriptor.sources)));
         }
-        if !descriptor.capabilities.is_empty() {
-            facts.push(format!("Needs {}.", codes(descriptor.capabilities)));
-        }
+        facts.push(match (codes(descriptor.capabilities), descriptor.lacks_without) {
+            (none, _) if none.is_empty() => "Needs no privileges.".to_owned(),
+            (needed, "") => format!("Needs {needed}."),
+            (needed, lacked) => format!("Needs {needed}, and lacks {lacked} without."),
+        });
         if descriptor.may_block {
             facts.push("A read may block, so it has a thread of its own.".to_owned());
         }

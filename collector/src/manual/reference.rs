@@ -52,7 +52,14 @@ pub fn config_reference(
             comment(&mut text, &format!("Reads {}.", descriptor.sources.join(", ")));
         }
         if !descriptor.capabilities.is_empty() {
-            comment(&mut text, &format!("Needs {}.", descriptor.capabilities.join(", ")));
+            let needed = descriptor.capabilities.join(", ");
+            comment(
+                &mut text,
+                &match descriptor.lacks_without {
+                    "" => format!("Needs {needed}."),
+                    lacked => format!("Needs {needed}, and lacks {lacked} without."),
+                },
+            );
         }
         let prefix = format!("{}.", descriptor.name);
         text.push_str(&format!("#{prefix}enabled = {}\n", descriptor.enabled));

@@ -46,6 +46,7 @@ mod sample {
         }];
         const SOURCES: &'static [&'static str] = &["proc/sample", "sys/class/sample/*/state"];
         const CAPABILITIES: &'static [&'static str] = &["CAP_SYS_ADMIN"];
+        const LACKS_WITHOUT: &'static str = "the state";
         type Settings = Settings;
 
         fn open(_settings: Settings, _host: &Host) -> Result<Self> {
@@ -174,7 +175,7 @@ fn the_reference_shows_every_setting() {
 
         # Samples for tests.
         # Reads proc/sample, sys/class/sample/*/state.
-        # Needs CAP_SYS_ADMIN.
+        # Needs CAP_SYS_ADMIN, and lacks the state without.
         #sample.enabled = true
         # Devices to leave out, by name: a text that is long enough to need a second line, for which it says
         # this.
@@ -353,15 +354,17 @@ fn pages() {
 
         Made from what the collectors declare; do not edit.
 
-        | collector | on by default | what |
-        |---|---|---|
-        | [sample](#sample) | yes | Samples for tests |
+        What each asks of the kernel in a scrape is [counted](costs.md).
+
+        | collector | on by default | privileges | what |
+        |---|---|---|---|
+        | [sample](#sample) | yes | `CAP_SYS_ADMIN` | Samples for tests |
 
         ## sample
 
         Samples for tests.
 
-        Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`. A read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
+        Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`, and lacks the state without. A read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
 
         | metric | type | unit | labels | help |
         |---|---|---|---|---|

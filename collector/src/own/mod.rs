@@ -91,6 +91,7 @@ static VITALD: Descriptor = Descriptor {
     since: Since::Source,
     sources: &[],
     capabilities: &[],
+    lacks_without: "",
     settings: &[],
     prepare: |_, _| None,
 };

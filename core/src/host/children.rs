@@ -1,6 +1,7 @@
 //! Files of a directory's children that come and go by the thousand, each opened, read and closed.
 
 use std::fmt;
+use std::fmt::Write;
 use std::io;
 
 use super::extent::Extent;
@@ -10,6 +11,7 @@ use super::opened::Opened;
 use super::path::with_c_string;
 use super::{Handle, Host, system};
 use crate::error::{Error, Result};
+use crate::source_name;
 
 /// What is kept of the memory that [`Children::read_start`] needed for a long file.
 const MOST_KEPT: usize = 64 << 10;
@@ -122,6 +124,15 @@ impl Children {
         }
         fill(&self.host, &handle, Extent::Whole, &mut self.buffer)?;
         Ok(&self.buffer)
+    }
+
+    /// What a read of a child's file said, with the file's name.
+    pub fn error(&self, child: &[u8], file: &str, error: io::Error) -> Error {
+        let name = source_name::made_by(|name| {
+            // Writing into a text cannot fail.
+            let _ = write!(name, "{}/{}/{file}", self.path, String::from_utf8_lossy(child));
+        });
+        Error::of_source(name, error)
     }
 
     /// At most the first `most` bytes of a child's file, for one whose length others decide, such

@@ -1,5 +1,6 @@
 //! One datagram out and one back.
 
+use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,6 +9,7 @@ use super::deadline::left;
 use super::errno::ETIMEDOUT;
 use super::{Host, World};
 use crate::error::{Error, Result};
+use crate::source_name;
 
 /// No answer is longer; NTP's have some tens of bytes, and a datagram that is not fragmented at
 /// most some 1,500.
@@ -59,7 +61,13 @@ impl Host {
             answer.clear();
             // Also where the system's number says that there is no such device: the peer is there
             // because a user named it.
-            Error::Unreadable { path: format!("udp {address}").into(), source }
+            Error::Unreadable {
+                path: source_name::made_by(|name| {
+                    // Writing into a text cannot fail.
+                    let _ = write!(name, "udp {address}");
+                }),
+                source,
+            }
         })
     }
 }

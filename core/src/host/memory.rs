@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -73,10 +74,49 @@ type Generic =
 #[cfg(target_os = "linux")]
 pub type BusReply = Result<(String, Vec<u8>), String>;
 
+/// How often a host in memory was asked for what a system call gives on a real one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Reads of files, those that found the end included.
+    pub reads: u64,
+    /// Files and directories that were opened, or were to be.
+    pub opened: u64,
+    /// Listings of directories.
+    pub listings: u64,
+    /// What is no file: netlink, file systems' space, the clock's discipline, the bus, datagrams.
+    pub others: u64,
+}
+
+impl ops::Add for Requests {
+    type Output = Requests;
+
+    fn add(self, other: Requests) -> Requests {
+        Requests {
+            reads: self.reads + other.reads,
+            opened: self.opened + other.opened,
+            listings: self.listings + other.listings,
+            others: self.others + other.others,
+        }
+    }
+}
+
+impl ops::Sub for Requests {
+    type Output = Requests;
+
+    fn sub(self, earlier: Requests) -> Requests {
+        Requests {
+            reads: self.reads - earlier.reads,
+            opened: self.opened - earlier.opened,
+            listings: self.listings - earlier.listings,
+            others: self.others - earlier.others,
+        }
+    }
+}
+
 struct State {
     names: Names,
     chunks: Chunks,
-    reads: u64,
+    requests: Requests,
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
@@ -142,7 +182,7 @@ impl MemoryHost {
         let state = State {
             names: Names::new(),
             chunks: Chunks::Unlimited,
-            reads: 0,
+            requests: Requests::default(),
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
@@ -521,15 +561,28 @@ impl MemoryHost {
 
     /// How many reads of files there were, those that found the end included.
     pub fn reads(&self) -> u64 {
-        self.lock().reads
+        self.lock().requests.reads
+    }
+
+    /// What the host was asked for so far.
+    pub fn requests(&self) -> Requests {
+        self.lock().requests
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
+    /// As `lock`, for a request that is not one for a file.
+    fn asked(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.requests.others += 1;
+        state
+    }
+
     pub(super) fn open(&self, path: &[u8], opened: Opened) -> io::Result<Inode> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.requests.opened += 1;
         let inode = state.names.resolve(path, true)?;
         state.open(inode, opened)
     }
@@ -540,7 +593,8 @@ impl MemoryHost {
         path: &[u8],
         opened: Opened,
     ) -> io::Result<Inode> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.requests.opened += 1;
         let inode = state.names.resolve_in(directory, path)?;
         state.open(inode, opened)
     }
@@ -554,7 +608,7 @@ impl MemoryHost {
     ) -> io::Result<usize> {
         let mut state = self.lock();
         let state = &mut *state;
-        state.reads += 1;
+        state.requests.reads += 1;
         let node = state.names.node(inode)?;
         if let Some(failure) = node.failure {
             return Err(errno(failure));
@@ -568,7 +622,8 @@ impl MemoryHost {
     }
 
     pub(super) fn list(&self, inode: Inode, listing: &mut Listing) -> io::Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.requests.listings += 1;
         let node = state.names.node(inode)?;
         if let Some(failure) = node.failure {
             return Err(errno(failure));
@@ -615,11 +670,11 @@ impl MemoryHost {
 
     pub(super) fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
         const ENOSYS: i32 = 38;
-        self.lock().clock.unwrap_or(Err(ENOSYS)).map_err(errno)
+        self.asked().clock.unwrap_or(Err(ENOSYS)).map_err(errno)
     }
 
     pub(super) fn space(&self, mount: &[u8]) -> Result<Space, StatfsError> {
-        self.lock().spaces.get(mount).copied().unwrap_or(Err(StatfsError::Failed(ENOENT)))
+        self.asked().spaces.get(mount).copied().unwrap_or(Err(StatfsError::Failed(ENOENT)))
     }
 
     pub(super) fn exchange(
@@ -629,7 +684,7 @@ impl MemoryHost {
         answer: &mut Vec<u8>,
     ) -> io::Result<()> {
         // The function may use the host itself, so the lock is not held over it.
-        let exchange = self.lock().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
+        let exchange = self.asked().exchange.clone().ok_or_else(|| errno(ETIMEDOUT))?;
         *answer = exchange(address, request)?;
         Ok(())
     }
@@ -639,7 +694,7 @@ impl MemoryHost {
         let key: Vec<Box<str>> = [call.path, call.interface, call.member].map(Into::into).into();
         let arguments = call.arguments.iter().map(|argument| (*argument).into());
         let with_arguments = key.iter().cloned().chain(arguments).collect::<Vec<_>>();
-        let bus = &self.lock().bus;
+        let bus = &self.asked().bus;
         bus.get(&with_arguments).or_else(|| bus.get(&key)).cloned()
     }
 
@@ -681,7 +736,7 @@ impl MemoryHost {
         write: &mut dyn FnMut(&mut AttributeWriter<'_>),
         each: &mut dyn FnMut(GenericMessage<'_>),
     ) -> io::Result<()> {
-        let known = self.lock().generic.get(family).cloned();
+        let known = self.asked().generic.get(family).cloned();
         let answer = known.ok_or_else(|| errno(ENOENT))?;
         let mut request = Vec::new();
         write(&mut AttributeWriter::new(&mut request));
@@ -693,7 +748,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn links(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        let links = self.lock().links.clone();
+        let links = self.asked().links.clone();
         let links = links.ok_or_else(|| Error::absent("netlink route"))?;
         links.into_iter().for_each(each);
         Ok(())
@@ -706,7 +761,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn addresses(&self, each: &mut dyn FnMut(Address<'_>)) -> Result<()> {
-        let addresses = self.lock().addresses.clone();
+        let addresses = self.asked().addresses.clone();
         let addresses = addresses.ok_or_else(|| Error::absent("netlink route"))?;
         addresses.into_iter().for_each(each);
         Ok(())
@@ -714,7 +769,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn neighbours(&self, each: &mut dyn FnMut(Neighbour)) -> Result<()> {
-        let neighbours = self.lock().neighbours.clone();
+        let neighbours = self.asked().neighbours.clone();
         let neighbours = neighbours.ok_or_else(|| Error::absent("netlink route"))?;
         neighbours.into_iter().for_each(each);
         Ok(())
@@ -722,7 +777,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn routes(&self, each: &mut dyn FnMut(NetworkRoute<'_>)) -> Result<()> {
-        let routes = self.lock().routes.clone();
+        let routes = self.asked().routes.clone();
         let routes = routes.ok_or_else(|| Error::absent("netlink route"))?;
         routes.into_iter().for_each(each);
         Ok(())
@@ -746,7 +801,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn tcp_sockets(&self, family: u8, each: &mut dyn FnMut(TcpSocket)) -> Result<()> {
-        let sockets = self.lock().tcp_sockets.clone();
+        let sockets = self.asked().tcp_sockets.clone();
         let sockets = sockets.ok_or_else(|| Error::absent("netlink sock_diag"))?;
         sockets.into_iter().filter(|socket| socket.family == family).for_each(each);
         Ok(())

@@ -13,6 +13,7 @@ use super::extent::Extent;
 use crate::batch::{Batch, Labels};
 use crate::error::{Error, Result};
 use crate::family::Family;
+use crate::source_name;
 use crate::text;
 
 pub mod attributes;
@@ -405,8 +406,8 @@ impl<'w, S: Attributes> Child<'w, S> {
                 Ok(None)
             }
             Err(errno) => {
-                let path = self.path(info.path);
-                Err(Error::from_io(&path, io::Error::from_raw_os_error(errno)))
+                let path = source_name::made_by(|path| self.write_path(info.path, path));
+                Err(Error::of_source(path, io::Error::from_raw_os_error(errno)))
             }
         }
     }
@@ -417,8 +418,7 @@ impl<'w, S: Attributes> Child<'w, S> {
     }
 
     /// A path for an error.
-    fn path(&self, attribute: &str) -> String {
-        let mut path = String::new();
+    fn write_path(&self, attribute: &str, path: &mut String) {
         for (level, parts) in self.walk.levels.iter().enumerate() {
             if level > 0 {
                 path.push('/');
@@ -433,7 +433,6 @@ impl<'w, S: Attributes> Child<'w, S> {
             path.push('/');
             path.push_str(attribute);
         }
-        path
     }
 }
 

@@ -177,6 +177,7 @@ impl Collector for ProcessGroups {
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
     const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"];
+    const LACKS_WITHOUT: &'static str = "the input and output, the descriptors and the proportional memory of other users' processes";
 
     fn check(settings: &Settings) -> Result<()> {
         if settings.max_groups < settings.top_groups {

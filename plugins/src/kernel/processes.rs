@@ -137,10 +137,7 @@ fn read(processes: &mut Children, name: &[u8], batch: &mut Batch) -> Result<Opti
             batch.degraded("permission");
             Ok(None)
         }
-        Err(error) => {
-            let path = format!("proc/{}/stat", String::from_utf8_lossy(name));
-            Err(Error::from_io(&path, error))
-        }
+        Err(error) => Err(processes.error(name, "stat", error)),
     }
 }
 

@@ -42,6 +42,7 @@ impl Collector for Slabinfo {
         settings: Settings,
     }
     const ENABLED: bool = false;
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
     // The kernel counts the objects of every slab under a lock, which takes it tens of
     // milliseconds on a large or a busy host.
     const MAY_BLOCK: bool = true;

@@ -62,6 +62,8 @@ impl Collector for Cpufreq {
             "sys/devices/system/cpu/cpu*/cpufreq/scaling_available_governors",
         ],
     }
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
+    const LACKS_WITHOUT: &'static str = "the frequency that the hardware says";
     // Some drivers ask the firmware, and Linux before 5.18 on x86 waits 10 ms for each CPU.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::ops::Range;
 
+use vitald_core::errno::InWords;
 use vitald_core::exposition::{self, Exposition};
 use vitald_core::host::Listing;
 use vitald_core::prelude::*;
@@ -224,7 +225,7 @@ impl Reading<'_> {
         path.push_str(directory);
         match self.host.list(path, listing) {
             Ok(()) => {}
-            Err(Error::Unreadable { source, .. }) => return self.fail(directory, source),
+            Err(Error::Unreadable { source, .. }) => return self.fail(directory, InWords(&source)),
             Err(_) => return self.fail(directory, "there is no such directory"),
         }
         for entry in listing.iter().filter(|entry| entry.name.ends_with(b".prom")) {
@@ -250,7 +251,7 @@ impl Reading<'_> {
                 match error.kind() {
                     io::ErrorKind::InvalidInput => self.fail(name, "it is not a regular file"),
                     // It may have gone since the directory was listed.
-                    _ => self.fail(name, error),
+                    _ => self.fail(name, InWords(&error)),
                 }
                 return;
             }
@@ -521,7 +522,7 @@ mod tests {
         };
         let nope = "/nope: there is no such directory".to_owned();
         assert_eq!(fault("/nope"), Some(nope));
-        let failing = "/t/c.prom: Input/output error (os error 5)".to_owned();
+        let failing = "/t/c.prom: input/output error (5)".to_owned();
         assert_eq!(fault("/t"), Some(failing));
         memory.remove("file:/t/c.prom");
         let malformed = "/t/b.prom: byte 6: expected a number".to_owned();
