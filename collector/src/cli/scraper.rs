@@ -58,7 +58,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Unix(_) => write!(f, "{}", self.address),
+            Address::Unix(_) | Address::Systemd => write!(f, "{}", self.address),
             Address::Tcp { .. } => write!(f, "http://{}{}", self.address, self.path),
         }
     }
