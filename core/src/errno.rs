@@ -157,15 +157,19 @@ pub fn words(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
     }
 }
 
-/// An error of a system call in these words and with its number, as `permission denied (13)`; unlike the
-/// system's words it is written without an allocation.
+/// An error of a system call as the system says it, `Permission denied (os error 13)`, but written without an
+/// allocation.
 pub struct InWords<'a>(pub &'a io::Error);
 
 impl fmt::Display for InWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.0.raw_os_error().and_then(|errno| Some((errno, known_words(errno)?)));
         match known {
-            Some((errno, words)) => write!(f, "{words} ({errno})"),
+            Some((errno, words)) => {
+                let (first, rest) = words.split_at(1);
+                let first = first.chars().next().unwrap_or_default().to_ascii_uppercase();
+                write!(f, "{first}{rest} (os error {errno})")
+            }
             None => self.0.fmt(f),
         }
     }
@@ -210,7 +214,7 @@ mod tests {
     #[test]
     fn an_error_is_in_words_with_its_number() {
         let shown = |error: io::Error| InWords(&error).to_string();
-        assert_eq!(shown(io::Error::from_raw_os_error(13)), "permission denied (13)");
+        assert_eq!(shown(io::Error::from_raw_os_error(13)), "Permission denied (os error 13)");
         assert_eq!(shown(io::Error::other("too much")), "too much");
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong while a collector reads its source.
 
+use crate::errno::InWords;
 use crate::source_name;
 use std::fmt;
 use std::io;
@@ -85,7 +86,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Absent { path } => write!(f, "{path}: not on this host"),
-            Error::Unreadable { path, source } => write!(f, "{path}: {source}"),
+            Error::Unreadable { path, source } => write!(f, "{path}: {}", InWords(source)),
             Error::Malformed { path, at, expected } => {
                 write!(f, "{path}: byte {at}: expected {expected}")
             }

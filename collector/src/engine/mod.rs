@@ -159,14 +159,15 @@ impl Engine {
     /// How each collector that is on is doing.
     pub fn status(&self) -> Vec<CollectorStatus> {
         let now = Instant::now();
-        self.set().shown().map(|slot| slot.status(now)).collect()
+        self.set().shown().map(|slot| slot.status(now, true)).collect()
     }
 
-    /// Calls `each` with the status of every collector that is on, without making a list.
+    /// Calls `each` with the status of every collector that is on, without making a list, and without the text
+    /// of what could not be read.
     pub fn each_status(&self, mut each: impl FnMut(&CollectorStatus)) {
         let now = Instant::now();
         for slot in self.set().shown() {
-            each(&slot.status(now));
+            each(&slot.status(now, false));
         }
     }
 

@@ -446,14 +446,6 @@ fn reads(error: &Error, text: &str) -> bool {
         }
     }
 
-    // The system's words for an error are a text that is made anew each time; its number says the same.
-    if let Error::Unreadable { path, source } = error
-        && let Some(errno) = source.raw_os_error()
-    {
-        let words = text.strip_prefix(&**path).and_then(|rest| rest.strip_prefix(": "));
-        let number = words.and_then(|words| words.rsplit_once(" (os error ")?.1.strip_suffix(')'));
-        return number.is_some_and(|number| number.parse() == Ok(errno));
-    }
     let mut rest = Rest(text);
     write!(rest, "{error}").is_ok() && rest.0.is_empty()
 }

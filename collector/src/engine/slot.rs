@@ -210,7 +210,7 @@ impl Slot {
         lock(&self.results).due(interval, now)
     }
 
-    pub(super) fn status(&self, now: Instant) -> CollectorStatus {
+    pub(super) fn status(&self, now: Instant, with_fault: bool) -> CollectorStatus {
         let shares_descriptors = self.executor.shares_descriptors();
         let mut results = lock(&self.results);
         let (since, notice) = match results.is_busy {
@@ -227,7 +227,8 @@ impl Slot {
             samples: results.last().map_or(0, |run| run.len()),
             counts: self.counters.counts(),
             error: results.error().cloned(),
-            fault: results.fault(&self.plan),
+            // Its text is made anew each time, and a scrape does not show it.
+            fault: with_fault.then(|| results.fault(&self.plan)).flatten(),
             degraded: results.degraded().or(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
         };
         drop(results);

@@ -793,7 +793,7 @@ impl MemoryHost {
         &self,
         each: &mut dyn FnMut(QueueingDiscipline<'_>),
     ) -> Result<()> {
-        let disciplines = self.lock().queueing_disciplines.clone();
+        let disciplines = self.asked().queueing_disciplines.clone();
         let disciplines = disciplines.ok_or_else(|| Error::absent("netlink route"))?;
         disciplines.into_iter().for_each(each);
         Ok(())

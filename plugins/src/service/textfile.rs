@@ -522,7 +522,7 @@ mod tests {
         };
         let nope = "/nope: there is no such directory".to_owned();
         assert_eq!(fault("/nope"), Some(nope));
-        let failing = "/t/c.prom: input/output error (5)".to_owned();
+        let failing = "/t/c.prom: Input/output error (os error 5)".to_owned();
         assert_eq!(fault("/t"), Some(failing));
         memory.remove("file:/t/c.prom");
         let malformed = "/t/b.prom: byte 6: expected a number".to_owned();

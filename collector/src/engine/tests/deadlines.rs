@@ -22,7 +22,7 @@ fn staged(engine: &Engine, makers: &[&Maker]) -> StagedCollectors {
 }
 
 fn runs(slot: &Slot) -> u64 {
-    slot.status(Instant::now()).counts.runs
+    slot.status(Instant::now(), false).counts.runs
 }
 
 fn value_of(collection: &Collection, position: usize) -> f64 {
