@@ -66,6 +66,7 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+mod presence;
 #[cfg(target_os = "linux")]
 mod queueing_disciplines;
 mod read;
@@ -118,6 +119,7 @@ pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
     NetlinkAttributes, NetworkRoute, NextHop, NextHops, QueueingDiscipline, TcpSocket,
 };
+pub use presence::Presence;
 #[cfg(target_os = "linux")]
 pub use queueing_disciplines::QueueingDisciplines;
 pub use roots::Roots;

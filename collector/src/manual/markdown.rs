@@ -31,7 +31,11 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
             facts.push(format!("Needs {}.", codes(descriptor.capabilities)));
         }
         if descriptor.may_block {
-            facts.push("A read may block, so it has a thread of its own.".to_owned());
+            let when = descriptor.devices.map(|devices| {
+                format!(" as soon as there is a device in {}", codes(&[devices.directory]))
+            });
+            let when = when.unwrap_or_default();
+            facts.push(format!("A read may block, so it has a thread of its own{when}."));
         }
         let on = if descriptor.enabled { "On" } else { "Off" };
         facts.push(format!("{on} by default."));
