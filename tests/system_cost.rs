@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use system::client::Client;
 use system::cost::{DEFAULTS, Target, as_flags, median, ratio, scrape, standard, system_calls};
@@ -33,6 +34,10 @@ const MOST_RESIDENT_KIB_OF_DEFAULTS: u64 = 5500;
 /// The one that serves, the one that collects, and the one that writes the log.
 const THREADS: u64 = 3;
 const LEAST_RATIO_OF_DEFAULTS: f64 = 7.0;
+/// How many times as much each collector adds to the cost of node_exporter, and how many microseconds are no
+/// matter: where there is no source, both do next to nothing.
+const LEAST_RATIO_OF_EACH: f64 = 3.0;
+const SLACK: f64 = 20.0;
 
 /// The binary to measure, or none where the system tests are left out.
 fn release() -> Option<PathBuf> {
@@ -53,11 +58,15 @@ fn place() -> Namespaces {
 }
 
 fn start(namespaces: &Namespaces, binary: &Path, config: &str) -> Daemon {
+    start_with(namespaces.command(binary), config)
+}
+
+/// Starts the daemon by a command to which its arguments are added.
+fn start_with(mut command: Command, config: &str) -> Daemon {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.toml");
     let listen = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
     fs::write(&file, format!("{config}{listen}")).expect("the configuration");
-    let mut command = namespaces.command(binary);
     command.arg("run").arg("--config").arg(file);
     Daemon::spawn(command, directory)
 }
@@ -347,6 +356,82 @@ fn cpu_beside(which: &str, flags: &[String], config: &str, least_ratio: f64) {
         println!("figure: {which}: {dense:.1} (at least {least_ratio})");
         assert!(dense >= least_ratio, "node_exporter costs only {dense} times as much");
     });
+}
+
+/// Both programs with these collectors alone, on one CPU, since threads on two cost more or less by chance.
+struct Pair {
+    targets: [Target; 2],
+    _running: (Peer, Daemon),
+}
+
+impl Pair {
+    fn start(namespaces: &Namespaces, binary: &Path, collectors: &[&str]) -> Pair {
+        let mut command = namespaces.command("taskset");
+        command.args(["--cpu-list", "0", NODE_EXPORTER, "--collector.disable-defaults"]);
+        command.args(["--web.listen-address=127.0.0.1:0", "--web.disable-exporter-metrics"]);
+        command.args(collectors.iter().map(|collector| format!("--collector.{collector}")));
+        let theirs = Peer::start(command);
+        let mut config = format!("{DEFAULTS}default_collectors = false\n");
+        for collector in collectors {
+            config += &format!("[collectors.{collector}]\nenabled = true\n");
+        }
+        let mut command = namespaces.command("taskset");
+        command.args(["--cpu-list", "0"]).arg(binary);
+        let ours = start_with(command, &config);
+        let mut targets = [
+            Target::new("node_exporter 1.5", theirs.pid(), theirs.address()),
+            Target::new("vitald", ours.pid(), ours.address()),
+        ];
+        targets.iter_mut().for_each(|target| scrape(&mut target.client, 20));
+        Pair { targets, _running: (theirs, ours) }
+    }
+}
+
+/// What each collector adds to the cost of a scrape, in both programs. It is added to `netdev`, from which
+/// others take what the kernel says of the interfaces; and that to nothing.
+#[test]
+fn cpu_of_each_default_beside_node_exporter() {
+    const ROUNDS: usize = 16;
+    const SCRAPES: usize = 25;
+    let Some(binary) = release() else { return };
+    let help = Command::new(NODE_EXPORTER).arg("--help").output().expect("node_exporter");
+    let help = String::from_utf8([help.stdout, help.stderr].concat()).expect("text");
+    let has = |name: &str| {
+        let flag =
+            |word: &str| word.rsplit_once("collector.").is_some_and(|(_, flag)| flag == name);
+        help.split_whitespace().any(flag)
+    };
+    let namespaces = place();
+    let mut dear = Vec::new();
+    namespaces.run(|| {
+        for base in [&[][..], &["netdev"]] {
+            let mut without = Pair::start(&namespaces, &binary, base);
+            let names = defaults().into_iter().map(|descriptor| descriptor.name);
+            for name in names.filter(|name| has(name) && (*name == "netdev") == base.is_empty()) {
+                let mut with = Pair::start(&namespaces, &binary, &[base, &[name]].concat());
+                let mut added = [Vec::new(), Vec::new()];
+                for _ in 0..ROUNDS {
+                    for (program, added) in added.iter_mut().enumerate() {
+                        let spent = [&mut without, &mut with].map(|pair| {
+                            let target = &mut pair.targets[program];
+                            target.spent();
+                            scrape(&mut target.client, SCRAPES);
+                            target.spent()
+                        });
+                        added.push((spent[1] - spent[0]) / SCRAPES as f64 / 1e3);
+                    }
+                }
+                let [theirs, ours] = added.map(|added| median(&added));
+                println!("figure: | {name} | {theirs:.0} us | {ours:.0} us |");
+                if ours > theirs / LEAST_RATIO_OF_EACH + SLACK {
+                    dear.push(format!(
+                        "{name} adds {ours:.0} us, and {theirs:.0} us to node_exporter"
+                    ));
+                }
+            }
+        }
+    });
+    assert!(dear.is_empty(), "{dear:#?}");
 }
 
 /// Prints how the targets compare, forgets their rounds, and answers the ratio to vitald.
