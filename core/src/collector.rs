@@ -96,20 +96,35 @@ pub trait Collector: Send + Sized + 'static {
 pub struct Devices {
     /// Its logical path, such as `sys/class/hwmon`.
     pub directory: &'static str,
-    /// Whether the collector has no source where there is no such directory. Otherwise it has
-    /// nothing to show, as where the directory is empty.
-    pub is_needed: bool,
+    /// What the collector needs to have a source. With that and no device it has nothing to show.
+    pub needs: Need,
+}
+
+/// What a collector needs to have a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is never without.
+    Nothing,
+    /// The directory of its devices.
+    Directory,
+    /// A device.
+    Device,
 }
 
 impl Devices {
     /// Of a collector without a source where there is no such directory.
     pub const fn of(directory: &'static str) -> Self {
-        Devices { directory, is_needed: true }
+        Devices { directory, needs: Need::Directory }
     }
 
     /// Of a collector with nothing to show where there is no such directory.
     pub const fn optional(directory: &'static str) -> Self {
-        Devices { directory, is_needed: false }
+        Devices { directory, needs: Need::Nothing }
+    }
+
+    /// Of a collector without a source where there is no device.
+    pub const fn any_of(directory: &'static str) -> Self {
+        Devices { directory, needs: Need::Device }
     }
 }
 

@@ -8,7 +8,7 @@ use super::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
-use vitald_core::collector::{Devices, Running};
+use vitald_core::collector::{Devices, Need, Running};
 use vitald_core::error::{Error, Result};
 use vitald_core::host::{Host, Presence};
 use vitald_core::run::Run;
@@ -167,12 +167,12 @@ impl OpenCollector {
 
     /// What the collector would answer without devices, if there are none.
     fn probed(&self, has_devices: Result<bool>) -> Option<Result<()>> {
-        let is_needed = self.probes.is_some_and(|devices| devices.is_needed);
-        match has_devices {
-            Ok(true) => None,
-            Ok(false) => Some(Ok(())),
-            Err(Error::Absent { .. }) if !is_needed => Some(Ok(())),
-            Err(error) => Some(Err(error)),
+        let devices = self.probes?;
+        match (has_devices, devices.needs) {
+            (Ok(true), _) => None,
+            (Ok(false), Need::Device) => Some(Err(Error::absent(devices.directory))),
+            (Ok(false), _) | (Err(Error::Absent { .. }), Need::Nothing) => Some(Ok(())),
+            (Err(error), _) => Some(Err(error)),
         }
     }
 }

@@ -11,6 +11,9 @@ static NEEDS_DEVICES: Descriptor =
 static SHOWS_DEVICES: Descriptor =
     Descriptor { devices: Some(Devices::optional(CLASS)), ..descriptor("shows", TABLE, false) };
 
+static NEEDS_ONE: Descriptor =
+    Descriptor { devices: Some(Devices::any_of(CLASS)), ..descriptor("one", TABLE, false) };
+
 /// A sysfs of a test's own.
 pub(super) struct Sysfs(tempfile::TempDir);
 
@@ -66,8 +69,11 @@ fn counts_on_thread(descriptor: &'static Descriptor) -> (Maker, Arc<Mutex<Vec<St
 
 #[test]
 fn the_thread_comes_with_the_first_device() {
-    for (descriptor, without) in [(&NEEDS_DEVICES, State::Absent), (&SHOWS_DEVICES, State::Running)]
-    {
+    for (descriptor, without, empty) in [
+        (&NEEDS_DEVICES, State::Absent, State::Running),
+        (&SHOWS_DEVICES, State::Running, State::Running),
+        (&NEEDS_ONE, State::Absent, State::Absent),
+    ] {
         let (collector, threads) = counts_on_thread(descriptor);
         let (sysfs, engine) = (Sysfs::new(), new_engine());
         sysfs.swap(&engine, &[&collector]);
@@ -76,7 +82,7 @@ fn the_thread_comes_with_the_first_device() {
         }
         sysfs.make_class();
         for _ in 0..2 {
-            assert_eq!(scrape(&engine, LONG), [(descriptor.name, State::Running, None)]);
+            assert_eq!(scrape(&engine, LONG), [(descriptor.name, empty, None)]);
         }
         assert!(lock(&threads).is_empty());
         assert_eq!(engine.status()[0].counts.runs, 4);
