@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use synthetic_host::{SyntheticHost, Trees};
 use system::client::Client;
-use system::cost::{CONFIG, Target, as_flags, median, ratio, scrape, system_calls};
+use system::cost::{DEFAULTS, Target, as_flags, median, ratio, scrape, standard, system_calls};
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
 
@@ -73,16 +73,14 @@ impl Generated {
     }
 }
 
-/// A configuration in which the interfaces are those of the generated procfs.
-fn without_netlink(config: &str) -> String {
-    config.replace("[collectors.netdev]\n", "[collectors.netdev]\nnetlink = false\n")
-}
+/// The interfaces are those of the generated procfs.
+const WITHOUT_NETLINK: &[(&str, &str)] = &[("netdev", "netlink = false")];
 
 #[test]
 fn system_calls_hardly_grow_with_disks() {
     const SCRAPES: usize = 50;
     let Some(binary) = release() else { return };
-    let config = format!("{CONFIG}[collectors.netdev]\nnetlink = false\n");
+    let config = standard(WITHOUT_NETLINK);
     let calls = [2, 2_000].map(|disks| {
         let host = SyntheticHost { cpus: 2, disks, interfaces: 2, mounts: 0 };
         let generated = Generated::new(host);
@@ -115,7 +113,7 @@ fn cpu_beside_node_exporter_on_a_large_host() {
     let generated = Generated::new(host);
     let textfile = tempfile::tempdir().expect("a directory");
     let theirs = generated.start_node_exporter(textfile.path());
-    let ours = generated.start(&binary, &without_netlink(&as_flags(textfile.path())));
+    let ours = generated.start(&binary, &as_flags(textfile.path(), WITHOUT_NETLINK));
     let mut targets = [
         Target::new("node_exporter 1.5", theirs.pid(), theirs.address()),
         Target::new("vitald", ours.pid(), ours.address()),
@@ -171,7 +169,7 @@ fn cost_grows_no_faster_than_the_cpus() {
     let Some(binary) = release() else { return };
     // What does not depend on CPUs would hide how the rest grows.
     let config = format!(
-        "{CONFIG}default_collectors = false\n[collectors.cpu]\nenabled = true\n\
+        "{DEFAULTS}default_collectors = false\n[collectors.cpu]\nenabled = true\n\
          [collectors.stat]\nenabled = true\n[collectors.softnet]\nenabled = true\n"
     );
     let hosts = CPUS.map(|cpus| Generated::new(SyntheticHost { cpus, ..SyntheticHost::default() }));

@@ -26,6 +26,10 @@ pub trait Collector: Send + Sized + 'static {
     /// its own.
     const MAY_BLOCK: bool = false;
 
+    /// Where the devices are, for a collector that may block because it asks devices: while there
+    /// is none it needs no thread and is not run. An empty directory is then a source with nothing to show.
+    const DEVICES: Option<Devices> = None;
+
     /// Whether its thread has a descriptor table of its own, so that no listener's port stays taken
     /// when the thread hangs in the kernel and outlives SIGKILL. Only for a collector that may
     /// block, and only if nothing it uses passes descriptors between threads.
@@ -87,6 +91,44 @@ pub trait Collector: Send + Sized + 'static {
     ///
     /// What was pushed before an error is kept and shown; the run counts as failed.
     fn collect(&mut self, batch: &mut Batch) -> Result<()>;
+}
+
+/// The directory of sysfs that has an entry for each device which a collector asks. Listing it cannot
+/// hang, as reading what a device says can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// Its logical path, such as `sys/class/hwmon`.
+    pub directory: &'static str,
+    /// What the collector needs to have a source. With that and no device it has nothing to show.
+    pub needs: Need,
+}
+
+/// What a collector needs to have a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is never without.
+    Nothing,
+    /// The directory of its devices.
+    Directory,
+    /// A device.
+    Device,
+}
+
+impl Devices {
+    /// Of a collector without a source where there is no such directory.
+    pub const fn of(directory: &'static str) -> Self {
+        Devices { directory, needs: Need::Directory }
+    }
+
+    /// Of a collector with nothing to show where there is no such directory.
+    pub const fn optional(directory: &'static str) -> Self {
+        Devices { directory, needs: Need::Nothing }
+    }
+
+    /// Of a collector without a source where there is no device.
+    pub const fn any_of(directory: &'static str) -> Self {
+        Devices { directory, needs: Need::Device }
+    }
 }
 
 /// A collector that is open, its type erased.
@@ -166,6 +208,8 @@ pub struct Descriptor {
     pub enabled: bool,
     /// See [`Collector::MAY_BLOCK`].
     pub may_block: bool,
+    /// See [`Collector::DEVICES`].
+    pub devices: Option<Devices>,
     /// See [`Collector::OWN_DESCRIPTORS`].
     pub own_descriptors: bool,
     /// See [`Collector::INTERNAL`].
@@ -202,6 +246,7 @@ impl Descriptor {
             summary: C::SUMMARY,
             enabled: C::ENABLED,
             may_block: C::MAY_BLOCK,
+            devices: C::DEVICES,
             own_descriptors: C::OWN_DESCRIPTORS,
             internal: C::INTERNAL,
             families: C::FAMILIES,

@@ -78,6 +78,7 @@ mod path;
 mod peer;
 #[cfg(target_os = "linux")]
 mod perf;
+mod presence;
 #[cfg(target_os = "linux")]
 mod queueing_disciplines;
 mod read;
@@ -103,21 +104,21 @@ mod walk;
 mod zone;
 
 pub use apart::spawn_apart;
-#[cfg(all(target_os = "linux", any(test, feature = "testing")))]
-pub(crate) use bus::wire as bus_wire;
 #[cfg(target_os = "linux")]
 pub use btrfs::{BtrfsDevice, BtrfsDevices};
+#[cfg(all(target_os = "linux", any(test, feature = "testing")))]
+pub(crate) use bus::wire as bus_wire;
 #[cfg(target_os = "linux")]
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
-pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use ethtool::Ethtool;
 #[cfg(all(target_os = "linux", any(test, feature = "testing")))]
 pub use ethtool_answers::EthtoolAnswers;
 #[cfg(target_os = "linux")]
 pub use ethtool_answers::{EthtoolDriver, EthtoolSettings, EthtoolStatistics};
+pub use exchange::ExchangeTimes;
 #[cfg(target_os = "linux")]
 pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]
@@ -137,6 +138,7 @@ pub use netlink::{
 pub use peer::Peer;
 #[cfg(target_os = "linux")]
 pub use perf::{PerfCounter, PerfEvent};
+pub use presence::Presence;
 #[cfg(target_os = "linux")]
 pub use queueing_disciplines::QueueingDisciplines;
 pub use roots::Roots;

@@ -49,7 +49,7 @@ pub use {inventory, linkme};
 /// What a collector's file imports.
 pub mod prelude {
     pub use crate::batch::{Batch, LabelPairs, Labels, NamedFamily};
-    pub use crate::collector::Collector;
+    pub use crate::collector::{Collector, Devices};
     pub use crate::counts::Counts;
     pub use crate::error::{Error, Malformed, Result};
     pub use crate::family::{FamilyInfo, FamilyPattern, Kind, Since};

@@ -1,7 +1,7 @@
 //! What programs cost that are scraped: system calls, and CPU time beside each other.
 
 use super::client::Client;
-use super::peer::DEFAULT_FIELDS;
+use super::peer::{DEFAULT_FIELDS, STANDARD};
 use super::process;
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// No result of one scrape answers the next.
-pub const CONFIG: &str = "[collectors.thermal_zone]\nenabled = false\n[scrape]\nmax_age = \"0s\"\n";
+/// All collectors that are on by default. No result of one scrape answers the next.
+pub const DEFAULTS: &str = "[scrape]\nmax_age = \"0s\"\n";
+
+/// The fixed collectors alone, and lines of settings for some of them.
+pub fn standard(settings: &[(&str, &str)]) -> String {
+    let mut config = format!("{DEFAULTS}default_collectors = false\n");
+    for collector in STANDARD {
+        config += &format!("[collectors.{collector}]\nenabled = true\n");
+        for (_, line) in settings.iter().filter(|(name, _)| *name == collector) {
+            config += &format!("{line}\n");
+        }
+    }
+    config
+}
 
 pub fn scrape(client: &mut Client, times: usize) {
     for _ in 0..times {
@@ -140,19 +152,21 @@ pub fn ratio(above: &[f64], below: &[f64]) -> (f64, f64, f64) {
     (median(&ratios), medians[100], medians[3899])
 }
 
-/// The configuration that is equal to the flags of node_exporter.
-pub fn as_flags(textfile: &Path) -> String {
-    format!(
-        "{CONFIG}\
-         [collectors.diskstats]\ndevice_exclude = '^(z?ram|loop|fd)\\d+$'\n\
-         [collectors.filesystem]\nmount_points_exclude = '^/(dev|proc|sys)($|/)'\n\
-         fs_types_exclude = '^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$'\n\
-         [collectors.netdev]\ndevice_exclude = '^none$'\n\
-         [collectors.netstat]\nfields = '{}'\n\
-         [collectors.vmstat]\nfields = '{}'\n\
-         [collectors.textfile]\ndirectory = ['{}']\n",
-        DEFAULT_FIELDS.0,
-        DEFAULT_FIELDS.1,
-        textfile.display()
-    )
+/// The configuration that is equal to the flags of node_exporter, and further lines of settings.
+pub fn as_flags(textfile: &Path, further: &[(&str, &str)]) -> String {
+    let (netstat, vmstat) = DEFAULT_FIELDS;
+    let netstat = format!("fields = '{netstat}'");
+    let vmstat = format!("fields = '{vmstat}'");
+    let textfile = format!("directory = ['{}']", textfile.display());
+    let mut settings = vec![
+        ("diskstats", r"device_exclude = '^(z?ram|loop|fd)\d+$'"),
+        ("filesystem", "mount_points_exclude = '^/(dev|proc|sys)($|/)'"),
+        ("filesystem", "fs_types_exclude = '^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$'"),
+        ("netdev", "device_exclude = '^none$'"),
+        ("netstat", &netstat),
+        ("vmstat", &vmstat),
+        ("textfile", &textfile),
+    ];
+    settings.extend(further);
+    standard(&settings)
 }

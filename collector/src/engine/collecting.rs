@@ -45,16 +45,19 @@ impl Collecting {
             waker: None,
         };
         let mut notices: Vec<Notice> = Vec::new();
-        // Those that may block go first: they run beside everything else.
-        for slot in collecting.slots().filter(|slot| slot.executor.is_lane()) {
+        // Those that may block go first: they run beside everything else, those without devices apart.
+        for slot in collecting.slots().filter(|slot| slot.may_block()) {
             let (job, notice) = slot.ask(&want, now);
-            if let Some(job) = job {
-                slot.submit(job);
+            match job {
+                Some(job) if slot.is_on_lane() => slot.submit(job),
+                // The collection thread is woken for all at once.
+                Some(job) => queue.lock().add(job),
+                None => {}
             }
             notices.extend(notice);
         }
         let mut locked = queue.lock();
-        for slot in collecting.slots().filter(|slot| !slot.executor.is_lane()) {
+        for slot in collecting.slots().filter(|slot| !slot.may_block()) {
             let (job, notice) = slot.ask(&want, now);
             if let Some(job) = job {
                 locked.add(job);

@@ -8,17 +8,19 @@ use super::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
-use vitald_core::collector::Running;
+use vitald_core::collector::{Devices, Need, Running};
 use vitald_core::error::{Error, Result};
-use vitald_core::host::Host;
+use vitald_core::host::{Host, Presence};
 use vitald_core::run::Run;
 
 /// How long the end of a collector may take before it is stuck.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// One open collector. Only its executor touches what is inside.
+/// One open collector, or the probe that goes before it. Only its executor touches what is inside.
 pub(super) struct OpenCollector {
     plan: CollectorPlan,
+    /// Where a probe looks for devices; it is never anything else than a probe.
+    probes: Option<Devices>,
     content: Mutex<Content>,
 }
 
@@ -26,10 +28,15 @@ pub(super) struct OpenCollector {
 #[derive(Default)]
 struct Content {
     /// None after a panic; it is then opened anew by the next run.
-    collector: Option<Box<dyn Running>>,
+    open: Option<Open>,
     /// None when it is closed.
     host: Option<Host>,
     has_run: bool,
+}
+
+enum Open {
+    Collector(Box<dyn Running>),
+    Probe(Presence),
 }
 
 /// What an executor is to do with a collector.
@@ -53,6 +60,10 @@ pub(super) trait Owner: Send + Sync {
 
     /// The run has come back.
     fn ended(self: Arc<Self>, ran: Ran);
+
+    /// The run was that of a probe, which has found devices: it is the collector's turn. The run is
+    /// given back as it was.
+    fn found_devices(self: Arc<Self>, run: Arc<Run>);
 }
 
 /// What a run is given.
@@ -92,8 +103,15 @@ pub(super) enum Outcome {
 
 impl OpenCollector {
     pub(super) fn new(plan: CollectorPlan, host: Host, collector: Box<dyn Running>) -> Arc<Self> {
-        let content = Content { collector: Some(collector), host: Some(host), has_run: false };
-        Arc::new(OpenCollector { plan, content: Mutex::new(content) })
+        let open = Some(Open::Collector(collector));
+        let content = Content { open, host: Some(host), has_run: false };
+        Arc::new(OpenCollector { plan, probes: None, content: Mutex::new(content) })
+    }
+
+    /// What takes the collector's place while it has no devices. It keeps nothing open.
+    pub(super) fn probe(plan: CollectorPlan, host: Host, devices: Devices) -> Arc<Self> {
+        let content = Content { open: None, host: Some(host), has_run: false };
+        Arc::new(OpenCollector { plan, probes: Some(devices), content: Mutex::new(content) })
     }
 
     /// Whether it has read anything yet.
@@ -108,36 +126,53 @@ impl OpenCollector {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(content)));
     }
 
-    fn run(&self, last: Option<&Run>, run: &mut Run) -> Outcome {
-        let (collector, host) = {
+    fn open(&self, host: Option<&Host>) -> Result<Open> {
+        let host = host.ok_or_else(|| Error::absent("host"))?;
+        match self.probes {
+            Some(devices) => Ok(Open::Probe(host.presence(devices.directory))),
+            None => self.plan.prepared.open(host).map(Open::Collector),
+        }
+    }
+
+    /// How it ended; none if it is a probe that has found devices, which it did not touch.
+    fn run(&self, last: Option<&Run>, run: &mut Run) -> Option<Outcome> {
+        let (open, host) = {
             let mut content = lock(&self.content);
             content.has_run = true;
-            (content.collector.take(), content.host.clone())
+            (content.open.take(), content.host.clone())
         };
         let returned = catch_unwind(AssertUnwindSafe(|| {
             run.begin(last, self.plan.max_series);
-            let mut collector = match collector {
-                Some(collector) => collector,
-                None => {
-                    let host = host.as_ref().ok_or_else(|| Error::absent("host"))?;
-                    self.plan.prepared.open(host)?
-                }
-            };
+            let mut open = open.map_or_else(|| self.open(host.as_ref()), Ok)?;
             // A collector that panics is dropped by the unwinding, inside this closure.
-            let outcome = collector.collect(run.batch());
+            let outcome = match &mut open {
+                Open::Collector(collector) => Some(collector.collect(run.batch())),
+                Open::Probe(presence) => self.probed(presence.has_entry()),
+            };
             run.seal();
-            Ok((collector, outcome))
+            Ok((open, outcome))
         }));
         match returned {
-            Ok(Ok((collector, outcome))) => {
-                lock(&self.content).collector = Some(collector);
-                Outcome::Returned(outcome)
+            Ok(Ok((open, outcome))) => {
+                lock(&self.content).open = Some(open);
+                outcome.map(Outcome::Returned)
             }
             // It would not open again: its settings were good before, so it is treated alike.
             Ok(Err::<_, Error>(_)) | Err(_) => {
                 run.discard();
-                Outcome::Panicked
+                Some(Outcome::Panicked)
             }
+        }
+    }
+
+    /// What the collector would answer without devices, if there are none.
+    fn probed(&self, has_devices: Result<bool>) -> Option<Result<()>> {
+        let devices = self.probes?;
+        match (has_devices, devices.needs) {
+            (Ok(true), _) => None,
+            (Ok(false), Need::Device) => Some(Err(Error::absent(devices.directory))),
+            (Ok(false), _) | (Err(Error::Absent { .. }), Need::Nothing) => Some(Ok(())),
+            (Err(error), _) => Some(Err(error)),
         }
     }
 }
@@ -168,13 +203,16 @@ impl Job {
                 self.collector.run(order.last.as_deref(), run)
             }
             // No other thread can have taken it in between.
-            None => Outcome::Panicked,
+            None => Some(Outcome::Panicked),
         };
         drop(order.last);
         let run = order.run;
         let ended = Instant::now();
         let was_stuck = self.occupant.leave(ended);
         let took = ended.saturating_duration_since(began);
-        owner.ended(Ran { run, outcome, began, began_at, took, was_stuck });
+        match outcome {
+            Some(outcome) => owner.ended(Ran { run, outcome, began, began_at, took, was_stuck }),
+            None => owner.found_devices(run),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Request`] names collectors and a deadline. Each collector that is on has a slot with the
 //! results of its last run. A slot that has nothing new enough gives a job to its executor: the
 //! queue, whose one collection thread runs collectors one after another, or the collector's own
-//! lane if it may block. The executor owns the open collector; what comes back is the run's result,
+//! lane if it may block and has devices to ask. The executor owns the open collector; what comes back is the run's result,
 //! which is shared by all requests that wait for it.
 //!
 //! There is no supervisor: the requests that wait look after the queue ([`Collecting::poll_at`]),

@@ -12,6 +12,7 @@
 //! | `is_busy` is set | the slot that has a job made | busy | | |
 //! | `begin` | the executor that begins the run | | not wanted, one is out | |
 //! | `keep` | the executor whose run has come back | | idle | that of the run |
+//! | `run_again` | the queue whose probe has found devices | | idle, wanted | |
 //! | `settle`, `refuse` | the slot that cannot have a job made | not wanted | idle, not wanted | it is known that there is none |
 //! | `set_stuck` | a request or a status that looks | | | it says `TimedOut` until `keep` |
 
@@ -184,6 +185,15 @@ impl Results {
             fresh_from,
             limit: self.limit,
         }
+    }
+
+    /// The run was not one of the collector, which is to make it itself: it is as if it had not
+    /// begun.
+    pub(super) fn run_again(&mut self, run: Arc<Run>) {
+        self.spares.keep(run);
+        self.running = None;
+        self.is_busy = false;
+        self.is_wanted = true;
     }
 
     /// Keeps what a run gave.

@@ -1,11 +1,12 @@
 //! The set of collectors that are on; a reload replaces it whole.
 
 use super::executor::Executor;
+use super::job::OpenCollector;
 use super::lane::Lane;
 use super::occupancy::Occupancies;
 use super::queue::Queue;
 use super::request::Limits;
-use super::slot::Slot;
+use super::slot::{Post, Slot};
 use super::status::Counters;
 use super::sync::Arc;
 use crate::plan::CollectorPlan;
@@ -81,27 +82,33 @@ impl Set {
                 continue;
             }
             // What runs on a lane shares no descriptor with others.
-            let (executor, host) = if plan.prepared.may_block() {
+            let (executor, own_host) = if plan.prepared.may_block() {
                 let lane = Lane::new(descriptor.name, descriptor.own_descriptors);
                 (Executor::Lane(lane), Host::new(host.roots().clone()))
             } else {
                 (Executor::Queue(Arc::clone(queue)), host.clone())
             };
-            let collector = match plan.prepared.open(&host) {
+            let collector = match plan.prepared.open(&own_host) {
                 Ok(collector) => collector,
                 Err(error) => {
                     refused.push((descriptor.name, error));
                     continue;
                 }
             };
+            let collector =
+                Post { executor, collector: OpenCollector::new(plan.clone(), own_host, collector) };
+            let devices = descriptor.devices.filter(|_| collector.executor.is_lane());
+            let probe = devices.map(|devices| Post {
+                executor: Executor::Queue(Arc::clone(queue)),
+                collector: OpenCollector::probe(plan.clone(), host.clone(), devices),
+            });
             let list = if before.is_some() { &mut changes.changed } else { &mut changes.started };
             list.push(descriptor.name);
             let queue = Arc::clone(queue);
             slots.push(Slot::new(
                 plan.clone(),
-                host,
                 collector,
-                executor,
+                probe,
                 queue,
                 occupancies,
                 counters_of(&mut counters, descriptor.name),

@@ -13,9 +13,9 @@ use super::status::{CollectorStatus, Counters};
 use super::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::plan::CollectorPlan;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vitald_core::collector::Running;
-use vitald_core::host::Host;
+use vitald_core::run::Run;
 use vitald_core::snapshot::{Part, State};
 
 /// One collector that is on. An unchanged collector keeps its slot through reloads, and with it
@@ -23,11 +23,19 @@ use vitald_core::snapshot::{Part, State};
 pub(super) struct Slot {
     pub(super) plan: CollectorPlan,
     queue: Arc<Queue>,
-    pub(super) executor: Executor,
-    collector: Arc<OpenCollector>,
+    collector: Post,
+    /// What runs instead while the collector has no devices.
+    probe: Option<Post>,
+    has_devices: AtomicBool,
     occupancy: Arc<Occupancy>,
     counters: Arc<Counters>,
     results: Mutex<Results>,
+}
+
+/// What runs, and where.
+pub(super) struct Post {
+    pub(super) executor: Executor,
+    pub(super) collector: Arc<OpenCollector>,
 }
 
 /// What a request sees of a collector.
@@ -39,20 +47,20 @@ pub(super) enum Look {
 }
 
 impl Slot {
-    /// The slot of a collector that was opened.
+    /// The slot of a collector that was opened, and of the probe that goes before it if it has one.
     pub(super) fn new(
         plan: CollectorPlan,
-        host: Host,
-        collector: Box<dyn Running>,
-        executor: Executor,
+        collector: Post,
+        probe: Option<Post>,
         queue: Arc<Queue>,
         occupancies: &Occupancies,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(Slot {
             queue,
-            executor,
-            collector: OpenCollector::new(plan.clone(), host, collector),
+            collector,
+            probe,
+            has_devices: AtomicBool::new(false),
             occupancy: occupancies.of(plan.descriptor.name),
             counters,
             results: Mutex::new(Results::new(&plan)),
@@ -62,6 +70,23 @@ impl Slot {
 
     pub(super) fn name(&self) -> &'static str {
         self.plan.descriptor.name
+    }
+
+    /// What makes the next run. It is another one only after a run of the probe, so it is the same from
+    /// when a job is made until the run has come back.
+    fn post(&self) -> &Post {
+        let probe = self.probe.as_ref().filter(|_| !self.has_devices.load(Ordering::SeqCst));
+        probe.unwrap_or(&self.collector)
+    }
+
+    /// Whether it may block, so that it runs beside the others sooner or later.
+    pub(super) fn may_block(&self) -> bool {
+        self.collector.executor.is_lane()
+    }
+
+    /// Whether its next run is made on a lane.
+    pub(super) fn is_on_lane(&self) -> bool {
+        self.post().executor.is_lane()
     }
 
     /// Whether there is a result, or the knowledge that there is none.
@@ -94,7 +119,7 @@ impl Slot {
 
     /// Gives a job to the executor. Neither the queue's lock nor another one may be held.
     pub(super) fn submit(&self, job: Job) {
-        if let Err(error) = self.executor.submit(job) {
+        if let Err(error) = self.post().executor.submit(job) {
             let notice = self.not_started(error, Instant::now());
             // Other requests than the one that asks may wait for it.
             self.queue.wake_requests();
@@ -115,7 +140,7 @@ impl Slot {
             results.settle(State::Panicked, now);
             return (None, None);
         }
-        if self.executor.is_lane()
+        if self.is_on_lane()
             && let Some(threads) = self.occupancy.threads_at_limit()
         {
             let why = format!(
@@ -138,7 +163,7 @@ impl Slot {
 
     fn run(self: &Arc<Self>, occupant: Occupant) -> Job {
         let owner: Arc<dyn Owner> = Arc::clone(self) as Arc<dyn Owner>;
-        Job { collector: Arc::clone(&self.collector), occupant, work: Work::Run(owner) }
+        Job { collector: Arc::clone(&self.post().collector), occupant, work: Work::Run(owner) }
     }
 
     fn not_started(&self, error: io::Error, now: Instant) -> Option<Notice> {
@@ -211,7 +236,7 @@ impl Slot {
     }
 
     pub(super) fn status(&self, now: Instant, with_fault: bool) -> CollectorStatus {
-        let shares_descriptors = self.executor.shares_descriptors();
+        let shares_descriptors = self.collector.executor.shares_descriptors();
         let mut results = lock(&self.results);
         let (since, notice) = match results.is_busy {
             true => (self.occupancy.since(), self.judge(&mut results, now).1),
@@ -258,10 +283,23 @@ impl Owner for Slot {
         if let Some(job) = job {
             self.submit(job);
         }
-        if self.executor.is_lane() {
+        if self.is_on_lane() {
             self.queue.wake_requests();
         }
         notices.chain(other).for_each(Notice::log);
+    }
+
+    fn found_devices(self: Arc<Self>, run: Arc<Run>) {
+        self.has_devices.store(true, Ordering::SeqCst);
+        let mut results = lock(&self.results);
+        results.run_again(run);
+        // Under the same lock: no request may see that no run is under way.
+        let (job, notice) = self.job(&mut results, Instant::now());
+        drop(results);
+        if let Some(job) = job {
+            self.submit(job);
+        }
+        notice.into_iter().for_each(Notice::log);
     }
 }
 
@@ -276,7 +314,7 @@ impl Successor for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let (collector, occupancy) = (Arc::clone(&self.collector), Arc::clone(&self.occupancy));
-        self.executor.clone().close(collector, occupancy);
+        let Post { executor, collector } = &self.collector;
+        executor.clone().close(Arc::clone(collector), Arc::clone(&self.occupancy));
     }
 }

@@ -2,6 +2,7 @@
 
 mod containment;
 mod deadlines;
+mod devices;
 #[cfg(feature = "model-check")]
 mod model;
 mod threads;

@@ -38,7 +38,11 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
             (needed, lacked) => format!("Needs {needed}, and lacks {lacked} without."),
         });
         if descriptor.may_block {
-            facts.push("A read may block, so it has a thread of its own.".to_owned());
+            let when = descriptor.devices.map(|devices| {
+                format!(" as soon as there is a device in {}", codes(&[devices.directory]))
+            });
+            let when = when.unwrap_or_default();
+            facts.push(format!("A read may block, so it has a thread of its own{when}."));
         }
         let on = if descriptor.enabled { "On" } else { "Off" };
         facts.push(format!("{on} by default."));

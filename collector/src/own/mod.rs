@@ -84,6 +84,7 @@ static VITALD: Descriptor = Descriptor {
     summary: "The daemon's own families",
     enabled: true,
     may_block: false,
+    devices: None,
     own_descriptors: false,
     internal: true,
     families: FAMILIES,

@@ -31,8 +31,6 @@ pub struct Entry<'a> {
 pub struct Listing {
     names: Vec<u8>,
     entries: Vec<Place>,
-    /// Where getdents(2) writes.
-    pub(super) records: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]

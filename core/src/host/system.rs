@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom};
@@ -68,10 +69,10 @@ pub(super) fn read_at(
 /// Lists an opened directory from its beginning.
 pub(super) fn list(descriptor: &Descriptor, listing: &mut Listing) -> io::Result<()> {
     rustix::fs::seek(descriptor, SeekFrom::Start(0))?;
-    let mut records = std::mem::take(&mut listing.records);
-    records.reserve(8192);
-    let mut directory = RawDir::new(descriptor, records.spare_capacity_mut());
-    let listed = loop {
+    // On the stack: a collector has a listing for each directory that it walks.
+    let mut records = [MaybeUninit::uninit(); 8192];
+    let mut directory = RawDir::new(descriptor, &mut records);
+    loop {
         match directory.next() {
             None => break Ok(()),
             Some(Err(Errno::INTR)) => {}
@@ -86,9 +87,7 @@ pub(super) fn list(descriptor: &Descriptor, listing: &mut Listing) -> io::Result
                 listing.push(entry.file_name().to_bytes(), entry.ino(), kind);
             }
         }
-    };
-    listing.records = records;
-    listed
+    }
 }
 
 pub(super) fn read_link(

@@ -79,6 +79,7 @@ impl Collector for Drm {
     const ENABLED: bool = false;
     // The card is asked, and woken for it if it sleeps.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::optional("sys/class/drm"));
     const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {

@@ -91,7 +91,12 @@ impl Collector for Edac {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        for controller in self.controllers.optional()? {
+        let controllers = self.controllers.optional()?;
+        // Rows and channels are looked for in controllers.
+        if controllers.len() == 0 {
+            return Ok(());
+        }
+        for controller in controllers {
             let number = number_after(controller.name(0), b"mc").unwrap_or_default();
             let labels = batch.labels([number]);
             controller.push(batch, &CORRECTED, labels, &Controller::CORRECTED)?;

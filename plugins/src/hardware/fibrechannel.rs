@@ -104,6 +104,7 @@ impl Collector for FibreChannel {
     }
     // Drivers ask the firmware of the adapter for the statistics.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/fc_host"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;
 

@@ -87,6 +87,7 @@ impl Collector for Hwmon {
     }
     // Many chips are on slow buses, and disks answer when they have time.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/hwmon"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;
 

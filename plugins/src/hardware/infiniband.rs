@@ -239,6 +239,7 @@ impl Collector for Infiniband {
     }
     // The adapter's firmware is asked for each count.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/infiniband"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;
 

@@ -65,6 +65,7 @@ impl Collector for Nvme {
     }
     // Linux 6.8 and later ask the controller for the blocks in use.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/nvme"));
     const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {

@@ -172,6 +172,7 @@ impl Collector for Supplies {
     }
     // Drivers ask the firmware or the battery itself, some over a slow bus.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/power_supply"));
     const OWN_DESCRIPTORS: bool = true;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

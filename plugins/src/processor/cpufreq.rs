@@ -66,6 +66,7 @@ impl Collector for Cpufreq {
     const LACKS_WITHOUT: &'static str = "the frequency that the hardware says";
     // Some drivers ask the firmware, and Linux before 5.18 on x86 waits 10 ms for each CPU.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::optional("sys/devices/system/cpu/cpufreq"));
     const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {

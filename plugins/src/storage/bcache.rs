@@ -184,6 +184,7 @@ impl Collector for Bcache {
     }
     // Sorting the buckets of a large cache takes long.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::optional("sys/fs/bcache"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;
 
@@ -203,7 +204,12 @@ impl Collector for Bcache {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        for set in self.sets.optional()? {
+        let sets = self.sets.optional()?;
+        // Devices and caches are looked for in sets.
+        if sets.len() == 0 {
+            return Ok(());
+        }
+        for set in sets {
             push(batch, &set, [set.name(0)], SET)?;
             if let Some(text) = set.optional_text(&Set::TREE_READ_TIME)?
                 && let Some(duration) = batch.tolerate(parse_size(text))

@@ -93,6 +93,7 @@ impl Collector for Bcachefs {
     }
     // Up to Linux 6.10 the kernel goes through all extents for what is compressed.
     const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::any_of("sys/fs/bcachefs"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;
 

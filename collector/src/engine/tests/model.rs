@@ -4,6 +4,7 @@
 //!
 //! `cargo test -p vitald --lib --features full,model-check engine::tests::model`
 
+use super::devices::{Sysfs, of_devices};
 use super::*;
 use crate::engine::queue::Queue;
 use crate::engine::sync::{Condvar, wait};
@@ -92,6 +93,43 @@ fn hand_over(hand_over_after: Duration, a_blocks: [bool; 2]) {
             thread::yield_now();
         }
     }
+}
+
+/// Requests of which one has a probe find the first device, beside a reload.
+fn first_device() {
+    let (sysfs, engine) = (Sysfs::new(), Arc::new(new_engine()));
+    let (a, b) = (alone(0, true), alone(1, false)(0));
+    let generations = [a(0), a(1)].map(of_devices);
+    sysfs.make_class();
+    sysfs.swap(&engine, &[&generations[0], &b]);
+    let requests: Vec<_> = (0..2)
+        .map(|_| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let snapshot = wait_for(engine.collect(request(LONG)));
+                    assert!(snapshot.parts.iter().all(|part| part.state == State::Running));
+                }
+            })
+        })
+        .collect();
+    sysfs.add("t0");
+    thread::yield_now();
+    sysfs.swap(&engine, &[&generations[1], &b]);
+    requests.into_iter().for_each(|request| request.join().expect("it ends"));
+    let snapshot = wait_for(engine.collect(request(LONG)));
+    assert_eq!(snapshot.parts[1].run.as_ref().map(|run| run.len()), Some(1));
+    drop(engine);
+    for maker in generations.iter().chain([&b]) {
+        while maker.open.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_collector_whose_first_device_appears() {
+    shuttle::check_random(first_device, ORDERS);
 }
 
 #[test]

@@ -98,6 +98,10 @@ impl Owner for PanicsAtTheEnd {
         self.0.fetch_add(1, Ordering::SeqCst);
         panic!("as the test wants");
     }
+
+    fn found_devices(self: Arc<Self>, _run: Arc<vitald_core::run::Run>) {
+        unreachable!("it is no probe")
+    }
 }
 
 #[test]

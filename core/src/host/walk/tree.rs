@@ -266,7 +266,8 @@ impl Refresh<'_> {
         }
         let handle = self.open(parent, Opened::Directory)?;
         self.host.list_opened(&handle, listing)?;
-        if is_keepable(self.path) {
+        // One that is empty would be opened again all the same.
+        if !listing.is_empty() && is_keepable(self.path) {
             *kept = Kept::keep(self.host, handle, Purpose::Directory).ok();
         }
         Ok(())
