@@ -253,7 +253,7 @@ fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
             });
             // A start needs most of the program and much memory, and what follows little of both.
             vitald_core::host::release_heap();
-            vitald_core::host::release_code();
+            vitald_core::host::release_program();
             http.set_ready();
         }
     };

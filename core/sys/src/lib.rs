@@ -6,17 +6,16 @@
 #[cfg(target_os = "linux")]
 mod btrfs;
 mod clock;
-mod code;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod ethtool;
 mod heap;
 mod perf;
+mod program;
 
 #[cfg(target_os = "linux")]
 pub use btrfs::{BtrfsDevice, BtrfsDevices, BtrfsFileSystem, btrfs_device, btrfs_file_system};
 pub use clock::{ClockDiscipline, clock_discipline};
-pub use code::release_code;
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;
 pub use descriptors::{
@@ -28,3 +27,4 @@ pub use heap::release_heap;
 pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]
 pub use perf::open_perf_event;
+pub use program::release_program;
