@@ -355,7 +355,9 @@ impl Daemon {
     }
 
     /// Opens what a plan asks for, beside what runs.
-    fn stage(&self, plan: Plan) -> Result<StagedPlan, Vec<Mistake>> {
+    fn stage(&self, mut plan: Plan) -> Result<StagedPlan, Vec<Mistake>> {
+        // The defaults of all collectors are many, and known without.
+        plan.effective.forget_defaults();
         let host = Host::new(plan.roots.clone());
         let limits = Limits { max_age: plan.scrape.max_age, timeout: plan.scrape.timeout };
         let mut plans = plan.collectors.clone();

@@ -155,7 +155,8 @@ pub use stuck::{StuckThread, StuckThreads};
 pub use uname::Uname;
 pub use view::{Namespace, View};
 pub use vitald_sys::{
-    descriptor_tables_are_separate, duplicate_inherited, release_heap, release_program,
+    descriptor_tables_are_separate, duplicate_inherited, keep_heap_small, release_heap,
+    release_program,
 };
 #[doc(hidden)]
 pub use walk::attributes as attribute;

@@ -83,6 +83,7 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
 }
 
 fn start(start: Start) -> ExitCode {
+    vitald_core::host::keep_heap_small();
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
     raise_descriptor_limit();
     let status = match runtime() {

@@ -150,6 +150,17 @@ impl Table {
         Table { path: path.into(), entries: BTreeMap::new() }
     }
 
+    /// Leaves only what is written somewhere, and the tables that hold it.
+    pub fn forget_defaults(&mut self) {
+        self.entries.retain(|_, value| {
+            if let Node::Table(table) = &mut value.node {
+                table.forget_defaults();
+                return !table.entries.is_empty() || value.key_origin != Origin::Default;
+            }
+            value.origin != Origin::Default
+        });
+    }
+
     /// The full path of a key in it.
     pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
@@ -204,6 +215,27 @@ impl<T: Into<Node>, const N: usize> From<[T; N]> for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_left_with_its_tables() {
+        let of = |origin: Origin| Value::new(1, origin);
+        let written = || Origin::Environment("VITALD__A__B".into());
+        let mut table = Table::at("");
+        for (name, origin) in [("both", Some(written())), ("defaults", None)] {
+            let mut inner = Table::at(name);
+            inner.entries.insert("default".to_owned(), of(Origin::Default));
+            inner.entries.extend(origin.map(|origin| ("written".to_owned(), of(origin))));
+            let inner = Value::new(Node::Table(inner), Origin::Default);
+            table.entries.insert(name.to_owned(), inner);
+        }
+        table
+            .entries
+            .insert("empty".to_owned(), Value::new(Node::Table(Table::at("empty")), written()));
+        table.forget_defaults();
+        assert_eq!(table.entries.keys().collect::<Vec<_>>(), ["both", "empty"]);
+        let Node::Table(both) = &table.entries["both"].node else { panic!("a table") };
+        assert_eq!(both.entries.keys().collect::<Vec<_>>(), ["written"]);
+    }
 
     #[test]
     fn nodes_are_shown_as_toml() {

@@ -23,7 +23,7 @@ pub use descriptors::{
 };
 #[cfg(target_os = "linux")]
 pub use ethtool::{EthtoolMemory, EthtoolQuestion};
-pub use heap::release_heap;
+pub use heap::{keep_heap_small, release_heap};
 pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]
 pub use perf::open_perf_event;
