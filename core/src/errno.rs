@@ -1,7 +1,7 @@
 //! System call errors in words, for labels and for what is said at every collection.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 
 /// Every errno of Linux in the words that node_exporter's labels have, by number. 41 and 58 are not used.
 ///
@@ -149,9 +149,8 @@ pub fn words(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
         Some(words) => words.as_bytes(),
         None => {
             scratch.clear();
-            scratch.extend_from_slice(if errno < 0 { b"errno -" } else { b"errno " });
-            let number = u64::from(errno.unsigned_abs());
-            scratch.extend_from_slice(crate::text::decimal(number, &mut [0; 20]));
+            // Writing to memory does not fail.
+            let _ = write!(scratch, "errno {errno}");
             scratch
         }
     }
