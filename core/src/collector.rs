@@ -26,8 +26,9 @@ pub trait Collector: Send + Sized + 'static {
     /// its own.
     const MAY_BLOCK: bool = false;
 
-    /// Where the devices are, for a collector that may block because it asks devices: while there
-    /// is none it needs no thread and is not run. An empty directory is then a source with nothing to show.
+    /// Where the devices are, for a collector that may block because it asks devices: until
+    /// there first is one it needs no thread and is not run. An empty directory is until then a source
+    /// with nothing to show.
     const DEVICES: Option<Devices> = None;
 
     /// Whether its thread has a descriptor table of its own, so that no listener's port stays taken
