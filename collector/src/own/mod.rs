@@ -85,6 +85,7 @@ static VITALD: Descriptor = Descriptor {
     summary: "The daemon's own families",
     enabled: true,
     may_block: false,
+    may_block_with: None,
     devices: None,
     own_descriptors: false,
     internal: true,

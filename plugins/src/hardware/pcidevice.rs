@@ -118,6 +118,7 @@ impl Collector for PciDevices {
     const ENABLED: bool = false;
     // The file with the names is not the kernel's own.
     const MAY_BLOCK: bool = true;
+    const MAY_BLOCK_WITH: Option<&'static str> = Some("names");
     const OWN_DESCRIPTORS: bool = true;
 
     fn may_block(settings: &Settings) -> bool {
