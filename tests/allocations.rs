@@ -220,7 +220,7 @@ fn serve_ntp() -> u16 {
 /// The machine is in use: a file may have grown beyond its buffer, or an interface have come, just
 /// now. What allocates each time is found three times in a row.
 fn steady_allocations(plans: Vec<CollectorPlan>, roots: Roots, samples: &[&str]) -> Option<String> {
-    steady_allocations_in(&[State::Running, State::Absent], plans, roots, samples)
+    steady_allocations_in(&[State::Running, State::Degraded, State::Absent], plans, roots, samples)
 }
 
 /// The same of collectors that are in one of these states.
@@ -396,7 +396,7 @@ fn allocations_of_failing_sources(measured: &[&'static Descriptor]) -> Vec<(Stri
         };
         for descriptor in measured {
             let plans = vec![plan(descriptor, &[])];
-            let states = [State::Running, State::Absent, State::Failing];
+            let states = [State::Running, State::Degraded, State::Absent, State::Failing];
             let found =
                 without_rights(|| steady_allocations_in(&states, plans, roots.clone(), &[]));
             all.extend(found.map(|found| (format!("{}, {what}", descriptor.name), found)));

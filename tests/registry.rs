@@ -896,6 +896,11 @@ fn settings_are_declared_well_and_their_defaults_decode() {
         let prepared =
             (descriptor.prepare)(&Table::at(format!("collectors.{name}")), &mut mistakes);
         assert!(prepared.is_some() && mistakes.is_empty(), "{name}: {mistakes:?}");
+        let may_block = prepared.as_ref().is_some_and(|prepared| prepared.may_block());
+        match descriptor.may_block_with {
+            Some(key) => assert!(keys.contains(key), "{name}: may block with {key}?"),
+            None => assert_eq!(may_block, descriptor.may_block, "{name}: with which setting?"),
+        }
         // A default that is written out means what it means when it is not.
         let mut written = Table::at(format!("collectors.{name}"));
         for setting in descriptor.settings {

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use vitald_core::host::Host;
 use vitald_core::settings::{Mistake, Node, Origin};
-use vitald_core::snapshot::State;
 
 /// How long a reload may take before it is answered.
 const TIMEOUTS: Timeouts =
@@ -466,9 +465,9 @@ impl Daemon {
             if !fresh.contains(&name) {
                 continue;
             }
-            if status.state != State::Running {
+            if !status.state.is_success() {
                 degraded.push((name, format!("{}: {}", status.state.word(), status.reason())));
-            } else if let Some(reason) = status.degraded {
+            } else if let Some(reason) = status.fault.as_deref().or(status.degraded) {
                 degraded.push((name, reason.to_owned()));
             }
         }

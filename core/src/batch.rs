@@ -82,6 +82,7 @@ pub struct Batch {
     pub(crate) malformed: u32,
     pub(crate) first_malformed: Option<Malformed>,
     pub(crate) first_fault: FirstFault,
+    pub(crate) faults: u32,
     pub(crate) degraded: Option<&'static str>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) fresh_from: Option<Instant>,
@@ -100,6 +101,7 @@ impl Batch {
             malformed: 0,
             first_malformed: None,
             first_fault: FirstFault::default(),
+            faults: 0,
             degraded: None,
             deadline: None,
             fresh_from: None,
@@ -226,7 +228,7 @@ impl Batch {
             Err(malformed) => {
                 self.malformed += 1;
                 self.first_malformed.get_or_insert(malformed);
-                self.fault("", malformed);
+                self.keep_fault("", malformed);
                 None
             }
         }
@@ -235,7 +237,13 @@ impl Batch {
     /// Says that a part of what this run is to read could not be read, and goes on: a file among
     /// several, a directory. An empty `source` is that of the collector. The first fault of a run is
     /// shown to who administers the daemon, and logged when the run before had none of this source.
+    /// A run with a fault is degraded.
     pub fn fault(&mut self, source: &str, error: impl fmt::Display) {
+        self.faults = self.faults.saturating_add(1);
+        self.keep_fault(source, error);
+    }
+
+    fn keep_fault(&mut self, source: &str, error: impl fmt::Display) {
         let first = &mut self.first_fault;
         if first.error.is_empty() {
             first.source.push_str(source);

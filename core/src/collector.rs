@@ -26,8 +26,13 @@ pub trait Collector: Send + Sized + 'static {
     /// its own.
     const MAY_BLOCK: bool = false;
 
-    /// Where the devices are, for a collector that may block because it asks devices: while there
-    /// is none it needs no thread and is not run. An empty directory is then a source with nothing to show.
+    /// The setting that decides whether it may block, for a collector with a
+    /// [`may_block`](Collector::may_block) of its own; the manual names it.
+    const MAY_BLOCK_WITH: Option<&'static str> = None;
+
+    /// Where the devices are, for a collector that may block because it asks devices: until
+    /// there first is one it needs no thread and is not run. An empty directory is until then a source
+    /// with nothing to show.
     const DEVICES: Option<Devices> = None;
 
     /// Whether its thread has a descriptor table of its own, so that no listener's port stays taken
@@ -208,6 +213,8 @@ pub struct Descriptor {
     pub enabled: bool,
     /// See [`Collector::MAY_BLOCK`].
     pub may_block: bool,
+    /// See [`Collector::MAY_BLOCK_WITH`].
+    pub may_block_with: Option<&'static str>,
     /// See [`Collector::DEVICES`].
     pub devices: Option<Devices>,
     /// See [`Collector::OWN_DESCRIPTORS`].
@@ -246,6 +253,7 @@ impl Descriptor {
             summary: C::SUMMARY,
             enabled: C::ENABLED,
             may_block: C::MAY_BLOCK,
+            may_block_with: C::MAY_BLOCK_WITH,
             devices: C::DEVICES,
             own_descriptors: C::OWN_DESCRIPTORS,
             internal: C::INTERNAL,

@@ -45,6 +45,7 @@ impl Run {
         (batch.over_limit, batch.malformed) = (0, 0);
         (batch.first_malformed, batch.degraded) = (None, None);
         batch.first_fault.clear();
+        batch.faults = 0;
     }
 
     /// Says how old what the collector shares with others may be.
@@ -129,6 +130,12 @@ impl Run {
         let first = &self.batch.first_fault;
         let fault = Fault { source: &first.source, error: &first.error };
         (!fault.error.is_empty()).then_some(fault)
+    }
+
+    /// How many parts could not be read; malformed lines, which are counted by themselves, are not
+    /// among them.
+    pub fn faults(&self) -> u32 {
+        self.batch.faults
     }
 
     /// Why the figures are not all there: what the collector said first, or else [`MAX_SERIES`].
@@ -341,10 +348,12 @@ mod tests {
             batch.fault("/b", "gone");
         });
         assert_eq!(found.fault(), Some(Fault { source: "/a", error: "byte 3: expected a number" }));
+        assert_eq!(found.faults(), 2);
         found.begin(None, 0);
-        assert_eq!(found.fault(), None);
+        assert_eq!((found.fault(), found.faults()), (None, 0));
         assert_eq!(found.batch().tolerate::<()>(Err(Malformed::new(4, "a name"))), None);
         assert_eq!(found.fault(), Some(Fault { source: "", error: "byte 4: expected a name" }));
+        assert_eq!(found.faults(), 0, "it is counted among the malformed lines");
     }
 
     /// What an interface has: a row of many samples.

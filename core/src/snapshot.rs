@@ -21,6 +21,8 @@ pub enum State {
     Waiting,
     /// The last run succeeded.
     Running,
+    /// The last run succeeded, but did not give all there is: the reason or the fault says why.
+    Degraded,
     /// This host has no such source; not a fault.
     Absent,
     /// The last run failed.
@@ -35,9 +37,10 @@ pub enum State {
 
 impl State {
     /// Every state, for metrics that show one series each.
-    pub const ALL: [State; 7] = [
+    pub const ALL: [State; 8] = [
         State::Waiting,
         State::Running,
+        State::Degraded,
         State::Absent,
         State::Failing,
         State::TimedOut,
@@ -50,12 +53,18 @@ impl State {
         match self {
             State::Waiting => "waiting",
             State::Running => "running",
+            State::Degraded => "degraded",
             State::Absent => "absent",
             State::Failing => "failing",
             State::TimedOut => "timed_out",
             State::Panicked => "panicked",
             State::Off => "off",
         }
+    }
+
+    /// Whether the last run succeeded, even if it did not give all there is.
+    pub const fn is_success(self) -> bool {
+        matches!(self, State::Running | State::Degraded)
     }
 }
 

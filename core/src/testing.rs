@@ -89,6 +89,7 @@ pub const fn descriptor(
         summary: "For a test",
         enabled: true,
         may_block: false,
+        may_block_with: None,
         devices: None,
         own_descriptors: false,
         internal: false,

@@ -37,7 +37,7 @@ pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     // What was asked for by name and gave nothing is worth more than a word in a table.
     let faults = status
         .iter()
-        .filter(|status| status.state != State::Running)
+        .filter(|status| !status.state.is_success())
         .filter(|status| status.state != State::Absent || own.contains_id("collectors"));
     let mut reported = false;
     for fault in faults {

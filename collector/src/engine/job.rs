@@ -108,7 +108,7 @@ impl OpenCollector {
         Arc::new(OpenCollector { plan, probes: None, content: Mutex::new(content) })
     }
 
-    /// What takes the collector's place while it has no devices. It keeps nothing open.
+    /// What takes the collector's place until it first has a device. It keeps nothing open.
     pub(super) fn probe(plan: CollectorPlan, host: Host, devices: Devices) -> Arc<Self> {
         let content = Content { open: None, host: Some(host), has_run: false };
         Arc::new(OpenCollector { plan, probes: Some(devices), content: Mutex::new(content) })

@@ -247,6 +247,10 @@ impl Results {
         if state == State::Failing {
             counters.count_failure();
         }
+        let state = match state {
+            State::Running if !Shortfall::of(state, self.last()).is_none() => State::Degraded,
+            state => state,
+        };
         let name = plan.descriptor.name;
         let notice = self.notice(name, state, error.as_ref(), now);
         self.state = state;
@@ -256,7 +260,7 @@ impl Results {
         // The place in a source moves when the source is written anew, so it is no news.
         let is_same = |fault: &Fault<'_>| before.fault.is_some_and(|b| b.source == fault.source);
         let unread = shortfall.fault.filter(|fault| !is_same(fault));
-        let is_complete = state == State::Running && shortfall.is_none() && !before.is_none();
+        let is_complete = state == State::Running && !before.is_none();
         let whats = [
             degraded.map(What::Degraded),
             unread.map(|fault| What::Unread(in_words(plan, fault))),
@@ -354,7 +358,8 @@ impl Results {
 
     /// Why the samples of the last run are not all there.
     pub(super) fn degraded(&self) -> Option<&'static str> {
-        self.last().and_then(Run::degraded_reason)
+        let shortfall = Shortfall::of(self.state, self.last());
+        shortfall.degraded.or(shortfall.fault.map(|_| FAULT))
     }
 
     /// What the last run could not read, though it succeeded.
@@ -395,7 +400,9 @@ impl Results {
             State::Failing => What::Failed(error()),
             State::Panicked => What::Panicked,
             State::Absent => What::Absent(error()),
-            State::Running if !matches!(self.state, State::Waiting | State::Running) => {
+            State::Running | State::Degraded
+                if self.state != State::Waiting && !self.state.is_success() =>
+            {
                 What::WorksAgain
             }
             _ => return None,
@@ -403,6 +410,9 @@ impl Results {
         Some(Notice { collector: Some(name), what })
     }
 }
+
+/// The reason of a run that is degraded by a fault alone, which says more.
+const FAULT: &str = "fault";
 
 /// How a run fell short of what there is to read.
 #[derive(Clone, Copy)]
@@ -416,7 +426,7 @@ impl<'r> Shortfall<'r> {
     fn of(state: State, run: Option<&'r Run>) -> Self {
         Shortfall {
             degraded: run.and_then(Run::degraded_reason),
-            fault: run.filter(|_| state == State::Running).and_then(Run::fault),
+            fault: run.filter(|_| state.is_success()).and_then(Run::fault),
         }
     }
 

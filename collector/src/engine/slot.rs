@@ -24,9 +24,10 @@ pub(super) struct Slot {
     pub(super) plan: CollectorPlan,
     queue: Arc<Queue>,
     collector: Post,
-    /// What runs instead while the collector has no devices.
+    /// What runs instead until the collector first has a device.
     probe: Option<Post>,
-    has_devices: AtomicBool,
+    /// Whether it has ever had one.
+    has_had_devices: AtomicBool,
     occupancy: Arc<Occupancy>,
     counters: Arc<Counters>,
     results: Mutex<Results>,
@@ -60,7 +61,7 @@ impl Slot {
             queue,
             collector,
             probe,
-            has_devices: AtomicBool::new(false),
+            has_had_devices: AtomicBool::new(false),
             occupancy: occupancies.of(plan.descriptor.name),
             counters,
             results: Mutex::new(Results::new(&plan)),
@@ -75,7 +76,7 @@ impl Slot {
     /// What makes the next run. It is another one only after a run of the probe, so it is the same from
     /// when a job is made until the run has come back.
     fn post(&self) -> &Post {
-        let probe = self.probe.as_ref().filter(|_| !self.has_devices.load(Ordering::SeqCst));
+        let probe = self.probe.as_ref().filter(|_| !self.has_had_devices.load(Ordering::SeqCst));
         probe.unwrap_or(&self.collector)
     }
 
@@ -290,7 +291,7 @@ impl Owner for Slot {
     }
 
     fn found_devices(self: Arc<Self>, run: Arc<Run>) {
-        self.has_devices.store(true, Ordering::SeqCst);
+        self.has_had_devices.store(true, Ordering::SeqCst);
         let mut results = lock(&self.results);
         results.run_again(run);
         // Under the same lock: no request may see that no run is under way.

@@ -20,6 +20,8 @@ pub struct Counts {
     pub panics: u64,
     /// Runs that were out for longer than the scrape timeout.
     pub timeouts: u64,
+    /// Parts of its source that runs could not read.
+    pub faults: u64,
     /// Lines that a parser refused.
     pub malformed_lines: u64,
     /// Samples left out because an earlier one had their name and labels.
@@ -37,6 +39,7 @@ pub(super) struct Counters {
     failures: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
+    faults: AtomicU64,
     malformed_lines: AtomicU64,
     duplicates: AtomicU64,
     conflicts: AtomicU64,
@@ -51,6 +54,7 @@ impl Counters {
             failures: count(&self.failures),
             panics: count(&self.panics),
             timeouts: count(&self.timeouts),
+            faults: count(&self.faults),
             malformed_lines: count(&self.malformed_lines),
             duplicates: count(&self.duplicates),
             conflicts: count(&self.conflicts),
@@ -77,6 +81,7 @@ impl Counters {
 
     /// Counts what a run left out.
     pub(super) fn count_dropped(&self, run: &Run) {
+        add(&self.faults, run.faults());
         let dropped = run.dropped();
         add(&self.duplicates, dropped.duplicates);
         add(&self.conflicts, dropped.conflicts);
@@ -122,6 +127,11 @@ pub struct CollectorStatus {
 impl CollectorStatus {
     /// Why it has not run as it should.
     pub fn reason(&self) -> Cow<'_, str> {
+        if let (State::Degraded, Some(reason)) =
+            (self.state, self.fault.as_deref().or(self.degraded))
+        {
+            return Cow::from(reason);
+        }
         match (&self.error, self.out) {
             (Some(error), _) => Cow::from(&**error),
             // It may be a run of the collector that had this name before.

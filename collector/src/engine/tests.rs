@@ -533,6 +533,37 @@ fn what_a_collector_cannot_read_is_logged_once_for_each_source() {
 }
 
 #[test]
+fn a_run_that_could_not_read_a_part_is_degraded() {
+    let plan = counting(0).plan;
+    let (counters, mut results) = (status::Counters::default(), results::Results::new(&plan));
+    let mut state_after = |say: fn(&mut Batch)| {
+        let mut run = vitald_core::run::Run::new(TABLE);
+        run.begin(None, 0);
+        run.batch().value(&RUNS, 1);
+        say(run.batch());
+        run.seal();
+        let ran = ran(Arc::new(run), job::Outcome::Returned(Ok(())), Instant::now());
+        results.keep(&plan, &counters, ran, Instant::now()).for_each(drop);
+        let counts = counters.counts();
+        (results.state(), results.degraded(), counts.faults, counts.malformed_lines)
+    };
+    assert_eq!(
+        state_after(|batch| batch.fault("/a", "gone")),
+        (State::Degraded, Some("fault"), 1, 0)
+    );
+    assert_eq!(state_after(|_| {}), (State::Running, None, 1, 0));
+    assert_eq!(
+        state_after(|batch| batch.degraded("hidepid")),
+        (State::Degraded, Some("hidepid"), 1, 0)
+    );
+    let malformed = |batch: &mut Batch| {
+        let _ = batch.tolerate::<()>(Err(Malformed::new(0, "a number")));
+    };
+    assert_eq!(state_after(malformed), (State::Degraded, Some("fault"), 1, 1));
+    assert_eq!(counters.counts().failures, 0);
+}
+
+#[test]
 fn nothing_is_left_when_the_engine_goes() {
     let (a, (b, gate)) = (counting(0), gated(1, true));
     let engine = engine(&[&a, &b]);

@@ -42,7 +42,11 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
                 format!(" as soon as there is a device in {}", codes(&[devices.directory]))
             });
             let when = when.unwrap_or_default();
-            facts.push(format!("A read may block, so it has a thread of its own{when}."));
+            let read = match descriptor.may_block_with {
+                Some(setting) => format!("With `{setting}` a read"),
+                None => "A read".to_owned(),
+            };
+            facts.push(format!("{read} may block, so it has a thread of its own{when}."));
         }
         let on = if descriptor.enabled { "On" } else { "Off" };
         facts.push(format!("{on} by default."));

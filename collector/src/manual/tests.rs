@@ -38,6 +38,7 @@ mod sample {
         const NAME: &'static str = "sample";
         const SUMMARY: &'static str = "Samples for tests";
         const MAY_BLOCK: bool = true;
+        const MAY_BLOCK_WITH: Option<&'static str> = Some("names");
         const FAMILIES: &'static [FamilyInfo] = FAMILIES;
         const PATTERNS: &'static [FamilyPattern] = &[FamilyPattern {
             name: "node_sample_*",
@@ -364,7 +365,7 @@ fn pages() {
 
         Samples for tests.
 
-        Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`, and lacks the state without. A read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
+        Reads `proc/sample`, `sys/class/sample/*/state`. Needs `CAP_SYS_ADMIN`, and lacks the state without. With `names` a read may block, so it has a thread of its own. On by default. [Settings](config.md#collectorssample).
 
         | metric | type | unit | labels | help |
         |---|---|---|---|---|

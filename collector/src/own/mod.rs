@@ -17,7 +17,7 @@ use vitald_core::collector::Descriptor;
 use vitald_core::families;
 use vitald_core::family::Since;
 use vitald_core::sealer::OwnFamilies;
-use vitald_core::snapshot::{Collection, Part, Snapshot, State};
+use vitald_core::snapshot::{Collection, Part, Snapshot};
 
 families! {
     /// Seconds a collector took for its last run.
@@ -32,7 +32,8 @@ families! {
     STATE: gauge = "vitald_collector_state" [collector, state];
     /// Seconds since the samples of a collector with an interval were read.
     AGE: gauge = "vitald_collector_age_seconds" [collector];
-    /// What went wrong in a collector: failed, panicked and late runs, refused lines, and samples left out.
+    /// What went wrong in a collector: failed, panicked and late runs, parts of its source that could not
+    /// be read, refused lines, and samples left out.
     INCIDENTS: counter = "vitald_collector_incidents_total" [collector];
     /// The incidents of a collector by kind; a kind is there when it has happened.
     INCIDENT_KINDS: counter = "vitald_collector_incident_kinds_total" [collector, kind];
@@ -84,6 +85,7 @@ static VITALD: Descriptor = Descriptor {
     summary: "The daemon's own families",
     enabled: true,
     may_block: false,
+    may_block_with: None,
     devices: None,
     own_descriptors: false,
     internal: true,
@@ -174,7 +176,7 @@ impl Own {
         for part in shown(&collection.parts) {
             let collector = batch.labels([part.descriptor.name.as_bytes()]);
             batch.push(&DURATION, collector, part.duration.as_secs_f64());
-            batch.push(&SUCCESS, collector, part.state == State::Running);
+            batch.push(&SUCCESS, collector, part.state.is_success());
         }
     }
 
@@ -295,11 +297,12 @@ fn shown(parts: &[Part]) -> impl Iterator<Item = &Part> {
 }
 
 /// How often each kind of incident has happened to a collector.
-fn incident_kinds(counts: &Counts, left_out: LeftOut) -> [(&'static str, u64); 7] {
+fn incident_kinds(counts: &Counts, left_out: LeftOut) -> [(&'static str, u64); 8] {
     [
         ("failure", counts.failures),
         ("panic", counts.panics),
         ("timeout", counts.timeouts),
+        ("fault", counts.faults),
         ("malformed_line", counts.malformed_lines),
         ("duplicate", counts.duplicates + left_out.duplicates),
         ("type_conflict", counts.conflicts + left_out.conflicts),
@@ -317,11 +320,36 @@ mod tests {
     use vitald_core::host::{Host, Roots};
     use vitald_core::run::Run;
     use vitald_core::sealer::Sealer;
+    use vitald_core::snapshot::State;
     use vitald_core::testing::{descriptor, part};
 
     families! {
         /// What two collectors have, against the rules.
         SHARED: gauge = "t_shared";
+    }
+
+    #[test]
+    fn a_degraded_run_is_a_success_with_a_state_of_its_own() {
+        let mut run = Run::new(FAMILIES);
+        run.begin(None, 0);
+        run.seal();
+        let degraded = Part { state: State::Degraded, ..part(&FIRST, &Arc::new(run)) };
+        let engine = Engine::new(Host::new(Roots::default())).expect("it has its thread");
+        let http = Arc::new(HttpCounters::new());
+        let own = Own::new(Arc::new(engine), Weak::<NoConfiguration>::new(), http, false);
+        let collection = Collection { parts: vec![degraded], ..Collection::new() };
+        let mut page = Run::new(super::FAMILIES);
+        page.begin(None, 0);
+        own.write(&collection, page.batch());
+        page.seal();
+        let values = |name: &[u8], label: &[u8]| -> Vec<f64> {
+            let of_it = page.samples().filter(|(series, _)| {
+                series.family_name() == name && series.labels().any(|(_, value)| value == label)
+            });
+            of_it.map(|(_, value)| value).collect()
+        };
+        assert_eq!(values(b"node_scrape_collector_success", b"first"), [1.0]);
+        assert_eq!(values(b"vitald_collector_state", b"degraded"), [1.0]);
     }
 
     static FIRST: Descriptor = descriptor("first", FAMILIES, false);

@@ -95,6 +95,8 @@ struct PciDevices {
     known: Rows<Known>,
     key: Vec<u8>,
     settings: Settings,
+    /// Why the file that the user named could not be read; it is tried again at each collection.
+    unread: Option<Error>,
 }
 
 /// What is found out of a device once.
@@ -116,6 +118,7 @@ impl Collector for PciDevices {
     const ENABLED: bool = false;
     // The file with the names is not the kernel's own.
     const MAY_BLOCK: bool = true;
+    const MAY_BLOCK_WITH: Option<&'static str> = Some("names");
     const OWN_DESCRIPTORS: bool = true;
 
     fn may_block(settings: &Settings) -> bool {
@@ -130,19 +133,23 @@ impl Collector for PciDevices {
             known: Rows::new(),
             key: Vec::new(),
             settings,
+            unread: None,
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let PciDevices { host, devices, known, key, settings } = self;
+        let PciDevices { host, devices, known, key, settings, unread } = self;
         devices.refresh()?;
         let mut run = known.begin();
         for device in devices.children() {
             let learn = || Known { parent: parent_of(host, device.name(0)), names: None };
             run.row(key_of(&device, key), learn);
         }
-        if run.finish() && settings.names {
-            name_devices(host, &settings.idsfile, devices, known, key)?;
+        if (run.finish() || unread.is_some()) && settings.names {
+            *unread = name_devices(host, &settings.idsfile, devices, known, key)?;
+        }
+        if let Some(error) = unread {
+            batch.fault("", error);
         }
         let mut run = known.begin();
         for device in devices.children() {
@@ -182,18 +189,24 @@ fn parent_of(host: &Host, name: &[u8]) -> Option<Box<[u8]>> {
     location(parent).is_some().then(|| parent.into())
 }
 
-/// Looks the names of all devices up. Where there is no file, each has its number as its name.
+/// Looks the names of all devices up. Where there is no file, each has its number as its name. Gives
+/// why a file that the user named could not be read.
 fn name_devices(
     host: &Host,
     file: &str,
     devices: &Walk<Device>,
     known: &mut Rows<Known>,
     key: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Option<Error>> {
     let mut text = Vec::new();
-    let paths: &[&str] = if file.is_empty() { &names::PATHS } else { &[file] };
-    // The first one that is there; a fault is as good as an absence.
-    let _ = paths.iter().find(|path| host.read(&format!("file:{path}"), &mut text).is_ok());
+    let mut read = |path: &str| host.read(&format!("file:{path}"), &mut text).map(drop);
+    let unread = if file.is_empty() {
+        // The first one that is there; a fault is as good as an absence.
+        let _ = names::PATHS.iter().find(|path| read(path).is_ok());
+        None
+    } else {
+        read(file).err()
+    };
     let database = names::Database::parse(&text);
     let mut run = known.begin();
     for device in devices.children() {
@@ -206,7 +219,7 @@ fn name_devices(
         ]));
     }
     run.finish();
-    Ok(())
+    Ok(unread)
 }
 
 fn push_info(batch: &mut Batch, device: &Child<'_, Device>, known: &Known) -> Result<()> {

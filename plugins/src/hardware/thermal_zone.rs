@@ -47,6 +47,11 @@ impl Collector for ThermalZone {
             "sys/class/thermal/cooling_device*/max_state",
         ],
     }
+    // The kernel asks a driver for each temperature and each state: firmware, chips on slow buses,
+    // network cards.
+    const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::optional("sys/class/thermal"));
+    const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(ThermalZone {

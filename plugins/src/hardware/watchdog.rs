@@ -64,6 +64,11 @@ impl Collector for Watchdogs {
             "sys/class/watchdog/*/pretimeout_governor",
         ],
     }
+    // The kernel asks the driver for `timeleft`, which may be behind a slow bus, and takes the lock that
+    // a sign of life to the hardware is given under.
+    const MAY_BLOCK: bool = true;
+    const DEVICES: Option<Devices> = Some(Devices::of("sys/class/watchdog"));
+    const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Watchdogs(host.walk("sys/class/watchdog/*")))

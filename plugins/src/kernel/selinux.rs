@@ -39,7 +39,9 @@ register_collector!(Selinux);
 struct Selinux {
     enforce: KeptFile,
     label: KeptFile,
-    config: KeptFile,
+    host: Host,
+    /// For the configuration, which is not the kernel's own file, so that none is kept open.
+    buffer: Vec<u8>,
     cache: KeptFile,
     hash: KeptFile,
     threshold: KeptFile,
@@ -65,7 +67,8 @@ impl Collector for Selinux {
         Ok(Selinux {
             enforce: host.keep_whole("sys/fs/selinux/enforce"),
             label: host.keep("proc/self/attr/current"),
-            config: host.keep("rootfs/etc/selinux/config"),
+            host: host.clone(),
+            buffer: Vec::new(),
             cache: host.keep("sys/fs/selinux/avc/cache_stats"),
             hash: host.keep_whole("sys/fs/selinux/avc/hash_stats"),
             threshold: host.keep_whole("sys/fs/selinux/avc/cache_threshold"),
@@ -83,7 +86,8 @@ impl Collector for Selinux {
             return Self::say_off(batch);
         }
         batch.value(&ENABLED, 1);
-        batch.value(&CONFIG_MODE, self.config.try_read().map_or(-1, config_mode));
+        let config = self.host.try_read("rootfs/etc/selinux/config", &mut self.buffer);
+        batch.value(&CONFIG_MODE, config.map_or(-1, config_mode));
         batch.value(&CURRENT_MODE, current);
 
         let [lookups, hits, misses, allocations, reclaims, frees] =

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use vitald_core::host::{PerfCounter, PerfEvent};
+use vitald_core::host::PerfCounter;
 use vitald_core::prelude::*;
 
 mod cpus;
 mod events;
 mod tracepoint;
 
-use events::{ALL_FAMILIES, CACHE, Event, HARDWARE, PERF_TYPE_TRACEPOINT, SOFTWARE, chosen};
+use events::{ALL_FAMILIES, CACHE, Event, HARDWARE, SOFTWARE, chosen};
 use tracepoint::Tracepoint;
 
 settings! {
@@ -56,8 +56,8 @@ struct Cpu {
     number: u32,
     label: String,
     counters: Vec<(&'static Event, PerfCounter)>,
-    /// One for each tracepoint.
-    tracepoints: Vec<PerfCounter>,
+    /// One for each tracepoint; none of one that cannot be counted.
+    tracepoints: Vec<Option<PerfCounter>>,
     /// Whether something is not counted for want of the right to.
     is_forbidden: bool,
 }
@@ -83,7 +83,8 @@ impl Collector for Perf {
     const ENABLED: bool = false;
     // What another CPU counts is asked of that CPU, some thirty times for each.
     const MAY_BLOCK: bool = true;
-    const CAPABILITIES: &'static [&'static str] = &["CAP_PERFMON"];
+    // The directory of tracefs, which has the numbers of tracepoints, has mode 0700.
+    const CAPABILITIES: &'static [&'static str] = &["CAP_PERFMON", "CAP_DAC_READ_SEARCH"];
 
     fn check(settings: &Settings) -> Result<()> {
         cpus::parse(&settings.cpus).map_err(|wrong| Error::setting("cpus", wrong))?;
@@ -106,6 +107,7 @@ impl Collector for Perf {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         self.look_for_cpus()?;
+        self.look_for_tracepoints(batch)?;
         for cpu in &self.cpus {
             let labels = batch.labels([cpu.label.as_bytes()]);
             for (event, counter) in &cpu.counters {
@@ -124,7 +126,7 @@ impl Collector for Perf {
                 &[b"How often the tracepoint ", subsystem, b":", name, b" was passed."],
             );
             for cpu in &self.cpus {
-                let Some(counter) = cpu.tracepoints.get(position) else { continue };
+                let Some(counter) = &cpu.tracepoints[position] else { continue };
                 let count = counter.read().map_err(not_counted)?;
                 let labels = batch.label_pairs(&[(b"cpu", cpu.label.as_bytes())]);
                 batch.push_named(family, Suffix::None, labels, count);
@@ -150,14 +152,38 @@ impl Perf {
         if self.cpus.iter().map(|cpu| &cpu.number).eq(&self.numbers) {
             return Ok(());
         }
-        for tracepoint in self.tracepoints.iter_mut().filter(|tracepoint| tracepoint.id.is_none()) {
-            tracepoint.id = Some(tracepoint.read_id(&self.host, &mut self.buffer)?);
-        }
         self.cpus.retain(|cpu| self.numbers.contains(&cpu.number));
         for number in &self.numbers {
             if let Err(place) = self.cpus.binary_search_by_key(number, |cpu| cpu.number) {
-                let cpu = Cpu::open(&self.host, *number, &self.events, &self.tracepoints)?;
+                let cpu = Cpu::open(&self.host, *number, &self.events, self.tracepoints.len())?;
                 self.cpus.insert(place, cpu);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the counters that tracepoints do not have yet. A tracepoint is one that the user named:
+    /// one that cannot be counted is a fault, and is tried again at the next collection.
+    fn look_for_tracepoints(&mut self, batch: &mut Batch) -> Result<()> {
+        let Perf { host, tracepoints, cpus, buffer, .. } = self;
+        for (position, tracepoint) in tracepoints.iter_mut().enumerate() {
+            for cpu in cpus.iter_mut().filter(|cpu| cpu.tracepoints[position].is_none()) {
+                match tracepoint.open(host, cpu.number, buffer) {
+                    Ok(counter) => cpu.tracepoints[position] = Some(counter),
+                    Err(Error::Unreadable { source, .. })
+                        if source.raw_os_error() == Some(EMFILE) =>
+                    {
+                        return Err(not_counted(source));
+                    }
+                    Err(error) => {
+                        if matches!(&error, Error::Unreadable { source, .. }
+                            if source.kind() == io::ErrorKind::PermissionDenied)
+                        {
+                            batch.degraded("permission");
+                        }
+                        batch.fault("", error);
+                    }
+                }
             }
         }
         Ok(())
@@ -165,18 +191,18 @@ impl Perf {
 }
 
 impl Cpu {
-    /// An event that this CPU does not count is left out; a tracepoint is one that the user named.
+    /// Without its tracepoints. An event that this CPU does not count is left out.
     fn open(
         host: &Host,
         number: u32,
         events: &[&'static Event],
-        tracepoints: &[Tracepoint],
+        tracepoints: usize,
     ) -> Result<Cpu> {
         let mut cpu = Cpu {
             number,
             label: number.to_string(),
             counters: Vec::new(),
-            tracepoints: Vec::new(),
+            tracepoints: (0..tracepoints).map(|_| None).collect(),
             is_forbidden: false,
         };
         for event in events {
@@ -188,15 +214,6 @@ impl Cpu {
                     _ => {}
                 },
             }
-        }
-        for tracepoint in tracepoints {
-            let config = tracepoint.id.unwrap_or_default();
-            let event = PerfEvent { kind: PERF_TYPE_TRACEPOINT, config };
-            let counter = host.perf_counter(event, number);
-            cpu.tracepoints.push(counter.map_err(|source| Error::Unreadable {
-                path: tracepoint.to_string().into(),
-                source,
-            })?);
         }
         Ok(cpu)
     }
@@ -253,6 +270,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use vitald_core::host::PerfEvent;
     use vitald_core::settings::Node;
     use vitald_core::testing::*;
 
@@ -440,7 +458,6 @@ mod tests {
         assert_eq!(parsed("3,1,3"), Some(vec![1, 3]));
         assert_eq!(parsed("0-2,8"), Some(vec![0, 1, 2, 8]));
         assert_eq!(parsed("1-10:5"), Some(vec![1, 6]));
-        assert_eq!(parsed("3-1"), Some(vec![]));
         for wrong in [
             "x",
             "1,",
@@ -453,6 +470,8 @@ mod tests {
             "0-99999999999",
             "1 ,2",
             "1-2:3:4",
+            "3-1",
+            "0,3-1",
         ] {
             assert!(cpus::parse(wrong).is_err(), "{wrong}");
             let refused = refusal::<Perf>(&[("cpus", wrong.into())]);
@@ -515,13 +534,13 @@ mod tests {
         let (batch, outcome) = run(&mut open::<Perf>(&memory.host(), &[]), None);
         outcome.unwrap();
         assert_eq!((batch.len(), batch.degraded_reason()), (0, Some("permission")));
-        let settings = [("tracepoint", ["sched:sched_switch"].into())];
-        check_fails::<Perf>(
-            &memory.host(),
-            &settings,
-            &expect!["tracepoint sched:sched_switch: Permission denied (os error 13)"],
-            &expect![""],
-        );
+        let settings = nothing_but(&[("tracepoint", ["sched:sched_switch"].into())]);
+        let (batch, outcome) = run(&mut open::<Perf>(&memory.host(), &settings), None);
+        outcome.unwrap();
+        assert_eq!((batch.len(), batch.degraded_reason()), (0, Some("permission")));
+        let fault = batch.fault().map(|fault| fault.error);
+        assert_eq!(fault, Some("tracepoint sched:sched_switch: Permission denied (os error 13)"));
+        assert_eq!(Perf::CAPABILITIES, ["CAP_PERFMON", "CAP_DAC_READ_SEARCH"]);
     }
 
     #[test]
@@ -570,17 +589,34 @@ mod tests {
         memory.remove(SWITCH);
         let settings = nothing_but(&[("tracepoint", ["sched:sched_switch"].into())]);
         let mut collector = open::<Perf>(&memory.host(), &settings);
-        let (_, outcome) = run(&mut collector, None);
-        let error = outcome.unwrap_err();
-        assert_eq!(error.to_string(), "tracepoint sched:sched_switch: not on this host");
+        let mut next = || {
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            let fault = batch.fault().map(|fault| fault.error.to_owned()).unwrap_or_default();
+            (batch.len(), batch.degraded_reason(), fault)
+        };
+        let absent = "tracepoint sched:sched_switch: not on this host".to_owned();
+        assert_eq!(next(), (0, None, absent));
         memory.write(SWITCH, "x\n");
-        assert!(matches!(run(&mut collector, None).1, Err(Error::Malformed { .. })));
+        assert!(next().2.contains("expected a number"));
         memory.fail(SWITCH, EACCES);
-        assert!(matches!(run(&mut collector, None).1, Err(Error::Unreadable { .. })));
+        let (length, reason, fault) = next();
+        assert_eq!((length, reason), (0, Some("permission")));
+        assert!(fault.starts_with(SWITCH), "{fault}");
         memory.write(SWITCH, "316\n");
-        let (batch, outcome) = run(&mut collector, None);
+        assert_eq!(next(), (1, None, String::new()));
+    }
+
+    #[test]
+    fn a_bad_tracepoint_costs_itself_alone() {
+        let memory = memory("0-1\n");
+        let both = ["sched:gone", "sched:sched_switch"];
+        let settings = [("tracepoint", both.into()), ("disable_cache_profilers", true.into())];
+        let (batch, outcome) = run(&mut open::<Perf>(&memory.host(), &settings), None);
         outcome.unwrap();
-        assert_eq!(batch.len(), 1);
+        assert_eq!(batch.len(), 2 * (9 + 5 + 1));
+        assert!(batch.fault().is_some_and(|fault| fault.error.contains("sched:gone")));
+        assert!(render(&batch).contains("node_perf_sched_sched_switch{cpu=\"1\"} 203161"));
     }
 
     #[test]

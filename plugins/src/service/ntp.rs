@@ -111,9 +111,10 @@ impl Collector for Ntp {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
         self.host.addresses(&self.name, self.port, &mut self.addresses)?;
         let Some(&address) = self.addresses.first() else { return Err(Error::absent("ntp")) };
+        // The server has its time whatever the resolver took, as long as the run is of use.
+        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
         // The answer repeats it, so that only who has seen the query can answer. It says nothing of
         // this host's clock.
         self.query = self.query.wrapping_add(1);

@@ -50,6 +50,8 @@ impl Collector for Runit {
     // The directory may be on any file system.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
+    // runsv makes `supervise` with mode 0700.
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
 
     fn check(settings: &Settings) -> Result<()> {
         match settings.servicedir.is_empty() {
@@ -92,6 +94,9 @@ impl Collector for Runit {
                 // It is no service, or none that runsv has ever looked after.
                 Err(error) if is_absence(&error) => continue,
                 Err(error) => {
+                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        batch.degraded("permission");
+                    }
                     batch.fault(path, error);
                     continue;
                 }
@@ -257,6 +262,20 @@ mod tests {
         assert_eq!(batch.len(), 4);
         assert_eq!(batch.malformed().map(|(count, _)| count), Some(1));
         assert!(batch.fault().is_some_and(|fault| fault.error.contains("denied")));
+        assert_eq!(batch.degraded_reason(), Some("permission"));
+    }
+
+    /// runsv makes `supervise` with mode 0700, so that others do not even see what is in it.
+    #[test]
+    fn without_the_right_to_it_there_is_nothing_and_a_word() {
+        let memory = memory();
+        for service in ["etc/sv/web", "etc/service/cron", "etc/service/log"] {
+            memory.fail(format!("file:/{service}/supervise/status"), 13);
+        }
+        let (batch, outcome) = run(&mut open::<Runit>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        assert_eq!((batch.len(), batch.degraded_reason()), (0, Some("permission")));
+        assert_eq!(Runit::CAPABILITIES, ["CAP_DAC_READ_SEARCH"]);
     }
 
     #[test]

@@ -77,8 +77,7 @@ impl Collector for Supervisord {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
-        self.ask(deadline)?;
+        self.ask(batch)?;
         let malformed = |wrong: Malformed| wrong.in_file("supervisord");
         let answer = Answer::parse(&self.answer).map_err(malformed)?;
         let mut processes = Processes::new(answer.body);
@@ -92,27 +91,38 @@ impl Collector for Supervisord {
 }
 
 impl Supervisord {
-    /// Asks the addresses of the server one after another, until one takes the connection.
-    fn ask(&mut self, deadline: Instant) -> Result<()> {
+    /// Asks the addresses of the server one after another, until one answers. If none does, the error
+    /// is that of the first one, at which a server is expected before all others.
+    fn ask(&mut self, batch: &Batch) -> Result<()> {
         let Supervisord { host, server, request, addresses, answer, .. } = self;
-        let mut converse = |peer| {
+        let mut converse = |peer, deadline| {
             host.converse(peer, request, answer, &mut |answer| Answer::is_whole(answer), deadline)
         };
+        let time_left = || TIMEOUT.min(batch.time_left());
         match server {
-            Server::Unix(path) => converse(Peer::Unix(path)),
+            Server::Unix(path) => converse(Peer::Unix(path), Instant::now() + time_left()),
             Server::Tcp(name, port) => {
                 host.addresses(name, *port, addresses)?;
-                let mut asked = Err(Error::absent("supervisord"));
-                for address in addresses.iter() {
-                    asked = converse(Peer::Tcp(*address));
-                    if asked.is_ok() {
-                        break;
+                // What the resolver took is not taken from the server's time.
+                let deadline = Instant::now() + time_left();
+                let mut first_error = None;
+                for (position, address) in addresses.iter().enumerate() {
+                    let end = share(Instant::now(), deadline, addresses.len() - position);
+                    match converse(Peer::Tcp(*address), end) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => first_error = first_error.or(Some(error)),
                     }
                 }
-                asked
+                Err(first_error.unwrap_or_else(|| Error::absent("supervisord")))
             }
         }
     }
+}
+
+/// Until when one of some addresses may take, so that the others have as much time as it has.
+fn share(now: Instant, deadline: Instant, addresses: usize) -> Instant {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    now + deadline.saturating_duration_since(now) / addresses
 }
 
 fn push(process: &Process, batch: &mut Batch) {
@@ -176,6 +186,32 @@ mod tests {
             process("again", "jobs", 30, 2, 1_699_999_600),
             process("odd", "jobs", 1000, 0, 0),
         ])
+    }
+
+    #[test]
+    fn the_first_address_is_the_one_to_report() {
+        let memory = MemoryHost::new();
+        memory.set_conversation(|peer, _| {
+            // ECONNRESET from where the server is, ECONNREFUSED from where it is not.
+            let error = if peer == "tcp 127.0.0.1:9001" { 104 } else { 111 };
+            Err(io::Error::from_raw_os_error(error))
+        });
+        check_fails::<Supervisord>(
+            &memory.host(),
+            &[],
+            &expect!["tcp 127.0.0.1:9001: Connection reset by peer (os error 104)"],
+            &expect![""],
+        );
+    }
+
+    #[test]
+    fn addresses_share_the_time() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(share(now, after(10), 2), after(5));
+        // The first one gave up early: the last one has all that is left.
+        assert_eq!(share(after(1), after(10), 1), after(10));
+        assert_eq!(share(after(11), after(10), 3), after(11));
     }
 
     #[test]
@@ -308,7 +344,7 @@ mod tests {
             }
             check_fails::<Supervisord>(&memory.host(), &[], error, &expect![""]);
         };
-        fails(None, &expect!["tcp [::1]:9001: Connection refused (os error 111)"]);
+        fails(None, &expect!["tcp 127.0.0.1:9001: Connection refused (os error 111)"]);
         fails(Some("junk\r\n"), &expect!["supervisord: byte 0: expected an answer of HTTP"]);
         fails(
             Some("HTTP/1.0 401 Unauthorized\r\n\r\n"),

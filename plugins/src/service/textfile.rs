@@ -121,6 +121,7 @@ impl Collector for Textfile {
     }
     // A directory may be on any file system; without one nothing is read.
     const MAY_BLOCK: bool = true;
+    const MAY_BLOCK_WITH: Option<&'static str> = Some("directory");
     const OWN_DESCRIPTORS: bool = true;
 
     fn may_block(settings: &Settings) -> bool {

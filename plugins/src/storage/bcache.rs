@@ -184,6 +184,7 @@ impl Collector for Bcache {
     }
     // Sorting the buckets of a large cache takes long.
     const MAY_BLOCK: bool = true;
+    const MAY_BLOCK_WITH: Option<&'static str> = Some("priority_stats");
     const DEVICES: Option<Devices> = Some(Devices::optional("sys/fs/bcache"));
     const OWN_DESCRIPTORS: bool = true;
     const SINCE: Since = Since::Source;

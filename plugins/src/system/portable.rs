@@ -100,6 +100,7 @@ impl Collector for Portable {
     const ENABLED: bool = cfg!(not(target_os = "linux"));
     // statvfs(2) on a file system whose server has gone.
     const MAY_BLOCK: bool = true;
+    const MAY_BLOCK_WITH: Option<&'static str> = Some("filesystems");
     const OWN_DESCRIPTORS: bool = true;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

@@ -101,6 +101,7 @@ pub(super) struct Counts {
     failures: u64,
     panics: u64,
     timeouts: u64,
+    faults: u64,
     malformed_lines: u64,
     dropped_samples: Dropped,
 }
@@ -192,6 +193,7 @@ impl Collector {
                 failures: status.counts.failures,
                 panics: status.counts.panics,
                 timeouts: status.counts.timeouts,
+                faults: status.counts.faults,
                 malformed_lines: status.counts.malformed_lines,
                 dropped_samples: Dropped {
                     duplicate: status.counts.duplicates,

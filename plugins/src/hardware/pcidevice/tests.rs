@@ -123,6 +123,26 @@ fn names_are_shown_where_there_is_a_file() {
 }
 
 #[test]
+fn a_file_that_the_user_named_is_missed_until_it_is_there() {
+    let memory = memory();
+    let settings = [("names", true.into()), ("idsfile", "/opt/pci.ids".into())];
+    let mut collector = open::<PciDevices>(&memory.host(), &settings);
+    let mut next = || {
+        let (batch, outcome) = run(&mut collector, None);
+        outcome.unwrap();
+        let is_named = render(&batch).contains("vendor_name=\"Other\"");
+        (is_named, batch.fault().map(|fault| fault.error.to_owned()))
+    };
+    let absent = || Some("file:/opt/pci.ids: not on this host".to_owned());
+    assert_eq!([next(), next()], [(false, absent()), (false, absent())]);
+    memory.write("file:/opt/pci.ids", "8086  Other\n");
+    assert_eq!([next(), next()], [(true, None), (true, None)]);
+    // Those of distributions may be missing: the user asked for none of them.
+    let mut collector = open::<PciDevices>(&memory.host(), &[("names", true.into())]);
+    assert!(run(&mut collector, None).0.fault().is_none());
+}
+
+#[test]
 fn a_device_that_comes_is_named() {
     let memory = memory();
     memory.write("file:/usr/share/misc/pci.ids", "8086  Intel\n");

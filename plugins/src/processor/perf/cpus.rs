@@ -28,7 +28,11 @@ pub(super) fn parse(text: &str) -> Result<Option<Vec<u32>>, String> {
         if step == 0 {
             return Err(format!("{part:?} has a step of 0"));
         }
-        cpus.extend((number(first)?..=number(last)?).step_by(step as usize));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("{part:?} has no CPU in it; expected such as 1-3"));
+        }
+        cpus.extend((first..=last).step_by(step as usize));
     }
     cpus.sort_unstable();
     cpus.dedup();

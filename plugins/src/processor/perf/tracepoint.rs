@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use vitald_core::host::{PerfCounter, PerfEvent};
 use vitald_core::prelude::*;
+
+use super::events::PERF_TYPE_TRACEPOINT;
 
 /// A tracepoint of the kernel.
 pub(super) struct Tracepoint {
     pub(super) subsystem: String,
     pub(super) name: String,
     /// The number that this kernel knows it by, once it was read.
-    pub(super) id: Option<u64>,
+    id: Option<u64>,
 }
 
 impl Tracepoint {
@@ -27,8 +30,24 @@ impl Tracepoint {
         })
     }
 
+    /// Begins to count it on a CPU.
+    pub(super) fn open(
+        &mut self,
+        host: &Host,
+        cpu: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<PerfCounter> {
+        let config = match self.id {
+            Some(id) => id,
+            None => *self.id.insert(self.read_id(host, buffer)?),
+        };
+        let event = PerfEvent { kind: PERF_TYPE_TRACEPOINT, config };
+        let unreadable = |source| Error::Unreadable { path: self.to_string().into(), source };
+        host.perf_counter(event, cpu).map_err(unreadable)
+    }
+
     /// Asks tracefs for the number that this kernel knows it by.
-    pub(super) fn read_id(&self, host: &Host, buffer: &mut Vec<u8>) -> Result<u64> {
+    fn read_id(&self, host: &Host, buffer: &mut Vec<u8>) -> Result<u64> {
         let Tracepoint { subsystem, name, .. } = self;
         // Where debugfs alone is mounted, as on old systems, tracefs is below it.
         let mut last = Error::absent(self.to_string());
