@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use vitald_sys::{EthtoolMemory, EthtoolQuestion};
 
-use super::errno::EAGAIN;
 #[cfg(any(test, feature = "testing"))]
 use super::ethtool_answers::NAME;
 use super::ethtool_answers::{
@@ -17,6 +16,7 @@ use super::ethtool_answers::{
 #[cfg(any(test, feature = "testing"))]
 use super::memory::MemoryHost;
 use super::{Host, World};
+use crate::errno::{EAGAIN, EFAULT};
 
 /// `sizeof(struct ethtool_gstrings)` and `sizeof(struct ethtool_stats)`.
 const NAMES_HEADER: usize = 12;
@@ -24,9 +24,6 @@ const STATISTICS_HEADER: usize = 8;
 
 /// No driver has so many statistics; node_exporter takes no more either.
 const MOST_STATISTICS: u32 = 32_768;
-
-/// There was more to say than what was asked for.
-const EFAULT: i32 = 14;
 
 /// A socket of its own for one consumer of what drivers say.
 ///
@@ -149,6 +146,7 @@ impl Driver {
         let asked = ask(socket, names, interface, EthtoolQuestion::StatisticNames(count))
             .and_then(|()| ask(socket, answer, interface, EthtoolQuestion::Statistics(count)));
         match asked {
+            // There was more to say than what was asked for.
             Err(error) if error.raw_os_error() == Some(EFAULT) => Ok(false),
             Err(error) => Err(error),
             // An empty answer has room for one number.

@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use vitald_core::prelude::*;
 
@@ -111,7 +110,7 @@ impl Collector for Ntp {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
+        let deadline = batch.deadline(TIMEOUT);
         self.host.addresses(&self.name, self.port, &mut self.addresses)?;
         let Some(&address) = self.addresses.first() else { return Err(Error::absent("ntp")) };
         // The answer repeats it, so that only who has seen the query can answer. It says nothing of
@@ -518,7 +517,7 @@ mod tests {
         });
         let host = Host::new(Roots::default());
         let mut collector = open::<Ntp>(&host, &[("server_port", port.into())]);
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         let (batch, outcome) = run(&mut collector, None);
         let took = began.elapsed();
         serving.join().unwrap();

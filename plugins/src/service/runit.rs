@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use vitald_core::errno::{ENOENT, ENOTDIR};
 use vitald_core::host::{Kind as EntryKind, Listing};
 use vitald_core::prelude::*;
 
@@ -119,8 +120,6 @@ fn supervised<'p>(path: &'p mut String, directory: &str, service: &str, file: &s
 }
 
 fn is_absence(error: &std::io::Error) -> bool {
-    const ENOENT: i32 = 2;
-    const ENOTDIR: i32 = 20;
     matches!(error.raw_os_error(), Some(ENOENT | ENOTDIR))
 }
 

@@ -77,7 +77,7 @@ impl Collector for Supervisord {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
+        let deadline = batch.deadline(TIMEOUT);
         self.ask(deadline)?;
         let malformed = |wrong: Malformed| wrong.in_file("supervisord");
         let answer = Answer::parse(&self.answer).map_err(malformed)?;
