@@ -128,8 +128,16 @@ fn a_collector_that_declares_no_capability_is_refused_nothing() {
             }
         }
     }
+    // A service of runit, in a directory as runsv makes it.
+    let supervise = trees.join(SERVICES).join("web/supervise");
+    std::fs::create_dir_all(&supervise).expect("the folder is made");
+    std::fs::write(supervise.join("status"), [0; 20]).expect("the file is written");
+    std::fs::set_permissions(&supervise, Permissions::from_mode(0)).expect("it is closed");
     if !rustix::process::geteuid().is_root() {
-        return refuse_undeclared_capabilities(&trees);
+        refuse_undeclared_capabilities(&trees);
+        // What is closed to its owner could not be removed.
+        let opened = std::fs::set_permissions(&supervise, Permissions::from_mode(0o700));
+        return opened.expect("it is opened");
     }
     let binary = folder.path().join("live");
     std::fs::copy(std::env::current_exe().expect("its path"), &binary).expect("it is copied");
@@ -160,21 +168,26 @@ const OF_ROOT: [&str; 7] = [
 ];
 
 /// Collectors whose source, or a part of it, is refused on the trees: without them the test would find nothing.
-const REFUSED_ON_A_TREE: [&str; 2] = ["rapl", "slabinfo"];
+/// Of runit it is a part.
+const REFUSED_ON_A_TREE: [&str; 3] = ["rapl", "runit", "slabinfo"];
+
+/// Where among the trees the services of runit are.
+const SERVICES: &str = "services";
 
 fn refuse_undeclared_capabilities(trees: &Path) {
     let mut wrong = String::new();
-    for (descriptor, refusal) in refusals(&Roots::default()) {
+    for (descriptor, refusal) in refusals(&Roots::default(), "") {
         if descriptor.capabilities.is_empty() {
             wrong += &format!("{}: {refusal}, and no capability is declared\n", descriptor.name);
         }
     }
     let mut refused = BTreeSet::new();
+    let settings = format!("[collectors.runit]\nservicedir = {:?}", trees.join(SERVICES));
     for host in fixture_host::hosts() {
         let tree = trees.join(&host.name);
         let [procfs, sysfs, rootfs, udev] =
             ["proc", "sys", "rootfs", "udev"].map(|of| tree.join(of));
-        for (descriptor, refusal) in refusals(&Roots { procfs, sysfs, rootfs, udev }) {
+        for (descriptor, refusal) in refusals(&Roots { procfs, sysfs, rootfs, udev }, &settings) {
             refused.insert(descriptor.name);
             if descriptor.capabilities.is_empty() {
                 wrong += &format!(
@@ -191,12 +204,17 @@ fn refuse_undeclared_capabilities(trees: &Path) {
 }
 
 /// What collectors are refused: as a whole, in a part, or so that the figures are not all there.
-fn refusals(roots: &Roots) -> Vec<(&'static Descriptor, String)> {
+fn refusals(roots: &Roots, settings: &str) -> Vec<(&'static Descriptor, String)> {
     let host = Host::new(roots.clone());
     let mut refusals = Vec::new();
     for descriptor in vitald::collectors(&[vitald_plugins::ROLL]).expect("the roll is complete") {
-        let plan =
-            vitald::config::load_text("", "", &[], &[descriptor], &[]).expect("the defaults hold");
+        let settings = if settings.contains(&format!("[collectors.{}]", descriptor.name)) {
+            settings
+        } else {
+            ""
+        };
+        let plan = vitald::config::load_text("", settings, &[], &[descriptor], &[])
+            .expect("the settings hold");
         let mut collector = plan.collectors[0].prepared.open(&host).expect("the collector opens");
         let mut run = Run::new(descriptor.families);
         run.begin(None, 0);

@@ -48,6 +48,8 @@ impl Collector for Runit {
         settings: Settings,
     }
     const ENABLED: bool = false;
+    // runsv makes its directory `supervise` for root alone.
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
     // The directory may be on any file system.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
