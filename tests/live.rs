@@ -122,7 +122,7 @@ fn a_collector_that_declares_no_capability_is_refused_nothing() {
                 // Not even its owner may read it, who may be the user of the test.
                 let file = tree.join(path);
                 if file.is_file() {
-                    std::fs::set_permissions(file, Permissions::from_mode(0))
+                    std::fs::set_permissions(file, Permissions::from_mode(0o000))
                         .expect("it is closed");
                 }
             }
@@ -132,7 +132,7 @@ fn a_collector_that_declares_no_capability_is_refused_nothing() {
     let supervise = trees.join(SERVICES).join("web/supervise");
     std::fs::create_dir_all(&supervise).expect("the folder is made");
     std::fs::write(supervise.join("status"), [0; 20]).expect("the file is written");
-    std::fs::set_permissions(&supervise, Permissions::from_mode(0)).expect("it is closed");
+    std::fs::set_permissions(&supervise, Permissions::from_mode(0o000)).expect("it is closed");
     if !rustix::process::geteuid().is_root() {
         refuse_undeclared_capabilities(&trees);
         // What is closed to its owner could not be removed.

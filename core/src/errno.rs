@@ -1,10 +1,10 @@
-//! The error numbers of system calls: those that are told apart, and all of them in words, for labels and for what
+//! The error numbers of system calls: those that vitald distinguishes, and all of them in words, for labels and for what
 //! is said at every collection.
 //!
 //! They are those of every Linux architecture but alpha, mips, parisc and sparc, for which vitald is not built.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 
 /// Operation not permitted.
 pub const EPERM: i32 = 1;
@@ -215,9 +215,8 @@ pub fn words(errno: i32, scratch: &mut Vec<u8>) -> &[u8] {
         Some(words) => words.as_bytes(),
         None => {
             scratch.clear();
-            scratch.extend_from_slice(if errno < 0 { b"errno -" } else { b"errno " });
-            let number = u64::from(errno.unsigned_abs());
-            scratch.extend_from_slice(crate::text::decimal(number, &mut [0; 20]));
+            // Writing to memory does not fail.
+            let _ = write!(scratch, "errno {errno}");
             scratch
         }
     }

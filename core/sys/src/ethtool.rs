@@ -234,7 +234,7 @@ mod tests {
     fn the_kernel_writes_nothing_beyond_the_memory() {
         const ROOM: usize = 12;
         let mut memory = EthtoolMemory::default();
-        let (reader, mut writer) = std::io::pipe().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(&[7; 2 * ROOM]).unwrap();
         let place = memory.tail(ROOM).unwrap().as_mut_ptr();
         // SAFETY: the memory ends at a page that cannot be written, so that the kernel stops there.
