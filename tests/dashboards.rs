@@ -31,9 +31,6 @@ const NOT_THERE: &[(&str, &str)] =
 const ON_NO_PAGE: &[(&str, &str)] =
     &[("node_netstat_Tcp_MaxConn", "node_exporter's default filter of netstat leaves it out, too")];
 
-/// Collectors of the lists that are still to come; what they give is looked for as soon as they are there.
-const TO_COME: &[&str] = &[];
-
 /// A metric that is asked for.
 struct Wanted {
     name: String,
@@ -73,17 +70,6 @@ fn wanted() -> Vec<Wanted> {
 
 fn collectors() -> Vec<&'static Descriptor> {
     vitald::collectors(&[vitald_plugins::ROLL]).expect("the roll is complete")
-}
-
-/// Those that are asked for of collectors that this build has, or of the daemon.
-fn known<'w>(wanted: &'w [Wanted], collectors: &[&Descriptor]) -> Vec<&'w Wanted> {
-    let is_known = |one: &&Wanted| {
-        let is_there = collectors.iter().any(|collector| collector.name == one.collector);
-        let is_to_come = TO_COME.contains(&one.collector.as_str());
-        assert!(is_there || is_to_come || one.collector == OWN, "no collector {}", one.collector);
-        is_there || one.collector == OWN
-    };
-    wanted.iter().filter(is_known).collect()
 }
 
 /// The labels that the series of each name have, on any of these pages.
@@ -141,7 +127,9 @@ fn every_metric_that_is_asked_for_is_declared() {
             }
         };
     let mut wrong = String::new();
-    for one in known(&wanted(), &collectors) {
+    for one in &wanted() {
+        let is_known = collectors.iter().any(|collector| collector.name == one.collector);
+        assert!(is_known || one.collector == OWN, "no collector {}", one.collector);
         match (is_declared(one), reason(NOT_THERE, &one.name)) {
             (true, None) | (false, Some(_)) => {}
             (true, Some(_)) => {
@@ -171,11 +159,7 @@ fn every_metric_that_is_asked_for_is_on_a_page_with_its_labels() {
         .collect();
     let shown = labels_by_name(pages.iter().map(String::as_str));
     let mut wrong = String::new();
-    let wanted = wanted();
-    for one in known(&wanted, &collectors())
-        .into_iter()
-        .filter(|one| reason(NOT_THERE, &one.name).is_none())
-    {
+    for one in wanted().iter().filter(|one| reason(NOT_THERE, &one.name).is_none()) {
         match (shown.get(&one.name), reason(ON_NO_PAGE, &one.name)) {
             (None, Some(_)) => {}
             (Some(_), Some(_)) => {
@@ -201,11 +185,5 @@ fn what_is_excused_is_asked_for() {
     for (name, reason) in NOT_THERE.iter().chain(ON_NO_PAGE) {
         assert!(wanted.iter().any(|one| one.name == *name), "nothing asks for {name}");
         assert!(!reason.is_empty());
-    }
-    for collector in TO_COME {
-        assert!(
-            wanted.iter().any(|one| one.collector == *collector),
-            "nothing asks for {collector}"
-        );
     }
 }

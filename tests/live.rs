@@ -1,13 +1,16 @@
 //! This machine's own kernel, read by vitald and by another program at the same time.
 
+mod fixture_host;
 mod harness;
 
 use harness::{Answer, output};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use vitald_core::collector::Descriptor;
 use vitald_core::error::Error;
 use vitald_core::host::{Host, Roots};
 use vitald_core::run::Run;
@@ -95,28 +98,56 @@ fn df_agrees() {
     assert!(compared > 0, "no mount in common with df:\n{table}\n{}", page.body);
 }
 
-/// Set for the run of this binary that a user without rights makes.
-const UNPRIVILEGED: &str = "VITALD_TEST_UNPRIVILEGED";
+/// The place of the hosts' trees, set for the run of this binary that a user without rights makes.
+const TREES: &str = "VITALD_TEST_TREES";
 
 /// What a user without rights may not read needs a capability that the collector declares, for the manual and the
-/// unit file; a collector that declares none must not be refused anything here.
+/// unit file; a collector that declares none must not be refused anything here, and nothing on a host of which all
+/// the files are there that Linux gives to root alone.
 #[test]
 fn a_collector_that_declares_no_capability_is_refused_nothing() {
-    if std::env::var_os(UNPRIVILEGED).is_some() || !rustix::process::geteuid().is_root() {
-        return refuse_undeclared_capabilities();
+    if let Some(trees) = std::env::var_os(TREES) {
+        return refuse_undeclared_capabilities(Path::new(&trees));
     }
     // The binary's own folder may be closed to others.
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is opened");
+    let trees = folder.path().join("trees");
+    for host in fixture_host::hosts() {
+        let tree = trees.join(&host.name);
+        std::fs::create_dir_all(&tree).expect("the folder is made");
+        host.write_to(&tree);
+        for pattern in OF_ROOT {
+            for path in host.expand(pattern) {
+                // Not even its owner may read it, who may be the user of the test.
+                let file = tree.join(path);
+                if file.is_file() {
+                    std::fs::set_permissions(file, Permissions::from_mode(0o000))
+                        .expect("it is closed");
+                }
+            }
+        }
+    }
+    // A service of runit, in a directory as runsv makes it.
+    let supervise = trees.join(SERVICES).join("web/supervise");
+    std::fs::create_dir_all(&supervise).expect("the folder is made");
+    std::fs::write(supervise.join("status"), [0; 20]).expect("the file is written");
+    std::fs::set_permissions(&supervise, Permissions::from_mode(0o000)).expect("it is closed");
+    if !rustix::process::geteuid().is_root() {
+        refuse_undeclared_capabilities(&trees);
+        // What is closed to its owner could not be removed.
+        let opened = std::fs::set_permissions(&supervise, Permissions::from_mode(0o700));
+        return opened.expect("it is opened");
+    }
     let binary = folder.path().join("live");
     std::fs::copy(std::env::current_exe().expect("its path"), &binary).expect("it is copied");
-    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is opened");
     let mut command = Command::new(&binary);
     command.args([
         "--exact",
         "a_collector_that_declares_no_capability_is_refused_nothing",
         "--nocapture",
     ]);
-    let ran = command.env(UNPRIVILEGED, "1").current_dir("/").uid(NOBODY).gid(NOBODY).output();
+    let ran = command.env(TREES, &trees).current_dir("/").uid(NOBODY).gid(NOBODY).output();
     let ran = ran.expect("the binary runs as another user");
     let said =
         [ran.stdout, ran.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
@@ -125,26 +156,85 @@ fn a_collector_that_declares_no_capability_is_refused_nothing() {
 
 const NOBODY: u32 = 65_534;
 
-fn refuse_undeclared_capabilities() {
-    let host = Host::new(Roots::default());
+/// The files that Linux gives to root alone, of those that collectors read.
+const OF_ROOT: [&str; 7] = [
+    "proc/slabinfo",
+    "sys/class/dmi/id/product_serial",
+    "sys/class/dmi/id/product_uuid",
+    "sys/class/dmi/id/board_serial",
+    "sys/class/dmi/id/chassis_serial",
+    "sys/class/powercap/*/energy_uj",
+    "sys/devices/system/cpu/*/cpufreq/cpuinfo_cur_freq",
+];
+
+/// Collectors whose source, or a part of it, is refused on the trees: without them the test would find nothing.
+/// Of runit it is a part.
+const REFUSED_ON_A_TREE: [&str; 3] = ["rapl", "runit", "slabinfo"];
+
+/// Where among the trees the services of runit are.
+const SERVICES: &str = "services";
+
+fn refuse_undeclared_capabilities(trees: &Path) {
     let mut wrong = String::new();
+    for (descriptor, refusal) in refusals(&Roots::default(), "") {
+        if descriptor.capabilities.is_empty() {
+            wrong += &format!("{}: {refusal}, and no capability is declared\n", descriptor.name);
+        }
+    }
+    let mut refused = BTreeSet::new();
+    let settings = format!("[collectors.runit]\nservicedir = {:?}", trees.join(SERVICES));
+    for host in fixture_host::hosts() {
+        let tree = trees.join(&host.name);
+        let [procfs, sysfs, rootfs, udev] =
+            ["proc", "sys", "rootfs", "udev"].map(|of| tree.join(of));
+        for (descriptor, refusal) in refusals(&Roots { procfs, sysfs, rootfs, udev }, &settings) {
+            refused.insert(descriptor.name);
+            if descriptor.capabilities.is_empty() {
+                wrong += &format!(
+                    "{} on {}: {refusal}, and no capability is declared\n",
+                    descriptor.name, host.name
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    for name in REFUSED_ON_A_TREE {
+        assert!(refused.contains(name), "{name} is refused nothing; only {refused:?} are");
+    }
+}
+
+/// What collectors are refused: as a whole, in a part, or so that the figures are not all there.
+fn refusals(roots: &Roots, settings: &str) -> Vec<(&'static Descriptor, String)> {
+    let host = Host::new(roots.clone());
+    let mut refusals = Vec::new();
     for descriptor in vitald::collectors(&[vitald_plugins::ROLL]).expect("the roll is complete") {
-        let plan =
-            vitald::config::load_text("", "", &[], &[descriptor], &[]).expect("the defaults hold");
+        let settings = if settings.contains(&format!("[collectors.{}]", descriptor.name)) {
+            settings
+        } else {
+            ""
+        };
+        let plan = vitald::config::load_text("", settings, &[], &[descriptor], &[])
+            .expect("the settings hold");
         let mut collector = plan.collectors[0].prepared.open(&host).expect("the collector opens");
         let mut run = Run::new(descriptor.families);
         run.begin(None, 0);
         let outcome = collector.collect(run.batch());
         run.seal();
-        let is_refused = |error: &Error| {
-            let Error::Unreadable { source, .. } = error else { return false };
-            source.kind() == std::io::ErrorKind::PermissionDenied
-        };
-        if let Some(error) = outcome.err().filter(is_refused)
-            && descriptor.capabilities.is_empty()
+        if let Err(Error::Unreadable { source, .. }) = &outcome
+            && source.kind() == std::io::ErrorKind::PermissionDenied
         {
-            wrong += &format!("{}: {error}, and no capability is declared\n", descriptor.name);
+            refusals.push((descriptor, outcome.unwrap_err().to_string()));
+        } else if let Some(fault) = run.fault().filter(|fault| is_refusal(fault.error)) {
+            refusals.push((descriptor, format!("{}: {}", fault.source, fault.error)));
+        } else if let Some(reason) = run.degraded_reason().filter(|reason| is_refusal(reason)) {
+            refusals.push((descriptor, format!("degraded: {reason}")));
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    refusals
+}
+
+/// Whether it is said that the daemon may not: by the words of EACCES and EPERM, or as a reason of its own.
+fn is_refusal(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["permission", "not permitted", "hidepid"].iter().any(|word| text.contains(word))
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
+use vitald_core::errno::{EACCES, EINVAL, EIO};
 use vitald_core::family::FamilyInfo;
 use vitald_core::host::{Host, Roots};
 use vitald_core::pattern::Pattern;
@@ -393,10 +394,6 @@ enum Fault {
     /// The lines in another order, some of them twice.
     Shuffled(u64),
 }
-
-const EIO: i32 = 5;
-const EACCES: i32 = 13;
-const EINVAL: i32 = 22;
 
 /// Numbers that no counter should have.
 const ODD_NUMBERS: [&str; 9] = [

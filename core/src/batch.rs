@@ -115,6 +115,12 @@ impl Batch {
         self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// When a question that may take so long at most is to be given up: no later than this run is of use.
+    pub fn deadline(&self, at_most: Duration) -> Instant {
+        let latest = Instant::now() + at_most;
+        self.deadline.map_or(latest, |at| at.min(latest))
+    }
+
     /// What was read at this instant or later is new enough for this run, so that collectors with
     /// a common source read it once a collection. When nothing waits it is now.
     pub fn fresh_from(&self) -> Instant {

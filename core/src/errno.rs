@@ -1,11 +1,77 @@
-//! System call errors in words, for labels and for what is said at every collection.
+//! The error numbers of system calls: those that vitald distinguishes, and all of them in words, for labels and for what
+//! is said at every collection.
+//!
+//! They are those of every Linux architecture but alpha, mips, parisc and sparc, for which vitald is not built.
 
 use std::fmt;
 use std::io::{self, Write as _};
 
+/// Operation not permitted.
+pub const EPERM: i32 = 1;
+/// No such file or directory.
+pub const ENOENT: i32 = 2;
+/// No such process.
+pub const ESRCH: i32 = 3;
+/// Input/output error.
+pub const EIO: i32 = 5;
+/// No such device or address.
+pub const ENXIO: i32 = 6;
+/// Resource temporarily unavailable.
+pub const EAGAIN: i32 = 11;
+/// Permission denied.
+pub const EACCES: i32 = 13;
+/// Bad address.
+pub const EFAULT: i32 = 14;
+/// Device or resource busy.
+pub const EBUSY: i32 = 16;
+/// No such device.
+pub const ENODEV: i32 = 19;
+/// Not a directory.
+pub const ENOTDIR: i32 = 20;
+/// Is a directory.
+pub const EISDIR: i32 = 21;
+/// Invalid argument.
+pub const EINVAL: i32 = 22;
+/// Too many open files.
+pub const EMFILE: i32 = 24;
+/// Inappropriate ioctl for device.
+pub const ENOTTY: i32 = 25;
+/// File too large.
+pub const EFBIG: i32 = 27;
+/// Function not implemented.
+pub const ENOSYS: i32 = 38;
+/// Too many levels of symbolic links.
+pub const ELOOP: i32 = 40;
+/// No data available.
+pub const ENODATA: i32 = 61;
+/// Protocol error.
+pub const EPROTO: i32 = 71;
+/// Message too long.
+pub const EMSGSIZE: i32 = 90;
+/// Operation not supported.
+pub const EOPNOTSUPP: i32 = 95;
+/// Connection timed out.
+pub const ETIMEDOUT: i32 = 110;
+/// Connection refused.
+pub const ECONNREFUSED: i32 = 111;
+
+/// Whether the thing is not there at all.
+pub fn is_absent(errno: i32) -> bool {
+    matches!(errno, ENOENT | ESRCH | ENXIO | ENODEV | ENOTDIR)
+}
+
+/// Whether a driver says that an attribute has no value now: the interface is down, the sensor is
+/// asleep, the hardware does not know.
+pub fn is_without_value(errno: i32) -> bool {
+    matches!(errno, EIO | EAGAIN | EBUSY | EINVAL | ENODATA | EOPNOTSUPP | ETIMEDOUT)
+}
+
+/// Whether the daemon may not read it.
+pub fn is_forbidden(errno: i32) -> bool {
+    matches!(errno, EPERM | EACCES)
+}
+
 /// Every errno of Linux in the words that node_exporter's labels have, by number. 41 and 58 are not used.
-///
-/// The numbers are those of every Linux architecture but alpha, mips, parisc and sparc.
 const WORDS: [&str; 133] = [
     "",
     "operation not permitted",

@@ -51,7 +51,6 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod conversation;
 mod deadline;
-mod errno;
 #[cfg(target_os = "linux")]
 mod ethtool;
 #[cfg(target_os = "linux")]
@@ -164,7 +163,7 @@ pub use walk::attributes::{Attribute, AttributeInfo, Attributes};
 pub use walk::{Child, Matches, Walk};
 pub use zone::Zone;
 
-use errno::EINVAL;
+use crate::errno::EINVAL;
 use extent::Extent;
 use opened::Opened;
 use path::{refuse_parent, with_c_string};

@@ -10,7 +10,7 @@ use crate::error::Malformed;
 use crate::number::{parse_f64, parse_hex_u64, parse_i64, parse_u64};
 
 /// More CPUs than any Linux kernel can be built for, so that a longer list is not a CPU list.
-const MOST_CPUS: u32 = 65_536;
+pub const MOST_CPUS: u32 = 65_536;
 
 /// The lines of `text`, each without its newline.
 ///

@@ -248,7 +248,7 @@ impl Refusal {
         match self {
             Refusal::Absent => Error::absent(source),
             Refusal::Forbidden => {
-                Error::of_source(source, io::Error::from_raw_os_error(super::errno::EACCES))
+                Error::of_source(source, io::Error::from_raw_os_error(crate::errno::EACCES))
             }
             Refusal::Other(name) => {
                 let error = io::Error::other(format!("the service answers {name}"));

@@ -85,7 +85,6 @@ fn converse(
 pub(super) fn connect_unix(address: &SocketAddrUnix, deadline: Instant) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     loop {
-        // Where the server accepts no connection, its queue fills up and connecting waits.
         set_socket_timeout(&socket, Timeout::Send, Some(left(deadline)?))?;
         match connect(&socket, address) {
             Ok(()) => return Ok(socket),

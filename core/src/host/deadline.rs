@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::errno::ETIMEDOUT;
+use crate::errno::ETIMEDOUT;
 
 /// What is left until the deadline, as a timeout of a socket; `ETIMEDOUT` once it has passed.
 pub(super) fn left(deadline: Instant) -> io::Result<Duration> {

@@ -3,8 +3,8 @@
 use std::io;
 
 #[cfg(any(test, feature = "testing"))]
-use super::errno::EOPNOTSUPP;
-use super::errno::EPROTO;
+use crate::errno::EOPNOTSUPP;
+use crate::errno::EPROTO;
 
 /// `ETH_GSTRING_LEN`.
 pub(super) const NAME: usize = 32;

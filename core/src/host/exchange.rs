@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::deadline::left;
-use super::errno::ETIMEDOUT;
 use super::{Host, World};
+use crate::errno::ETIMEDOUT;
 use crate::error::{Error, Result};
 use crate::source_name;
 

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
 use super::extent::Extent;
 use super::opened::Opened;
 use super::spare::Spare;
 use super::{Handle, Host, limits};
+use crate::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
 use crate::error::{Error, Malformed, Result, is_absence};
 
 /// No source is larger; a textfile that is would take the host's memory.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use vitald_sys::{BtrfsDevices, PerfEvent};
 
 use super::clock::ClockDiscipline;
-use super::errno::{EINVAL, ENOENT, ENOTDIR, ETIMEDOUT};
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
 use super::opened::Opened;
@@ -23,6 +22,7 @@ use super::{
     Address, AttributeWriter, BusCall, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,
     NetlinkAttributes, NetworkRoute, Peer, QueueingDiscipline, TcpSocket,
 };
+use crate::errno::{ECONNREFUSED, EINVAL, EISDIR, ENODEV, ENOENT, ENOSYS, ENOTDIR, ETIMEDOUT};
 #[cfg(target_os = "linux")]
 use crate::error::{Error, Result};
 use crate::sync::lock;
@@ -34,9 +34,6 @@ pub(super) use names::Inode;
 
 use names::{Content, Names, errno};
 use reads::Chunks;
-
-/// `errno` of a read of a directory.
-const EISDIR: i32 = 21;
 
 /// A host that is only in memory: files by logical path, and what else a [`Host`](super::Host) gives.
 ///
@@ -669,7 +666,6 @@ impl MemoryHost {
     }
 
     pub(super) fn clock_discipline(&self) -> io::Result<ClockDiscipline> {
-        const ENOSYS: i32 = 38;
         self.asked().clock.unwrap_or(Err(ENOSYS)).map_err(errno)
     }
 
@@ -705,7 +701,6 @@ impl MemoryHost {
         request: &[u8],
         answer: &mut Vec<u8>,
     ) -> io::Result<()> {
-        const ECONNREFUSED: i32 = 111;
         let conversation = self.lock().conversation.clone().ok_or_else(|| errno(ECONNREFUSED))?;
         *answer = conversation(&peer.to_string(), request)?;
         Ok(())
@@ -713,17 +708,16 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn btrfs_devices(&self, path: &[u8], into: &mut BtrfsDevices) -> io::Result<()> {
-        const ENOTTY: i32 = 25;
         let mount = path.strip_prefix(b"rootfs").unwrap_or(path);
         let state = self.lock();
-        let devices = state.btrfs.get(mount).cloned().unwrap_or(Err(ENOTTY)).map_err(errno)?;
+        let devices =
+            state.btrfs.get(mount).cloned().unwrap_or(Err(crate::errno::ENOTTY)).map_err(errno)?;
         *into = devices;
         Ok(())
     }
 
     #[cfg(target_os = "linux")]
     pub(super) fn perf_count(&self, event: PerfEvent, cpu: u32) -> io::Result<u64> {
-        const ENOSYS: i32 = 38;
         let count = self.lock().perf.clone().ok_or_else(|| errno(ENOSYS))?;
         count(event, cpu).map_err(errno)
     }
@@ -785,7 +779,7 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn ethtool(&self, interface: &[u8]) -> io::Result<EthtoolAnswers> {
-        self.lock().ethtool.get(interface).cloned().ok_or_else(|| errno(super::errno::ENODEV))
+        self.lock().ethtool.get(interface).cloned().ok_or_else(|| errno(ENODEV))
     }
 
     #[cfg(target_os = "linux")]

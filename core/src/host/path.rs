@@ -1,6 +1,6 @@
 //! Paths as the system takes them.
 
-use super::errno::EINVAL;
+use crate::errno::EINVAL;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;

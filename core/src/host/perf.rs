@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use vitald_sys::PerfEvent;
 
-use super::errno::EMFILE;
 #[cfg(any(test, feature = "testing"))]
 use super::memory::MemoryHost;
 use super::system::Descriptor;
 use super::{Host, World, limits};
+use crate::errno::EMFILE;
 
 /// A counter of an event on a CPU, which counts from when it was opened. It is not seen to end when its
 /// CPU goes offline: it stands still then, also when the CPU comes back.

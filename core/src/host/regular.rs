@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::errno::{EFBIG, EINVAL};
 use super::extent::Extent;
 use super::kept::first_size;
 use super::opened::Opened;
 use super::{Handle, Host, system};
+use crate::errno::{EFBIG, EINVAL};
 
 impl Host {
     /// Reads a regular file of at most `most` bytes, into a buffer that is used again. Nothing else

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use vitald_sys::{OwnDescriptors, spawn_with_own_descriptors};
 
-use super::errno::{EINVAL, EIO};
 use super::path::{refuse_parent, with_c_string};
 use super::space::{Space, StatfsError};
 use super::stuck::{StuckThread, StuckThreads};
+use crate::errno::{EINVAL, EIO};
 use crate::sync::lock;
 
 /// How many mounts are asked at a time while none is slow, unless the queue says otherwise.

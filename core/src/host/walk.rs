@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Host;
-use super::errno::{is_absent, is_forbidden, is_without_value};
 use super::extent::Extent;
 use crate::batch::{Batch, Labels};
+use crate::errno::{is_absent, is_forbidden, is_without_value};
 use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::source_name;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use vitald_core::errno::ESRCH;
 use vitald_core::host::{Children, Listing};
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
@@ -143,7 +144,6 @@ fn read(processes: &mut Children, name: &[u8], batch: &mut Batch) -> Result<Opti
 
 /// ENOENT and ESRCH.
 fn is_gone(error: &io::Error) -> bool {
-    const ESRCH: i32 = 3;
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 

@@ -1,5 +1,6 @@
 //! How the kernel disciplines its clock, from adjtimex(2).
 
+use vitald_core::errno::{EACCES, EPERM};
 use vitald_core::host::ClockDiscipline;
 use vitald_core::prelude::*;
 
@@ -48,9 +49,6 @@ const NANOSECONDS: f64 = 1e9;
 const MICROSECONDS: f64 = 1e6;
 /// Frequencies are in parts per million, with 16 bits behind the point.
 const PARTS: f64 = 1e6 * 65_536.0;
-
-const EPERM: i32 = 1;
-const EACCES: i32 = 13;
 
 register_collector!(Timex);
 

@@ -2,6 +2,7 @@
 //! (Documentation/networking/statistics.rst, `linux/ethtool.h`), of the daemon's own network namespace.
 
 use statistics::{Families, Statistics};
+use vitald_core::errno::{ENODEV, EOPNOTSUPP};
 use vitald_core::host::{
     Ethtool as Drivers, EthtoolDriver, EthtoolSettings, Kind as EntryKind, Listing,
 };
@@ -48,10 +49,6 @@ settings! {
     /// digits and `_` is one `_`.
     metrics_include: Pattern = ".*";
 }
-
-/// `asm-generic/errno.h`: the driver does not know; there is no such interface any more.
-const EOPNOTSUPP: i32 = 95;
-const ENODEV: i32 = 19;
 
 register_collector!(Ethtool);
 

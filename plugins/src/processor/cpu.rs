@@ -233,8 +233,8 @@ impl Cpu {
         are_online.clear();
         self.online.parse(|text| {
             text::cpu_list(text, |cpu| {
-                let cpu = cpu as usize;
-                if cpu < MOST_CPUS {
+                if cpu < text::MOST_CPUS {
+                    let cpu = cpu as usize;
                     are_online.resize(are_online.len().max(cpu + 1), false);
                     are_online[cpu] = true;
                 }
@@ -255,9 +255,6 @@ fn count(file: &mut KeptFile, batch: &mut Batch) -> Option<u64> {
     let count = text::single_u64(file.try_read().ok()?);
     batch.tolerate(count)
 }
-
-/// No kernel can be built for more.
-const MOST_CPUS: usize = 65_536;
 
 #[cfg(test)]
 mod tests {

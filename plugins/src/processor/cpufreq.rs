@@ -84,7 +84,7 @@ impl Collector for Cpufreq {
         offline.parse(|text| {
             text::cpu_list(text, |cpu| {
                 // A list of CPUs may name any number; there are no more CPUs than this.
-                if cpu < 65_536 {
+                if cpu < text::MOST_CPUS {
                     let place = cpu as usize;
                     is_offline.resize(is_offline.len().max(place + 1), false);
                     is_offline[place] = true;

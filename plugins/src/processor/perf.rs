@@ -2,6 +2,7 @@
 
 use std::io;
 
+use vitald_core::errno::{EACCES, EMFILE, EPERM};
 use vitald_core::host::PerfCounter;
 use vitald_core::prelude::*;
 
@@ -31,10 +32,6 @@ settings! {
     /// What to count of the caches, such as LLReadMiss; without it, all of it.
     cache_profilers: Vec<String> = [""; 0];
 }
-
-const EPERM: i32 = 1;
-const EACCES: i32 = 13;
-const EMFILE: i32 = 24;
 
 register_collector!(Perf);
 

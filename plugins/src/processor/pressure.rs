@@ -142,6 +142,7 @@ fn parse(text: &[u8]) -> Result<Stalls, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitald_core::errno::EOPNOTSUPP;
     use vitald_core::testing::*;
 
     const CPU: (&str, &str) = (
@@ -161,8 +162,6 @@ mod tests {
     );
     const IRQ: (&str, &str) =
         ("proc/pressure/irq", "full avg10=0.00 avg60=0.00 avg300=0.00 total=8494\n");
-
-    const EOPNOTSUPP: i32 = 95;
 
     #[test]
     fn golden() {

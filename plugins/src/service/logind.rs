@@ -69,7 +69,7 @@ impl Collector for Logind {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + batch.time_left().min(LONGEST);
+        let deadline = batch.deadline(LONGEST);
         self.list(deadline)?;
         self.ask(deadline)?;
         self.count();

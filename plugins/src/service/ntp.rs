@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use vitald_core::prelude::*;
 
@@ -114,7 +113,7 @@ impl Collector for Ntp {
         self.host.addresses(&self.name, self.port, &mut self.addresses)?;
         let Some(&address) = self.addresses.first() else { return Err(Error::absent("ntp")) };
         // The server has its time whatever the resolver took, as long as the run is of use.
-        let deadline = Instant::now() + TIMEOUT.min(batch.time_left());
+        let deadline = batch.deadline(TIMEOUT);
         // The answer repeats it, so that only who has seen the query can answer. It says nothing of
         // this host's clock.
         self.query = self.query.wrapping_add(1);
@@ -519,7 +518,7 @@ mod tests {
         });
         let host = Host::new(Roots::default());
         let mut collector = open::<Ntp>(&host, &[("server_port", port.into())]);
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         let (batch, outcome) = run(&mut collector, None);
         let took = began.elapsed();
         serving.join().unwrap();

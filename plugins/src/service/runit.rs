@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use vitald_core::errno::{ENOENT, ENOTDIR};
 use vitald_core::host::{Kind as EntryKind, Listing};
 use vitald_core::prelude::*;
 
@@ -47,11 +48,11 @@ impl Collector for Runit {
         settings: Settings,
     }
     const ENABLED: bool = false;
+    // runsv makes its directory `supervise` for root alone.
+    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
     // The directory may be on any file system.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
-    // runsv makes `supervise` with mode 0700.
-    const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
 
     fn check(settings: &Settings) -> Result<()> {
         match settings.servicedir.is_empty() {
@@ -124,8 +125,6 @@ fn supervised<'p>(path: &'p mut String, directory: &str, service: &str, file: &s
 }
 
 fn is_absence(error: &std::io::Error) -> bool {
-    const ENOENT: i32 = 2;
-    const ENOTDIR: i32 = 20;
     matches!(error.raw_os_error(), Some(ENOENT | ENOTDIR))
 }
 

@@ -99,7 +99,7 @@ impl Collector for Systemd {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let deadline = Instant::now() + batch.time_left().min(LONGEST);
+        let deadline = batch.deadline(LONGEST);
         let outcome = self.collect_until(deadline, batch);
         self.connection.rest();
         outcome

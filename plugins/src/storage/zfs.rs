@@ -388,65 +388,14 @@ mod tests {
     #[test]
     fn many_datasets_are_read_to_their_ends() {
         let memory = memory();
+        let page = || {
+            let (batch, outcome) = run(&mut open::<Zfs>(&memory.host(), &[]), None);
+            outcome.unwrap();
+            render(&batch)
+        };
+        let at_once = page();
         memory.set_chunk(100);
-        check::<Zfs>(
-            &memory.host(),
-            &[],
-            &expect![[r##"
-            # node_zfs_arc_c_max untyped
-            node_zfs_arc_c_max 1.8446744073709552e+19
-            # node_zfs_arc_hits untyped
-            node_zfs_arc_hits 8.772612e+06
-            # node_zfs_arc_memory_available_bytes untyped
-            node_zfs_arc_memory_available_bytes -9.22337203685e+11
-            # node_zfs_fm_erpt_dropped untyped
-            node_zfs_fm_erpt_dropped 18
-            # node_zfs_zpool_dataset_nunlinked untyped
-            node_zfs_zpool_dataset_nunlinked{zpool="tank",dataset="tank/home of  a"} 3
-            # node_zfs_zpool_dataset_writes untyped
-            node_zfs_zpool_dataset_writes{zpool="tank",dataset="tank/home of  a"} 4
-            node_zfs_zpool_dataset_writes{zpool="tank",dataset="tank"} 9
-            # node_zfs_zpool_nread untyped
-            node_zfs_zpool_nread{zpool="tank"} 1.88416e+06
-            # node_zfs_zpool_nwritten untyped
-            node_zfs_zpool_nwritten{zpool="tank"} 3.206144e+06
-            # node_zfs_zpool_rcnt untyped
-            node_zfs_zpool_rcnt{zpool="tank"} 0
-            # node_zfs_zpool_reads untyped
-            node_zfs_zpool_reads{zpool="tank"} 22
-            # node_zfs_zpool_rlentime untyped
-            node_zfs_zpool_rlentime{zpool="tank"} 1.04112268e+08
-            # node_zfs_zpool_rtime untyped
-            node_zfs_zpool_rtime{zpool="tank"} 2.4168078e+07
-            # node_zfs_zpool_rupdate untyped
-            node_zfs_zpool_rupdate{zpool="tank"} 7.921048984922e+13
-            # node_zfs_zpool_state gauge
-            node_zfs_zpool_state{zpool="old",state="online"} 0
-            node_zfs_zpool_state{zpool="old",state="degraded"} 0
-            node_zfs_zpool_state{zpool="old",state="faulted"} 0
-            node_zfs_zpool_state{zpool="old",state="offline"} 0
-            node_zfs_zpool_state{zpool="old",state="removed"} 0
-            node_zfs_zpool_state{zpool="old",state="unavail"} 0
-            node_zfs_zpool_state{zpool="old",state="suspended"} 1
-            node_zfs_zpool_state{zpool="tank",state="online"} 1
-            node_zfs_zpool_state{zpool="tank",state="degraded"} 0
-            node_zfs_zpool_state{zpool="tank",state="faulted"} 0
-            node_zfs_zpool_state{zpool="tank",state="offline"} 0
-            node_zfs_zpool_state{zpool="tank",state="removed"} 0
-            node_zfs_zpool_state{zpool="tank",state="unavail"} 0
-            node_zfs_zpool_state{zpool="tank",state="suspended"} 0
-            # node_zfs_zpool_wcnt untyped
-            node_zfs_zpool_wcnt{zpool="tank"} 0
-            # node_zfs_zpool_wlentime untyped
-            node_zfs_zpool_wlentime{zpool="tank"} 1.04112268e+08
-            # node_zfs_zpool_writes untyped
-            node_zfs_zpool_writes{zpool="tank"} 132
-            # node_zfs_zpool_wtime untyped
-            node_zfs_zpool_wtime{zpool="tank"} 7.155162e+06
-            # node_zfs_zpool_wupdate untyped
-            node_zfs_zpool_wupdate{zpool="tank"} 7.9210489694949e+13
-        "##]],
-        );
+        assert_eq!(page(), at_once);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::Instant;
 use rustix::net::SocketAddrUnix;
 
 use super::wire::{self, BusCall, BusReader, Message, START};
+use crate::errno::{EACCES, EPROTO};
 use crate::host::conversation::connect_unix;
 use crate::host::deadline::left;
-use crate::host::errno::{EACCES, EPROTO};
 use crate::host::spare::Spare;
 
 /// A line of the authentication has some forty bytes.

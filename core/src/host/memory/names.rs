@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::super::errno::{EINVAL, ENODEV, ENOENT, ENOTDIR};
 use super::super::listing::Kind;
 use super::super::path::refuse_parent;
-
-/// `errno` of a link that leads in a circle.
-const ELOOP: i32 = 40;
+use crate::errno::{EINVAL, ELOOP, ENODEV, ENOENT, ENOTDIR};
 
 /// How many links the kernel follows in one path (`MAXSYMLINKS`).
 const MOST_LINKS: u32 = 40;

@@ -7,6 +7,7 @@
 use std::io;
 use std::time::Instant;
 
+use crate::errno::{EMSGSIZE, ENOENT};
 use linux_raw_sys::netlink;
 use rustix::net::netlink::GENERIC;
 
@@ -23,9 +24,6 @@ const NLM_F_ACK: u16 = netlink::NLM_F_ACK as u16;
 const NLA_F_NESTED: u16 = netlink::NLA_F_NESTED as u16;
 /// `sizeof(struct genlmsghdr)`.
 const GENERIC_HEADER: usize = 4;
-
-const ENOENT: i32 = 2;
-const EMSGSIZE: i32 = 90;
 
 /// How much of a family a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a walk has read: a flat table, filled again at each refresh.
 
-use crate::host::errno::EFBIG;
+use crate::errno::EFBIG;
 
 /// Names and contents of all rows in one piece of memory.
 ///

@@ -4,8 +4,8 @@ use std::io;
 
 use super::attributes::AttributeInfo;
 use super::table::Table;
+use crate::errno::{ENOENT, is_absent};
 use crate::error::is_absence;
-use crate::host::errno::{ENOENT, is_absent};
 use crate::host::extent::Extent;
 use crate::host::kept::{Kept, Purpose, fill, is_gone, is_keepable};
 use crate::host::listing::{Kind, Listing};
@@ -410,7 +410,7 @@ impl Refresh<'_> {
 }
 
 fn number(error: io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(crate::host::errno::EIO)
+    error.raw_os_error().unwrap_or(crate::errno::EIO)
 }
 
 impl Directory {
@@ -453,5 +453,5 @@ impl Directory {
 
 /// Whether a child that answers this for an attribute it needs is left out.
 fn leaves_out(errno: i32) -> bool {
-    is_absent(errno) || crate::host::errno::is_without_value(errno)
+    is_absent(errno) || crate::errno::is_without_value(errno)
 }

@@ -1,7 +1,6 @@
 //! What the kernel says of wireless interfaces, in the numbers of include/uapi/linux/nl80211.h.
 
 use super::answer::{Answer, Network, Show, Station};
-use std::time::Instant;
 use vitald_core::host::GenericRequest::All;
 use vitald_core::host::{AttributeWriter, GenericSocket, NetlinkAttributes};
 use vitald_core::prelude::*;
@@ -72,7 +71,7 @@ impl Kernel {
         let Kernel { socket, interfaces, names } = self;
         interfaces.clear();
         names.clear();
-        socket.ask(All, GET_INTERFACE, &mut |_| {}, deadline(batch), &mut |message| {
+        socket.ask(All, GET_INTERFACE, &mut |_| {}, batch.deadline(TIMEOUT), &mut |message| {
             // What has no network interface, such as a device for peer to peer, has no name.
             if let Some((name, interface)) = parse_interface(&message.attributes) {
                 names.extend_from_slice(name);
@@ -92,26 +91,24 @@ impl Kernel {
                 attributes.number_32(INTERFACE_INDEX, *index);
             };
             let mut has_network = false;
-            let asked = socket.ask(All, GET_SCAN, &mut which, deadline(batch), &mut |message| {
-                if !has_network && let Some(network) = parse_network(&message.attributes) {
-                    has_network = true;
-                    show(device, Answer::Network(network), batch);
-                }
-            });
+            let asked =
+                socket.ask(All, GET_SCAN, &mut which, batch.deadline(TIMEOUT), &mut |message| {
+                    if !has_network && let Some(network) = parse_network(&message.attributes) {
+                        has_network = true;
+                        show(device, Answer::Network(network), batch);
+                    }
+                });
             note(asked, batch);
-            let asked = socket.ask(All, GET_STATION, &mut which, deadline(batch), &mut |message| {
-                if let Some(station) = parse_station(&message.attributes) {
-                    show(device, Answer::Station(station), batch);
-                }
-            });
+            let asked =
+                socket.ask(All, GET_STATION, &mut which, batch.deadline(TIMEOUT), &mut |message| {
+                    if let Some(station) = parse_station(&message.attributes) {
+                        show(device, Answer::Station(station), batch);
+                    }
+                });
             note(asked, batch);
         }
         Ok(())
     }
-}
-
-fn deadline(batch: &Batch) -> Instant {
-    Instant::now() + batch.time_left().min(TIMEOUT)
 }
 
 /// An interface that has gone meanwhile costs nothing, any other refusal only what was asked for.

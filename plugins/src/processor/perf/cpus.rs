@@ -1,7 +1,6 @@
 //! The CPUs that a user wants.
 
-/// No machine has a CPU with a higher number.
-const HIGHEST_CPU: u32 = 65_535;
+use vitald_core::text::MOST_CPUS;
 
 /// Takes numbers and ranges, of which a step may follow behind a colon; `None` for an empty text.
 pub(super) fn parse(text: &str) -> Result<Option<Vec<u32>>, String> {
@@ -12,7 +11,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Vec<u32>>, String> {
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number = if is_number { digits.parse().ok() } else { None };
         number
-            .filter(|number| *number <= HIGHEST_CPU)
+            .filter(|number| *number < MOST_CPUS)
             .ok_or_else(|| format!("{digits:?} is not the number of a CPU; expected such as 0-3,8"))
     };
     let mut cpus = Vec::new();
