@@ -207,6 +207,19 @@ fn without_a_daemon_it_collects_itself() {
     let (status, text, complaint) = compare(&[&[&peer.url()[..]], &flags[..]].concat());
     assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
 
+    // The file of the variables has quotes for systemd, which a shell's `$ARGS` would leave in.
+    let variables = directory.path().join("variables");
+    let arguments = format!("--collector.disable-defaults '--collector.loadavg' {procfs_flag}");
+    std::fs::write(&variables, format!("ARGS=\"{arguments}\"\n")).expect("a file");
+    let variables = variables.display().to_string();
+    let (status, text, complaint) = compare(&[&peer.url(), "--unit", &variables]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+    assert!(text.contains(&format!("here: {variables}, collected by this command\n")), "{text}");
+    std::fs::write(&variables, "\nARGS=--collector.nonsense\n").expect("a file");
+    let said = reason(&[&peer.url(), "--unit", &variables]);
+    assert!(said.contains(&format!("{variables}:2: ")), "{said}");
+    assert!(said.contains("unknown long flag '--collector.nonsense'"), "{said}");
+
     // A collector that fails here differs in its success, and the note says why.
     std::fs::write(directory.path().join("loadavg"), "nonsense\n").expect("a file");
     let (status, text, _) = compare(&[&[&peer.url()[..]], &by_config[..]].concat());
@@ -424,6 +437,9 @@ fn what_cannot_be_compared_is_said_before() {
         &[&url, "--with", &url, "--config", "x"],
         &[&url, "--with", &url, "--", "--collector.cpu"],
         &[&url, "--config", "x", "--", "--collector.cpu"],
+        &[&url, "--with", &url, "--unit", "x"],
+        &[&url, "--config", "x", "--unit", "x"],
+        &[&url, "--unit", "x", "--", "--collector.cpu"],
     ] {
         let (status, text, complaint) = compare(wrong);
         assert_eq!((status, text.as_str()), (64, ""), "{wrong:?}: {complaint}");

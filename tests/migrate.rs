@@ -190,8 +190,8 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
         FOLDER/a.service:4: Environment: systemd passes over "B", which sets no variable; write NAME=VALUE
         FOLDER/a.service:3: EnvironmentFile: FOLDER/nothing.env: No such file or directory (os error 2); if it has flags elsewhere, put it there first
         FOLDER/a.service:5: $MORE is not set in the unit, so nothing is taken for it; add its value to the unit if systemd has one
-        FOLDER/a.service: Debian's build also collects systemd, reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in [collectors.filesystem]
         FOLDER/a.env:4: the variable GOMAXPROCS has no meaning: vitald has no Go runtime, and collects on one thread; remove it
+        FOLDER/a.service: Debian's build also collects systemd, reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in [collectors.filesystem]
         FOLDER/a.service:5: --runtime.gomaxprocs has no meaning: vitald has no Go runtime, and collects on one thread; remove it
         FOLDER/a.env:2: --web.telemetry-path: a configuration has no path for the metrics, which are under /metrics; scrape them there: set metrics_path in Prometheus
         FOLDER/a.env:2: --web.disable-exporter-metrics: with a configuration vitald's own metrics are always there; drop vitald_.*, process_.* and promhttp_.* by metric_relabel_configs in Prometheus
@@ -241,12 +241,12 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
         vitald: FOLDER/b.service:3: ExecStart: a quote is opened and not closed
         vitald: these flags make node_exporter print a text and end, so there is nothing to migrate
         vitald: FOLDER/b.service:3: --web.config.file: vitald does not support a web configuration (TLS, passwords), and web.yml is not empty; empty it, or put a proxy with TLS in front of vitald
-        vitald: FOLDER/b.service: ExecStart= runs /bin/sh, which is not node_exporter; give the flags themselves after `vitald migrate --`
+        vitald: FOLDER/b.service: ExecStart= runs /bin/sh, which is not node_exporter; give the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/b.service:3: ExecStart: the specifier %m is not known here; write its value, or %% for a percent sign
         vitald: FOLDER/b.service:3: a second command beside /usr/bin/node_exporter; systemd starts one alone, so empty the list with ExecStart= before it
         vitald: FOLDER/b.service:3: --collector.netdev.device-include: not a regular expression: unclosed group
         vitald: FOLDER/b.service: there is no ExecStart= in [Service]
-        vitald: FOLDER/c.env: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the flags themselves after `vitald migrate --`
+        vitald: FOLDER/c.env: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/none.service: No such file or directory (os error 2)
         vitald: unknown long flag '--nope'
     "#]]

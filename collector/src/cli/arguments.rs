@@ -143,8 +143,13 @@ fn compare() -> Command {
         .arg(config())
         .arg(
             option("with", "URL")
-                .conflicts_with_all(["config", "flags"])
+                .conflicts_with_all(["config", "flags", "unit"])
                 .help("A vitald that runs, in place of collections by this command"),
+        )
+        .arg(
+            file("unit").long("unit").value_name("FILE").conflicts_with_all(["config", "flags"]).help(
+                "The systemd unit of node_exporter, or the file with its ARGS, whose flags to collect by",
+            ),
         )
         .arg(
             option("for", "DURATION")
