@@ -186,12 +186,29 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     );
     let (status, out, err) = migrate(&["--unit", &path("a.service")]);
     assert_eq!(status, 0, "{err}");
+    if cfg!(feature = "full") {
+        // What is to be added is a configuration.
+        let added = err.lines().filter_map(|line| line.strip_prefix("    "));
+        write("added.toml", &added.map(|line| format!("{line}\n")).collect::<String>());
+        let mut check = Command::new(harness::binary());
+        let (status, _, complaint) = harness::output(check.arg("check").arg(path("added.toml")));
+        assert_eq!(status, 0, "{complaint}");
+    }
     expect![[r#"
         FOLDER/a.service:4: Environment: systemd passes over "B", which sets no variable; write NAME=VALUE
         FOLDER/a.service:3: EnvironmentFile: FOLDER/nothing.env: No such file or directory (os error 2); if it has flags elsewhere, put it there first
         FOLDER/a.service:5: $MORE is not set in the unit, so nothing is taken for it; add its value to the unit if systemd has one
         FOLDER/a.env:4: the variable GOMAXPROCS has no meaning: vitald has no Go runtime, and collects on one thread; remove it
-        FOLDER/a.service: Debian's build also collects systemd, reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in [collectors.filesystem]
+        FOLDER/a.service: Debian's build has other defaults, without a flag: it also collects systemd, and there leaves targets out; it reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media; what you need of it, add to the configuration:
+            [collectors.filesystem]
+            mount_points_exclude = '^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)'
+            [collectors.netdev]
+            device_exclude = '^lo$'
+            [collectors.systemd]
+            enabled = true
+            unit_exclude = '.+\.(automount|device|mount|scope|slice|target)'
+            [collectors.textfile]
+            directory = ["/var/lib/prometheus/node-exporter"]
         FOLDER/a.service:5: --runtime.gomaxprocs has no meaning: vitald has no Go runtime, and collects on one thread; remove it
         FOLDER/a.env:2: --web.telemetry-path: a configuration has no path for the metrics, which are under /metrics; scrape them there: set metrics_path in Prometheus
         FOLDER/a.env:2: --web.disable-exporter-metrics: with a configuration vitald's own metrics are always there; drop vitald_.*, process_.* and promhttp_.* by metric_relabel_configs in Prometheus

@@ -136,6 +136,17 @@ fn the_help_shows_the_flags_of_the_real_one() {
     let listed = |name: &&String| NEW_DEFAULTS.iter().any(|(known, _)| known == *name);
     let unlisted: Vec<_> = differ.iter().filter(|name| !listed(name)).collect();
     assert!(unlisted.is_empty(), "other defaults: {unlisted:?}");
+
+    // What Debian has otherwise is in the manual, as its build has it.
+    let manual = include_str!("../docs/migration.md");
+    for (name, _) in NEW_DEFAULTS.iter().filter(|(_, why)| why.starts_with("Debian")) {
+        let default = theirs[*name].trim_matches('"').replace(r"\\.", "[.]");
+        let flag = match &*default {
+            "enabled" => format!("--{name}\n"),
+            value => format!("--{name}={value}\n"),
+        };
+        assert!(manual.contains(&flag), "{flag}");
+    }
 }
 
 fn drop_in(namespaces: &Namespaces, directory: tempfile::TempDir, flags: &[String]) -> Daemon {

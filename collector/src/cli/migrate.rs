@@ -43,12 +43,20 @@ fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
     })
 }
 
-/// What the patches of Debian's build change.
-const OF_DEBIAN: &str = "Debian's build also collects systemd, reads text files in \
-     /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, \
-     without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], \
-     directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in \
-     [collectors.filesystem]";
+/// What the patches of Debian's build change, as a configuration has it.
+const OF_DEBIAN: &str = "Debian's build has other defaults, without a flag: it also collects systemd, and there leaves \
+     targets out; it reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below \
+     /run, /mnt and /media; what you need of it, add to the configuration:
+    [collectors.filesystem]
+    mount_points_exclude = \
+     '^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)'
+    [collectors.netdev]
+    device_exclude = '^lo$'
+    [collectors.systemd]
+    enabled = true
+    unit_exclude = '.+\\.(automount|device|mount|scope|slice|target)'
+    [collectors.textfile]
+    directory = [\"/var/lib/prometheus/node-exporter\"]";
 
 fn convert<'p>(
     directory: &Path,
