@@ -255,8 +255,17 @@ fn compare_finds_what_later_releases_changed_and_nothing_else() {
     let mut expected: BTreeSet<(&str, &str)> =
         listed("missing", ONLY_THERE).chain(listed("extra", ONLY_HERE)).collect();
     // Its labels are others. An empty label, as that of an error of a file system, is none.
-    expected.extend([("missing", "node_disk_info"), ("extra", "node_disk_info")]);
+    expected.insert(("label", "node_disk_info"));
     assert_eq!(found, expected);
+    assert!(report["peer_version"].as_str().is_some_and(|version| version.starts_with("1.5")));
+
+    // What a user may find is in the manual.
+    let manual = include_str!("../docs/migration.md");
+    let lists = [ONLY_THERE, ONLY_HERE].concat();
+    let changed = lists.iter().chain(NEW_LABELS).filter(|(family, _)| !of_itself.contains(family));
+    for (family, _) in changed {
+        assert!(manual.contains(&format!("`{family}")), "{family}");
+    }
 
     let known: Vec<&str> = expected.iter().map(|(_, family)| *family).collect();
     let known = format!("^({})($|{{)", known.join("|"));
