@@ -147,7 +147,7 @@ fn every_kind_of_difference_is_found() {
     let (peer, own) = (peer.url(), own.url());
     let (some, others) = ("^(up|kind|lost|found)", "requests");
     let (status, text, _) = compare(&[&peer, "--with", &own, "--ignore", some, "--ignore", others]);
-    assert_eq!(status, 0, "{text}");
+    assert_eq!(status, 2, "{text}");
     let (status, ..) = compare(&[&peer, "--with", &own, "--ignore", some]);
     assert_eq!(status, 1);
 }
@@ -416,9 +416,9 @@ fn what_cannot_be_compared_is_said_before() {
     for (arguments, expected) in [
         (&["https://localhost:1/metrics"][..], "https://localhost:1/metrics: TLS is not spoken"),
         (&["http://a:b@localhost:1/"], "a user name is not taken here"),
-        (&["nonsense"], "nonsense: expected HOST:PORT"),
+        (&["nonsense"], "nonsense: expected a URL, such as http://"),
         (&["localhost:1", "--ignore", "("], "--ignore (: "),
-        (&["localhost:1", "--with", "x y"], "x y: expected HOST:PORT"),
+        (&["localhost:1", "--with", "x y"], "x y: expected a URL"),
         (&["localhost:1", "--config", "/nonexistent.toml"], "/nonexistent.toml"),
         (&["localhost:1", "--", "--collector.nonsense"], "unknown long flag"),
         (&["localhost:1", "--", "--version"], "collect nothing"),
@@ -427,6 +427,12 @@ fn what_cannot_be_compared_is_said_before() {
         assert!(said.contains(expected), "{said}");
     }
     let url = own.url();
+    // What leaves everything out has compared nothing.
+    let (status, text, _) = compare(&[&url, "--with", &url, "--ignore", ""]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.ends_with("There is nothing to compare.\n"), "{text}");
+    let (_, text, _) = compare(&[&url, "--with", &url, "--ignore", "", "--format", "json"]);
+    assert!(text.contains("\"equal\": false"), "{text}");
     for wrong in [
         &[][..],
         &[&url, "--for", "10 minutes"],

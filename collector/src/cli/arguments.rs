@@ -148,7 +148,7 @@ fn compare() -> Command {
         )
         .arg(
             file("unit").long("unit").value_name("FILE").conflicts_with_all(["config", "flags"]).help(
-                "The systemd unit of node_exporter, or the file with its ARGS, whose flags to collect by",
+                "The unit of node_exporter, or the file of its ARGS, to collect by",
             ),
         )
         .arg(
@@ -169,7 +169,7 @@ fn compare() -> Command {
         .arg(
             option("ignore", "REGEX")
                 .action(ArgAction::Append)
-                .help("Leave out series whose name and labels match; can be repeated"),
+                .help("Leave out series it matches anywhere (^, $ anchor); can be repeated"),
         )
         .arg(
             option("tolerance", "SHARE")

@@ -106,7 +106,8 @@ fn try_compare(own: &ArgMatches, registry: Registry<'_>) -> Result<ExitCode, Vec
         "json" => print(&format!("{:#}\n", report.json())),
         _ => print(&report.text()),
     };
-    Ok(match (report.is_equal(), report.has_failed()) {
+    let has_not_compared = report.has_failed() || report.is_empty();
+    Ok(match (report.is_equal(), has_not_compared) {
         (false, _) => ExitCode::from(DIFFERENT),
         (true, true) => ExitCode::from(NOT_COMPARED),
         (true, false) => printed,

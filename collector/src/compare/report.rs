@@ -182,6 +182,11 @@ impl<'a> Report<'a> {
         report
     }
 
+    /// Whether no series is compared, all rounds considered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
     /// Whether both sides have the same series, types and values.
     pub(crate) fn is_equal(&self) -> bool {
         self.faults.is_empty() && self.relabelled.is_empty() && self.comparison.types.is_empty()
@@ -293,6 +298,7 @@ impl<'a> Report<'a> {
         let (series, families) = (self.wrong_series(), self.wrong_families());
         text.push('\n');
         match (self.is_equal(), self.has_failed()) {
+            (true, _) if self.is_empty() => writeln!(text, "There is nothing to compare."),
             (false, _) => {
                 let (series, families) = (count(series, "series"), count(families, "family"));
                 writeln!(text, "They differ in {families}, {series}.")
@@ -452,7 +458,7 @@ impl<'a> Report<'a> {
             "peer": peer,
             "peer_version": self.version(),
             "here": here,
-            "equal": self.is_equal() && !self.has_failed(),
+            "equal": self.is_equal() && !self.has_failed() && !self.is_empty(),
             "rounds": self.comparison.rounds(),
             "failed_rounds": failed_rounds,
             "first_failure": first_failure,
