@@ -638,3 +638,33 @@ fn arguments_that_are_no_text_are_refused() {
     let (status, ..) = harness::output(Command::new(harness::binary()).arg(&argument));
     assert_eq!(status, 64);
 }
+
+#[test]
+fn the_help_says_what_is_only_in_vitald() {
+    let run = |arguments: &[&str]| {
+        harness::output(Command::new(harness::binary()).arg("node_exporter").args(arguments))
+    };
+    let (_, help, _) = run(&["--help"]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = |flag: &str| {
+        let after = help.split_once(flag).map(|(_, after)| after);
+        after.map(|after| after.split(" --").next().unwrap_or_default().to_owned())
+    };
+    if cfg!(feature = "process_groups") {
+        let own = told("--[no-]collector.process_groups ").expect("it is shown");
+        assert!(own.ends_with("Only in vitald."), "{own}");
+        assert_eq!(told("--collector.process_groups.rules"), None);
+        let (status, _, refusal) = run(&["--collector.process_groups.rules=x"]);
+        assert_eq!(status, 1);
+        assert!(refusal.contains("set rules in [collectors.process_groups]"), "{refusal}");
+    }
+    if cfg!(feature = "powersupplyclass") {
+        let theirs = told("--collector.powersupply.ignored-supplies=").expect("it is shown");
+        assert!(!theirs.contains("Only in vitald."), "{theirs}");
+        assert_eq!(told("--collector.powersupplyclass.ignored-supplies"), None);
+    }
+    if cfg!(feature = "cpu") {
+        let theirs = told("--[no-]collector.cpu ").expect("it is shown");
+        assert!(!theirs.contains("Only in vitald."), "{theirs}");
+    }
+}

@@ -225,6 +225,13 @@ impl Read {
                 refuse_web_configuration(text, directory)
                     .map_err(|message| format!("{written}: {message}"))?;
             }
+            Target::OnlyInFile(collector, key) => {
+                return Err(format!(
+                    "{written}: its value has tables, which a flag cannot give; write a configuration \
+                     (`vitald migrate` prints that of the other flags) and set {key} in \
+                     [collectors.{collector}]"
+                ));
+            }
             Target::Unsupported(what) => {
                 let asks_for_nothing = match &given.value {
                     Argument::Switch(is_on) => !is_on,
