@@ -161,7 +161,15 @@ fn an_address_in_use_ends_it() {
     let address = taken.local_addr().expect("an address").to_string();
     let (status, out, err) = run(&[&format!("--web.listen-address={address}")]);
     assert_eq!((status, &*out), (1, ""), "{err}");
-    assert!(err.lines().last().is_some_and(|line| line.contains(&address)), "{err}");
+    let expected = format!(
+        "node_exporter: --web.listen-address: cannot listen on {address}: something else listens there \
+         already; stop it, or choose another address"
+    );
+    assert_eq!(err.lines().last(), Some(&*expected), "{err}");
+    if cfg!(feature = "ntp") {
+        let (_, _, err) = run(&["--collector.ntp", "--collector.ntp.server=192.0.2.1"]);
+        assert!(err.contains("unless --collector.ntp.server-is-local is set"), "{err}");
+    }
 }
 
 /// What `--help` shows is what the parser takes.

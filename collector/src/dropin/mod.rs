@@ -23,6 +23,7 @@ use std::fmt;
 use std::path::Path;
 use table::{Shell, Target, all_flags};
 use vitald_core::collector::Descriptor;
+use vitald_core::settings::Mistake as SettingMistake;
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
@@ -127,6 +128,14 @@ pub fn parse_in(
     }
     let decided = decide::decide(&given, directory, &flags, collectors);
     decided.map(Box::new).map(Command::Run).map_err(fail)
+}
+
+/// A mistake that the system made known, with the flag in place of the key.
+pub fn in_flags(mistake: &SettingMistake) -> String {
+    match mistake.path.as_str() {
+        "server.listen" => format!("--web.listen-address: {}", mistake.message),
+        _ => mistake.to_string(),
+    }
 }
 
 /// What is said of the variable `GOMAXPROCS`, which node_exporter's runtime reads.
