@@ -98,7 +98,14 @@ fn mistakes_are_reported_in_node_exporters_words() {
         (&["--nope"][..], "unknown long flag '--nope'"),
         (&["-x"], "unknown short flag '-x'"),
         (&["run"], "unexpected run"),
-        (&["--collector.loadavgs"], "unknown long flag '--collector.loadavgs'"),
+        (
+            &["--collector.loadavgs"],
+            "unknown long flag '--collector.loadavgs' (did you mean --collector.loadavg?)",
+        ),
+        (
+            &["--nope=1", "--path.procfs"],
+            "unknown long flag '--nope'; expected argument for flag '--path.procfs'",
+        ),
         (&["--web.listen-address"], "expected argument for flag '--web.listen-address'"),
         (&["--path.procfs=a", "--path.procfs=b"], "flag 'path.procfs' cannot be repeated"),
         (&["--log.level=loud"], "unrecognized log level loud"),

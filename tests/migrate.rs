@@ -235,7 +235,7 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     let unit = |line: &str| format!("[Service]\nType=simple\nExecStart={line}\n");
     let mut refused = String::new();
     for line in [
-        "/usr/bin/node_exporter --collector.nope",
+        "/usr/bin/node_exporter --collector.nonexistent",
         "/usr/bin/node_exporter 'a",
         "/usr/bin/node_exporter --web.config.file=/dev/null --version",
         "/usr/bin/node_exporter --web.config.file=web.yml",
@@ -253,8 +253,16 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     refused += &refusal(&["--unit", &path("c.env")]);
     refused += &refusal(&["--unit", &path("none.service")]);
     refused += &refusal(&["--", "--nope"]);
+    refused += &refusal(&[
+        "--",
+        "--web.max-requets=3",
+        "--log.levl",
+        "info",
+        "--web.telemetry-path=metrics",
+        "--log.level=loud",
+    ]);
     expect![[r#"
-        vitald: FOLDER/b.service:3: unknown long flag '--collector.nope'
+        vitald: FOLDER/b.service:3: unknown long flag '--collector.nonexistent'
         vitald: FOLDER/b.service:3: ExecStart: a quote is opened and not closed
         vitald: these flags make node_exporter print a text and end, so there is nothing to migrate
         vitald: FOLDER/b.service:3: --web.config.file: vitald does not support a web configuration (TLS, passwords), and web.yml is not empty; empty it, or put a proxy with TLS in front of vitald
@@ -266,6 +274,10 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
         vitald: FOLDER/c.env: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/none.service: No such file or directory (os error 2)
         vitald: unknown long flag '--nope'
+        vitald: unknown long flag '--web.max-requets' (did you mean --web.max-requests?)
+        vitald: unknown long flag '--log.levl' (did you mean --log.level?)
+        vitald: --web.telemetry-path: expected a path from /
+        vitald: unrecognized log level loud
     "#]]
     .assert_eq(&shown(refused));
 }

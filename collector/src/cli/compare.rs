@@ -261,6 +261,9 @@ fn of_flags<'p>(
         Ok(Command::Help(_) | Command::Version(_)) => {
             Err(vec!["--help and --version collect nothing".to_owned()])
         }
-        Err(error) => Err(vec![format!("{}{error}", at(error.argument))]),
+        Err(errors) => {
+            let placed = errors.iter().map(|error| format!("{}{error}", at(error.argument)));
+            Err(placed.collect())
+        }
     }
 }

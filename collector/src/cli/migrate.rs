@@ -77,9 +77,11 @@ fn convert<'p>(
                 &"these flags make node_exporter print a text and end, so there is nothing to migrate",
             ));
         }
-        Err(error) => {
-            let mistake = format!("{}{}", at(error.argument), error.message);
-            return Err(fail(exit::CONFIG, &mistake));
+        Err(errors) => {
+            for error in &errors {
+                complain(&format_args!("vitald: {}{}", at(error.argument), error.message));
+            }
+            return Err(ExitCode::from(exit::CONFIG));
         }
     };
     let migrated = dropin::migrate(&drop_in, directory);
