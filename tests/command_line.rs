@@ -132,10 +132,11 @@ fn every_command_has_a_help_that_reads_well() {
         Options:
           -c, --config <FILE>        The configuration; without one the built-in defaults hold
               --with <URL>           A vitald that runs, in place of collections by this command
+              --unit <FILE>          The unit of node_exporter, or the file of its ARGS, to collect by
               --for <DURATION>       Go on for so long, such as 10m [default: a few rounds]
               --interval <DURATION>  The time from one round to the next [default: 1s, with --for 10s]
               --timeout <DURATION>   The longest that a page may take [default: 10s]
-              --ignore <REGEX>       Leave out series whose name and labels match; can be repeated
+              --ignore <REGEX>       Leave out series it matches anywhere (^, $ anchor); can be repeated
               --tolerance <SHARE>    By how much of its value a gauge may differ [default: 0.01]
               --format <FORMAT>      In which form [default: text] [possible values: text, json]
           -h, --help                 Print help
@@ -373,6 +374,9 @@ fn check_says_every_mistake_with_its_place() {
         assert!(err.contains(&format!("did you mean {meant}?")), "{meant}: {err}");
     }
     assert_eq!(err.lines().last(), Some("vitald: 8 mistakes in the configuration"));
+    let (status, _, missing) = run(&["check", "/nonexistent/config.toml"]);
+    let last = missing.lines().last();
+    assert_eq!((status, last), (78, Some("vitald: the configuration cannot be read")), "{missing}");
     // No daemon reads it, wherever one may listen on this machine.
     let (status, out, told) = run(&["reload", "--config", &bad]);
     assert_eq!((status, &*out), (69, ""), "{told}");

@@ -147,7 +147,7 @@ fn every_kind_of_difference_is_found() {
     let (peer, own) = (peer.url(), own.url());
     let (some, others) = ("^(up|kind|lost|found)", "requests");
     let (status, text, _) = compare(&[&peer, "--with", &own, "--ignore", some, "--ignore", others]);
-    assert_eq!(status, 0, "{text}");
+    assert_eq!(status, 2, "{text}");
     let (status, ..) = compare(&[&peer, "--with", &own, "--ignore", some]);
     assert_eq!(status, 1);
 }
@@ -206,6 +206,19 @@ fn without_a_daemon_it_collects_itself() {
     let flags = ["--", "--collector.disable-defaults", "--collector.loadavg", &procfs_flag];
     let (status, text, complaint) = compare(&[&[&peer.url()[..]], &flags[..]].concat());
     assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+
+    // The file of the variables has quotes for systemd, which a shell's `$ARGS` would leave in.
+    let variables = directory.path().join("variables");
+    let arguments = format!("--collector.disable-defaults '--collector.loadavg' {procfs_flag}");
+    std::fs::write(&variables, format!("ARGS=\"{arguments}\"\n")).expect("a file");
+    let variables = variables.display().to_string();
+    let (status, text, complaint) = compare(&[&peer.url(), "--unit", &variables]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{text}");
+    assert!(text.contains(&format!("here: {variables}, collected by this command\n")), "{text}");
+    std::fs::write(&variables, "\nARGS=--collector.nonsense\n").expect("a file");
+    let said = reason(&[&peer.url(), "--unit", &variables]);
+    assert!(said.contains(&format!("{variables}:2: ")), "{said}");
+    assert!(said.contains("unknown long flag '--collector.nonsense'"), "{said}");
 
     // A collector that fails here differs in its success, and the note says why.
     std::fs::write(directory.path().join("loadavg"), "nonsense\n").expect("a file");
@@ -403,9 +416,9 @@ fn what_cannot_be_compared_is_said_before() {
     for (arguments, expected) in [
         (&["https://localhost:1/metrics"][..], "https://localhost:1/metrics: TLS is not spoken"),
         (&["http://a:b@localhost:1/"], "a user name is not taken here"),
-        (&["nonsense"], "nonsense: expected HOST:PORT"),
+        (&["nonsense"], "nonsense: expected a URL, such as http://"),
         (&["localhost:1", "--ignore", "("], "--ignore (: "),
-        (&["localhost:1", "--with", "x y"], "x y: expected HOST:PORT"),
+        (&["localhost:1", "--with", "x y"], "x y: expected a URL"),
         (&["localhost:1", "--config", "/nonexistent.toml"], "/nonexistent.toml"),
         (&["localhost:1", "--", "--collector.nonsense"], "unknown long flag"),
         (&["localhost:1", "--", "--version"], "collect nothing"),
@@ -414,6 +427,12 @@ fn what_cannot_be_compared_is_said_before() {
         assert!(said.contains(expected), "{said}");
     }
     let url = own.url();
+    // What leaves everything out has compared nothing.
+    let (status, text, _) = compare(&[&url, "--with", &url, "--ignore", ""]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.ends_with("There is nothing to compare.\n"), "{text}");
+    let (_, text, _) = compare(&[&url, "--with", &url, "--ignore", "", "--format", "json"]);
+    assert!(text.contains("\"equal\": false"), "{text}");
     for wrong in [
         &[][..],
         &[&url, "--for", "10 minutes"],
@@ -424,6 +443,9 @@ fn what_cannot_be_compared_is_said_before() {
         &[&url, "--with", &url, "--config", "x"],
         &[&url, "--with", &url, "--", "--collector.cpu"],
         &[&url, "--config", "x", "--", "--collector.cpu"],
+        &[&url, "--with", &url, "--unit", "x"],
+        &[&url, "--config", "x", "--unit", "x"],
+        &[&url, "--unit", "x", "--", "--collector.cpu"],
     ] {
         let (status, text, complaint) = compare(wrong);
         assert_eq!((status, text.as_str()), (64, ""), "{wrong:?}: {complaint}");

@@ -98,7 +98,14 @@ fn mistakes_are_reported_in_node_exporters_words() {
         (&["--nope"][..], "unknown long flag '--nope'"),
         (&["-x"], "unknown short flag '-x'"),
         (&["run"], "unexpected run"),
-        (&["--collector.loadavgs"], "unknown long flag '--collector.loadavgs'"),
+        (
+            &["--collector.loadavgs"],
+            "unknown long flag '--collector.loadavgs' (did you mean --collector.loadavg?)",
+        ),
+        (
+            &["--nope=1", "--path.procfs"],
+            "unknown long flag '--nope'; expected argument for flag '--path.procfs'",
+        ),
         (&["--web.listen-address"], "expected argument for flag '--web.listen-address'"),
         (&["--path.procfs=a", "--path.procfs=b"], "flag 'path.procfs' cannot be repeated"),
         (&["--log.level=loud"], "unrecognized log level loud"),
@@ -161,7 +168,15 @@ fn an_address_in_use_ends_it() {
     let address = taken.local_addr().expect("an address").to_string();
     let (status, out, err) = run(&[&format!("--web.listen-address={address}")]);
     assert_eq!((status, &*out), (1, ""), "{err}");
-    assert!(err.lines().last().is_some_and(|line| line.contains(&address)), "{err}");
+    let expected = format!(
+        "node_exporter: --web.listen-address: cannot listen on {address}: something else listens there \
+         already; stop it, or choose another address"
+    );
+    assert_eq!(err.lines().last(), Some(&*expected), "{err}");
+    if cfg!(feature = "ntp") {
+        let (_, _, err) = run(&["--collector.ntp", "--collector.ntp.server=192.0.2.1"]);
+        assert!(err.contains("unless --collector.ntp.server-is-local is set"), "{err}");
+    }
 }
 
 /// What `--help` shows is what the parser takes.
@@ -637,4 +652,34 @@ fn arguments_that_are_no_text_are_refused() {
     assert!(status == 1 && err.starts_with("node_exporter: error: not UTF-8"), "{status} {err}");
     let (status, ..) = harness::output(Command::new(harness::binary()).arg(&argument));
     assert_eq!(status, 64);
+}
+
+#[test]
+fn the_help_says_what_is_only_in_vitald() {
+    let run = |arguments: &[&str]| {
+        harness::output(Command::new(harness::binary()).arg("node_exporter").args(arguments))
+    };
+    let (_, help, _) = run(&["--help"]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = |flag: &str| {
+        let after = help.split_once(flag).map(|(_, after)| after);
+        after.map(|after| after.split(" --").next().unwrap_or_default().to_owned())
+    };
+    if cfg!(feature = "process_groups") {
+        let own = told("--[no-]collector.process_groups ").expect("it is shown");
+        assert!(own.ends_with("Only in vitald."), "{own}");
+        assert_eq!(told("--collector.process_groups.rules"), None);
+        let (status, _, refusal) = run(&["--collector.process_groups.rules=x"]);
+        assert_eq!(status, 1);
+        assert!(refusal.contains("set rules in [collectors.process_groups]"), "{refusal}");
+    }
+    if cfg!(feature = "powersupplyclass") {
+        let theirs = told("--collector.powersupply.ignored-supplies=").expect("it is shown");
+        assert!(!theirs.contains("Only in vitald."), "{theirs}");
+        assert_eq!(told("--collector.powersupplyclass.ignored-supplies"), None);
+    }
+    if cfg!(feature = "cpu") {
+        let theirs = told("--[no-]collector.cpu ").expect("it is shown");
+        assert!(!theirs.contains("Only in vitald."), "{theirs}");
+    }
 }

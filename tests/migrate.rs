@@ -186,12 +186,29 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     );
     let (status, out, err) = migrate(&["--unit", &path("a.service")]);
     assert_eq!(status, 0, "{err}");
+    if cfg!(feature = "full") {
+        // What is to be added is a configuration.
+        let added = err.lines().filter_map(|line| line.strip_prefix("    "));
+        write("added.toml", &added.map(|line| format!("{line}\n")).collect::<String>());
+        let mut check = Command::new(harness::binary());
+        let (status, _, complaint) = harness::output(check.arg("check").arg(path("added.toml")));
+        assert_eq!(status, 0, "{complaint}");
+    }
     expect![[r#"
         FOLDER/a.service:4: Environment: systemd passes over "B", which sets no variable; write NAME=VALUE
         FOLDER/a.service:3: EnvironmentFile: FOLDER/nothing.env: No such file or directory (os error 2); if it has flags elsewhere, put it there first
         FOLDER/a.service:5: $MORE is not set in the unit, so nothing is taken for it; add its value to the unit if systemd has one
-        FOLDER/a.service: Debian's build also collects systemd, reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in [collectors.filesystem]
         FOLDER/a.env:4: the variable GOMAXPROCS has no meaning: vitald has no Go runtime, and collects on one thread; remove it
+        FOLDER/a.service: Debian's build has other defaults, without a flag: it also collects systemd, and there leaves targets out; it reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media; what you need of it, add to the configuration:
+            [collectors.filesystem]
+            mount_points_exclude = '^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)'
+            [collectors.netdev]
+            device_exclude = '^lo$'
+            [collectors.systemd]
+            enabled = true
+            unit_exclude = '.+\.(automount|device|mount|scope|slice|target)'
+            [collectors.textfile]
+            directory = ["/var/lib/prometheus/node-exporter"]
         FOLDER/a.service:5: --runtime.gomaxprocs has no meaning: vitald has no Go runtime, and collects on one thread; remove it
         FOLDER/a.env:2: --web.telemetry-path: a configuration has no path for the metrics, which are under /metrics; scrape them there: set metrics_path in Prometheus
         FOLDER/a.env:2: --web.disable-exporter-metrics: with a configuration vitald's own metrics are always there; drop vitald_.*, process_.* and promhttp_.* by metric_relabel_configs in Prometheus
@@ -218,7 +235,7 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     let unit = |line: &str| format!("[Service]\nType=simple\nExecStart={line}\n");
     let mut refused = String::new();
     for line in [
-        "/usr/bin/node_exporter --collector.nope",
+        "/usr/bin/node_exporter --collector.nonexistent",
         "/usr/bin/node_exporter 'a",
         "/usr/bin/node_exporter --web.config.file=/dev/null --version",
         "/usr/bin/node_exporter --web.config.file=web.yml",
@@ -236,19 +253,31 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
     refused += &refusal(&["--unit", &path("c.env")]);
     refused += &refusal(&["--unit", &path("none.service")]);
     refused += &refusal(&["--", "--nope"]);
+    refused += &refusal(&[
+        "--",
+        "--web.max-requets=3",
+        "--log.levl",
+        "info",
+        "--web.telemetry-path=metrics",
+        "--log.level=loud",
+    ]);
     expect![[r#"
-        vitald: FOLDER/b.service:3: unknown long flag '--collector.nope'
+        vitald: FOLDER/b.service:3: unknown long flag '--collector.nonexistent'
         vitald: FOLDER/b.service:3: ExecStart: a quote is opened and not closed
         vitald: these flags make node_exporter print a text and end, so there is nothing to migrate
         vitald: FOLDER/b.service:3: --web.config.file: vitald does not support a web configuration (TLS, passwords), and web.yml is not empty; empty it, or put a proxy with TLS in front of vitald
-        vitald: FOLDER/b.service: ExecStart= runs /bin/sh, which is not node_exporter; give the flags themselves after `vitald migrate --`
+        vitald: FOLDER/b.service: ExecStart= runs /bin/sh, which is not node_exporter; give the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/b.service:3: ExecStart: the specifier %m is not known here; write its value, or %% for a percent sign
         vitald: FOLDER/b.service:3: a second command beside /usr/bin/node_exporter; systemd starts one alone, so empty the list with ExecStart= before it
         vitald: FOLDER/b.service:3: --collector.netdev.device-include: not a regular expression: unclosed group
         vitald: FOLDER/b.service: there is no ExecStart= in [Service]
-        vitald: FOLDER/c.env: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the flags themselves after `vitald migrate --`
+        vitald: FOLDER/c.env: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/none.service: No such file or directory (os error 2)
         vitald: unknown long flag '--nope'
+        vitald: unknown long flag '--web.max-requets' (did you mean --web.max-requests?)
+        vitald: unknown long flag '--log.levl' (did you mean --log.level?)
+        vitald: --web.telemetry-path: expected a path from /
+        vitald: unrecognized log level loud
     "#]]
     .assert_eq(&shown(refused));
 }

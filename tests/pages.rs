@@ -1,6 +1,6 @@
 //! The whole page of every host of `tests/fixtures/hosts`, compared with the one that is kept beside its files.
 //!
-//! `VITALD_WRITE_GOLDENS=1 cargo test --locked --features full --test pages` writes the pages and `docs/costs.md`
+//! `VITALD_WRITE_GOLDENS=1 cargo test --locked --features full --test pages` writes the pages and `docs/requests.md`
 //! anew; what changed is then in the diff, for the review. Nothing in them depends on the machine that runs the
 //! test: files, links, clock and file systems are those of the host, and the daemon's own series are left out.
 
@@ -228,7 +228,7 @@ const MEASURED: &str = "server";
 #[test]
 fn the_costs_in_the_manual_are_those_of_a_run() {
     let mut wrong = String::new();
-    keep("docs/costs.md", &costs(&measured()), &mut wrong);
+    keep("docs/requests.md", &costs(&measured()), &mut wrong);
     assert!(
         wrong.is_empty(),
         "\n{wrong}{WRITE}=1 cargo test --locked --features full --test pages writes it anew."
@@ -255,7 +255,7 @@ fn measured() -> Vec<(String, Steady)> {
 
 fn costs(all: &[(String, Steady)]) -> String {
     let mut text = format!(
-        "# What a scrape costs\n\n\
+        "# What a scrape asks of the kernel\n\n\
          Made by counting what each collector asks of the host `{MEASURED}` in `tests/fixtures/hosts` once it has settled \
          down; do not edit. That host has 4 CPUs in 2 packages, 6 disks, 6 network interfaces and about 600 files \
          that collectors read. A collector that its `config.toml` does not set has its default settings. A collector that \

@@ -136,6 +136,17 @@ fn the_help_shows_the_flags_of_the_real_one() {
     let listed = |name: &&String| NEW_DEFAULTS.iter().any(|(known, _)| known == *name);
     let unlisted: Vec<_> = differ.iter().filter(|name| !listed(name)).collect();
     assert!(unlisted.is_empty(), "other defaults: {unlisted:?}");
+
+    // What Debian has otherwise is in the manual, as its build has it.
+    let manual = include_str!("../docs/migration.md");
+    for (name, _) in NEW_DEFAULTS.iter().filter(|(_, why)| why.starts_with("Debian")) {
+        let default = theirs[*name].trim_matches('"').replace(r"\\.", "[.]");
+        let flag = match &*default {
+            "enabled" => format!("--{name}\n"),
+            value => format!("--{name}={value}\n"),
+        };
+        assert!(manual.contains(&flag), "{flag}");
+    }
 }
 
 fn drop_in(namespaces: &Namespaces, directory: tempfile::TempDir, flags: &[String]) -> Daemon {
@@ -244,8 +255,17 @@ fn compare_finds_what_later_releases_changed_and_nothing_else() {
     let mut expected: BTreeSet<(&str, &str)> =
         listed("missing", ONLY_THERE).chain(listed("extra", ONLY_HERE)).collect();
     // Its labels are others. An empty label, as that of an error of a file system, is none.
-    expected.extend([("missing", "node_disk_info"), ("extra", "node_disk_info")]);
+    expected.insert(("label", "node_disk_info"));
     assert_eq!(found, expected);
+    assert!(report["peer_version"].as_str().is_some_and(|version| version.starts_with("1.5")));
+
+    // What a user may find is in the manual.
+    let manual = include_str!("../docs/migration.md");
+    let lists = [ONLY_THERE, ONLY_HERE].concat();
+    let changed = lists.iter().chain(NEW_LABELS).filter(|(family, _)| !of_itself.contains(family));
+    for (family, _) in changed {
+        assert!(manual.contains(&format!("`{family}")), "{family}");
+    }
 
     let known: Vec<&str> = expected.iter().map(|(_, family)| *family).collect();
     let known = format!("^({})($|{{)", known.join("|"));

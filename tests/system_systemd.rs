@@ -362,6 +362,27 @@ fn nothing_the_daemon_does_is_forbidden() {
 }
 
 #[test]
+fn capabilities_are_given_as_the_manual_says() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let readme = std::fs::read_to_string(harness::root().join("README.md")).expect("README.md");
+    let block = readme.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.expect("a drop-in");
+    let address = free_address();
+    let more = "[collectors.slabinfo]\nenabled = true\n[collectors.perf]\nenabled = true\n\
+                disable_hardware_profilers = true\ndisable_cache_profilers = true\n";
+    let machine = Machine::with_vitald(&config(address, more));
+    let families = ["node_slabinfo_active_objects", "node_perf_context_switches_total"];
+    machine.sh("systemctl start vitald");
+    assert_eq!(families.map(|family| has(address, family)), [false; 2]);
+    machine.drop_in("capabilities", block);
+    machine.sh("systemctl restart vitald");
+    let states = ask(address, "GET", "/plugins", &[]).body;
+    assert_eq!(families.map(|family| has(address, family)), [true; 2], "{states}");
+}
+
+#[test]
 fn the_service_can_stand_in_for_node_exporter() {
     if !harness::system(NEEDS) {
         return;

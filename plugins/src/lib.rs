@@ -1,4 +1,4 @@
-//! The collectors of vitald: one file and one cargo feature each.
+//! The collectors of vitald: one file, or one and a folder of its name, and one cargo feature each.
 //!
 //! The list below is the only one. It declares a module for each name and makes [`ROLL`], the
 //! promise that the daemon checks against the linked registry when it starts, and [`ALL`].

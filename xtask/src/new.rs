@@ -53,7 +53,8 @@ pub(crate) fn shapes() -> String {
 pub(crate) fn new(root: &Path, place: &str, shape: &str) -> Result<String, String> {
     let shape = SHAPES.iter().find(|known| known.name == shape);
     let shape = shape.ok_or_else(|| format!("SHAPE is one of\n{}", shapes()))?;
-    let (group, name) = place.split_once('/').ok_or("name it FOLDER/NAME, such as network/arp")?;
+    let (group, name) =
+        place.split_once('/').ok_or("name it FOLDER/NAME, such as kernel/tainted")?;
     let is_name = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
             && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

@@ -143,8 +143,13 @@ fn compare() -> Command {
         .arg(config())
         .arg(
             option("with", "URL")
-                .conflicts_with_all(["config", "flags"])
+                .conflicts_with_all(["config", "flags", "unit"])
                 .help("A vitald that runs, in place of collections by this command"),
+        )
+        .arg(
+            file("unit").long("unit").value_name("FILE").conflicts_with_all(["config", "flags"]).help(
+                "The unit of node_exporter, or the file of its ARGS, to collect by",
+            ),
         )
         .arg(
             option("for", "DURATION")
@@ -164,7 +169,7 @@ fn compare() -> Command {
         .arg(
             option("ignore", "REGEX")
                 .action(ArgAction::Append)
-                .help("Leave out series whose name and labels match; can be repeated"),
+                .help("Leave out series it matches anywhere (^, $ anchor); can be repeated"),
         )
         .arg(
             option("tolerance", "SHARE")

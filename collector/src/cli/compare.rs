@@ -6,13 +6,15 @@ use super::load::{config_file, load};
 use super::registry::Registry;
 use super::scraper::{Scraper, Target};
 use super::terminal::{complain, print};
+use super::unit_flags::UnitFlags;
 use crate::compare::{About, Comparison, Page, Report, Rules};
 use crate::dropin::{self, Command};
 use crate::encode::{Format, PageWriter};
 use crate::own::Own;
 use crate::plan::Plan;
 use clap::ArgMatches;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -104,7 +106,8 @@ fn try_compare(own: &ArgMatches, registry: Registry<'_>) -> Result<ExitCode, Vec
         "json" => print(&format!("{:#}\n", report.json())),
         _ => print(&report.text()),
     };
-    Ok(match (report.is_equal(), report.has_failed()) {
+    let has_not_compared = report.has_failed() || report.is_empty();
+    Ok(match (report.is_equal(), has_not_compared) {
         (false, _) => ExitCode::from(DIFFERENT),
         (true, true) => ExitCode::from(NOT_COMPARED),
         (true, false) => printed,
@@ -212,18 +215,23 @@ impl InProcess {
 
 /// What this process collects, and in words from where that is.
 fn plan(own: &ArgMatches, registry: Registry<'_>) -> Result<(Plan, String), Vec<String>> {
+    if let Some(file) = own.get_one::<PathBuf>("unit") {
+        let UnitFlags { arguments, directory, notes, is_debians } =
+            UnitFlags::read(file).map_err(|error| vec![error])?;
+        notes.iter().for_each(|note| complain(&format_args!("vitald: {note}")));
+        if is_debians {
+            complain(
+                &"vitald: Debian's build of node_exporter has other defaults, which differ in what follows \
+                  unless flags say otherwise; docs/migration.md has a flag for each",
+            );
+        }
+        let flags: Vec<&str> = arguments.iter().map(|argument| argument.text.as_str()).collect();
+        let place = |argument: Option<usize>| Some(&*arguments.get(argument?)?.place);
+        return of_flags(&directory, &flags, registry, place, &file.display().to_string());
+    }
     if let Some(flags) = own.get_many::<OsString>("flags") {
         let flags: Vec<&OsString> = flags.collect();
-        return match dropin::parse("node_exporter", &flags, registry.collectors) {
-            Ok(Command::Run(drop_in)) => {
-                drop_in.notes.iter().for_each(|note| complain(&format_args!("vitald: {note}")));
-                Ok((drop_in.plan, "node_exporter's flags, collected by this command".to_owned()))
-            }
-            Ok(Command::Help(_) | Command::Version(_)) => {
-                Err(vec!["--help and --version collect nothing".to_owned()])
-            }
-            Err(error) => Err(vec![error.to_string()]),
-        };
+        return of_flags(Path::new(""), &flags, registry, |_| None, "node_exporter's flags");
     }
     let plan = load(own, registry)
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -232,4 +240,30 @@ fn plan(own: &ArgMatches, registry: Registry<'_>) -> Result<(Plan, String), Vec<
         |file| format!("{}, collected by this command", file.display()),
     );
     Ok((plan, name))
+}
+
+/// What node_exporter's flags ask for; `place` says where a flag is from.
+fn of_flags<'p>(
+    directory: &Path,
+    flags: &[impl AsRef<OsStr>],
+    registry: Registry<'_>,
+    place: impl Fn(Option<usize>) -> Option<&'p str>,
+    name: &str,
+) -> Result<(Plan, String), Vec<String>> {
+    let at = |argument| place(argument).map_or_else(String::new, |place| format!("{place}: "));
+    match dropin::parse_in(directory, "node_exporter", flags, registry.collectors) {
+        Ok(Command::Run(drop_in)) => {
+            for note in &drop_in.notes {
+                complain(&format_args!("vitald: {}{note}", at(note.argument)));
+            }
+            Ok((drop_in.plan, format!("{name}, collected by this command")))
+        }
+        Ok(Command::Help(_) | Command::Version(_)) => {
+            Err(vec!["--help and --version collect nothing".to_owned()])
+        }
+        Err(errors) => {
+            let placed = errors.iter().map(|error| format!("{}{error}", at(error.argument)));
+            Err(placed.collect())
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::registry::Registry;
 use super::terminal::{complain, exit, fail, print};
-use crate::dropin::unit::{self, Argument, Service};
+use super::unit_flags::UnitFlags;
 use crate::dropin::{self, Command, Note};
 use clap::ArgMatches;
 use std::ffi::OsString;
@@ -29,35 +29,13 @@ fn of_flags(flags: &[OsString], registry: Registry<'_>) -> Result<ExitCode, Exit
 }
 
 fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
-    let service = unit::read(file).map_err(|error| fail(exit::CONFIG, &error))?;
-    let Service { program, mut arguments, directory, processors, warnings } = service;
-    for warning in &warnings {
-        complain(warning);
-    }
-    let mut is_debians = file == Path::new(DEBIAN_VARIABLES);
-    if let Some(program) = program {
-        let name = program.rsplit('/').next().unwrap_or_default();
-        let is_first = |word: &str| arguments.first().is_some_and(|first| first.text == word);
-        if name == "vitald" && is_first("node_exporter") {
-            arguments.remove(0);
-        } else if !dropin::is_dropin_name(&program) {
-            let refusal = format!(
-                "{}: ExecStart= runs {program}, which is not node_exporter; give the flags themselves \
-                 after `vitald migrate --`",
-                file.display()
-            );
-            return Err(fail(exit::CONFIG, &refusal));
-        }
-        is_debians = program == DEBIAN;
+    let UnitFlags { arguments, directory, notes, is_debians } =
+        UnitFlags::read(file).map_err(|error| fail(exit::CONFIG, &error))?;
+    for note in &notes {
+        complain(note);
     }
     if is_debians {
         complain(&format_args!("{}: {OF_DEBIAN}", file.display()));
-    }
-    if let Some(Argument { text, place }) = processors {
-        match dropin::note_of_processors(&text) {
-            Ok(note) => complain(&format_args!("{place}: {note}")),
-            Err(mistake) => return Err(fail(exit::CONFIG, &format!("{place}: {mistake}"))),
-        }
     }
     let flags: Vec<&str> = arguments.iter().map(|argument| argument.text.as_str()).collect();
     convert(&directory, &flags, registry, |position| {
@@ -65,16 +43,20 @@ fn of_unit(file: &Path, registry: Registry<'_>) -> Result<ExitCode, ExitCode> {
     })
 }
 
-/// Where Debian's package has it.
-const DEBIAN: &str = "/usr/bin/prometheus-node-exporter";
-/// Where its flags are.
-const DEBIAN_VARIABLES: &str = "/etc/default/prometheus-node-exporter";
-/// What its patches change.
-const OF_DEBIAN: &str = "Debian's build also collects systemd, reads text files in \
-     /var/lib/prometheus/node-exporter, and leaves out lo and mount points below /run, /mnt and /media, \
-     without a flag; what you need of it, add to the configuration: enabled in [collectors.systemd], \
-     directory in [collectors.textfile], device_exclude in [collectors.netdev], mount_points_exclude in \
-     [collectors.filesystem]";
+/// What the patches of Debian's build change, as a configuration has it.
+const OF_DEBIAN: &str = "Debian's build has other defaults, without a flag: it also collects systemd, and there leaves \
+     targets out; it reads text files in /var/lib/prometheus/node-exporter, and leaves out lo and mount points below \
+     /run, /mnt and /media; what you need of it, add to the configuration:
+    [collectors.filesystem]
+    mount_points_exclude = \
+     '^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)'
+    [collectors.netdev]
+    device_exclude = '^lo$'
+    [collectors.systemd]
+    enabled = true
+    unit_exclude = '.+\\.(automount|device|mount|scope|slice|target)'
+    [collectors.textfile]
+    directory = [\"/var/lib/prometheus/node-exporter\"]";
 
 fn convert<'p>(
     directory: &Path,
@@ -95,9 +77,11 @@ fn convert<'p>(
                 &"these flags make node_exporter print a text and end, so there is nothing to migrate",
             ));
         }
-        Err(error) => {
-            let mistake = format!("{}{}", at(error.argument), error.message);
-            return Err(fail(exit::CONFIG, &mistake));
+        Err(errors) => {
+            for error in &errors {
+                complain(&format_args!("vitald: {}{}", at(error.argument), error.message));
+            }
+            return Err(ExitCode::from(exit::CONFIG));
         }
     };
     let migrated = dropin::migrate(&drop_in, directory);

@@ -14,6 +14,7 @@ mod registry;
 mod run;
 mod scraper;
 mod terminal;
+mod unit_flags;
 
 use load::{config_file, load};
 use registry::Registry;

@@ -303,9 +303,15 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
             let status = if drop_in { 1 } else { exit::CONFIG };
             fail(status, &format!("{} {noun} in the configuration", mistakes.len()))
         }
+        StartError::System(mistakes) if drop_in => {
+            for mistake in &mistakes {
+                log::plain(&format_args!("node_exporter: {}", dropin::in_flags(mistake)));
+            }
+            ExitCode::FAILURE
+        }
         StartError::System(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));
-            if drop_in { ExitCode::FAILURE } else { ExitCode::from(exit::OS_ERROR) }
+            ExitCode::from(exit::OS_ERROR)
         }
     }
 }

@@ -47,8 +47,12 @@ impl Target {
         let has_port =
             authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = match (has_port, is_url) {
+            (false, false) => {
+                return Err("expected a URL, such as http://localhost:9100/metrics, or unix:/PATH"
+                    .to_owned());
+            }
             (false, true) => Cow::from(format!("{authority}:80")),
-            _ => Cow::from(authority),
+            (true, _) => Cow::from(authority),
         };
         let address = parse_address(&authority).or_else(|_| resolve(&authority))?;
         Ok(Target { address, path })

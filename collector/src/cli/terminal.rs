@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use vitald_core::settings::Mistake;
+use vitald_core::settings::{Mistake, Origin};
 
 /// Exit statuses, as sysexits(3) numbers them.
 pub(super) mod exit {
@@ -21,6 +21,9 @@ pub(super) mod exit {
 pub(super) fn refuse(mistakes: &[Mistake]) -> ExitCode {
     for mistake in mistakes {
         complain(mistake);
+    }
+    if let [Mistake { origin: Origin::WholeFile(_), .. }] = mistakes {
+        return fail(exit::CONFIG, &"the configuration cannot be read");
     }
     let count = mistakes.len();
     let noun = if count == 1 { "mistake" } else { "mistakes" };

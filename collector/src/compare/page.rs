@@ -99,3 +99,33 @@ fn series(family: &str, sample: exposition::Sample<'_>) -> String {
     }
     text
 }
+
+/// The labels of a series as [`series`] writes it: the name of each, its value as it is written, and the
+/// series without it.
+pub(super) fn labels(text: &str) -> Vec<(&str, &str, String)> {
+    let Some((family, inner)) = text.strip_suffix('}').and_then(|text| text.split_once('{')) else {
+        return Vec::new();
+    };
+    let mut pairs = Vec::new();
+    let mut rest = inner;
+    while let Some((name, after)) = rest.split_once("=\"") {
+        let mut is_escaped = false;
+        let end = after.find(|character| {
+            let is_end = character == '"' && !is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            is_end
+        });
+        let Some((value, after)) = end.map(|end| after.split_at(end)) else { break };
+        pairs.push((name, value));
+        rest = after.strip_prefix("\",").unwrap_or_default();
+    }
+    let without = |left_out: usize| {
+        let kept = pairs.iter().enumerate().filter(|(at, _)| *at != left_out);
+        let kept: Vec<_> = kept.map(|(_, (name, value))| format!("{name}=\"{value}\"")).collect();
+        match kept.is_empty() {
+            true => family.to_owned(),
+            false => format!("{family}{{{}}}", kept.join(",")),
+        }
+    };
+    pairs.iter().enumerate().map(|(at, (name, value))| (*name, *value, without(at))).collect()
+}

@@ -2,9 +2,11 @@
 
 use super::comparison::{Comparison, Fault, Tally, Treatment, Values, Watched};
 use super::exceptions::{Exception, OF_THE_PROGRAM, SLACKS, VALUES_OF_THE_PROGRAM};
+use super::page::labels;
+use crate::dropin::EMULATED_VERSION;
 use crate::encode::json_number;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 use vitald_core::number::write_number;
@@ -33,11 +35,70 @@ pub(crate) struct Report<'a> {
     comparison: &'a Comparison,
     about: About,
     /// The series that are wrong, by what is wrong and family; in order.
-    faults: BTreeMap<(Fault, &'a str), Vec<(&'a str, &'a Watched)>>,
+    faults: Faults<'a>,
+    /// Series that one side has with a label more than the other, as that side has them.
+    relabelled: BTreeMap<Relabelled<'a>, Vec<&'a str>>,
     /// Of the series that are not wrong, those that were not there all the time.
     movements: BTreeMap<Movement, Vec<&'a str>>,
     /// How many series of each family are compared.
     sizes: BTreeMap<&'a str, usize>,
+}
+
+/// A label that one side alone has in a family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Relabelled<'a> {
+    family: &'a str,
+    label: &'a str,
+    /// Whether that side is ours.
+    is_here: bool,
+}
+
+impl Relabelled<'_> {
+    fn side(self) -> &'static str {
+        if self.is_here { "here" } else { "there" }
+    }
+}
+
+/// Series by what is wrong with them and family.
+type Faults<'a> = BTreeMap<(Fault, &'a str), Vec<(&'a str, &'a Watched)>>;
+
+/// Takes out pairs of a series that is missing and one that is only here, if they differ by one label.
+fn take_relabelled<'a>(faults: &mut Faults<'a>) -> BTreeMap<Relabelled<'a>, Vec<&'a str>> {
+    let mut relabelled: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    let families: Vec<&str> = faults.keys().map(|(_, family)| *family).collect();
+    for (family, is_here) in
+        families.into_iter().flat_map(|family| [(family, true), (family, false)])
+    {
+        let [longer, shorter] = match is_here {
+            true => [Fault::Extra, Fault::Missing],
+            false => [Fault::Missing, Fault::Extra],
+        };
+        let (Some(with), Some(without)) =
+            (faults.get(&(longer, family)), faults.get(&(shorter, family)))
+        else {
+            continue;
+        };
+        let mut waiting: HashSet<&str> = without.iter().map(|(text, _)| *text).collect();
+        let mut paired = HashSet::new();
+        for (text, _) in with {
+            let of_pair = labels(text).into_iter().find(|(_, _, rest)| waiting.remove(&**rest));
+            if let Some((label, _, _)) = of_pair {
+                paired.insert(*text);
+                relabelled.entry(Relabelled { family, label, is_here }).or_default().push(*text);
+            }
+        }
+        if paired.is_empty() {
+            continue;
+        }
+        if let Some(with) = faults.get_mut(&(longer, family)) {
+            with.retain(|(text, _)| !paired.contains(text));
+        }
+        if let Some(without) = faults.get_mut(&(shorter, family)) {
+            without.retain(|(text, _)| waiting.contains(text));
+        }
+    }
+    faults.retain(|_, series| !series.is_empty());
+    relabelled
 }
 
 /// What a series did that was not there all the time.
@@ -99,6 +160,7 @@ impl<'a> Report<'a> {
             comparison,
             about,
             faults: BTreeMap::new(),
+            relabelled: BTreeMap::new(),
             movements: BTreeMap::new(),
             sizes: BTreeMap::new(),
         };
@@ -115,13 +177,19 @@ impl<'a> Report<'a> {
             }
         }
         report.faults.values_mut().for_each(|series| series.sort_by_key(|(text, _)| *text));
+        report.relabelled = take_relabelled(&mut report.faults);
         report.movements.values_mut().for_each(|series| series.sort_unstable());
         report
     }
 
+    /// Whether no series is compared, all rounds considered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
     /// Whether both sides have the same series, types and values.
     pub(crate) fn is_equal(&self) -> bool {
-        self.faults.is_empty() && self.comparison.types.is_empty()
+        self.faults.is_empty() && self.relabelled.is_empty() && self.comparison.types.is_empty()
     }
 
     /// Whether a round could not be made.
@@ -134,15 +202,28 @@ impl<'a> Report<'a> {
     }
 
     fn wrong_series(&self) -> usize {
-        self.faults.values().map(Vec::len).sum()
+        let relabelled: usize = self.relabelled.values().map(Vec::len).sum();
+        self.faults.values().map(Vec::len).sum::<usize>() + relabelled
     }
 
     fn wrong_families(&self) -> usize {
         let mut families: Vec<&str> = self.faults.keys().map(|(_, family)| *family).collect();
+        families.extend(self.relabelled.keys().map(|relabelled| relabelled.family));
         families.extend(self.comparison.types.keys().map(|family| &**family));
         families.sort_unstable();
         families.dedup();
         families.len()
+    }
+
+    /// The version of the node_exporter that the peer is, if it says so.
+    fn version(&self) -> Option<&'a str> {
+        let is_there = |watched: &Watched| watched.there.pages > 0;
+        let mut series = self.comparison.series.iter();
+        let (text, _) = series.find(|(text, watched)| {
+            text.starts_with("node_exporter_build_info{") && is_there(watched)
+        })?;
+        let version = labels(text).into_iter().find(|(name, ..)| *name == "version");
+        version.map(|(_, version, _)| version)
     }
 
     /// How many series a treatment applies to: of the peer, and of ours.
@@ -179,7 +260,11 @@ impl<'a> Report<'a> {
         let About { peer, here, took, failed_rounds, first_failure, notes } = &self.about;
         let compared: usize = self.sizes.values().sum();
         let rounds = self.comparison.rounds();
-        writeln!(text, "peer: {peer}\nhere: {here}")?;
+        match self.version() {
+            Some(version) => writeln!(text, "peer: {peer}, node_exporter {version}")?,
+            None => writeln!(text, "peer: {peer}")?,
+        }
+        writeln!(text, "here: {here}")?;
         let took = took.as_secs_f64();
         writeln!(
             text,
@@ -193,7 +278,15 @@ impl<'a> Report<'a> {
         for note in notes {
             writeln!(text, "note: {note}")?;
         }
+        if let Some(version) = self.version().filter(|version| *version != EMULATED_VERSION) {
+            writeln!(
+                text,
+                "note: vitald has the metrics of node_exporter {EMULATED_VERSION}; what releases after \
+                 {version} have changed is in docs/migration.md"
+            )?;
+        }
         self.write_faults(text)?;
+        self.write_relabelled(text)?;
         self.write_types(text)?;
         for (movement, series) in &self.movements {
             let example = series.first().copied().unwrap_or_default();
@@ -205,6 +298,7 @@ impl<'a> Report<'a> {
         let (series, families) = (self.wrong_series(), self.wrong_families());
         text.push('\n');
         match (self.is_equal(), self.has_failed()) {
+            (true, _) if self.is_empty() => writeln!(text, "There is nothing to compare."),
             (false, _) => {
                 let (series, families) = (count(series, "series"), count(families, "family"));
                 writeln!(text, "They differ in {families}, {series}.")
@@ -249,6 +343,22 @@ impl<'a> Report<'a> {
             if series.len() > most && !is_absent {
                 writeln!(text, "    and {} more", series.len() - most)?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_relabelled(&self, text: &mut String) -> fmt::Result {
+        if !self.relabelled.is_empty() {
+            let series: usize = self.relabelled.values().map(Vec::len).sum();
+            writeln!(text, "\nwith one label more on a side: {}", count(series, "series"))?;
+        }
+        for (relabelled, series) in &self.relabelled {
+            let Relabelled { family, label, .. } = relabelled;
+            let size = self.sizes.get(family).copied().unwrap_or_default();
+            // Both series of a pair are in the size.
+            let size = size - series.len();
+            let (series, side) = (series.len(), relabelled.side());
+            writeln!(text, "  {family}: {series} of {size} has the label {label} {side}")?;
         }
         Ok(())
     }
@@ -324,6 +434,16 @@ impl<'a> Report<'a> {
                 "last_round": types.tally.last,
             })
         });
+        let relabelled = self.relabelled.iter().map(|(relabelled, series)| {
+            json!({
+                "fault": "label",
+                "family": relabelled.family,
+                "label": relabelled.label,
+                "side": relabelled.side(),
+                "series": series.len(),
+                "shown": series.iter().take(MOST_IN_JSON).collect::<Vec<_>>(),
+            })
+        });
         let movements = self.movements.iter().map(|(movement, series)| {
             let shown: Vec<_> = series.iter().take(MOST_IN_JSON).collect();
             (movement.word().replace(' ', "_"), json!({ "series": series.len(), "shown": shown }))
@@ -336,15 +456,16 @@ impl<'a> Report<'a> {
         );
         json!({
             "peer": peer,
+            "peer_version": self.version(),
             "here": here,
-            "equal": self.is_equal() && !self.has_failed(),
+            "equal": self.is_equal() && !self.has_failed() && !self.is_empty(),
             "rounds": self.comparison.rounds(),
             "failed_rounds": failed_rounds,
             "first_failure": first_failure,
             "seconds": took.as_secs_f64(),
             "series": self.sizes.values().sum::<usize>(),
             "tolerance": self.comparison.rules().tolerance,
-            "differences": faults.chain(types).collect::<Vec<_>>(),
+            "differences": faults.chain(relabelled).chain(types).collect::<Vec<_>>(),
             "movements": movements.collect::<serde_json::Map<_, _>>(),
             "not_compared": left_out.collect::<Vec<_>>(),
             "ignored": ignored.collect::<Vec<_>>(),

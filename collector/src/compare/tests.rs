@@ -418,6 +418,7 @@ fn as_json() {
             "N"
           ],
           "peer": "P",
+          "peer_version": null,
           "rounds": 3,
           "seconds": 0.0,
           "series": 3,
@@ -433,4 +434,43 @@ fn a_page_that_is_wrong_is_refused_with_its_line() {
     assert_eq!(error("a 1\n<html>\n"), "line 2: expected the name of a metric");
     assert_eq!(error("a 1"), "line 1: expected a newline at the end of the file");
     assert_eq!(error("a{b=\"\"} 1\na 2\n"), "the series a is there twice");
+}
+
+#[test]
+fn a_pair_that_differs_by_one_label_is_one_difference() {
+    let there = "a{x=\"1\"} 1\na{x=\"2\"} 1\nb{k=\"\\\",q=\\\\\"} 1\nc{m=\"1\",n=\"2\"} 1\n\
+                 node_exporter_build_info{branch=\"b\",version=\"1.5.0\"} 1\n";
+    let here = "a{n=\"7\",x=\"1\"} 1\na{n=\"8\",x=\"2\"} 1\na{n=\"8\",x=\"3\"} 1\n\
+                b{k=\"\\\",q=\\\\\",l=\"1\"} 1\nc{n=\"2\"} 1\n";
+    let comparison = compared(&[], &steady(there, here));
+    let report = Report::new(&comparison, about());
+    expect![[r#"
+        peer: P, node_exporter 1.5.0
+        here: H
+        compared: 9 series in 3 rounds within TIME
+        note: vitald has the metrics of node_exporter 1.12.1; what releases after 1.5.0 have changed is in docs/migration.md
+
+        only here: 1 series in 1 family
+          a: 1 of 5
+            a{n="8",x="3"}
+
+        with one label more on a side: 4 series
+          a: 2 of 3 has the label n here
+          b: 1 of 1 has the label l here
+          c: 1 of 1 has the label m there
+
+        not compared: node_exporter_build_info* (the version of the program): 1 there, 0 here
+
+        They differ in 3 families, 5 series.
+    "#]].assert_eq(&report.text().replace("0.0 s", "TIME"));
+    let json = report.json();
+    assert_eq!(json["peer_version"], "1.5.0");
+    let label = json["differences"].as_array().expect("a list").iter();
+    let label = label.filter(|difference| difference["fault"] == "label").map(|difference| {
+        ["family", "label", "side"].map(|key| difference[key].as_str().expect("text"))
+    });
+    assert_eq!(
+        label.collect::<Vec<_>>(),
+        [["a", "n", "here"], ["b", "l", "here"], ["c", "m", "there"]]
+    );
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use vitald_core::settings::nearest;
 
 /// A flag as given.
 pub(super) struct Given<'f> {
@@ -38,19 +39,24 @@ pub(super) enum Argument {
     Text(String),
 }
 
-/// The flags before the first mistake, and that mistake. Files of arguments are looked for in a
-/// directory.
+/// The flags without a mistake, and the mistakes. Files of arguments are looked for in a directory.
 pub(super) fn cut<'f>(
     arguments: &[impl AsRef<OsStr>],
     directory: &Path,
     flags: &'f [Flag],
-) -> (Vec<Given<'f>>, Option<Mistake>) {
-    let mut given = Vec::new();
-    let mistake = match words(arguments, directory) {
-        Ok(words) => take(words, flags, &mut given).err(),
-        Err(mistake) => Some(mistake),
+) -> (Vec<Given<'f>>, Vec<Mistake>) {
+    let mut words = match words(arguments, directory) {
+        Ok(words) => words,
+        Err(mistake) => return (Vec::new(), vec![mistake]),
     };
-    (given, mistake)
+    let (mut given, mut mistakes) = (Vec::new(), Vec::new());
+    while let Some((argument, word)) = words.pop_front() {
+        match take(argument, word, &mut words, flags) {
+            Ok(flag) => given.push(flag),
+            Err(message) => mistakes.push(Mistake::of(argument, message)),
+        }
+    }
+    (given, mistakes)
 }
 
 enum Word {
@@ -117,40 +123,53 @@ fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
     Ok(lines.map(str::to_owned).collect())
 }
 
+/// The flag that a word begins; what stands after it is taken from `words`.
 fn take<'f>(
-    mut words: VecDeque<(usize, Word)>,
+    argument: usize,
+    word: Word,
+    words: &mut VecDeque<(usize, Word)>,
     flags: &'f [Flag],
-    given: &mut Vec<Given<'f>>,
-) -> Result<(), Mistake> {
-    while let Some((argument, word)) = words.pop_front() {
-        let mistake = |message| Mistake::of(argument, message);
-        let name = match word {
-            Word::Short('h') => "help".to_owned(),
-            Word::Short(letter) => {
-                return Err(mistake(format!("unknown short flag '-{letter}'")));
-            }
-            Word::Plain(text) => return Err(mistake(format!("unexpected {text}"))),
-            Word::Long(name) => name,
-        };
-        let written = format!("--{name}");
-        let unknown = || mistake(format!("unknown long flag '{written}'"));
-        let (flag, is_on) = match find(flags, &name) {
-            Some(flag) => (flag, true),
-            None => {
-                let off = name.strip_prefix("no-").and_then(|name| find(flags, name));
-                (off.filter(|flag| flag.shape == Shape::Switch).ok_or_else(unknown)?, false)
-            }
-        };
-        let value = match flag.shape {
-            Shape::Switch => Argument::Switch(is_on),
-            Shape::Once | Shape::Many => match words.pop_front() {
+) -> Result<Given<'f>, String> {
+    let name = match word {
+        Word::Short('h') => "help".to_owned(),
+        Word::Short(letter) => return Err(format!("unknown short flag '-{letter}'")),
+        Word::Plain(text) => return Err(format!("unexpected {text}")),
+        Word::Long(name) => name,
+    };
+    let written = format!("--{name}");
+    let off = || {
+        let off = name.strip_prefix("no-").and_then(|name| find(flags, name));
+        off.filter(|flag| flag.shape == Shape::Switch).map(|flag| (flag, false))
+    };
+    let Some((flag, is_on)) = find(flags, &name).map(|flag| (flag, true)).or_else(off) else {
+        // What stands after it is its value, and no further mistake.
+        words.pop_front_if(|(_, word)| matches!(word, Word::Plain(_)));
+        let hint = meant(flags, &name).map(|meant| format!(" (did you mean {meant}?)"));
+        return Err(format!("unknown long flag '{written}'{}", hint.unwrap_or_default()));
+    };
+    let value = match flag.shape {
+        Shape::Switch => Argument::Switch(is_on),
+        Shape::Once | Shape::Many => {
+            match words.pop_front_if(|(_, word)| matches!(word, Word::Plain(_))) {
                 Some((_, Word::Plain(text))) => Argument::Text(text),
-                _ => return Err(mistake(format!("expected argument for flag '{written}'"))),
-            },
-        };
-        given.push(Given { flag, written, value, argument });
-    }
-    Ok(())
+                _ => return Err(format!("expected argument for flag '{written}'")),
+            }
+        }
+    };
+    Ok(Given { flag, written, value, argument })
+}
+
+/// The flag that a mistyped one most likely meant, with its dashes.
+fn meant(flags: &[Flag], name: &str) -> Option<String> {
+    let (no, name) = name.strip_prefix("no-").map_or(("", name), |name| ("no-", name));
+    // The beginning that most have would make any two look alike.
+    let (beginning, rest) = match name.strip_prefix("collector.") {
+        Some(rest) => ("collector.", rest),
+        None => ("", name),
+    };
+    let can_be = |flag: &&Flag| !flag.hidden && (no.is_empty() || flag.shape == Shape::Switch);
+    let names = flags.iter().filter(can_be).filter_map(|flag| flag.name.strip_prefix(beginning));
+    nearest(rest, names).map(|meant| format!("--{no}{beginning}{meant}"))
 }
 
 /// The flag of a name: as spelled, else one that differs only in how its words are joined.

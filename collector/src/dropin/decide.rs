@@ -56,12 +56,13 @@ pub(super) fn decide(
     directory: &Path,
     flags: &[Flag],
     collectors: &[&'static Descriptor],
-) -> Result<DropIn, Mistake> {
-    refuse_repeated(given)?;
+) -> Result<DropIn, Vec<Mistake>> {
+    let mut wrong = repeated(given);
     let mut read = Read::default();
     for given in given {
-        let read = read.take(given, directory);
-        read.map_err(|message| Mistake::of(given.argument, message))?;
+        if let Err(message) = read.take(given, directory) {
+            wrong.push(Mistake::of(given.argument, message));
+        }
     }
     let Read { web, mut table, mut listen, takes_sockets, defaults_run, mut notes, lost_in_file } =
         read;
@@ -85,23 +86,25 @@ pub(super) fn decide(
         notes.extend(lacking(given, collectors).map(|text| Note { argument: None, text }));
     }
     let plan = config::load_table(&table, collectors).map_err(|mistakes| {
-        let is_of = |given: &&Given<'_>| match &mistakes.first().map(|first| &first.origin) {
-            Some(Origin::Flag(flag)) => **flag == *given.written,
-            _ => false,
-        };
-        let argument = given.iter().rfind(is_of).map(|given| given.argument);
-        let messages: Vec<_> = mistakes
-            .iter()
-            .map(|mistake| match &mistake.origin {
-                Origin::Flag(flag) => {
-                    let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
-                    format!("{flag}: {}", in_flags(&mistake.message, table, flags))
-                }
-                _ => mistake.to_string(),
-            })
-            .collect();
-        Mistake { argument, message: messages.join("; ") }
-    })?;
+        let of_flag = mistakes.iter().map(|mistake| match &mistake.origin {
+            Origin::Flag(flag) => {
+                let is_of = |given: &&Given<'_>| **flag == *given.written;
+                let argument = given.iter().rfind(is_of).map(|given| given.argument);
+                let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+                let message = format!("{flag}: {}", in_flags(&mistake.message, table, flags));
+                Mistake { argument, message }
+            }
+            _ => Mistake { argument: None, message: mistake.to_string() },
+        });
+        of_flag.collect::<Vec<_>>()
+    });
+    let plan = match plan {
+        Ok(plan) if wrong.is_empty() => plan,
+        plan => {
+            wrong.extend(plan.err().into_iter().flatten());
+            return Err(wrong);
+        }
+    };
     let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
     Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
 }
@@ -225,6 +228,13 @@ impl Read {
                 refuse_web_configuration(text, directory)
                     .map_err(|message| format!("{written}: {message}"))?;
             }
+            Target::OnlyInFile(collector, key) => {
+                return Err(format!(
+                    "{written}: its value has tables, which a flag cannot give; write a configuration \
+                     (`vitald migrate` prints that of the other flags) and set {key} in \
+                     [collectors.{collector}]"
+                ));
+            }
             Target::Unsupported(what) => {
                 let asks_for_nothing = match &given.value {
                     Argument::Switch(is_on) => !is_on,
@@ -268,7 +278,8 @@ fn refuse_web_configuration(file: &str, directory: &Path) -> Result<(), String> 
 
 /// kingpin refuses a switch that is given twice. Taking the last one breaks no command line that
 /// works there, and lets a list of flags be corrected at its end.
-fn refuse_repeated(given: &[Given<'_>]) -> Result<(), Mistake> {
+fn repeated(given: &[Given<'_>]) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
     for (position, later) in given.iter().enumerate() {
         let is_same = |earlier: &&Given<'_>| earlier.flag.target == later.flag.target;
         let is_repeatable = later.flag.shape != Shape::Once
@@ -279,10 +290,10 @@ fn refuse_repeated(given: &[Given<'_>]) -> Result<(), Mistake> {
             } else {
                 format!("{} and {} are the same setting", earlier.written, later.written)
             };
-            return Err(Mistake::of(later.argument, message));
+            mistakes.push(Mistake::of(later.argument, message));
         }
     }
-    Ok(())
+    mistakes
 }
 
 /// Switches the collectors that no flag names.

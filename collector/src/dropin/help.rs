@@ -70,7 +70,8 @@ pub(super) fn in_flags(text: &str, table: &str, flags: &[Flag]) -> String {
                 Target::Key { path: own, .. } => own.join(".") == path,
                 _ => false,
             };
-            match flags.iter().find(sets_it) {
+            let shown = flags.iter().filter(|flag| !flag.hidden).find(sets_it);
+            match shown.or_else(|| flags.iter().find(sets_it)) {
                 Some(flag) if position % 2 == 1 => format!("--{}{value}", flag.name),
                 _ => part.to_owned(),
             }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::path::Path;
 use table::{Shell, Target, all_flags};
 use vitald_core::collector::Descriptor;
+use vitald_core::settings::Mistake as SettingMistake;
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
@@ -81,10 +82,16 @@ pub fn parse(
     arguments: &[impl AsRef<OsStr>],
     collectors: &[&'static Descriptor],
 ) -> Result<Command, UsageError> {
-    parse_in(Path::new(""), program, arguments, collectors)
+    parse_in(Path::new(""), program, arguments, collectors).map_err(|mistakes| {
+        let messages: Vec<String> =
+            mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+        let argument = mistakes.first().and_then(|first| first.argument);
+        let program = program.rsplit('/').next().unwrap_or(program).to_owned();
+        UsageError { program, message: messages.join("; "), argument }
+    })
 }
 
-/// As [`parse`], with another directory in place of the current one.
+/// As [`parse`], with another directory in place of the current one, and each mistake by itself.
 ///
 /// # Errors
 ///
@@ -94,15 +101,19 @@ pub fn parse_in(
     program: &str,
     arguments: &[impl AsRef<OsStr>],
     collectors: &[&'static Descriptor],
-) -> Result<Command, UsageError> {
+) -> Result<Command, Vec<UsageError>> {
     let program = program.rsplit('/').next().unwrap_or(program);
-    let fail = |mistake: Mistake| UsageError {
-        program: program.to_owned(),
-        message: mistake.message,
-        argument: mistake.argument,
+    let fail = |mut mistakes: Vec<Mistake>| {
+        mistakes.sort_by_key(|mistake| mistake.argument.unwrap_or(usize::MAX));
+        let error = mistakes.into_iter().map(|mistake| UsageError {
+            program: program.to_owned(),
+            message: mistake.message,
+            argument: mistake.argument,
+        });
+        error.collect::<Vec<_>>()
     };
     let flags = all_flags(collectors);
-    let (given, mistake) = command_line::cut(arguments, directory, &flags);
+    let (given, mut mistakes) = command_line::cut(arguments, directory, &flags);
     let asks_for = |target: &Target| given.iter().any(|given| given.flag.target == *target);
     if asks_for(&Target::Version) {
         return Ok(Command::Version(version()));
@@ -116,17 +127,27 @@ pub fn parse_in(
             return Ok(Command::Help(help::completion(shell, program)));
         }
     }
-    if let Some(mistake) = mistake {
-        return Err(fail(mistake));
-    }
-    if asks_for(&Target::Help) {
+    if mistakes.is_empty() && asks_for(&Target::Help) {
         return Ok(Command::Help(help::page(program, &flags)));
     }
-    if asks_for(&Target::Man) {
+    if mistakes.is_empty() && asks_for(&Target::Man) {
         return Ok(Command::Help(help::man(program, &flags)));
     }
-    let decided = decide::decide(&given, directory, &flags, collectors);
-    decided.map(Box::new).map(Command::Run).map_err(fail)
+    match decide::decide(&given, directory, &flags, collectors) {
+        Ok(drop_in) if mistakes.is_empty() => Ok(Command::Run(Box::new(drop_in))),
+        decided => {
+            mistakes.extend(decided.err().into_iter().flatten());
+            Err(fail(mistakes))
+        }
+    }
+}
+
+/// A mistake that the system made known, with the flag in place of the key.
+pub fn in_flags(mistake: &SettingMistake) -> String {
+    match mistake.path.as_str() {
+        "server.listen" => format!("--web.listen-address: {}", mistake.message),
+        _ => mistake.to_string(),
+    }
 }
 
 /// What is said of the variable `GOMAXPROCS`, which node_exporter's runtime reads.

@@ -63,6 +63,8 @@ pub(super) enum Target {
     AbsentCollector(&'static str),
     /// A setting of such a collector.
     AbsentSetting(&'static str),
+    /// A setting with tables in it, which no flag can give: the collector and the key.
+    OnlyInFile(&'static str, &'static str),
     /// What vitald cannot do; a value that asks for nothing is taken.
     Unsupported(&'static str),
 }
@@ -196,7 +198,7 @@ fn add_collectors(collectors: &[&'static Descriptor], all: &mut Vec<Flag>) {
         let key = flags::KEYS.iter().find(|(other, _)| *other == spelling).map(|(_, key)| *key);
         let declared = here(collector).and_then(|descriptor| {
             let info = descriptor.settings.iter().find(|info| Some(info.key) == key)?;
-            Some(Flag { name: name.clone(), ..of_setting(descriptor, info) })
+            Some(Flag { name: name.clone(), hidden: false, ..of_setting(descriptor, info) })
         });
         let flag = declared.unwrap_or_else(|| Flag {
             name,
@@ -243,9 +245,10 @@ fn add_collectors(collectors: &[&'static Descriptor], all: &mut Vec<Flag>) {
             },
             hidden: false,
             help: format!(
-                "Collect: {} (default: {}).",
+                "Collect: {} (default: {}).{}",
                 descriptor.summary.trim_end_matches('.'),
-                if runs_by_default(descriptor) { "enabled" } else { "disabled" }
+                if runs_by_default(descriptor) { "enabled" } else { "disabled" },
+                if super::is_collector(descriptor.name) { "" } else { OWN }
             ),
             default: String::new(),
         });
@@ -267,6 +270,10 @@ fn of_setting(descriptor: &'static Descriptor, info: &'static SettingInfo) -> Fl
     let known = flags::SETTINGS
         .iter()
         .find(|(spelling, ..)| flat(&format!("collector.{spelling}")) == flat(&name));
+    let is_spelled_otherwise = flags::KEYS.iter().any(|(spelling, key)| {
+        let of_spelling = flags::SETTINGS.iter().find(|(known, ..)| known == spelling);
+        *key == info.key && of_spelling.is_some_and(|(_, owner, _)| *owner == descriptor.name)
+    });
     let shape = match (known, info.kind) {
         (_, <bool as Setting>::KIND) => Shape::Switch,
         (Some((.., shape)), _) => *shape,
@@ -291,17 +298,30 @@ fn of_setting(descriptor: &'static Descriptor, info: &'static SettingInfo) -> Fl
         Node::Float(number) => number.to_string(),
         Node::Unset | Node::Boolean(_) | Node::List(_) | Node::Table(_) => String::new(),
     };
-    let path = vec!["collectors", descriptor.name, info.key];
+    let target = match info.has_tables() {
+        true => Target::OnlyInFile(descriptor.name, info.key),
+        false => {
+            Target::Key { path: vec!["collectors", descriptor.name, info.key], kind: info.kind }
+        }
+    };
+    let mut help = info.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+    if known.is_none() && !is_spelled_otherwise {
+        help.push_str(OWN);
+    }
     Flag {
         // node_exporter's own spelling, where it is known, is the one to show.
         name: known.map_or(name, |(spelling, ..)| format!("collector.{spelling}")),
         shape,
-        target: Target::Key { path, kind: info.kind },
-        hidden: false,
-        help: info.doc.split_whitespace().collect::<Vec<_>>().join(" "),
+        target,
+        // node_exporter's spelling is shown in place of one of ours.
+        hidden: info.has_tables() || known.is_none() && is_spelled_otherwise,
+        help,
         default,
     }
 }
+
+/// What the help says of a flag that node_exporter does not have.
+const OWN: &str = " Only in vitald.";
 
 /// Whether a collector runs when no flag names it: what node_exporter does not have is off.
 pub(super) fn runs_by_default(descriptor: &Descriptor) -> bool {

@@ -11,7 +11,7 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          Made from what the collectors declare; do not edit.\n\n\
-         What each asks of the kernel in a scrape is [counted](costs.md).\n\n\
+         What each asks of the kernel in a scrape is [counted](requests.md).\n\n\
          | collector | on by default | privileges | what |\n|---|---|---|---|\n",
     );
     for descriptor in collectors {

@@ -355,7 +355,7 @@ fn pages() {
 
         Made from what the collectors declare; do not edit.
 
-        What each asks of the kernel in a scrape is [counted](costs.md).
+        What each asks of the kernel in a scrape is [counted](requests.md).
 
         | collector | on by default | privileges | what |
         |---|---|---|---|

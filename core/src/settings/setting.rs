@@ -21,6 +21,11 @@ pub struct SettingInfo {
 }
 
 impl SettingInfo {
+    /// Whether its value has tables in it, which only a file can give.
+    pub fn has_tables(&self) -> bool {
+        matches!(self.kind, "table" | "list of tables")
+    }
+
     /// The part of node_exporter's flag after `--collector.NAME.`.
     pub fn flag_name(&self) -> String {
         self.flag.map_or_else(|| self.key.replace('_', "-"), str::to_owned)

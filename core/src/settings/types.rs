@@ -137,7 +137,10 @@ impl<T: Setting> Setting for Option<T> {
 }
 
 impl<T: Setting> Setting for Vec<T> {
-    const KIND: &'static str = "list";
+    const KIND: &'static str = match T::KIND.as_bytes() {
+        b"table" => "list of tables",
+        _ => "list",
+    };
 
     fn decode(value: &Value) -> Result<Self, String> {
         listed::<T>(value)?.iter().map(T::decode).collect()
@@ -170,8 +173,17 @@ fn listed<T: Setting>(value: &Value) -> Result<Cow<'_, [Value]>, String> {
             .filter(|item| !item.is_empty())
             .map(|item| Value::new(item, value.origin.clone()))
             .collect()),
-        node if T::decode(value).is_ok() => mismatch(&format!("a list, such as [{node}]"), value),
+        node if is_item::<T>(value) => mismatch(&format!("a list, such as [{node}]"), value),
         _ => mismatch("a list", value),
+    }
+}
+
+/// Whether a value is an item of such a list, or text where an item is text: what is wrong with that is
+/// said when it is in a list.
+fn is_item<T: Setting>(value: &Value) -> bool {
+    match T::decode(value) {
+        Ok(_) => true,
+        Err(message) => matches!(value.node, Node::Text(_)) && !message.ends_with(", found text"),
     }
 }
 
@@ -255,6 +267,9 @@ mod tests {
         let told = |node: Node| file::<Vec<String>>(node).unwrap_err();
         assert_eq!(told(":9100".into()), "expected a list, such as [\":9100\"], found text");
         assert_eq!(told(9100.into()), "expected a list, found a whole number");
+        let durations = file::<Vec<Duration>>("soon").unwrap_err();
+        assert_eq!(durations, "expected a list, such as [\"soon\"], found text");
+        assert_eq!(file::<Vec<u32>>("5").unwrap_err(), "expected a list, found text");
     }
 
     #[test]

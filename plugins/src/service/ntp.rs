@@ -84,7 +84,7 @@ impl Collector for Ntp {
         if !settings.server_is_local && !settings.server.parse().is_ok_and(is_loopback) {
             return Err(Error::setting(
                 "server",
-                "must be an address of the loopback, such as 127.0.0.1, unless server_is_local is set",
+                "must be an address of the loopback, such as 127.0.0.1, unless `server_is_local` is set",
             ));
         }
         host_and_port(&settings.server, settings.server_port)

@@ -414,7 +414,7 @@ pub fn of_variables(file: &File) -> Result<Service, String> {
         _ => {
             return Err(format!(
                 "{}: no variable ARGS with node_exporter's flags; give the unit that reads this file, or the \
-                 flags themselves after `vitald migrate --`",
+                 flags themselves after two dashes, `-- FLAGS...`",
                 file.name
             ));
         }

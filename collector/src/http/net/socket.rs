@@ -98,7 +98,7 @@ impl BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BindError::InUse => f.write_str("something else listens there already"),
+            BindError::InUse => f.write_str("something else listens there already; stop it, or choose another address"),
             BindError::NotASocket => f.write_str("the path exists and is not a socket"),
             BindError::StillThere => {
                 f.write_str("the file of an earlier socket is still being removed")
