@@ -98,7 +98,7 @@ pub fn parse_in(
     let program = program.rsplit('/').next().unwrap_or(program);
     let fail = |mistake: Mistake| UsageError {
         program: program.to_owned(),
-        message: mistake.message,
+        message: on_a_line(&mistake.message),
         argument: mistake.argument,
     };
     let flags = all_flags(collectors);
@@ -127,6 +127,26 @@ pub fn parse_in(
     }
     let decided = decide::decide(&given, directory, &flags, collectors);
     decided.map(Box::new).map(Command::Run).map_err(fail)
+}
+
+/// The longest message, in characters: what it quotes may be as long as a file.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// A message without characters that do not show, and not longer than a person reads.
+fn on_a_line(message: &str) -> String {
+    let mut line = String::new();
+    for (position, character) in message.chars().enumerate() {
+        if position == LONGEST_MESSAGE {
+            line.push('…');
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 /// What is said of the variable `GOMAXPROCS`, which node_exporter's runtime reads.
