@@ -6,10 +6,12 @@ use super::help::in_flags;
 use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
+use crate::regular;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Node, Origin, Setting, Table, Value};
+use vitald_core::settings::{self, Node, Origin, Setting, Table, Value};
 
 /// How to run as node_exporter.
 pub struct DropIn {
@@ -85,28 +87,78 @@ pub(super) fn decide(
     if defaults_run {
         notes.extend(lacking(given, collectors).map(|text| Note { argument: None, text }));
     }
-    let plan = config::load_table(&table, collectors).map_err(|mistakes| {
-        let of_flag = mistakes.iter().map(|mistake| match &mistake.origin {
-            Origin::Flag(flag) => {
-                let is_of = |given: &&Given<'_>| **flag == *given.written;
-                let argument = given.iter().rfind(is_of).map(|given| given.argument);
-                let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
-                let message = format!("{flag}: {}", in_flags(&mistake.message, table, flags));
-                Mistake { argument, message }
-            }
-            _ => Mistake { argument: None, message: mistake.to_string() },
-        });
-        of_flag.collect::<Vec<_>>()
-    });
-    let plan = match plan {
-        Ok(plan) if wrong.is_empty() => plan,
-        plan => {
-            wrong.extend(plan.err().into_iter().flatten());
-            return Err(wrong);
+    let plan = loop {
+        let mistakes = match config::load_table(&table, collectors) {
+            Ok(plan) => break Some(plan),
+            Err(mistakes) => mistakes,
+        };
+        // Each time there is less in the table, so this ends.
+        let without_effect = take_without_effect(&mut table, &mistakes, given, flags);
+        if without_effect.is_empty() {
+            wrong.extend(refusals(&mistakes, given, flags));
+            break None;
         }
+        notes.extend(without_effect);
     };
+    let Some(plan) = plan.filter(|_| wrong.is_empty()) else { return Err(wrong) };
     let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
     Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
+}
+
+/// Takes out of the table what is wrong about collectors that are off, and says so of each flag:
+/// node_exporter looks at the settings of a collector when it makes the collector.
+fn take_without_effect(
+    table: &mut Table,
+    mistakes: &[settings::Mistake],
+    given: &[Given<'_>],
+    flags: &[Flag],
+) -> Vec<Note> {
+    let notes = mistakes.iter().filter_map(|mistake| {
+        let Origin::Flag(flag) = &mistake.origin else { return None };
+        let (own_path, key) = mistake.path.rsplit_once('.')?;
+        let name = own_path.strip_prefix("collectors.")?;
+        let own = table_in(table_in(table, "collectors")?, name)?;
+        if own.entries.get("enabled")?.node != Node::Boolean(false) {
+            return None;
+        }
+        own.entries.remove(key)?;
+        let message = in_flags(&mistake.message, own_path, flags);
+        let text =
+            format!("{flag} has no effect, because collector {name} is off; correct it first to switch that on: {message}");
+        Some(Note { argument: argument_of(mistake, given), text })
+    });
+    notes.collect()
+}
+
+/// A table in a table, if there is one.
+fn table_in<'t>(table: &'t mut Table, key: &str) -> Option<&'t mut Table> {
+    match &mut table.entries.get_mut(key)?.node {
+        Node::Table(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+/// The argument that a mistake is about.
+fn argument_of(mistake: &settings::Mistake, given: &[Given<'_>]) -> Option<usize> {
+    let Origin::Flag(flag) = &mistake.origin else { return None };
+    given.iter().rfind(|given| **flag == *given.written).map(|given| given.argument)
+}
+
+fn refusals(
+    mistakes: &[settings::Mistake],
+    given: &[Given<'_>],
+    flags: &[Flag],
+) -> impl Iterator<Item = Mistake> {
+    mistakes.iter().map(|mistake| {
+        let message = match &mistake.origin {
+            Origin::Flag(flag) => {
+                let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+                format!("{flag}: {}", in_flags(&mistake.message, table, flags))
+            }
+            _ => mistake.to_string(),
+        };
+        Mistake { argument: argument_of(mistake, given), message }
+    })
 }
 
 /// What the flags so far say.
@@ -163,7 +215,13 @@ impl Read {
                         Node::Integer(count) if path.ends_with(&["max_requests"]) => count.max(0).into(),
                         number => number,
                     },
-                    _ => Node::Text(text.to_owned()),
+                    _ => {
+                        if *kind == <Duration as Setting>::KIND {
+                            refuse_duration(text)
+                                .map_err(|message| format!("{written}: {message}"))?;
+                        }
+                        Node::Text(text.to_owned())
+                    }
                 };
                 insert(&mut self.table, path, Value::new(node, origin));
             }
@@ -261,7 +319,7 @@ fn refuse_web_configuration(file: &str, directory: &Path) -> Result<(), String> 
     if file.is_empty() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(directory.join(file))
+    let text = regular::read_text(&directory.join(file))
         .map_err(|error| format!("{file} cannot be read: {error}"))?;
     let asks_for_nothing = |line: &str| {
         let line = line.trim();
@@ -356,10 +414,38 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
     }
 }
 
-/// Reads a whole number as kingpin does: any number, cut off at its point.
+/// Refuses what is no duration for kingpin, whether its collector is on or off.
+fn refuse_duration(text: &str) -> Result<(), String> {
+    // There it may be negative.
+    let amount = match text.strip_prefix('-') {
+        Some(amount) => format!("+{amount}"),
+        None => text.to_owned(),
+    };
+    Duration::decode(&Value::new(amount, Origin::Default)).map(|_| ())
+}
+
+/// Reads a whole number as kingpin does: any number of Go's `strconv.ParseFloat`, cut off at its point.
+/// What an integer has no room for, and what is no number, is the least one, as on amd64.
 pub(super) fn whole(text: &str) -> Result<Node, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(Node::Integer(number as i64)),
-        _ => Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")),
+    let refused = |reason: &str| Err(format!("strconv.ParseFloat: parsing \"{text}\": {reason}"));
+    let amount = text.trim_start_matches(['+', '-']);
+    if amount.starts_with("0x") || amount.starts_with("0X") {
+        return Err(format!("vitald takes no hexadecimal number: write {text} in decimal"));
+    }
+    // As in a number of Go's source.
+    let digits = text.as_bytes();
+    let joins_digits = |place: usize| {
+        let is_digit = |place: usize| digits.get(place).is_some_and(u8::is_ascii_digit);
+        place.checked_sub(1).is_some_and(is_digit) && is_digit(place + 1)
+    };
+    if !text.match_indices('_').all(|(place, _)| joins_digits(place)) {
+        return refused("invalid syntax");
+    }
+    let is_infinity = amount.starts_with(['i', 'I']);
+    match text.replace('_', "").parse::<f64>() {
+        Ok(number) if number.is_infinite() && !is_infinity => refused("value out of range"),
+        Ok(number) if number.abs() < -(i64::MIN as f64) => Ok(Node::Integer(number as i64)),
+        Ok(_) => Ok(Node::Integer(i64::MIN)),
+        Err(_) => refused("invalid syntax"),
     }
 }

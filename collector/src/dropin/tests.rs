@@ -323,6 +323,38 @@ fn values_stand_behind_an_equals_sign_or_a_space() {
 }
 
 #[test]
+fn whole_numbers_are_those_of_kingpin() {
+    let requests = |text: &str| {
+        let flag = format!("--web.max-requests={text}");
+        match parsed(&[flag.as_str()]) {
+            Ok(Command::Run(drop_in)) => Ok(drop_in.plan.server.max_requests),
+            Ok(_) => panic!("{flag}"),
+            Err(error) => Err(error.message),
+        }
+    };
+    for (text, number) in [("1_000", 1000), ("+5", 5), ("5.9", 5), ("1_0.5_0e1", 105)] {
+        assert_eq!(requests(text), Ok(number), "{text}");
+    }
+    // Go makes them the least integer, and that is no limit.
+    for text in ["Inf", "-Inf", "infinity", "NaN", "1e30", "-1e30"] {
+        assert_eq!(requests(text), Ok(0), "{text}");
+    }
+    expect![[r#"
+        Err("strconv.ParseFloat: parsing \"_1\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1__0\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1_\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1_.5\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1e400\": value out of range")
+        Err("vitald takes no hexadecimal number: write 0x1p4 in decimal")
+    "#]]
+    .assert_eq(
+        &["_1", "1__0", "1_", "1_.5", "1e400", "0x1p4"]
+            .map(|text| format!("{:?}\n", requests(text)))
+            .concat(),
+    );
+}
+
+#[test]
 fn other_spellings_of_a_flag() {
     let same = |flag: &str| setting(&runs(&[flag]), "collectors.bcache.priority_stats");
     assert_eq!(same("--collector.bcache.priority-stats"), "true");
@@ -393,6 +425,28 @@ fn arguments_stand_in_a_file() {
 }
 
 #[test]
+fn files_of_arguments_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("args");
+    let argument = format!("@{}", path.display());
+    let refused = |argument: &str| match parsed(&[argument]) {
+        Ok(_) => panic!("{argument} is taken"),
+        Err(error) => error.message,
+    };
+    assert_eq!(refused("@"), "expected @ file to expand arguments from");
+    std::fs::write(&path, vec![0; 3 << 20]).unwrap();
+    assert!(refused(&argument).ends_with("it is larger than 1 MiB"));
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    let message = refused(&argument);
+    assert!(message.starts_with(r"unexpected \u{0}\u{0}") && message.ends_with('…'), "{message}");
+    assert!(message.len() < 10_000);
+    std::fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(refused(&argument).ends_with("it is a named pipe; it must be a regular file"));
+}
+
+#[test]
 fn usage_errors() {
     let told: String = [
         &["--x"][..],
@@ -416,6 +470,7 @@ fn usage_errors() {
         &["--collector.filesystem.mount-timeout=abc"],
         &["--collector.filesystem.mount-timeout=0.01d"],
         &["--collector.filesystem.mount-timeout= 5s"],
+        &["--collector.filesystem.mount-timeout=-5s"],
         &["--collector.diskstats.device-include=a"],
         &["--collector.diskstats.device-include=a", "--collector.diskstats.device-exclude=b"],
         &["--collector.diskstats.ignored-devices=a", "--collector.diskstats.device-exclude=b"],
@@ -462,6 +517,7 @@ fn usage_errors() {
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: must not be below 0, try --help
         node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude, which has a default: set --collector.diskstats.device-exclude="", too, try --help
         node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude: remove one of them, try --help
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
@@ -475,6 +531,55 @@ fn usage_errors() {
         node_exporter: error: strconv.ParseFloat: parsing "many": invalid syntax, try --help
         node_exporter: error: --collector.diskstats: not in this build: build with --features diskstats, try --help
     "#]].assert_eq(&told);
+}
+
+#[test]
+fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
+    let collectors = crate::collectors(&[vitald_plugins::ROLL]).expect("the roll");
+    for flags in [
+        &["--collector.ntp.server=8.8.8.8"][..],
+        &["--collector.ntp.protocol-version=9"],
+        &["--collector.ntp.server-port=0"],
+        &["--collector.ntp.max-distance=-1s"],
+        &[
+            "--collector.netdev.device-include=a",
+            "--collector.netdev.device-exclude=b",
+            "--no-collector.netdev",
+        ],
+        &["--collector.systemd.unit-include=[a", "--no-collector.systemd"],
+        &["--collector.ethtool.metrics-include=["],
+        &["--collector.sysctl.include=:"],
+        &["--collector.supervisord.url=https://x/RPC2"],
+        &["--collector.runit.servicedir="],
+        &["--collector.perf.cpus=0-3:0"],
+    ] {
+        let drop_in = runs_with(flags, &collectors);
+        let flag = flags[0].split('=').next().expect("a flag");
+        let about: Vec<_> = drop_in
+            .notes
+            .iter()
+            .filter(|note| note.text.starts_with(&format!("{flag} has no effect")))
+            .collect();
+        assert_eq!(about.len(), 1, "{flag}: {:?}", drop_in.notes);
+        assert_eq!(about[0].argument, Some(0), "{flag}");
+        // What is migrated is taken.
+        let text = migrate(&drop_in, Path::new("/")).text;
+        config::load_text("config.toml", &text, &[], &collectors, &[])
+            .unwrap_or_else(|mistakes| panic!("{mistakes:?} in {text}"));
+        // It counts as soon as the collector is on.
+        let switch = format!("--collector.{}", flag.split('.').nth(1).expect("a collector"));
+        let on = [flags, &[switch.as_str()]].concat();
+        assert!(parse("node_exporter", &on, &collectors).is_err(), "{flag}");
+    }
+    // A value that cannot be read is refused, as there.
+    for flag in [
+        "--collector.ntp.server-port=x",
+        "--collector.ntp.max-distance=1d",
+        "--collector.ntp.max-distance=9999999h",
+        "--collector.ntp.max-distance=-+1s",
+    ] {
+        assert!(parse("node_exporter", &[flag], &collectors).is_err(), "{flag}");
+    }
 }
 
 #[test]
