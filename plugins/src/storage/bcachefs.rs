@@ -116,7 +116,9 @@ impl Collector for Bcachefs {
             let uuid = file_system.name(0);
             batch.row(&INFO, [uuid], 1u64);
             let size = file_system.text(&FileSystem::TREE_CACHE_SIZE)?;
-            if let Some(size) = file_system.tolerate(&FileSystem::TREE_CACHE_SIZE, or_zero(size, parse_size), batch) {
+            if let Some(size) =
+                file_system.tolerate(&FileSystem::TREE_CACHE_SIZE, or_zero(size, parse_size), batch)
+            {
                 batch.row(&TREE_CACHE_SIZE, [uuid], size);
             }
             // The first line of a table has the names of its columns.
@@ -130,12 +132,16 @@ impl Collector for Bcachefs {
                 }
             }
             for line in lines(file_system.text(&FileSystem::ERRORS)?) {
-                if let Some(Some((name, count))) = file_system.tolerate(&FileSystem::ERRORS, parse_errors(line), batch) {
+                if let Some(Some((name, count))) =
+                    file_system.tolerate(&FileSystem::ERRORS, parse_errors(line), batch)
+                {
                     batch.row(&ERRORS, [uuid, name], count);
                 }
             }
             for line in lines(file_system.text(&FileSystem::TREE_WRITES)?).skip(1) {
-                if let Some(Some((name, count, size))) = file_system.tolerate(&FileSystem::TREE_WRITES, parse_writes(line), batch) {
+                if let Some(Some((name, count, size))) =
+                    file_system.tolerate(&FileSystem::TREE_WRITES, parse_writes(line), batch)
+                {
                     let labels = batch.labels([uuid, name]);
                     batch.push(&TREE_WRITES, labels, count);
                     batch.push(&TREE_WRITE_SIZE, labels, size);
@@ -144,7 +150,9 @@ impl Collector for Bcachefs {
         }
         for counter in self.counters.optional()? {
             let Some(text) = counter.optional_text(&Counter::VALUE)? else { continue };
-            let Some(value) = counter.tolerate(&Counter::VALUE, parse_counter(text), batch) else { continue };
+            let Some(value) = counter.tolerate(&Counter::VALUE, parse_counter(text), batch) else {
+                continue;
+            };
             self.name.clear();
             write_metric_name_part(&mut self.name, counter.name(1));
             let help: [&[u8]; 3] =
@@ -160,15 +168,16 @@ impl Collector for Bcachefs {
             batch.row(&DEVICE_INFO, info, 1u64);
             let labels = batch.labels([uuid, name]);
             let size = device.text(&Device::BUCKET_SIZE)?;
-            if let Some(size) = device.tolerate(&Device::BUCKET_SIZE, or_zero(size, parse_size), batch) {
+            if let Some(size) =
+                device.tolerate(&Device::BUCKET_SIZE, or_zero(size, parse_size), batch)
+            {
                 batch.push(&BUCKET_SIZE, labels, size);
             }
             for (family, attribute) in
                 [(&BUCKETS, &Device::BUCKETS), (&DURABILITY, &Device::DURABILITY)]
             {
                 let number = or_zero(device.text(attribute)?, parse_count);
-                if let Some(number) = device.tolerate(attribute, number, batch)
-                {
+                if let Some(number) = device.tolerate(attribute, number, batch) {
                     batch.push(family, labels, number);
                 }
             }
