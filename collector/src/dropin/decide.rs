@@ -8,8 +8,9 @@ use crate::config::{self, insert};
 use crate::plan::Plan;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 use vitald_core::collector::Descriptor;
-use vitald_core::settings::{Node, Origin, Setting, Table, Value};
+use vitald_core::settings::{self, Node, Origin, Setting, Table, Value};
 
 /// How to run as node_exporter.
 pub struct DropIn {
@@ -85,28 +86,78 @@ pub(super) fn decide(
     if defaults_run {
         notes.extend(lacking(given, collectors).map(|text| Note { argument: None, text }));
     }
-    let plan = config::load_table(&table, collectors).map_err(|mistakes| {
-        let of_flag = mistakes.iter().map(|mistake| match &mistake.origin {
-            Origin::Flag(flag) => {
-                let is_of = |given: &&Given<'_>| **flag == *given.written;
-                let argument = given.iter().rfind(is_of).map(|given| given.argument);
-                let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
-                let message = format!("{flag}: {}", in_flags(&mistake.message, table, flags));
-                Mistake { argument, message }
-            }
-            _ => Mistake { argument: None, message: mistake.to_string() },
-        });
-        of_flag.collect::<Vec<_>>()
-    });
+    let plan = loop {
+        let mistakes = match config::load_table(&table, collectors) {
+            Ok(plan) => break Ok(plan),
+            Err(mistakes) => mistakes,
+        };
+        // Each time there is less in the table, so this ends.
+        let without_effect = take_without_effect(&mut table, &mistakes, given, flags);
+        if without_effect.is_empty() {
+            break Err(mistakes);
+        }
+        notes.extend(without_effect);
+    };
     let plan = match plan {
         Ok(plan) if wrong.is_empty() => plan,
         plan => {
-            wrong.extend(plan.err().into_iter().flatten());
+            let mistakes = plan.err().into_iter().flatten();
+            wrong.extend(mistakes.map(|mistake| refusal(&mistake, given, flags)));
             return Err(wrong);
         }
     };
     let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
     Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
+}
+
+/// Takes out of the table what is wrong about collectors that are off, and says so of each flag:
+/// node_exporter looks at the settings of a collector when it makes the collector.
+fn take_without_effect(
+    table: &mut Table,
+    mistakes: &[settings::Mistake],
+    given: &[Given<'_>],
+    flags: &[Flag],
+) -> Vec<Note> {
+    let notes = mistakes.iter().filter_map(|mistake| {
+        let Origin::Flag(flag) = &mistake.origin else { return None };
+        let (own_path, key) = mistake.path.rsplit_once('.')?;
+        let name = own_path.strip_prefix("collectors.")?;
+        let own = table_in(table_in(table, "collectors")?, name)?;
+        if own.entries.get("enabled")?.node != Node::Boolean(false) {
+            return None;
+        }
+        own.entries.remove(key)?;
+        let message = in_flags(&mistake.message, own_path, flags);
+        let text =
+            format!("{flag} has no effect, because collector {name} is off; correct it first to switch that on: {message}");
+        Some(Note { argument: argument_of(mistake, given), text })
+    });
+    notes.collect()
+}
+
+/// A table in a table, if there is one.
+fn table_in<'t>(table: &'t mut Table, key: &str) -> Option<&'t mut Table> {
+    match &mut table.entries.get_mut(key)?.node {
+        Node::Table(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+/// The argument that a mistake is about.
+fn argument_of(mistake: &settings::Mistake, given: &[Given<'_>]) -> Option<usize> {
+    let Origin::Flag(flag) = &mistake.origin else { return None };
+    given.iter().rfind(|given| **flag == *given.written).map(|given| given.argument)
+}
+
+fn refusal(mistake: &settings::Mistake, given: &[Given<'_>], flags: &[Flag]) -> Mistake {
+    let message = match &mistake.origin {
+        Origin::Flag(flag) => {
+            let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+            format!("{flag}: {}", in_flags(&mistake.message, table, flags))
+        }
+        _ => mistake.to_string(),
+    };
+    Mistake { argument: argument_of(mistake, given), message }
 }
 
 /// What the flags so far say.
@@ -163,7 +214,13 @@ impl Read {
                         Node::Integer(count) if path.ends_with(&["max_requests"]) => count.max(0).into(),
                         number => number,
                     },
-                    _ => Node::Text(text.to_owned()),
+                    _ => {
+                        if *kind == <Duration as Setting>::KIND {
+                            refuse_duration(text)
+                                .map_err(|message| format!("{written}: {message}"))?;
+                        }
+                        Node::Text(text.to_owned())
+                    }
                 };
                 insert(&mut self.table, path, Value::new(node, origin));
             }
@@ -354,6 +411,12 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
         },
         _ => None,
     }
+}
+
+/// Refuses what is no duration for kingpin, whether its collector is on or off.
+fn refuse_duration(text: &str) -> Result<(), String> {
+    let amount = text.strip_prefix('-').unwrap_or(text);
+    Duration::decode(&Value::new(amount, Origin::Default)).map(|_| ())
 }
 
 /// Reads a whole number as kingpin does: any number, cut off at its point.

@@ -478,6 +478,50 @@ fn usage_errors() {
 }
 
 #[test]
+fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
+    let collectors = crate::collectors(&[vitald_plugins::ROLL]).expect("the roll");
+    for flags in [
+        &["--collector.ntp.server=8.8.8.8"][..],
+        &["--collector.ntp.protocol-version=9"],
+        &["--collector.ntp.server-port=0"],
+        &["--collector.ntp.max-distance=-1s"],
+        &[
+            "--collector.netdev.device-include=a",
+            "--collector.netdev.device-exclude=b",
+            "--no-collector.netdev",
+        ],
+        &["--collector.systemd.unit-include=[a", "--no-collector.systemd"],
+        &["--collector.ethtool.metrics-include=["],
+        &["--collector.sysctl.include=:"],
+        &["--collector.supervisord.url=https://x/RPC2"],
+        &["--collector.runit.servicedir="],
+        &["--collector.perf.cpus=0-3:0"],
+    ] {
+        let drop_in = runs_with(flags, &collectors);
+        let flag = flags[0].split('=').next().expect("a flag");
+        let about: Vec<_> = drop_in
+            .notes
+            .iter()
+            .filter(|note| note.text.starts_with(&format!("{flag} has no effect")))
+            .collect();
+        assert_eq!(about.len(), 1, "{flag}: {:?}", drop_in.notes);
+        assert_eq!(about[0].argument, Some(0), "{flag}");
+        // What is migrated is taken.
+        let text = migrate(&drop_in, Path::new("/")).text;
+        config::load_text("config.toml", &text, &[], &collectors, &[])
+            .unwrap_or_else(|mistakes| panic!("{mistakes:?} in {text}"));
+        // It counts as soon as the collector is on.
+        let switch = format!("--collector.{}", flag.split('.').nth(1).expect("a collector"));
+        let on = [flags, &[switch.as_str()]].concat();
+        assert!(parse("node_exporter", &on, &collectors).is_err(), "{flag}");
+    }
+    // A value that cannot be read is refused, as there.
+    for flag in ["--collector.ntp.server-port=x", "--collector.ntp.max-distance=1d"] {
+        assert!(parse("node_exporter", &[flag], &collectors).is_err(), "{flag}");
+    }
+}
+
+#[test]
 fn flags_that_ask_for_nothing_are_taken() {
     runs(&[
         "--web.config.file=",
