@@ -20,6 +20,7 @@ pub mod manual;
 pub mod outputs;
 pub mod own;
 pub mod plan;
+mod regular;
 mod reload;
 mod sync;
 mod systemd;

@@ -1,14 +1,12 @@
 //! Reading the configuration file: whatever stands at its path, it costs a bounded read.
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use crate::regular;
+use rustix::fs::{Stat, fstat};
 use rustix::time::{ClockId, clock_gettime};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// The most that a configuration file may hold.
-const MOST_BYTES: u64 = 1 << 20;
 /// How often the file is read when it changes meanwhile.
 const ATTEMPTS: usize = 3;
 /// How long the file must have been unchanged: a program that writes it in place empties it first.
@@ -34,29 +32,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// Reads the file; nothing if it changed meanwhile.
 fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let text = |error: io::Error| error.to_string();
-    // A pipe without a writer would never open, and a terminal must not become ours.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let descriptor = open(path, flags, Mode::empty()).map_err(|error| text(error.into()))?;
-    let before = fstat(&descriptor).map_err(|error| text(error.into()))?;
-    let kind = match FileType::from_raw_mode(before.st_mode) {
-        FileType::RegularFile => None,
-        FileType::Directory => Some("a directory"),
-        FileType::Fifo => Some("a named pipe"),
-        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
-        _ => Some("not a regular file"),
-    };
-    if let Some(kind) = kind {
-        return Err(format!("it is {kind}; the configuration must be a regular file"));
-    }
+    let (mut file, before) = regular::open_regular(path).map_err(text)?;
     while let Some(rest) = unsettled(&before) {
         std::thread::sleep(rest);
     }
-    let mut bytes = Vec::new();
-    let mut file = File::from(descriptor);
-    (&mut file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(text)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err("it is larger than 1 MiB, so it is not a configuration of vitald".to_owned());
-    }
+    let bytes = regular::read_bounded(&mut file).map_err(text)?;
     let after = fstat(&file).map_err(|error| text(error.into()))?;
     // A file that another one has replaced is whole, but has lost a link, which changes its ctime.
     let was_replaced = after.st_nlink < before.st_nlink;
@@ -95,24 +75,8 @@ fn version(stat: &Stat, was_replaced: bool) -> (u64, i64, [i64; 2], Option<[i64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::time::Instant;
-
-    #[test]
-    fn only_regular_files_are_read() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let error = |path: &Path| read(path).expect_err("it is refused");
-        assert!(error(directory.path()).contains("a directory"));
-        assert!(error(Path::new("/dev/null")).contains("a device"));
-        let pipe = directory.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-            .expect("a pipe");
-        assert!(error(&pipe).contains("a named pipe"));
-        let large = directory.path().join("large");
-        std::fs::write(&large, vec![b'#'; MOST_BYTES as usize + 1]).expect("a file");
-        assert!(error(&large).contains("larger than 1 MiB"));
-        std::fs::write(&large, vec![b'#'; MOST_BYTES as usize]).expect("a file");
-        assert_eq!(read(&large).map(|bytes| bytes.len() as u64), Ok(MOST_BYTES));
-    }
 
     #[test]
     fn times_without_sense_do_not_wait() {

@@ -893,8 +893,8 @@ fn files_are_read_whole_and_as_text_only() {
         FOLDER/absent.toml: No such file or directory (os error 2)
         valid
         FOLDER/binary.toml:2:10: this byte is not UTF-8
-        FOLDER/large.toml: it is larger than 1 MiB, so it is not a configuration of vitald
-        FOLDER/: it is a directory; the configuration must be a regular file
+        FOLDER/large.toml: it is larger than 1 MiB
+        FOLDER/: it is a directory; it must be a regular file
     "#]]
     .assert_eq(&told);
 }

@@ -2,9 +2,9 @@
 
 use super::flags::{Shape, flat};
 use super::table::Flag;
+use crate::regular;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
 use vitald_core::settings::nearest;
 
@@ -117,7 +117,7 @@ fn words(
 
 /// The arguments that a file holds, one a line; empty lines and comments do not count.
 fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
-    let text = fs::read_to_string(directory.join(file))
+    let text = regular::read_text(&directory.join(file))
         .map_err(|error| format!("failed to open arguments file \"{file}\": {error}"))?;
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())

@@ -6,6 +6,7 @@ use super::help::in_flags;
 use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
+use crate::regular;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -318,7 +319,7 @@ fn refuse_web_configuration(file: &str, directory: &Path) -> Result<(), String> 
     if file.is_empty() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(directory.join(file))
+    let text = regular::read_text(&directory.join(file))
         .map_err(|error| format!("{file} cannot be read: {error}"))?;
     let asks_for_nothing = |line: &str| {
         let line = line.trim();

@@ -11,6 +11,7 @@ mod specifiers;
 mod tests;
 mod words;
 
+use crate::regular;
 use command::{Command, Replaced, Values};
 use environment::{Variable, is_name};
 use lines::assignments;
@@ -96,7 +97,7 @@ pub fn read(file: &Path) -> Result<Service, String> {
 }
 
 fn read_text(file: &Path) -> Result<String, String> {
-    fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+    regular::read_text(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// Whether it has the form of a unit; what has no section is a file of variables.
@@ -143,7 +144,7 @@ fn drop_ins(file: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
 /// The files of a pattern of `EnvironmentFile=`, in the order of their names.
 fn variable_files(pattern: &str) -> io::Result<Vec<File>> {
     let read = |path: &Path| {
-        let text = fs::read_to_string(path)?;
+        let text = regular::read_text(path)?;
         Ok(File { name: path.display().to_string(), text })
     };
     if !pattern.contains(['*', '?', '[']) {

@@ -108,6 +108,32 @@ fn drop_ins_and_files_are_found() {
 }
 
 #[test]
+fn only_regular_files_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (unit, file) = (folder.path().join("n.service"), folder.path().join("file"));
+    let with = |variables: &str| {
+        let text = format!("[Service]\nEnvironmentFile={variables}\nExecStart=/node_exporter\n");
+        fs::write(&unit, text).expect("a file");
+        read(&unit)
+    };
+    assert!(read(Path::new("/dev/zero")).is_err_and(|error| error.contains("it is a device")));
+    assert!(with("/dev/zero").is_err_and(|error| error.contains("it is a device")));
+    assert!(with("/dev/null").is_ok());
+    fs::create_dir(folder.path().join("n.service.d")).expect("a folder");
+    let drop_in = folder.path().join("n.service.d/a.conf");
+    std::os::unix::fs::symlink("/dev/null", &drop_in).expect("a link");
+    assert!(with("/dev/null").is_ok(), "a drop-in may be masked");
+    fs::remove_file(&drop_in).expect("a link");
+    for pipe in [&file, &drop_in] {
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("a pipe");
+        let refused = with(file.to_str().expect("UTF-8")).expect_err("it is refused");
+        assert!(refused.contains("it is a named pipe"), "{refused}");
+    }
+}
+
+#[test]
 fn all_is_taken_as_systemd_takes_it() {
     let mut wrong = Vec::new();
     for line in TABLE.lines() {
