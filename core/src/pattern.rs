@@ -19,6 +19,10 @@ use translate::{NEST_LIMIT, Translation, translate, unsupported};
 /// Named groups share it, as the memory to search with is the product of both.
 const SIZE_LIMIT: usize = 4 << 20;
 
+/// The longest expression, in bytes. One that is too large once compiled is found only by
+/// translating and parsing it all, which costs time and memory by its length.
+const LONGEST_SOURCE: usize = 64 << 10;
+
 /// A regular expression over bytes, unanchored, in the dialect of Go's `regexp` (RE2).
 ///
 /// What Go takes matches what it matches in Go, and what Go refuses is refused. In particular,
@@ -26,8 +30,8 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// `(?i)` folds beyond ASCII, while `\d`, `\s`, `\w`, `\b` and `[[:alpha:]]` are ASCII alone.
 /// These are the differences:
 ///
-/// - An expression is refused if it nests more than 128 deep (Go: 1000) or is too large once
-///   compiled: 4 MiB, divided by one more than its named groups (Go: 128 MiB).
+/// - An expression is refused if it is longer than 64 KiB, nests more than 128 deep (Go: 1000) or is
+///   too large once compiled: 4 MiB, divided by one more than its named groups (Go: 128 MiB).
 /// - `(?<name>...)` is `(?P<name>...)`, as from Go 1.22 on, and names of classes are as from 1.25 on:
 ///   `\p{letter}` is `\pL`. The short names of scripts, such as `\p{Grek}`, are taken as well.
 /// - `(?i:s)x|S` matches no `s`: before golang/go#59007 the case of a branch spread to the next.
@@ -56,6 +60,9 @@ impl Pattern {
     ///
     /// A sentence that says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
+        if source.len() > LONGEST_SOURCE {
+            return Err(unsupported("it is longer than 64 KiB"));
+        }
         let Translation { expression, group_names } = translate(source)?;
         let regex = regex::RegexBuilder::new(&expression)
             .size_limit(SIZE_LIMIT / (1 + group_names.len()))
