@@ -90,6 +90,15 @@ impl Table {
             }
         };
         let path = self.path_of(info.key);
+        // The range of the setting is the one to report, not that of its type, which may be wider.
+        if T::KIND == <i64 as Setting>::KIND
+            && let Some((low, high)) = info.bounds
+            && let Ok(number) = <i64 as Setting>::decode(value)
+            && let Err(message) = within(&number, low, high)
+        {
+            mistakes.add(value.origin.clone(), path, message);
+            return None;
+        }
         let decoded = T::decode_at(value, &path, mistakes)?;
         // A bound is about what is set: nothing is neither too small nor too large.
         if let Some((low, high)) = info.bounds
@@ -182,6 +191,14 @@ mod tests {
         let settings = decoded(&[]).unwrap();
         assert_eq!((settings.timeout, settings.most), (Duration::from_secs(5), 10));
         assert_eq!(settings.names, ["a"]);
+    }
+
+    #[test]
+    fn the_range_is_that_of_the_setting_and_not_of_its_type() {
+        for number in ["-1", "0", "101", "4294967296"] {
+            assert_eq!(decoded(&[("most", number)]).unwrap_err(), ["must be from 1 to 100"]);
+        }
+        assert_eq!(decoded(&[("most", "x")]).unwrap_err(), ["expected a whole number"]);
     }
 
     #[test]
