@@ -416,7 +416,11 @@ fn list_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Vec<Value>
 
 /// Refuses what is no duration for kingpin, whether its collector is on or off.
 fn refuse_duration(text: &str) -> Result<(), String> {
-    let amount = text.strip_prefix('-').unwrap_or(text);
+    // There it may be negative.
+    let amount = match text.strip_prefix('-') {
+        Some(amount) => format!("+{amount}"),
+        None => text.to_owned(),
+    };
     Duration::decode(&Value::new(amount, Origin::Default)).map(|_| ())
 }
 

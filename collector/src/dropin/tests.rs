@@ -416,6 +416,7 @@ fn usage_errors() {
         &["--collector.filesystem.mount-timeout=abc"],
         &["--collector.filesystem.mount-timeout=0.01d"],
         &["--collector.filesystem.mount-timeout= 5s"],
+        &["--collector.filesystem.mount-timeout=-5s"],
         &["--collector.diskstats.device-include=a"],
         &["--collector.diskstats.device-include=a", "--collector.diskstats.device-exclude=b"],
         &["--collector.diskstats.ignored-devices=a", "--collector.diskstats.device-exclude=b"],
@@ -462,6 +463,7 @@ fn usage_errors() {
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
         node_exporter: error: --collector.filesystem.mount-timeout: expected a duration such as "10s", "1m30s" or "500ms", try --help
+        node_exporter: error: --collector.filesystem.mount-timeout: must not be below 0, try --help
         node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude, which has a default: set --collector.diskstats.device-exclude="", too, try --help
         node_exporter: error: --collector.diskstats.device-include: cannot be used together with --collector.diskstats.device-exclude: remove one of them, try --help
         node_exporter: error: --collector.diskstats.ignored-devices and --collector.diskstats.device-exclude are the same setting, try --help
@@ -516,7 +518,12 @@ fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
         assert!(parse("node_exporter", &on, &collectors).is_err(), "{flag}");
     }
     // A value that cannot be read is refused, as there.
-    for flag in ["--collector.ntp.server-port=x", "--collector.ntp.max-distance=1d"] {
+    for flag in [
+        "--collector.ntp.server-port=x",
+        "--collector.ntp.max-distance=1d",
+        "--collector.ntp.max-distance=9999999h",
+        "--collector.ntp.max-distance=-+1s",
+    ] {
         assert!(parse("node_exporter", &[flag], &collectors).is_err(), "{flag}");
     }
 }

@@ -87,14 +87,21 @@ impl Setting for Duration {
     }
 }
 
+/// The longest duration that Go has, in nanoseconds.
+const LONGEST_DURATION: Duration = Duration::from_nanos(i64::MAX as u64);
+
 /// Parses `1h30m`, `10s`, `1.5s`, `500ms`, `20us`. It takes no unit and no form that Go's
 /// `time.ParseDuration` refuses, such as days or a blank: the flags of node_exporter are parsed here, too.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration such as \"10s\", \"1m30s\" or \"500ms\"".to_owned();
-    if text == "0" {
+    let (amount, is_negative) = match text.strip_prefix('-') {
+        Some(amount) => (amount, true),
+        None => (text.strip_prefix('+').unwrap_or(text), false),
+    };
+    if amount == "0" {
         return Ok(Duration::ZERO);
     }
-    let mut rest = text;
+    let mut rest = amount;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
@@ -115,7 +122,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
         rest = tail;
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+    if amount.is_empty() {
+        Err(wrong())
+    } else if is_negative && !total.is_zero() {
+        Err("must not be below 0".to_owned())
+    } else if total > LONGEST_DURATION {
+        Err("must not be longer than 2562047h47m16s".to_owned())
+    } else {
+        Ok(total)
+    }
 }
 
 impl<T: Setting> Setting for Option<T> {
@@ -280,7 +295,16 @@ mod tests {
         for micro in ["20us", "20\u{b5}s", "20\u{3bc}s"] {
             assert_eq!(file(micro), Ok(Duration::from_micros(20)));
         }
-        for wrong in ["", "5", "s", "5 s", " 5s", "5s ", "-1s", "1e400s", "1s1", "1d", "1w", "."] {
+        for zero in ["-0", "+0", "-0s"] {
+            assert_eq!(file(zero), Ok(Duration::ZERO));
+        }
+        assert_eq!(file("+5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(file("2562047h"), Ok(Duration::from_secs(2_562_047 * 3600)));
+        assert_eq!(file::<Duration>("-1s").unwrap_err(), "must not be below 0");
+        for wrong in [
+            "", "5", "s", "5 s", " 5s", "5s ", "-1s", "1e400s", "1s1", "1d", "1w", ".", "+", "-",
+            "--1s", "-+1s", "2562048h", "9999999h",
+        ] {
             assert!(file::<Duration>(wrong).is_err(), "{wrong}");
             assert!(flag::<Duration>(wrong).is_err(), "{wrong}");
         }
