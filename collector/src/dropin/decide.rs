@@ -424,10 +424,28 @@ fn refuse_duration(text: &str) -> Result<(), String> {
     Duration::decode(&Value::new(amount, Origin::Default)).map(|_| ())
 }
 
-/// Reads a whole number as kingpin does: any number, cut off at its point.
+/// Reads a whole number as kingpin does: any number of Go's `strconv.ParseFloat`, cut off at its point.
+/// What an integer has no room for, and what is no number, is the least one, as on amd64.
 pub(super) fn whole(text: &str) -> Result<Node, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(Node::Integer(number as i64)),
-        _ => Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")),
+    let refused = |reason: &str| Err(format!("strconv.ParseFloat: parsing \"{text}\": {reason}"));
+    let amount = text.trim_start_matches(['+', '-']);
+    if amount.starts_with("0x") || amount.starts_with("0X") {
+        return Err(format!("vitald takes no hexadecimal number: write {text} in decimal"));
+    }
+    // As in a number of Go's source.
+    let digits = text.as_bytes();
+    let joins_digits = |place: usize| {
+        let is_digit = |place: usize| digits.get(place).is_some_and(u8::is_ascii_digit);
+        place.checked_sub(1).is_some_and(is_digit) && is_digit(place + 1)
+    };
+    if !text.match_indices('_').all(|(place, _)| joins_digits(place)) {
+        return refused("invalid syntax");
+    }
+    let is_infinity = amount.starts_with(['i', 'I']);
+    match text.replace('_', "").parse::<f64>() {
+        Ok(number) if number.is_infinite() && !is_infinity => refused("value out of range"),
+        Ok(number) if number.abs() < -(i64::MIN as f64) => Ok(Node::Integer(number as i64)),
+        Ok(_) => Ok(Node::Integer(i64::MIN)),
+        Err(_) => refused("invalid syntax"),
     }
 }

@@ -323,6 +323,38 @@ fn values_stand_behind_an_equals_sign_or_a_space() {
 }
 
 #[test]
+fn whole_numbers_are_those_of_kingpin() {
+    let requests = |text: &str| {
+        let flag = format!("--web.max-requests={text}");
+        match parsed(&[flag.as_str()]) {
+            Ok(Command::Run(drop_in)) => Ok(drop_in.plan.server.max_requests),
+            Ok(_) => panic!("{flag}"),
+            Err(error) => Err(error.message),
+        }
+    };
+    for (text, number) in [("1_000", 1000), ("+5", 5), ("5.9", 5), ("1_0.5_0e1", 105)] {
+        assert_eq!(requests(text), Ok(number), "{text}");
+    }
+    // Go makes them the least integer, and that is no limit.
+    for text in ["Inf", "-Inf", "infinity", "NaN", "1e30", "-1e30"] {
+        assert_eq!(requests(text), Ok(0), "{text}");
+    }
+    expect![[r#"
+        Err("strconv.ParseFloat: parsing \"_1\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1__0\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1_\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1_.5\": invalid syntax")
+        Err("strconv.ParseFloat: parsing \"1e400\": value out of range")
+        Err("vitald takes no hexadecimal number: write 0x1p4 in decimal")
+    "#]]
+    .assert_eq(
+        &["_1", "1__0", "1_", "1_.5", "1e400", "0x1p4"]
+            .map(|text| format!("{:?}\n", requests(text)))
+            .concat(),
+    );
+}
+
+#[test]
 fn other_spellings_of_a_flag() {
     let same = |flag: &str| setting(&runs(&[flag]), "collectors.bcache.priority_stats");
     assert_eq!(same("--collector.bcache.priority-stats"), "true");
