@@ -102,6 +102,9 @@ fn words(
         } else if let Some(file) = text.strip_prefix('@') {
             files += 1;
             let mistake = |message| Mistake::of(position, message);
+            if file.is_empty() {
+                return Err(mistake("expected @ file to expand arguments from".to_owned()));
+            }
             if files > MOST_FILES {
                 return Err(mistake(format!("too many argument files, the last is \"{file}\"")));
             }

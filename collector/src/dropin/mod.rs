@@ -107,7 +107,7 @@ pub fn parse_in(
         mistakes.sort_by_key(|mistake| mistake.argument.unwrap_or(usize::MAX));
         let error = mistakes.into_iter().map(|mistake| UsageError {
             program: program.to_owned(),
-            message: mistake.message,
+            message: on_a_line(&mistake.message),
             argument: mistake.argument,
         });
         error.collect::<Vec<_>>()
@@ -148,6 +148,26 @@ pub fn in_flags(mistake: &SettingMistake) -> String {
         "server.listen" => format!("--web.listen-address: {}", mistake.message),
         _ => mistake.to_string(),
     }
+}
+
+/// The longest message, in characters: what it quotes may be as long as a file.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// A message without characters that do not show, and not longer than a person reads.
+fn on_a_line(message: &str) -> String {
+    let mut line = String::new();
+    for (position, character) in message.chars().enumerate() {
+        if position == LONGEST_MESSAGE {
+            line.push('…');
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 /// What is said of the variable `GOMAXPROCS`, which node_exporter's runtime reads.

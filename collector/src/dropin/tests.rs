@@ -425,6 +425,28 @@ fn arguments_stand_in_a_file() {
 }
 
 #[test]
+fn files_of_arguments_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("args");
+    let argument = format!("@{}", path.display());
+    let refused = |argument: &str| match parsed(&[argument]) {
+        Ok(_) => panic!("{argument} is taken"),
+        Err(error) => error.message,
+    };
+    assert_eq!(refused("@"), "expected @ file to expand arguments from");
+    std::fs::write(&path, vec![0; 3 << 20]).unwrap();
+    assert!(refused(&argument).ends_with("it is larger than 1 MiB"));
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    let message = refused(&argument);
+    assert!(message.starts_with(r"unexpected \u{0}\u{0}") && message.ends_with('…'), "{message}");
+    assert!(message.len() < 10_000);
+    std::fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(refused(&argument).ends_with("it is a named pipe; it must be a regular file"));
+}
+
+#[test]
 fn usage_errors() {
     let told: String = [
         &["--x"][..],
