@@ -425,7 +425,7 @@ fn arguments_stand_in_a_file() {
 }
 
 #[test]
-fn files_of_arguments_that_are_none() {
+fn files_of_arguments_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("args");
     let argument = format!("@{}", path.display());
