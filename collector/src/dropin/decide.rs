@@ -89,18 +89,24 @@ pub(super) fn decide(
     }
     let plan = loop {
         let mistakes = match config::load_table(&table, collectors) {
-            Ok(plan) => break Some(plan),
+            Ok(plan) => break Ok(plan),
             Err(mistakes) => mistakes,
         };
         // Each time there is less in the table, so this ends.
         let without_effect = take_without_effect(&mut table, &mistakes, given, flags);
         if without_effect.is_empty() {
-            wrong.extend(refusals(&mistakes, given, flags));
-            break None;
+            break Err(mistakes);
         }
         notes.extend(without_effect);
     };
-    let Some(plan) = plan.filter(|_| wrong.is_empty()) else { return Err(wrong) };
+    let plan = match plan {
+        Ok(plan) if wrong.is_empty() => plan,
+        plan => {
+            let mistakes = plan.err().into_iter().flatten();
+            wrong.extend(mistakes.map(|mistake| refusal(&mistake, given, flags)));
+            return Err(wrong);
+        }
+    };
     let names_processors = given.iter().any(|given| given.flag.target == Target::Processors);
     Ok(DropIn { plan, web, notes, lost_in_file, names_processors })
 }
@@ -144,21 +150,15 @@ fn argument_of(mistake: &settings::Mistake, given: &[Given<'_>]) -> Option<usize
     given.iter().rfind(|given| **flag == *given.written).map(|given| given.argument)
 }
 
-fn refusals(
-    mistakes: &[settings::Mistake],
-    given: &[Given<'_>],
-    flags: &[Flag],
-) -> impl Iterator<Item = Mistake> {
-    mistakes.iter().map(|mistake| {
-        let message = match &mistake.origin {
-            Origin::Flag(flag) => {
-                let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
-                format!("{flag}: {}", in_flags(&mistake.message, table, flags))
-            }
-            _ => mistake.to_string(),
-        };
-        Mistake { argument: argument_of(mistake, given), message }
-    })
+fn refusal(mistake: &settings::Mistake, given: &[Given<'_>], flags: &[Flag]) -> Mistake {
+    let message = match &mistake.origin {
+        Origin::Flag(flag) => {
+            let (table, _) = mistake.path.rsplit_once('.').unwrap_or_default();
+            format!("{flag}: {}", in_flags(&mistake.message, table, flags))
+        }
+        _ => mistake.to_string(),
+    };
+    Mistake { argument: argument_of(mistake, given), message }
 }
 
 /// What the flags so far say.
