@@ -304,6 +304,16 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// The whole of `text` as decimal digits with an optional sign, for what the kernel writes as a `long` in one
+/// place and as an `unsigned long` in another: it saturates at the ends of `i64` and `u64`.
+#[inline]
+pub fn parse_integer(text: &[u8]) -> Option<f64> {
+    match parse_u64(text) {
+        Some(number) => Some(number as f64),
+        None => parse_i64(text).map(|number| number as f64),
+    }
+}
+
 /// The whole of `text` as hexadecimal digits of either case, with or without `0x`, saturating.
 #[inline]
 pub fn parse_hex_u64(text: &[u8]) -> Option<u64> {
@@ -530,6 +540,9 @@ mod tests {
         assert_eq!(parse_i64(b"-99999999999999999999"), Some(i64::MIN));
         assert_eq!(parse_i64(b"9223372036854775808"), Some(i64::MAX));
         assert_eq!(parse_i64(b"+5"), Some(5));
+        assert_eq!(parse_integer(b"-9223372036854775808"), Some(i64::MIN as f64));
+        assert_eq!(parse_integer(b"18446744073709551615"), Some(u64::MAX as f64));
+        assert_eq!(parse_integer(b"1 2"), None);
         for wrong in ["", "-", "+", "--1", "+-1"] {
             assert_eq!(parse_i64(wrong.as_bytes()), None, "{wrong:?}");
         }

@@ -1,6 +1,6 @@
 //! The values of chosen sysctls, from `/proc/sys` (sysctl(8)).
 
-use vitald_core::number::parse_i64;
+use vitald_core::number::parse_integer;
 use vitald_core::prelude::*;
 use vitald_core::text::decimal;
 
@@ -124,7 +124,7 @@ impl Numbers {
         }
         let help: [&[u8]; 3] = [b"The sysctl ", &self.name, b"."];
         let name: [&[u8]; 2] = [b"node_sysctl_", &self.metric];
-        let values = words(text).filter_map(parse_i64);
+        let values = words(text).filter_map(parse_integer);
         if !self.keys.is_empty() {
             for (value, key) in values.zip(&self.keys) {
                 let name: [&[u8]; 4] = [name[0], name[1], b"_", key];
@@ -166,7 +166,7 @@ fn parse_all(text: &[u8]) -> Result<usize, Malformed> {
     let (mut count, mut at) = (0, 0);
     for word in text.split(u8::is_ascii_whitespace) {
         if !word.is_empty() {
-            parse_i64(word).ok_or(Malformed::new(at, "a whole number"))?;
+            parse_integer(word).ok_or(Malformed::new(at, "a whole number"))?;
             count += 1;
         }
         at += word.len() + 1;
@@ -203,6 +203,7 @@ mod tests {
         MemoryHost::from_files(&[
             ("proc/sys/fs/file-nr", "1024\t0\t1631329\n"),
             ("proc/sys/kernel/threads-max", "7801\n"),
+            ("proc/sys/kernel/shmmax", "18446744073692774399\n"),
             ("proc/sys/kernel/sched_rt_runtime_us", "-1\n"),
             ("proc/sys/kernel/seccomp/actions_avail", "kill trap\n"),
             ("proc/sys/net/ipv4/tcp_congestion_control", "cubic\n"),
@@ -225,6 +226,7 @@ mod tests {
                     list([
                         "fs.file-nr",
                         "fs.file-nr:total,current,max",
+                        "kernel.shmmax",
                         "kernel.threads-max",
                         "kernel.sched_rt_runtime_us",
                         "net.ipv4.conf.eth0.rp_filter",
@@ -252,6 +254,8 @@ mod tests {
                 node_sysctl_info{name="net.ipv4.tcp_congestion_control",value="cubic",index="0"} 1
                 # node_sysctl_kernel_sched_rt_runtime_us untyped
                 node_sysctl_kernel_sched_rt_runtime_us -1
+                # node_sysctl_kernel_shmmax untyped
+                node_sysctl_kernel_shmmax 1.8446744073692774e+19
                 # node_sysctl_kernel_threads_max untyped
                 node_sysctl_kernel_threads_max 7801
                 # node_sysctl_net_ipv4_conf_eth0_rp_filter untyped

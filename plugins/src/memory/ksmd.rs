@@ -1,6 +1,7 @@
 //! What kernel samepage merging has found, from `/sys/kernel/mm/ksm` (Documentation/admin-guide/mm/ksm.rst).
 
 use vitald_core::family::Family;
+use vitald_core::number::parse_integer;
 use vitald_core::prelude::*;
 
 families! {
@@ -75,9 +76,11 @@ impl Collector for Ksmd {
         let mut is_absent = true;
         for (file, (path, family, divisor)) in self.files.iter_mut().zip(FILES) {
             // A kernel without NUMA, or an older one, lacks some of them.
-            let Some(number) = file.optional()?.map(text::single_i64) else { continue };
-            let number = number.map_err(|wrong| wrong.in_file(path))?;
-            batch.value(&family, number as f64 / divisor);
+            let Some(text) = file.optional()? else { continue };
+            // All are unsigned but the profit.
+            let number = parse_integer(text::trim(text))
+                .ok_or_else(|| Malformed::new(0, "a number").in_file(path))?;
+            batch.value(&family, number / divisor);
             is_absent = false;
         }
         if is_absent { Err(Error::absent("sys/kernel/mm/ksm")) } else { Ok(()) }
@@ -101,6 +104,7 @@ mod tests {
     fn golden() {
         let memory = memory();
         memory.write("sys/kernel/mm/ksm/general_profit", "-4096\n");
+        memory.write("sys/kernel/mm/ksm/pages_shared", "18446744073709551615\n");
         memory.write("sys/kernel/mm/ksm/sleep_millisecs", "20\n");
         check::<Ksmd>(
             &memory.host(),
@@ -113,7 +117,7 @@ mod tests {
                 # node_ksmd_merge_across_nodes gauge
                 node_ksmd_merge_across_nodes 200
                 # node_ksmd_pages_shared gauge
-                node_ksmd_pages_shared 300
+                node_ksmd_pages_shared 1.8446744073709552e+19
                 # node_ksmd_pages_sharing gauge
                 node_ksmd_pages_sharing 400
                 # node_ksmd_pages_to_scan gauge
