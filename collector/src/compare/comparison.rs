@@ -13,6 +13,10 @@ const FEW_ROUNDS: u32 = 3;
 /// By how much of its value a counter may lie beyond its bounds: what two ways to scale it may differ in.
 const ROUNDING: f64 = 1e-9;
 
+/// How many series are kept, with those that have gone. Beyond it, those that are in no page of a round are
+/// forgotten but for their number, or labels that change all the time would take the memory.
+const MOST_KEPT: usize = 200_000;
+
 /// What is compared, and how closely.
 pub(crate) struct Rules {
     /// By how much of its value a gauge may lie beyond its bounds.
@@ -27,6 +31,20 @@ pub(crate) struct Comparison {
     rounds: u32,
     pub(super) series: HashMap<Box<str>, Watched>,
     pub(super) types: BTreeMap<Arc<str>, Types>,
+    /// The families of the series that count for the verdict.
+    pub(super) families: BTreeMap<Arc<str>, WatchedFamily>,
+    pub(super) most_kept: usize,
+}
+
+/// A family with series that count for the verdict.
+#[derive(Default)]
+pub(super) struct WatchedFamily {
+    there: Presence,
+    here: Presence,
+    /// How many of its series have gone and are not kept any more.
+    pub(super) forgotten: usize,
+    /// How many of those were wrong, in the order of [`Fault`].
+    wrong: [usize; Fault::ALL.len()],
 }
 
 /// A series that either side has shown.
@@ -103,8 +121,15 @@ pub(super) enum Fault {
     Gauge,
 }
 
+impl Fault {
+    pub(super) const ALL: [Fault; 4] = [Fault::Missing, Fault::Extra, Fault::Counter, Fault::Gauge];
+}
+
 impl Presence {
     fn see(&mut self, page: u32) {
+        if self.pages > 0 && self.last == page {
+            return;
+        }
         if self.pages == 0 {
             self.first = page;
         } else if self.last + 1 != page {
@@ -125,7 +150,14 @@ impl Tally {
 
 impl Comparison {
     pub(crate) fn new(rules: Rules) -> Self {
-        Comparison { rules, rounds: 0, series: HashMap::new(), types: BTreeMap::new() }
+        Comparison {
+            rules,
+            rounds: 0,
+            series: HashMap::new(),
+            types: BTreeMap::new(),
+            families: BTreeMap::new(),
+            most_kept: MOST_KEPT,
+        }
     }
 
     /// How many rounds were compared.
@@ -143,11 +175,15 @@ impl Comparison {
         self.rounds += 1;
         for (page, index) in [(before, 2 * round), (after, 2 * round + 1)] {
             for (text, sample) in &page.samples {
-                self.watch(text, sample, |watched| watched.there.see(index));
+                if self.watch(text, sample, |watched| watched.there.see(index)) {
+                    self.family(&sample.family).there.see(index);
+                }
             }
         }
         for (text, sample) in &here.samples {
-            self.watch(text, sample, |watched| watched.here.see(round));
+            if self.watch(text, sample, |watched| watched.here.see(round)) {
+                self.family(&sample.family).here.see(round);
+            }
         }
         for (text, watched) in &mut self.series {
             let value = |page: &Page| page.samples.get(text).map(|sample| sample.value);
@@ -155,11 +191,39 @@ impl Comparison {
         }
         self.compare_types(before, here);
         self.compare_types(after, here);
+        if self.series.len() > self.most_kept {
+            self.forget();
+        }
     }
 
-    fn watch(&mut self, text: &str, sample: &Sample, see: impl FnOnce(&mut Watched)) {
+    /// Forgets the series that are in no page of the last round, and counts them.
+    fn forget(&mut self) {
+        let (round, mut gone) = (self.rounds - 1, std::mem::take(&mut self.series));
+        gone.retain(|_, watched| {
+            let is_there = watched.there.pages > 0 && watched.there.last >= 2 * round;
+            let is_seen = is_there || watched.here.pages > 0 && watched.here.last == round;
+            if !is_seen && watched.is_compared() {
+                let fault = self.own_fault(watched);
+                let family = self.family(&watched.family);
+                family.forgotten += 1;
+                if let Some(fault) = fault {
+                    family.wrong[fault as usize] += 1;
+                }
+            }
+            is_seen
+        });
+        self.series = gone;
+    }
+
+    fn family(&mut self, name: &Arc<str>) -> &mut WatchedFamily {
+        self.families.entry(Arc::clone(name)).or_default()
+    }
+
+    /// Whether the series counts for the verdict.
+    fn watch(&mut self, text: &str, sample: &Sample, see: impl FnOnce(&mut Watched)) -> bool {
         if let Some(watched) = self.series.get_mut(text) {
-            return see(watched);
+            see(watched);
+            return watched.is_compared();
         }
         let mut watched = Watched {
             family: Arc::clone(&sample.family),
@@ -174,7 +238,9 @@ impl Comparison {
             values: Values::default(),
         };
         see(&mut watched);
+        let is_compared = watched.is_compared();
         self.series.insert(text.into(), watched);
+        is_compared
     }
 
     fn treatment(&self, family: &str, text: &str) -> Treatment {
@@ -208,8 +274,33 @@ impl Comparison {
         }
     }
 
-    /// What is wrong with a series, all rounds considered.
+    /// What is wrong with a series, all rounds considered: with it, or with its family.
     pub(super) fn fault(&self, watched: &Watched) -> Option<Fault> {
+        let of_family = || self.fault_of_family(self.families.get(&watched.family)?);
+        self.own_fault(watched).or_else(of_family)
+    }
+
+    /// A family that was in every page of one side and in none of the other. Its labels may have changed from
+    /// page to page, so that each of its series was there once.
+    fn fault_of_family(&self, family: &WatchedFamily) -> Option<Fault> {
+        let WatchedFamily { there, here, .. } = family;
+        match (there.pages, here.pages) {
+            (pages, 0) if pages == 2 * self.rounds => Some(Fault::Missing),
+            (0, pages) if pages == self.rounds => Some(Fault::Extra),
+            _ => None,
+        }
+    }
+
+    /// How many series that are not kept any more have a fault.
+    pub(super) fn forgotten(&self, family: &WatchedFamily, fault: Fault) -> usize {
+        match self.fault_of_family(family) {
+            Some(of_family) if of_family == fault => family.forgotten,
+            Some(_) => 0,
+            None => family.wrong[fault as usize],
+        }
+    }
+
+    fn own_fault(&self, watched: &Watched) -> Option<Fault> {
         let Watched { there, here, missing, extra, outside, judged, .. } = watched;
         // A series that comes and goes on the side that has it may be seen by one side alone now and then.
         let comes_and_goes = |presence: &Presence, pages: u32| {

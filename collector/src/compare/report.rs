@@ -38,6 +38,8 @@ pub(crate) struct Report<'a> {
     faults: Faults<'a>,
     /// Series that one side has with a label more than the other, as that side has them.
     relabelled: BTreeMap<Relabelled<'a>, Vec<&'a str>>,
+    /// How many series are wrong that have gone and are not kept any more.
+    forgotten: BTreeMap<(Fault, &'a str), usize>,
     /// Of the series that are not wrong, those that were not there all the time.
     movements: BTreeMap<Movement, Vec<&'a str>>,
     /// How many series of each family are compared.
@@ -161,6 +163,7 @@ impl<'a> Report<'a> {
             about,
             faults: BTreeMap::new(),
             relabelled: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             movements: BTreeMap::new(),
             sizes: BTreeMap::new(),
         };
@@ -178,6 +181,18 @@ impl<'a> Report<'a> {
         }
         report.faults.values_mut().for_each(|series| series.sort_by_key(|(text, _)| *text));
         report.relabelled = take_relabelled(&mut report.faults);
+        for (name, family) in &comparison.families {
+            if family.forgotten > 0 {
+                *report.sizes.entry(name).or_default() += family.forgotten;
+            }
+            for fault in Fault::ALL {
+                let forgotten = comparison.forgotten(family, fault);
+                if forgotten > 0 {
+                    report.faults.entry((fault, name)).or_default();
+                    report.forgotten.insert((fault, name), forgotten);
+                }
+            }
+        }
         report.movements.values_mut().for_each(|series| series.sort_unstable());
         report
     }
@@ -203,7 +218,13 @@ impl<'a> Report<'a> {
 
     fn wrong_series(&self) -> usize {
         let relabelled: usize = self.relabelled.values().map(Vec::len).sum();
-        self.faults.values().map(Vec::len).sum::<usize>() + relabelled
+        self.faults.keys().map(|key| self.wrong_of(key)).sum::<usize>() + relabelled
+    }
+
+    /// How many series of a family have a fault, with those that are not kept any more.
+    fn wrong_of(&self, key: &(Fault, &'a str)) -> usize {
+        let kept = self.faults.get(key).map_or(0, Vec::len);
+        kept + self.forgotten.get(key).copied().unwrap_or_default()
     }
 
     fn wrong_families(&self) -> usize {
@@ -294,6 +315,14 @@ impl<'a> Report<'a> {
             let word = movement.word();
             writeln!(text, "\n{word}: {}: {such}{example}", count(series.len(), "series"))?;
         }
+        let gone: usize = self.comparison.families.values().map(|family| family.forgotten).sum();
+        if gone > 0 {
+            writeln!(
+                text,
+                "\ngone: {} that came and went are counted only",
+                count(gone, "series")
+            )?;
+        }
         self.write_left_out(text)?;
         let (series, families) = (self.wrong_series(), self.wrong_families());
         text.push('\n');
@@ -316,7 +345,7 @@ impl<'a> Report<'a> {
         for ((fault, family), series) in &self.faults {
             if last.replace(*fault) != Some(*fault) {
                 let of_fault = || self.faults.iter().filter(|((other, _), _)| other == fault);
-                let all: usize = of_fault().map(|(_, series)| series.len()).sum();
+                let all: usize = of_fault().map(|(key, _)| self.wrong_of(key)).sum();
                 let title = match fault {
                     Fault::Missing => "missing here".to_owned(),
                     Fault::Extra => "only here".to_owned(),
@@ -327,9 +356,10 @@ impl<'a> Report<'a> {
                 writeln!(text, "\n{title}: {} in {families}", count(all, "series"))?;
             }
             let size = self.sizes.get(family).copied().unwrap_or_default();
-            writeln!(text, "  {family}: {} of {size}", series.len())?;
+            let wrong = self.wrong_of(&(*fault, *family));
+            writeln!(text, "  {family}: {wrong} of {size}")?;
             // Where a side has nothing of a family, one series shows the labels.
-            let is_absent = size == series.len() && matches!(fault, Fault::Missing | Fault::Extra);
+            let is_absent = size == wrong && matches!(fault, Fault::Missing | Fault::Extra);
             let most = if is_absent { 1 } else { MOST_IN_WORDS };
             for (name, watched) in series.iter().take(most) {
                 write!(text, "    {name}")?;
@@ -340,8 +370,9 @@ impl<'a> Report<'a> {
                 }
                 writeln!(text, "{}", when(fault.tally(watched), rounds))?;
             }
-            if series.len() > most && !is_absent {
-                writeln!(text, "    and {} more", series.len() - most)?;
+            let shown = series.len().min(most);
+            if wrong > shown && !is_absent {
+                writeln!(text, "    and {} more", wrong - shown)?;
             }
         }
         Ok(())
@@ -418,7 +449,7 @@ impl<'a> Report<'a> {
             json!({
                 "fault": fault.word(),
                 "family": family,
-                "series": series.len(),
+                "series": self.wrong_of(&(*fault, *family)),
                 "series_of_family": self.sizes.get(family),
                 "shown": shown.collect::<Vec<_>>(),
             })
@@ -476,6 +507,10 @@ impl<'a> Report<'a> {
 
 /// In which rounds something was so; nothing if it was in all.
 fn when(tally: Tally, rounds: u32) -> String {
+    if tally.rounds == 0 {
+        // It is the family that differs.
+        return String::new();
+    }
     match (tally.rounds == rounds, tally.first == tally.last) {
         (true, _) => String::new(),
         (false, true) => format!(" (in round {} of {rounds})", tally.first),

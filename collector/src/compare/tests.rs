@@ -474,3 +474,56 @@ fn a_pair_that_differs_by_one_label_is_one_difference() {
         [["a", "n", "here"], ["b", "l", "here"], ["c", "m", "there"]]
     );
 }
+
+#[test]
+fn a_family_whose_labels_change_is_missed() {
+    let page = |name: &str, x: usize| format!("a 1\n{name}{{x=\"{x}\"}} 1\n");
+    let churn = |name: &str| (0..8).map(|x| page(name, x)).collect::<Vec<_>>();
+    let (b, empty) = (churn("b"), "a 1\n");
+    let there: Vec<_> = (0..4).map(|round| [&*b[2 * round], empty, &b[2 * round + 1]]).collect();
+    finds(
+        &there,
+        &expect![[r#"
+            missing here: 8 series in 1 family
+              b: 8 of 8
+                b{x="0"}
+
+            They differ in 1 family, 8 series.
+        "#]],
+    );
+    let here: Vec<_> = (0..4).map(|round| [empty, &*b[round], empty]).collect();
+    finds(
+        &here,
+        &expect![[r#"
+            only here: 4 series in 1 family
+              b: 4 of 4
+                b{x="0"} (in round 1 of 4)
+
+            They differ in 1 family, 4 series.
+        "#]],
+    );
+}
+
+#[test]
+fn what_has_gone_is_counted_and_not_kept() {
+    let page = |name: &str, x: usize| {
+        let page = format!("a 1\n{name}{{x=\"{x}\"}} 1\n");
+        Page::parse(page.as_bytes()).expect("the text format")
+    };
+    let empty = Page::parse(b"a 1\n").expect("the text format");
+    for is_missing in [true, false] {
+        let mut comparison = Comparison::new(Rules { tolerance: 0.01, ignored: Vec::new() });
+        comparison.most_kept = 10;
+        for x in 0..100 {
+            let (there, here) = (page("b", x), page("b", x));
+            comparison.add(&there, if is_missing { &empty } else { &here }, &there);
+            assert!(comparison.series.len() <= 10);
+        }
+        let report = Report::new(&comparison, about());
+        assert_eq!(report.is_equal(), !is_missing);
+        let last =
+            if is_missing { "They differ in 1 family, 100 series.\n" } else { "They are equal.\n" };
+        assert!(report.text().ends_with(last), "{}", report.text());
+        assert!(report.text().contains("that came and went are counted only"));
+    }
+}
