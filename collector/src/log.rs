@@ -160,7 +160,7 @@ impl Fields {
     /// A pair whose value is text.
     fn pair(&mut self, key: &str, value: &str) {
         let must_quote =
-            value.is_empty() || value.bytes().any(|byte| byte <= b' ' || b"\"=\\".contains(&byte));
+            value.is_empty() || value.contains(|c: char| c.is_control() || " \"=\\".contains(c));
         if self.json || must_quote {
             self.bare(key, &quoted(value));
         } else {
@@ -183,7 +183,19 @@ impl Fields {
 
 /// A JSON string, which is also how logfmt quotes.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let quoted = serde_json::Value::from(text).to_string();
+    // To JSON these two kinds are ordinary characters; a terminal acts on some.
+    let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !quoted.contains(is_control) {
+        return quoted;
+    }
+    quoted.chars().fold(String::new(), |mut line, c| {
+        let _ = match is_control(c) {
+            true => write!(line, "\\u{:04x}", u32::from(c)),
+            false => line.write_char(c),
+        };
+        line
+    })
 }
 
 impl Visit for Fields {
@@ -230,6 +242,13 @@ mod tests {
         fields.pair("a", "plain");
         fields.pair("b", "\u{1}");
         assert_eq!(fields.line, r#""a":"plain","b":"\u0001""#);
+        for (json, line) in
+            [(false, r#"a="\u001b\u009b\u007fµ""#), (true, r#""a":"\u001b\u009b\u007fµ""#)]
+        {
+            let mut fields = Fields { json, line: String::new() };
+            fields.pair("a", "\u{1b}\u{9b}\u{7f}µ");
+            assert_eq!(fields.line, line);
+        }
     }
 
     /// Keeps what was logged last, as both formats have it.

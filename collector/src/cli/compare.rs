@@ -5,7 +5,7 @@ use super::collections::Collections;
 use super::load::{config_file, load};
 use super::registry::Registry;
 use super::scraper::{Scraper, Target};
-use super::terminal::{complain, print};
+use super::terminal::{complain, print, printable};
 use super::unit_flags::UnitFlags;
 use crate::compare::{About, Comparison, Page, Report, Rules};
 use crate::dropin::{self, Command};
@@ -103,8 +103,8 @@ fn try_compare(own: &ArgMatches, registry: Registry<'_>) -> Result<ExitCode, Vec
     }
     let report = Report::new(&comparison, about);
     let printed = match own.get_one::<String>("format").map_or("text", String::as_str) {
-        "json" => print(&format!("{:#}\n", report.json())),
-        _ => print(&report.text()),
+        "json" => print(&printable(&format!("{:#}\n", report.json()))),
+        _ => print(&printable(&report.text())),
     };
     let has_not_compared = report.has_failed() || report.is_empty();
     Ok(match (report.is_equal(), has_not_compared) {

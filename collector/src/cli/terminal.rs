@@ -1,6 +1,7 @@
 //! What a command prints, and the status with which it ends.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use vitald_core::settings::{Mistake, Origin};
@@ -36,6 +37,25 @@ pub(super) fn print(text: &str) -> ExitCode {
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
+/// Text that may have come from elsewhere, for a person or as JSON: control characters but the ends of lines are
+/// escaped as JSON does it, so that a terminal does not act on them.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |character: char| character.is_control() && character != '\n';
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_unsafe(character) {
+            // Writing into a text does not fail.
+            let _ = write!(printable, "\\u{:04x}", u32::from(character));
+        } else {
+            printable.push(character);
+        }
+    }
+    Cow::Owned(printable)
+}
+
 /// The status of a program whose output was written, or not.
 pub(super) fn written(result: io::Result<()>) -> ExitCode {
     match result {
@@ -47,10 +67,21 @@ pub(super) fn written(result: io::Result<()>) -> ExitCode {
 
 /// One line on standard error, which may be closed.
 pub(super) fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr().lock(), "{what}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&what.to_string()));
 }
 
 pub(super) fn fail(status: u8, what: &dyn Display) -> ExitCode {
     complain(&format_args!("vitald: {what}"));
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        assert_eq!(printable("a\nµ"), "a\nµ");
+        assert_eq!(printable("a\x1b[2J\u{9b}\x7f\r"), r"a\u001b[2J\u009b\u007f\u000d");
+    }
 }
