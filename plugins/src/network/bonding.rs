@@ -47,6 +47,7 @@ impl Collector for Bonding {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let mut outcome = Ok(());
         for master in Fields::new(text::trim(self.masters.read()?)) {
             if master == MORE {
                 batch.degraded("list cut");
@@ -61,15 +62,18 @@ impl Collector for Bonding {
                         batch.degraded("list cut");
                     }
                 }
-                // One that went since the others were listed is as one that cannot be read.
-                Err(error) => batch.fault(CLASS, error),
+                // One that went since the others were listed is as one that cannot be read: the others are
+                // shown, and the collection is no success, for which node_exporter shows none at all.
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        Ok(())
+        outcome
     }
 }
 
 const CLASS: &str = "sys/class/net";
+const LIST: &str = "bonding/slaves";
+const STATE: &str = "bonding_slave/mii_status";
 
 /// The directories of interfaces. No attribute keeps a descriptor: when two interfaces swap their names, it
 /// would go on answering for the one that had the name before.
@@ -89,34 +93,55 @@ struct Count {
 }
 
 impl Interfaces {
-    fn count(&mut self, master: &[u8], slaves: &mut Vec<u8>) -> io::Result<Count> {
+    fn count(&mut self, master: &[u8], slaves: &mut Vec<u8>) -> Result<Count> {
         slaves.clear();
-        slaves.extend_from_slice(self.children.read(master, "bonding/slaves")?);
+        match self.children.read(master, LIST) {
+            Ok(list) => slaves.extend_from_slice(list),
+            Err(error) => return Err(self.unreadable(master, LIST, error)),
+        }
         let mut count = Count::default();
         for slave in Fields::new(text::trim(slaves)) {
             if slave == MORE {
                 count.is_cut = true;
                 break;
             }
-            let state = match self.state(master, b"lower_", slave) {
+            let state = match self.is_up(master, b"lower_", slave) {
                 // Before Linux 3.13 the link had another name.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.state(master, b"slave_", slave)
+                    // Where neither is there, the name of today is the one to look for.
+                    self.is_up(master, b"slave_", slave).map_err(|_| error)
                 }
                 state => state,
             };
             count.slaves += 1;
-            count.active += u32::from(state? == b"up");
+            match state {
+                Ok(is_up) => count.active += u32::from(is_up),
+                Err(error) => {
+                    self.put_path(master, b"lower_", slave);
+                    return Err(self.unreadable(&self.path, STATE, error));
+                }
+            }
         }
         Ok(count)
     }
 
-    fn state(&mut self, master: &[u8], link: &[u8], slave: &[u8]) -> io::Result<&[u8]> {
+    /// The bond is there, so that what it lacks is a fault of it and not a host without bonds.
+    fn unreadable(&self, directory: &[u8], file: &str, source: io::Error) -> Error {
+        let directory = String::from_utf8_lossy(directory);
+        Error::Unreadable { path: format!("{CLASS}/{directory}/{file}").into(), source }
+    }
+
+    fn is_up(&mut self, master: &[u8], link: &[u8], slave: &[u8]) -> io::Result<bool> {
+        self.put_path(master, link, slave);
+        let state = self.children.read(&self.path, STATE)?;
+        Ok(text::trim(state) == b"up")
+    }
+
+    fn put_path(&mut self, master: &[u8], link: &[u8], slave: &[u8]) {
         self.path.clear();
         for part in [master, b"/", link, slave] {
             self.path.extend_from_slice(part);
         }
-        self.children.read(&self.path, "bonding_slave/mii_status").map(text::trim)
     }
 }
 
@@ -201,9 +226,10 @@ mod tests {
                     Some(errno) => memory.fail(path, errno),
                 }
                 let (batch, outcome) = run(&mut open::<Bonding>(&memory.host(), &[]), None);
-                outcome.unwrap();
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, Error::Unreadable { .. }), "{path} {errno:?}");
+                assert!(error.to_string().starts_with(&format!("{path}: ")), "{error}");
                 assert_eq!(values(&batch), [2.0, 2.0], "{path} {errno:?}");
-                assert!(batch.fault().is_some());
             }
         }
     }
