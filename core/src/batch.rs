@@ -240,6 +240,18 @@ impl Batch {
         }
     }
 
+    /// As [`Batch::tolerate`], with the name of the file, which is made only for the first fault.
+    pub(crate) fn tolerate_in<T>(
+        &mut self,
+        parsed: Result<T, Malformed>,
+        write_path: impl FnOnce(&mut String),
+    ) -> Option<T> {
+        if parsed.is_err() && self.first_fault.error.is_empty() {
+            write_path(&mut self.first_fault.source);
+        }
+        self.tolerate(parsed)
+    }
+
     /// Says that a part of what this run is to read could not be read, and goes on: a file among
     /// several, a directory. An empty `source` is that of the collector. The first fault of a run is
     /// shown to who administers the daemon, and logged when the run before had none of this source.

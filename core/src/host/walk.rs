@@ -11,7 +11,7 @@ use super::Host;
 use super::extent::Extent;
 use crate::batch::{Batch, Labels};
 use crate::errno::{is_absent, is_forbidden, is_without_value};
-use crate::error::{Error, Result};
+use crate::error::{Error, Malformed, Result};
 use crate::family::Family;
 use crate::source_name;
 use crate::text;
@@ -357,7 +357,9 @@ impl<'w, S: Attributes> Child<'w, S> {
         batch: &mut Batch,
     ) -> Result<Option<f64>> {
         let content = self.content(attribute.index())?;
-        Ok(content.and_then(|content| batch.tolerate(attribute.format().0(text::trim(content)))))
+        Ok(content.and_then(|content| {
+            self.tolerate(attribute, attribute.format().0(text::trim(content)), batch)
+        }))
     }
 
     /// As [`Child::number`], with another number where an optional attribute is absent.
@@ -373,8 +375,23 @@ impl<'w, S: Attributes> Child<'w, S> {
     ) -> Result<Option<f64>> {
         match self.content(attribute.index())? {
             None => Ok(Some(otherwise)),
-            Some(content) => Ok(batch.tolerate(attribute.format().0(text::trim(content)))),
+            Some(content) => {
+                let parsed = attribute.format().0(text::trim(content));
+                Ok(self.tolerate(attribute, parsed, batch))
+            }
         }
+    }
+
+    /// As [`Batch::tolerate`], for what a parser made of an attribute or of one of its lines: the fault names
+    /// the file.
+    pub fn tolerate<F, T>(
+        &self,
+        attribute: &Attribute<S, F>,
+        parsed: Result<T, Malformed>,
+        batch: &mut Batch,
+    ) -> Option<T> {
+        let path = S::LIST[attribute.index()].path;
+        batch.tolerate_in(parsed, |source| self.write_path(path, source))
     }
 
     /// Pushes a number; pushes nothing where [`Child::number`] is `None`.

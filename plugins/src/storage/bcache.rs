@@ -213,7 +213,7 @@ impl Collector for Bcache {
         for set in sets {
             push(batch, &set, [set.name(0)], SET)?;
             if let Some(text) = set.optional_text(&Set::TREE_READ_TIME)?
-                && let Some(duration) = batch.tolerate(parse_size(text))
+                && let Some(duration) = set.tolerate(&Set::TREE_READ_TIME, parse_size(text), batch)
             {
                 // node_exporter takes the number for nanoseconds.
                 batch.row(&TREE_READ_TIME, [set.name(0)], duration * 1e-9);
@@ -258,7 +258,7 @@ fn push<S: Attributes, const N: usize>(
     let labels = batch.labels(labels);
     for (family, attribute) in sizes {
         let Some(text) = child.optional_text(attribute)? else { continue };
-        if let Some(size) = batch.tolerate(parse_size(text)) {
+        if let Some(size) = child.tolerate(attribute, parse_size(text), batch) {
             batch.push(family, labels, size);
         }
     }

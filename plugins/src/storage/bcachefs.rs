@@ -6,6 +6,7 @@ use parse::{
     or_zero, parse_compression, parse_count, parse_counter, parse_errors, parse_size, parse_writes,
 };
 use vitald_core::family::write_metric_name_part;
+use vitald_core::host::Child;
 use vitald_core::prelude::*;
 
 families! {
@@ -115,13 +116,15 @@ impl Collector for Bcachefs {
             let uuid = file_system.name(0);
             batch.row(&INFO, [uuid], 1u64);
             let size = file_system.text(&FileSystem::TREE_CACHE_SIZE)?;
-            if let Some(size) = batch.tolerate(or_zero(size, parse_size)) {
+            if let Some(size) =
+                file_system.tolerate(&FileSystem::TREE_CACHE_SIZE, or_zero(size, parse_size), batch)
+            {
                 batch.row(&TREE_CACHE_SIZE, [uuid], size);
             }
             // The first line of a table has the names of its columns.
             for line in lines(file_system.text(&FileSystem::COMPRESSION)?).skip(1) {
                 if let Some(Some((name, [compressed, size]))) =
-                    batch.tolerate(parse_compression(line))
+                    file_system.tolerate(&FileSystem::COMPRESSION, parse_compression(line), batch)
                 {
                     let labels = batch.labels([uuid, name]);
                     batch.push(&COMPRESSED, labels, compressed);
@@ -129,12 +132,16 @@ impl Collector for Bcachefs {
                 }
             }
             for line in lines(file_system.text(&FileSystem::ERRORS)?) {
-                if let Some(Some((name, count))) = batch.tolerate(parse_errors(line)) {
+                if let Some(Some((name, count))) =
+                    file_system.tolerate(&FileSystem::ERRORS, parse_errors(line), batch)
+                {
                     batch.row(&ERRORS, [uuid, name], count);
                 }
             }
             for line in lines(file_system.text(&FileSystem::TREE_WRITES)?).skip(1) {
-                if let Some(Some((name, count, size))) = batch.tolerate(parse_writes(line)) {
+                if let Some(Some((name, count, size))) =
+                    file_system.tolerate(&FileSystem::TREE_WRITES, parse_writes(line), batch)
+                {
                     let labels = batch.labels([uuid, name]);
                     batch.push(&TREE_WRITES, labels, count);
                     batch.push(&TREE_WRITE_SIZE, labels, size);
@@ -143,7 +150,9 @@ impl Collector for Bcachefs {
         }
         for counter in self.counters.optional()? {
             let Some(text) = counter.optional_text(&Counter::VALUE)? else { continue };
-            let Some(value) = batch.tolerate(parse_counter(text)) else { continue };
+            let Some(value) = counter.tolerate(&Counter::VALUE, parse_counter(text), batch) else {
+                continue;
+            };
             self.name.clear();
             write_metric_name_part(&mut self.name, counter.name(1));
             let help: [&[u8]; 3] =
@@ -159,19 +168,21 @@ impl Collector for Bcachefs {
             batch.row(&DEVICE_INFO, info, 1u64);
             let labels = batch.labels([uuid, name]);
             let size = device.text(&Device::BUCKET_SIZE)?;
-            if let Some(size) = batch.tolerate(or_zero(size, parse_size)) {
+            if let Some(size) =
+                device.tolerate(&Device::BUCKET_SIZE, or_zero(size, parse_size), batch)
+            {
                 batch.push(&BUCKET_SIZE, labels, size);
             }
             for (family, attribute) in
                 [(&BUCKETS, &Device::BUCKETS), (&DURABILITY, &Device::DURABILITY)]
             {
-                if let Some(number) = batch.tolerate(or_zero(device.text(attribute)?, parse_count))
-                {
+                let number = or_zero(device.text(attribute)?, parse_count);
+                if let Some(number) = device.tolerate(attribute, number, batch) {
                     batch.push(family, labels, number);
                 }
             }
-            push_io_done([uuid, name], device.text(&Device::IO_DONE)?, batch);
-            push_io_errors([uuid, name], device.text(&Device::IO_ERRORS)?, batch);
+            push_io_done([uuid, name], &device, batch)?;
+            push_io_errors([uuid, name], &device, batch)?;
         }
         Ok(())
     }
@@ -186,20 +197,25 @@ impl Collector for Bcachefs {
 /// write:
 /// sb          :      677376
 /// ```
-fn push_io_done([uuid, device]: [&[u8]; 2], text: &[u8], batch: &mut Batch) {
+fn push_io_done(
+    [uuid, device]: [&[u8]; 2],
+    child: &Child<'_, Device>,
+    batch: &mut Batch,
+) -> Result<()> {
     let mut operation = None;
-    for line in lines(text) {
+    for line in lines(child.text(&Device::IO_DONE)?) {
         let Some((name, bytes)) = text::key_value(line, b':') else { continue };
         match (name, bytes, operation) {
             (b"read" | b"write", b"", _) => operation = Some(name),
             (_, _, None) => {}
             (_, _, Some(operation)) => {
-                if let Some(bytes) = batch.tolerate(parse_count(bytes)) {
+                if let Some(bytes) = child.tolerate(&Device::IO_DONE, parse_count(bytes), batch) {
                     batch.row(&IO_DONE, [uuid, device, operation, name], bytes);
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// Pushes the first part of a text such as this; the other begins when an operator wanted it to:
@@ -210,16 +226,21 @@ fn push_io_done([uuid, device]: [&[u8]; 2], text: &[u8], batch: &mut Batch) {
 /// IO errors since 8 y ago
 ///   read:    0
 /// ```
-fn push_io_errors([uuid, device]: [&[u8]; 2], text: &[u8], batch: &mut Batch) {
+fn push_io_errors(
+    [uuid, device]: [&[u8]; 2],
+    child: &Child<'_, Device>,
+    batch: &mut Batch,
+) -> Result<()> {
     let is_head = |line: &[u8]| line.starts_with(b"IO errors since ");
-    let mut parts = text::sections(text, is_head);
+    let mut parts = text::sections(child.text(&Device::IO_ERRORS)?, is_head);
     let part = parts.find(|part| part.head.starts_with(b"IO errors since filesystem creation"));
     for line in lines(part.map_or(b"", |part| part.body)) {
         let Some((kind, count)) = text::key_value(line, b':') else { continue };
-        if let Some(count) = batch.tolerate(parse_count(count)) {
+        if let Some(count) = child.tolerate(&Device::IO_ERRORS, parse_count(count), batch) {
             batch.row(&IO_ERRORS, [uuid, device, kind], count);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -368,5 +389,23 @@ mod tests {
     fn absent_is_said() {
         let absent = expect!["sys/fs/bcachefs: not on this host"];
         check_fails::<Bcachefs>(&MemoryHost::new().host(), &[], &absent, &expect![""]);
+    }
+
+    #[test]
+    fn a_fault_names_the_file() {
+        for (file, text) in [
+            ("btree_cache_size", "much"),
+            ("errors", "some  many  now"),
+            ("counters/io_read", "since mount: many\nsince filesystem creation: many"),
+            ("dev-0/bucket_size", "much"),
+            ("dev-0/io_done", "read:\nsb : many"),
+        ] {
+            let memory = memory();
+            let path = format!("{ROOT}/{file}");
+            memory.write(&*path, text);
+            let (batch, outcome) = run(&mut open::<Bcachefs>(&memory.host(), &[]), None);
+            outcome.unwrap();
+            assert_eq!(batch.fault().map(|fault| fault.source), Some(&*path));
+        }
     }
 }
