@@ -122,7 +122,7 @@ impl Children {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(4096);
         }
-        fill(&self.host, &handle, Extent::Whole, &mut self.buffer)?;
+        fill(&self.host, &handle, self.path.as_bytes(), Extent::Whole, &mut self.buffer)?;
         Ok(&self.buffer)
     }
 

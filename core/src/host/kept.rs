@@ -15,6 +15,14 @@ use crate::error::{Error, Malformed, Result, is_absence};
 /// No source is larger; a textfile that is would take the host's memory.
 const LARGEST: usize = 64 * 1024 * 1024;
 
+/// No attribute of sysfs is larger than a page, which has at most 64 KiB; what finds its end needs more room.
+const LARGEST_ATTRIBUTE: usize = 128 * 1024;
+
+/// The room that the content of a file may take.
+fn largest(path: &[u8]) -> usize {
+    if path.starts_with(b"sys/") { LARGEST_ATTRIBUTE } else { LARGEST }
+}
+
 /// Half of the smallest page.
 const HALF_PAGE: usize = 2048;
 
@@ -26,11 +34,12 @@ pub(super) fn first_size(path: &str) -> usize {
     if path.starts_with("proc/sys/") || path.starts_with("sys/") { 512 } else { 4096 }
 }
 
-/// Reads an opened file from its beginning to its end. A buffer that it does not fit into is given
-/// back.
+/// Reads an opened file from its beginning to its end; its path says how large it may be. A buffer that it
+/// does not fit into is given back.
 pub(super) fn fill(
     host: &Host,
     handle: &Handle,
+    path: &[u8],
     extent: Extent,
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -38,7 +47,7 @@ pub(super) fn fill(
     loop {
         if buffer.len() == buffer.capacity() {
             let doubled = (buffer.capacity() * 2).max(512);
-            if doubled > LARGEST {
+            if doubled > largest(path) {
                 *buffer = Vec::new();
                 return Err(io::Error::from_raw_os_error(EFBIG));
             }
@@ -265,7 +274,13 @@ impl KeptFile {
 
     fn fill(&mut self) -> io::Result<()> {
         if let Some(kept) = &self.kept {
-            match fill(&self.host, &kept.handle, self.extent, &mut self.buffer) {
+            match fill(
+                &self.host,
+                &kept.handle,
+                self.path.as_bytes(),
+                self.extent,
+                &mut self.buffer,
+            ) {
                 Err(error) if is_gone(&error) => self.kept = None,
                 outcome => return outcome,
             }
@@ -274,7 +289,8 @@ impl KeptFile {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(first_size(&self.path));
         }
-        let outcome = fill(&self.host, &handle, self.extent, &mut self.buffer);
+        let outcome =
+            fill(&self.host, &handle, self.path.as_bytes(), self.extent, &mut self.buffer);
         let lasts = !outcome.as_ref().is_err_and(is_gone);
         if lasts && is_keepable(self.path.as_bytes()) {
             self.kept = Kept::keep(&self.host, handle, Purpose::File).ok();
@@ -305,6 +321,17 @@ mod tests {
             assert_eq!(refused.raw_os_error(), Some(EFBIG));
             assert_eq!(file.buffer.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn an_attribute_of_sysfs_is_no_larger_than_a_page() {
+        let memory = MemoryHost::new();
+        let mut file = memory.host().keep_whole("sys/kernel/mm/ksm/run");
+        memory.write("sys/kernel/mm/ksm/run", "0".repeat(64 << 10));
+        assert_eq!(file.try_read().unwrap().len(), 64 << 10);
+        memory.write("sys/kernel/mm/ksm/run", "0".repeat(LARGEST_ATTRIBUTE + 1));
+        assert_eq!(file.try_read().unwrap_err().raw_os_error(), Some(EFBIG));
+        assert_eq!(file.buffer.capacity(), 0);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Host {
         buffer.clear();
         let handle = self.open(path.as_bytes(), Opened::File)?;
         buffer.reserve(first_size(path));
-        fill(self, &handle, Extent::Records, buffer)?;
+        fill(self, &handle, path.as_bytes(), Extent::Records, buffer)?;
         Ok(buffer)
     }
 }

@@ -375,10 +375,12 @@ impl Refresh<'_> {
     ) -> io::Result<()> {
         match slot {
             Slot::Absent => return Err(io::Error::from_raw_os_error(ENOENT)),
-            Slot::Open(kept) => match fill(self.host, &kept.handle, self.extent, self.buffer) {
-                Err(error) if is_gone(&error) => *slot = Slot::Closed,
-                outcome => return outcome,
-            },
+            Slot::Open(kept) => {
+                match fill(self.host, &kept.handle, self.path, self.extent, self.buffer) {
+                    Err(error) if is_gone(&error) => *slot = Slot::Closed,
+                    outcome => return outcome,
+                }
+            }
             Slot::Closed | Slot::Slow { .. } => {}
         }
         let handle = match self.open(parent, Opened::File) {
@@ -397,7 +399,7 @@ impl Refresh<'_> {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(512);
         }
-        let outcome = fill(self.host, &handle, self.extent, self.buffer);
+        let outcome = fill(self.host, &handle, self.path, self.extent, self.buffer);
         if parent.is_some()
             && keeps
             && !outcome.as_ref().is_err_and(is_gone)
