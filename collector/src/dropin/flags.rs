@@ -212,3 +212,8 @@ pub(super) const HIDDEN: &[&str] =
 pub(super) fn flat(name: &str) -> String {
     name.replace(['-', '.', '_'], "").to_ascii_lowercase()
 }
+
+/// Whether the node_exporter that the drop-in replaces has a collector of this name.
+pub fn is_collector(name: &str) -> bool {
+    COLLECTORS.iter().any(|(known, _)| *known == name)
+}

@@ -17,6 +17,7 @@ pub mod unit;
 
 use command_line::Mistake;
 pub use decide::{DropIn, Note, Web};
+pub use flags::is_collector;
 pub use migrate::{Migrated, migrate};
 use std::ffi::OsStr;
 use std::fmt;
@@ -27,11 +28,6 @@ use vitald_core::settings::Mistake as SettingMistake;
 
 /// The version of node_exporter that the drop-in replaces.
 pub const EMULATED_VERSION: &str = "1.12.1";
-
-/// Whether the node_exporter that the drop-in replaces has a collector of this name.
-pub fn is_collector(name: &str) -> bool {
-    flags::COLLECTORS.iter().any(|(known, _)| *known == name)
-}
 
 /// What a command line asks for.
 pub enum Command {

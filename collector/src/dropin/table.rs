@@ -248,7 +248,7 @@ fn add_collectors(collectors: &[&'static Descriptor], all: &mut Vec<Flag>) {
                 "Collect: {} (default: {}).{}",
                 descriptor.summary.trim_end_matches('.'),
                 if runs_by_default(descriptor) { "enabled" } else { "disabled" },
-                if super::is_collector(descriptor.name) { "" } else { OWN }
+                if flags::is_collector(descriptor.name) { "" } else { OWN }
             ),
             default: String::new(),
         });
