@@ -356,10 +356,11 @@ impl Results {
         self.last.as_deref()
     }
 
-    /// Why the samples of the last run are not all there.
-    pub(super) fn degraded(&self) -> Option<&'static str> {
+    /// Why the samples of the last run are not all there, or what else is wrong with its thread. That
+    /// there was a fault says least.
+    pub(super) fn degraded(&self, thread: Option<&'static str>) -> Option<&'static str> {
         let shortfall = Shortfall::of(self.state, self.last());
-        shortfall.degraded.or(shortfall.fault.map(|_| FAULT))
+        shortfall.degraded.or(thread).or(shortfall.fault.map(|_| FAULT))
     }
 
     /// What the last run could not read, though it succeeded.

@@ -255,7 +255,7 @@ impl Slot {
             error: results.error().cloned(),
             // Its text is made anew each time, and a scrape does not show it.
             fault: with_fault.then(|| results.fault(&self.plan)).flatten(),
-            degraded: results.degraded().or(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
+            degraded: results.degraded(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
         };
         drop(results);
         notice.into_iter().for_each(Notice::log);

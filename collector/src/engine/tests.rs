@@ -545,7 +545,7 @@ fn a_run_that_could_not_read_a_part_is_degraded() {
         let ran = ran(Arc::new(run), job::Outcome::Returned(Ok(())), Instant::now());
         results.keep(&plan, &counters, ran, Instant::now()).for_each(drop);
         let counts = counters.counts();
-        (results.state(), results.degraded(), counts.faults, counts.malformed_lines)
+        (results.state(), results.degraded(None), counts.faults, counts.malformed_lines)
     };
     assert_eq!(
         state_after(|batch| batch.fault("/a", "gone")),
