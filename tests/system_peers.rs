@@ -191,6 +191,7 @@ fn the_drop_in_says_what_node_exporter_says() {
             new_labels: NEW_LABELS,
             of_the_program: OF_THE_PROGRAM,
             readers_own: READERS_OWN,
+            changed: &[],
             momentary: &[],
         });
         while comparison.rounds < LEAST_ROUNDS || !comparison.undecided.is_empty() {

@@ -85,6 +85,13 @@ const BOTH: &[&str] = &[
 /// What vitald shows as 1.12 does, or of itself.
 const ONLY_HERE: &[Exception] = &[
     ("vitald_", "vitald of itself"),
+    ("node_btrfs_commit_seconds_total", "since 1.10"),
+    ("node_btrfs_commits_total", "since 1.10"),
+    ("node_btrfs_last_commit_seconds", "since 1.10"),
+    ("node_btrfs_max_commit_seconds", "since 1.10"),
+    ("node_mountstats_nfs_mountpoint_info", "after 1.5"),
+    ("node_wifi_station_received_packets_total", "after 1.5"),
+    ("node_wifi_station_transmitted_packets_total", "after 1.5"),
     ("node_filesystem_mount_info", "since 1.9"),
     ("node_filesystem_purgeable_bytes", "since 1.10"),
     ("node_md_degraded", "since 1.11"),
@@ -114,6 +121,7 @@ const AGREEMENT: Agreement = Agreement {
         ("node_filesystem_", "device_error"),
         ("node_disk_info", "rotational"),
         ("node_exporter_build_info", "tags"),
+        ("node_mountstats_nfs_transport_", "transport"),
         ("node_network_info", "adminstate"),
         ("node_nvme_info", "cntlid"),
     ],
@@ -124,12 +132,29 @@ const AGREEMENT: Agreement = Agreement {
         "node_scrape_collector_duration_seconds",
     ],
     readers_own: &[("node_filefd_allocated", 16.0), ("node_procs_running", 4.0)],
+    changed: &[(
+        "node_nfsd_requests_total",
+        "1.5 counts fewer operations, and no writes of version 4",
+    )],
     momentary: &["node_processes_state", "node_processes_threads_state"],
 };
 
-/// What fails for a user without rights when every collector is on: node_exporter too calls it a failure
-/// when the class or the file is not there, and the kernel shows slabinfo to root alone.
-const FAIL_FOR_NOBODY: &[&str] = &["fibrechannel", "infiniband", "kernel_hung", "slabinfo", "zfs"];
+/// What fails for a user without rights when every collector is on: classes, files and services that are
+/// not there, which node_exporter too calls a failure, and slabinfo, which the kernel shows to root
+/// alone.
+const FAIL_FOR_NOBODY: &[&str] = &[
+    "bcachefs",
+    "fibrechannel",
+    "infiniband",
+    "kernel_hung",
+    "logind",
+    "ntp",
+    "runit",
+    "slabinfo",
+    "supervisord",
+    "systemd",
+    "zfs",
+];
 
 /// How long anything in the machine may take: an emulated processor is slow.
 const LIMIT: Duration = Duration::from_secs(300);

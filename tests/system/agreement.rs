@@ -16,6 +16,8 @@ pub struct Agreement {
     pub of_the_program: &'static [&'static str],
     /// What a reader changes by reading, and by how much the values may differ.
     pub readers_own: &'static [(&'static str, f64)],
+    /// Families whose series or values are others here, and why.
+    pub changed: &'static [Exception],
     /// Families whose series may be there for a moment only.
     pub momentary: &'static [&'static str],
 }
@@ -89,8 +91,10 @@ impl Comparison {
         [before, shown, after]: [Option<&f64>; 3],
         is_counter: bool,
     ) -> Option<String> {
-        let Agreement { only_there, of_the_program, readers_own, momentary, .. } = &self.agreement;
-        if listed(&series.name, only_there) || begins(&series.name, of_the_program.iter()) {
+        let Agreement { only_there, of_the_program, readers_own, changed, momentary, .. } =
+            &self.agreement;
+        let is_other = [only_there, changed].iter().any(|list| listed(&series.name, list));
+        if is_other || begins(&series.name, of_the_program.iter()) {
             return None;
         }
         let (Some(least), Some(value), Some(most)) = (before, shown, after) else {

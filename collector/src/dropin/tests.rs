@@ -553,8 +553,12 @@ fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
         &["--collector.runit.servicedir="],
         &["--collector.perf.cpus=0-3:0"],
     ] {
-        let drop_in = runs_with(flags, &collectors);
         let flag = flags[0].split('=').next().expect("a flag");
+        let name = flag.split('.').nth(1).expect("a collector");
+        if !collectors.iter().any(|collector| collector.name == name) {
+            continue;
+        }
+        let drop_in = runs_with(flags, &collectors);
         let about: Vec<_> = drop_in
             .notes
             .iter()
@@ -567,7 +571,7 @@ fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
         config::load_text("config.toml", &text, &[], &collectors, &[])
             .unwrap_or_else(|mistakes| panic!("{mistakes:?} in {text}"));
         // It counts as soon as the collector is on.
-        let switch = format!("--collector.{}", flag.split('.').nth(1).expect("a collector"));
+        let switch = format!("--collector.{name}");
         let on = [flags, &[switch.as_str()]].concat();
         assert!(parse("node_exporter", &on, &collectors).is_err(), "{flag}");
     }
