@@ -536,6 +536,7 @@ fn usage_errors() {
 #[test]
 fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
     let collectors = crate::collectors(&[vitald_plugins::ROLL]).expect("the roll");
+    let is_there = |name: &str| collectors.iter().any(|collector| collector.name == name);
     for flags in [
         &["--collector.ntp.server=8.8.8.8"][..],
         &["--collector.ntp.protocol-version=9"],
@@ -555,7 +556,7 @@ fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
     ] {
         let flag = flags[0].split('=').next().expect("a flag");
         let name = flag.split('.').nth(1).expect("a collector");
-        if !collectors.iter().any(|collector| collector.name == name) {
+        if !is_there(name) {
             continue;
         }
         let drop_in = runs_with(flags, &collectors);
@@ -576,12 +577,13 @@ fn a_wrong_setting_of_a_collector_that_is_off_has_no_effect() {
         assert!(parse("node_exporter", &on, &collectors).is_err(), "{flag}");
     }
     // A value that cannot be read is refused, as there.
-    for flag in [
+    let unreadable = [
         "--collector.ntp.server-port=x",
         "--collector.ntp.max-distance=1d",
         "--collector.ntp.max-distance=9999999h",
         "--collector.ntp.max-distance=-+1s",
-    ] {
+    ];
+    for flag in unreadable.into_iter().filter(|_| is_there("ntp")) {
         assert!(parse("node_exporter", &[flag], &collectors).is_err(), "{flag}");
     }
 }
