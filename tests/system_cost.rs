@@ -34,7 +34,7 @@ const MOST_CALLS_OF_DEFAULTS: f64 = 250.0;
 const MOST_RESIDENT_KIB_OF_DEFAULTS: u64 = 6500;
 /// The one that serves, the one that collects, and the one that writes the log.
 const THREADS: u64 = 3;
-const LEAST_RATIO_OF_DEFAULTS: f64 = 7.0;
+const LEAST_RATIO_OF_DEFAULTS: f64 = 5.0;
 /// How many times as much each collector adds to the cost of node_exporter, and how many microseconds are no
 /// matter: where there is no source, both do next to nothing.
 const LEAST_RATIO_OF_EACH: f64 = 3.0;

@@ -66,7 +66,9 @@ impl Collector for Cpufreq {
     const LACKS_WITHOUT: &'static str = "the frequency that the hardware says";
     // Some drivers ask the firmware, and Linux before 5.18 on x86 waits 10 ms for each CPU.
     const MAY_BLOCK: bool = true;
-    const DEVICES: Option<Devices> = Some(Devices::optional("sys/devices/system/cpu/cpufreq"));
+    // Each CPU has one of these or a link to that of its policy, also with kernels that have no directory
+    // of policies.
+    const DEVICES: Option<Devices> = Some(Devices::optional("sys/devices/system/cpu/cpu0/cpufreq"));
     const OWN_DESCRIPTORS: bool = true;
 
     fn open((): (), host: &Host) -> Result<Self> {
