@@ -59,6 +59,7 @@ impl Number for bool {
 pub(crate) struct FirstFault {
     pub(crate) source: String,
     pub(crate) error: String,
+    pub(crate) is_malformed: bool,
 }
 
 impl FirstFault {
@@ -234,7 +235,7 @@ impl Batch {
             Err(malformed) => {
                 self.malformed += 1;
                 self.first_malformed.get_or_insert(malformed);
-                self.keep_fault("", malformed);
+                self.keep_fault("", malformed, true);
                 None
             }
         }
@@ -258,13 +259,14 @@ impl Batch {
     /// A run with a fault is degraded.
     pub fn fault(&mut self, source: &str, error: impl fmt::Display) {
         self.faults = self.faults.saturating_add(1);
-        self.keep_fault(source, error);
+        self.keep_fault(source, error, false);
     }
 
-    fn keep_fault(&mut self, source: &str, error: impl fmt::Display) {
+    fn keep_fault(&mut self, source: &str, error: impl fmt::Display, is_malformed: bool) {
         let first = &mut self.first_fault;
         if first.error.is_empty() {
             first.source.push_str(source);
+            first.is_malformed = is_malformed;
             // Writing into a text fails only if the error itself does.
             let _ = write!(first.error, "{error}");
         }

@@ -4,7 +4,7 @@
 //! A collector sees the batch alone, so it can neither begin nor end a run. Readers see the sealed
 //! run: a shape and a column of values.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, FirstFault};
 use crate::error::Malformed;
 use crate::family::FamilyInfo;
 use crate::shape::{Dropped, SeriesRef, Shape};
@@ -127,8 +127,8 @@ impl Run {
 
     /// The first part that could not be read, malformed lines among them.
     pub fn fault(&self) -> Option<Fault<'_>> {
-        let first = &self.batch.first_fault;
-        let fault = Fault { source: &first.source, error: &first.error };
+        let FirstFault { source, error, is_malformed } = &self.batch.first_fault;
+        let fault = Fault { source, error, is_malformed: *is_malformed };
         (!fault.error.is_empty()).then_some(fault)
     }
 
@@ -151,6 +151,9 @@ pub struct Fault<'r> {
     pub source: &'r str,
     /// Why it could not be read, with the place of what is malformed.
     pub error: &'r str,
+    /// Whether the error is a place in a text, and says nothing without the name of the text. An error of
+    /// the system names its file.
+    pub is_malformed: bool,
 }
 
 /// Runs of one collector that are over, kept to be written again.
@@ -347,12 +350,18 @@ mod tests {
             batch.fault("/a", Malformed::new(3, "a number"));
             batch.fault("/b", "gone");
         });
-        assert_eq!(found.fault(), Some(Fault { source: "/a", error: "byte 3: expected a number" }));
+        assert_eq!(
+            found.fault(),
+            Some(Fault { source: "/a", error: "byte 3: expected a number", is_malformed: false })
+        );
         assert_eq!(found.faults(), 2);
         found.begin(None, 0);
         assert_eq!((found.fault(), found.faults()), (None, 0));
         assert_eq!(found.batch().tolerate::<()>(Err(Malformed::new(4, "a name"))), None);
-        assert_eq!(found.fault(), Some(Fault { source: "", error: "byte 4: expected a name" }));
+        assert_eq!(
+            found.fault(),
+            Some(Fault { source: "", error: "byte 4: expected a name", is_malformed: true })
+        );
         assert_eq!(found.faults(), 0, "it is counted among the malformed lines");
     }
 

@@ -440,8 +440,7 @@ impl<'r> Shortfall<'r> {
 fn in_words(plan: &CollectorPlan, fault: Fault<'_>) -> Arc<str> {
     match (fault.source, fault.error) {
         ("", error) => match only_source(plan, "") {
-            // The place in a text is nothing without the text; an error of the system names its file.
-            "" if error.starts_with("byte ") && !plan.descriptor.sources.is_empty() => {
+            "" if fault.is_malformed && !plan.descriptor.sources.is_empty() => {
                 format!("one of {}: {error}", plan.descriptor.sources.join(", ")).into()
             }
             "" => error.into(),
