@@ -8,7 +8,7 @@ use std::io;
 
 use rustix::net::netlink::SOCK_DIAG;
 
-use super::frame::{Dump, DumpError, HEADER, NLM_F_DUMP, NLM_F_REQUEST, number_32, parse};
+use super::frame::{Dump, DumpError, HEADER, dump_request, number_32, parse};
 use super::socket::Socket;
 
 /// `linux/sock_diag.h`.
@@ -82,10 +82,7 @@ impl Diagnostics {
 
 /// A request for a dump, whose sequence number the socket fills in.
 fn request(family: u8) -> [u8; HEADER + REQUEST] {
-    let mut bytes = [0; HEADER + REQUEST];
-    bytes[0..4].copy_from_slice(&((HEADER + REQUEST) as u32).to_ne_bytes());
-    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    let mut bytes = dump_request(SOCK_DIAG_BY_FAMILY);
     bytes[HEADER] = family;
     bytes[HEADER + 1] = IPPROTO_TCP;
     bytes[HEADER + 4..HEADER + 8].copy_from_slice(&ALL_STATES.to_ne_bytes());

@@ -8,9 +8,7 @@ use std::io;
 
 use linux_raw_sys::netlink::{self, _bindgen_ty_66 as tca};
 
-use super::frame::{
-    Attributes, Dump, DumpError, HEADER, NLM_F_DUMP, NLM_F_REQUEST, number_32, parse, text,
-};
+use super::frame::{Attributes, Dump, DumpError, HEADER, dump_request, number_32, parse, text};
 use super::socket::Socket;
 
 pub(super) const RTM_NEWQDISC: u16 = netlink::RTM_NEWQDISC as u16;
@@ -132,18 +130,9 @@ impl Disciplines {
         &mut self,
         each: &mut dyn FnMut(QueueingDiscipline<'_>),
     ) -> io::Result<Dump> {
-        self.0.dump(&mut request())?;
+        self.0.dump(&mut dump_request::<{ HEADER + MESSAGE }>(RTM_GETQDISC))?;
         Ok(parse_disciplines(self.0.bytes(), each)?)
     }
-}
-
-/// The request for the dump, whose sequence number the socket fills in.
-fn request() -> [u8; HEADER + MESSAGE] {
-    let mut bytes = [0; HEADER + MESSAGE];
-    bytes[0..4].copy_from_slice(&((HEADER + MESSAGE) as u32).to_ne_bytes());
-    bytes[4..6].copy_from_slice(&RTM_GETQDISC.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes
 }
 
 #[cfg(test)]

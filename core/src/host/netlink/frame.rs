@@ -19,6 +19,21 @@ pub(super) const ATTRIBUTE_HEADER: usize = 4;
 /// `NLA_TYPE_MASK`: the type without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 pub(super) const NLA_TYPE_MASK: u16 = netlink::NLA_TYPE_MASK as u16;
 
+/// A request for a dump of that length in all, whose sequence number the socket fills in. What follows the
+/// header is 0.
+pub(super) fn dump_request<const LENGTH: usize>(kind: u16) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    write_request(&mut bytes, LENGTH as u32, kind, NLM_F_DUMP);
+    bytes
+}
+
+/// Writes the header of a request but for its sequence and port numbers.
+pub(super) fn write_request(bytes: &mut [u8], length: u32, kind: u16, flags: u16) {
+    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+}
+
 /// What the bytes of a dump said about the dump itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dump {

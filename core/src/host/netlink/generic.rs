@@ -11,7 +11,7 @@ use crate::errno::{EMSGSIZE, ENOENT};
 use linux_raw_sys::netlink;
 use rustix::net::netlink::GENERIC;
 
-use super::frame::{self, Attributes, Dump, DumpError, HEADER, NLM_F_DUMP, NLM_F_REQUEST, align};
+use super::frame::{self, Attributes, Dump, DumpError, HEADER, NLM_F_DUMP, align};
 use super::socket::{End, Socket};
 
 /// The family of `nlctrl`, which knows the others; the only one with a fixed number.
@@ -165,9 +165,7 @@ pub(super) fn encode(
     let (Ok(length), false) = (length, is_too_long) else {
         return Err(io::Error::from_raw_os_error(EMSGSIZE));
     };
-    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&family.id.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+    frame::write_request(bytes, length, family.id, flags);
     Ok(())
 }
 

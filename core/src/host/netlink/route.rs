@@ -392,9 +392,7 @@ impl Request {
             Self::Addresses => (RTM_GETADDR, frame::HEADER + IFADDRMSG),
         };
         let mut bytes = [0; REQUEST];
-        bytes[0..4].copy_from_slice(&(length as u32).to_ne_bytes());
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&(frame::NLM_F_REQUEST | frame::NLM_F_DUMP).to_ne_bytes());
+        frame::write_request(&mut bytes, length as u32, kind, frame::NLM_F_DUMP);
         bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
         if self == (Self::Links { statistics: false }) {
             let at = frame::HEADER + IFINFOMSG;

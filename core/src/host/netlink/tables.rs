@@ -10,8 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use linux_raw_sys::netlink;
 
 use super::frame::{
-    Attributes, Dump, DumpError, HEADER, NLM_F_DUMP, NLM_F_REQUEST, align, number_32, parse,
-    signed_32,
+    Attributes, Dump, DumpError, HEADER, align, dump_request, number_32, parse, signed_32,
 };
 use super::socket::Socket;
 
@@ -214,10 +213,7 @@ impl Tables {
 
 /// A request for a dump, whose sequence number the socket fills in.
 pub(super) fn request(kind: u16, family: u8) -> [u8; HEADER + MESSAGE] {
-    let mut bytes = [0; HEADER + MESSAGE];
-    bytes[0..4].copy_from_slice(&((HEADER + MESSAGE) as u32).to_ne_bytes());
-    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    let mut bytes = dump_request(kind);
     bytes[HEADER] = family;
     bytes
 }
