@@ -62,6 +62,8 @@ mod generic_socket;
 #[cfg(target_os = "linux")]
 mod interface_names;
 mod kept;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod lasting;
 mod limits;
 #[cfg(target_os = "linux")]

@@ -2,32 +2,21 @@
 
 use std::fmt;
 
-#[cfg(any(test, feature = "testing"))]
-use super::memory::MemoryHost;
+use super::Host;
+use super::kernel::Kernel;
 use super::netlink::Events;
-use super::{Host, World};
 
 /// Tells when something of a network interface has changed: it came or went, it has another name, address,
 /// state or MTU, or whatever else the kernel sends an `RTM_NEWLINK` or `RTM_DELLINK` for.
 ///
 /// It is of the network namespace of the thread that uses it first, which is not necessarily the one that
 /// [`Roots::sysfs`](super::Roots::sysfs) shows.
-pub struct LinkEvents(Kernel);
-
-enum Kernel {
-    Real(Events),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost),
-}
+pub struct LinkEvents(Kernel<Events>);
 
 impl Host {
     /// A handle on the changes of interfaces. Nothing is opened until it is used.
     pub fn link_events(&self) -> LinkEvents {
-        LinkEvents(match &self.inner.world {
-            World::Real => Kernel::Real(Events::default()),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Kernel::Memory(memory.clone()),
-        })
+        LinkEvents(self.kernel(Events::default))
     }
 }
 
@@ -56,8 +45,8 @@ impl fmt::Debug for LinkEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Link;
     use crate::host::tests::left_out;
+    use crate::host::{Link, MemoryHost};
     use std::process::Command;
 
     #[test]

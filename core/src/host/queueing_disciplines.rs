@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-#[cfg(any(test, feature = "testing"))]
-use super::memory::MemoryHost;
+use super::Host;
+use super::kernel::Kernel;
 use super::netlink::{Disciplines, QueueingDiscipline};
-use super::{Host, World};
 use crate::error::{Error, Result};
 
 /// What the errors call it.
@@ -15,22 +14,12 @@ const SOURCE: &str = "netlink route";
 ///
 /// It is of this process's network namespace, which is not necessarily that of
 /// [`Roots::procfs`](super::Roots::procfs).
-pub struct QueueingDisciplines(Kernel);
-
-enum Kernel {
-    Real(Disciplines),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost),
-}
+pub struct QueueingDisciplines(Kernel<Disciplines>);
 
 impl Host {
     /// A socket for queueing disciplines. Nothing is opened until it is used.
     pub fn queueing_disciplines(&self) -> QueueingDisciplines {
-        QueueingDisciplines(match &self.inner.world {
-            World::Real => Kernel::Real(Disciplines::new()),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Kernel::Memory(memory.clone()),
-        })
+        QueueingDisciplines(self.kernel(Disciplines::new))
     }
 }
 

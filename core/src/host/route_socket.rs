@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Instant;
 
-#[cfg(any(test, feature = "testing"))]
-use super::memory::MemoryHost;
+use super::Host;
+use super::kernel::Kernel;
 use super::netlink::{Address, Link, Route};
-use super::{Host, World};
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
@@ -19,22 +18,12 @@ const SOURCE: &str = "netlink route";
 ///
 /// It is of this process's network namespace, which is not necessarily that of
 /// [`Roots::procfs`](super::Roots::procfs).
-pub struct RouteSocket(Kernel);
-
-enum Kernel {
-    Real(Route),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost),
-}
+pub struct RouteSocket(Kernel<Route>);
 
 impl Host {
     /// A socket for interfaces and addresses. Nothing is opened until it is used.
     pub fn route_socket(&self) -> RouteSocket {
-        RouteSocket(match &self.inner.world {
-            World::Real => Kernel::Real(Route::new()),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Kernel::Memory(memory.clone()),
-        })
+        RouteSocket(self.kernel(Route::new))
     }
 
     /// A handle on the interfaces that other collectors ask for, too.

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-#[cfg(any(test, feature = "testing"))]
-use super::memory::MemoryHost;
+use super::Host;
+use super::kernel::Kernel;
 use super::netlink::{Neighbour, NetworkRoute, Tables};
-use super::{Host, World};
 use crate::error::{Error, Result};
 
 /// What the errors call it.
@@ -15,22 +14,12 @@ const SOURCE: &str = "netlink route";
 ///
 /// It is of this process's network namespace, which is not necessarily that of
 /// [`Roots::procfs`](super::Roots::procfs).
-pub struct RoutingTables(Kernel);
-
-enum Kernel {
-    Real(Tables),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost),
-}
+pub struct RoutingTables(Kernel<Tables>);
 
 impl Host {
     /// A socket for neighbours and routes. Nothing is opened until it is used.
     pub fn routing_tables(&self) -> RoutingTables {
-        RoutingTables(match &self.inner.world {
-            World::Real => Kernel::Real(Tables::new()),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Kernel::Memory(memory.clone()),
-        })
+        RoutingTables(self.kernel(Tables::new))
     }
 }
 

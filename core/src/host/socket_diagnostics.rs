@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-#[cfg(any(test, feature = "testing"))]
-use super::memory::MemoryHost;
+use super::Host;
+use super::kernel::Kernel;
 use super::netlink::{Diagnostics, TcpSocket};
-use super::{Host, World};
 use crate::error::{Error, Result};
 
 /// What the errors call it.
@@ -15,22 +14,12 @@ const SOURCE: &str = "netlink sock_diag";
 ///
 /// It is of this process's network namespace, which is not necessarily that of
 /// [`Roots::procfs`](super::Roots::procfs).
-pub struct SocketDiagnostics(Kernel);
-
-enum Kernel {
-    Real(Diagnostics),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost),
-}
+pub struct SocketDiagnostics(Kernel<Diagnostics>);
 
 impl Host {
     /// A socket that tells of sockets. Nothing is opened until it is used.
     pub fn socket_diagnostics(&self) -> SocketDiagnostics {
-        SocketDiagnostics(match &self.inner.world {
-            World::Real => Kernel::Real(Diagnostics::new()),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => Kernel::Memory(memory.clone()),
-        })
+        SocketDiagnostics(self.kernel(Diagnostics::new))
     }
 }
 
