@@ -137,15 +137,8 @@ impl Disciplines {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{attribute, message_of};
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     fn numbers(numbers: &[u32]) -> Vec<u8> {
         numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
@@ -154,12 +147,7 @@ mod tests {
     fn message(kind: u16, interface: u32, parent: u32, attributes: &[u8]) -> Vec<u8> {
         let payload =
             [numbers(&[0, interface, 0x8001_0000, parent, 2]), attributes.to_vec()].concat();
-        let length = (HEADER + payload.len()) as u32;
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&payload);
-        bytes
+        message_of(0, kind, 2, &payload)
     }
 
     fn dump() -> Vec<u8> {

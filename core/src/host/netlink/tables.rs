@@ -220,23 +220,8 @@ pub(super) fn request(kind: u16, family: u8) -> [u8; HEADER + MESSAGE] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{attribute, message};
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(align(bytes.len()), 0);
-        bytes
-    }
-
-    fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = ((payload.len() + HEADER) as u32).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.resize(HEADER, 0);
-        bytes.extend_from_slice(payload);
-        bytes
-    }
 
     fn next_hop(interface: i32, hops: u8, attributes: &[u8]) -> Vec<u8> {
         let mut bytes = ((attributes.len() + NEXT_HOP) as u16).to_ne_bytes().to_vec();

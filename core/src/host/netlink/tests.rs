@@ -9,7 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + ATTRIBUTE_HEADER).unwrap();
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
     bytes.extend_from_slice(value);
@@ -17,7 +17,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn message_of(sequence: u32, kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn message_of(sequence: u32, kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len() + HEADER).unwrap();
     let mut bytes = length.to_ne_bytes().to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -29,7 +29,7 @@ fn message_of(sequence: u32, kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
     message_of(7, kind, 0, payload)
 }
 
