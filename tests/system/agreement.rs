@@ -40,10 +40,14 @@ fn listed(name: &str, exceptions: &[Exception]) -> bool {
     begins(name, exceptions.iter().map(|(beginning, _)| beginning))
 }
 
-/// Asserts that what one side has alone is what is listed, and that the list has nothing else.
-fn only(side: &str, page: &Page, other: &Page, exceptions: &[Exception]) {
-    let alone: Vec<&String> =
-        page.kinds.keys().filter(|name| !other.kinds.contains_key(*name)).collect();
+/// Asserts that what a side has in all of its pages and the other in none of its own is what is
+/// listed, and that the list has nothing else.
+fn only(side: &str, pages: &[&Page], others: &[&Page], exceptions: &[Exception]) {
+    let has = |page: &&Page, name: &String| page.kinds.contains_key(name);
+    let is_alone = |name: &&String| {
+        pages.iter().all(|page| has(page, name)) && !others.iter().any(|page| has(page, name))
+    };
+    let alone: Vec<&String> = pages[0].kinds.keys().filter(is_alone).collect();
     let unlisted: Vec<_> = alone.iter().filter(|name| !listed(name, exceptions)).collect();
     assert!(unlisted.is_empty(), "only {side} has {unlisted:?}");
     for (beginning, why) in exceptions {
@@ -64,8 +68,8 @@ impl Comparison {
     pub fn round(&mut self, before: &Page, shown: &Page, after: &Page) {
         self.rounds += 1;
         if self.rounds == 1 {
-            only("the other program", before, shown, self.agreement.only_there);
-            only("vitald", shown, before, self.agreement.only_here);
+            only("the other program", &[before, after], &[shown], self.agreement.only_there);
+            only("vitald", &[shown], &[before, after], self.agreement.only_here);
             for (name, kind) in &before.kinds {
                 let ours = shown.kinds.get(name);
                 assert!(ours.is_none_or(|ours| ours == kind), "{name} is {kind}, not {ours:?}");

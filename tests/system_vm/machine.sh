@@ -59,11 +59,21 @@ ipvsadm -A -f 7 -s rr
 ipvsadm -a -f 7 -r 10.8.0.3:0 -g
 nft 'add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c ct state new accept'
 
-# Two radios that hear each other, and a network file system of our own.
+# Two radios that hear each other, and a network file system of our own. The cell has a name: two
+# cells that the radios made do not always become one.
 for name in wlan0 wlan1; do
     iw dev $name set type ibss
     ip link set $name up
-    iw dev $name ibss join vitald 2412
+    iw dev $name ibss join vitald 2412 fixed-freq 02:0b:55:1d:00:01
+done
+# A radio joins some time after it was told to.
+joined() {
+    iw dev wlan0 link | grep -q "^Joined IBSS" && iw dev wlan1 link | grep -q "^Joined IBSS" &&
+        iw dev wlan0 station dump | grep -q . && iw dev wlan1 station dump | grep -q .
+}
+for ((attempt = 0; attempt < 100; attempt++)); do
+    joined && break
+    sleep 0.1
 done
 mkdir -p /run/export /run/nfs /var/lib/nfs/v4recovery
 mount -t tmpfs tmpfs /run/export
