@@ -75,8 +75,7 @@ impl Writer {
         collecting.finish(&mut self.collection);
         let mut page = pool.page();
         let format = wanted.negotiated.format;
-        let written = self.pages.write(&mut self.collection, format, wanted.gzip, &mut page.bytes);
-        page.length = written.length;
+        let written = self.pages.write(&mut self.collection, format, wanted.gzip, &mut page.buffer);
         if written.has_conflicts {
             counters.count_page_with_conflicts();
         }
@@ -123,7 +122,7 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
         })?
     };
-    if !pages.has_room(page.bytes.capacity(), most) {
+    if !pages.has_room(page.buffer.capacity(), most) {
         return Err(too_many_pages(site));
     }
     Ok(sent(page, wanted))
