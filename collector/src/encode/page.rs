@@ -5,6 +5,7 @@
 //! before moves what follows it, once for the whole page.
 
 use super::Format;
+use super::rendering::Entry;
 
 /// How much more room is made than a number needs that has become longer: others follow.
 const SPARE_BYTES: usize = 64;
@@ -35,6 +36,9 @@ pub(super) trait Target {
     fn text(&mut self, text: &[u8]);
 
     fn value(&mut self, value: f64);
+
+    /// The lines of kept samples, the line end of the last one aside: their texts follow each other from `start` on.
+    fn kept(&mut self, text: &[u8], start: u32, entries: &[Entry], values: &[f64]);
 }
 
 /// A page that is written whole.
@@ -126,25 +130,41 @@ impl Target for Whole<'_> {
         self.page.values.push(value);
         self.page.widths.push((self.page.bytes.len() - start) as u8);
     }
+
+    fn kept(&mut self, text: &[u8], mut start: u32, entries: &[Entry], values: &[f64]) {
+        for entry in entries {
+            self.text(&text[start as usize..entry.end as usize]);
+            self.value(values[entry.position as usize]);
+            start = entry.end;
+        }
+    }
 }
 
 impl Target for Update<'_> {
     fn text(&mut self, text: &[u8]) {
-        // It is there already. Not even the other copy of it is read.
         self.at += text.len();
     }
 
+    #[inline]
     fn value(&mut self, value: f64) {
         let Some((known, width)) = self.numbers.next() else { return };
-        let before = usize::from(*width);
         if value.to_bits() != known.to_bits() {
             *known = value;
             self.number.clear();
             (self.write_value)(self.number, value);
-            *width = self.number.len() as u8;
-            self.replace(before);
+            let before = std::mem::replace(width, self.number.len() as u8);
+            self.replace(before.into());
         }
         self.at += usize::from(*width);
+    }
+
+    fn kept(&mut self, _: &[u8], mut start: u32, entries: &[Entry], values: &[f64]) {
+        // The text is there already: its other copy is not even read.
+        for entry in entries {
+            self.at += entry.end.wrapping_sub(start) as usize;
+            self.value(values[entry.position as usize]);
+            start = entry.end;
+        }
     }
 }
 

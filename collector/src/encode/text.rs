@@ -184,7 +184,6 @@ impl Pieces for Sources<'_> {
                 // A run that was not sealed must not cost the page.
                 continue;
             }
-            line.clear();
             match &step.header {
                 Header::Kept | Header::None => {}
                 Header::Own(at) => {
@@ -192,31 +191,26 @@ impl Pieces for Sources<'_> {
                 }
                 Header::Fresh(position) => {
                     if let Some(series) = shape.get(*position as usize) {
+                        line.clear();
                         write_usual_header(line, series, format);
+                        target.text(line);
                     }
                 }
             }
             let entries =
                 &rendering.entries[step.entries.start as usize..step.entries.end as usize];
             if rendering.kept {
-                target.text(line);
-                let mut start = step.start as usize;
-                for entry in entries {
-                    target.text(&rendering.bytes[start..entry.end as usize]);
-                    target.value(values[entry.position as usize]);
-                    start = entry.end as usize;
-                }
+                target.kept(&rendering.bytes, step.start, entries, values);
                 target.text(b"\n");
             } else {
                 for entry in entries {
                     let Some(series) = shape.get(entry.position as usize) else { continue };
+                    line.clear();
                     write_prefix(line, series, format);
                     target.text(line);
                     target.value(values[entry.position as usize]);
-                    line.clear();
-                    line.push(b'\n');
+                    target.text(b"\n");
                 }
-                target.text(line);
             }
         }
         if format == Format::OpenMetrics {
