@@ -102,6 +102,23 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
     assert!(!results.answers(&plan, &later));
 }
 
+/// The run before it ended then, and the collection thread reads no clock between the two.
+#[test]
+fn a_run_that_follows_another_begins_no_earlier_than_its_request_arrived() {
+    let (plan, counters) = (counting(0).plan, status::Counters::default());
+    let mut results = Results::new(&plan);
+    let ended = Instant::now();
+    let arrived = ended + SHORT;
+    let want = Want { from: arrived, arrived, by: None, time: Duration::ZERO, timeout: LONG };
+    results.ask(&plan, &want);
+    let order = results.begin(&plan, ended);
+    assert_eq!(order.began, arrived);
+    let ran = ran(order.run, Outcome::Returned(Ok(())), order.began);
+    let _ = results.keep(&plan, &counters, ran, arrived);
+    assert!(results.answers(&plan, &want));
+    assert_eq!(results.age(arrived), Some(Duration::ZERO));
+}
+
 #[test]
 fn a_hung_collector_with_a_long_interval_holds_up_one_request() {
     let (mut a, gate) = gated(0, true);
