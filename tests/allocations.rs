@@ -23,7 +23,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
-use vitald::encode::{Format, PageWriter};
+use vitald::encode::{Format, PageBuffer, PageWriter};
 use vitald::engine::{Engine, Request, Selection};
 use vitald::own::process;
 use vitald::plan::CollectorPlan;
@@ -115,7 +115,7 @@ struct Scraper {
     waker: Waker,
     collection: Collection,
     pages: PageWriter,
-    page: Vec<u8>,
+    page: PageBuffer,
     /// How each collector did in the last scrape.
     states: Vec<(&'static str, State, bool)>,
     _configuration: Arc<Applied>,
@@ -146,7 +146,7 @@ impl Scraper {
             waker: Waker::from(Arc::new(Unpark(std::thread::current()))),
             collection: Collection::new(),
             pages: PageWriter::new(Some(own)),
-            page: Vec::new(),
+            page: PageBuffer::default(),
             states: Vec::new(),
             _configuration: configuration,
         }
@@ -166,15 +166,19 @@ impl Scraper {
         for part in &self.collection.parts {
             self.states.push((part.descriptor.name, part.state, part.run.is_some()));
         }
-        let written = self.pages.write(&mut self.collection, format, compressed, &mut self.page);
-        &self.page[..written.length]
+        self.pages.write(&mut self.collection, format, compressed, &mut self.page);
+        self.page.as_ref()
     }
 
     /// One scrape in every form.
     fn scrape_all(&mut self) {
-        for (format, compressed) in
-            [(Format::Text, false), (Format::Text, true), (Format::OpenMetrics, false)]
-        {
+        for (format, compressed) in [
+            (Format::Text, false),
+            // Over the page of the same format.
+            (Format::Text, false),
+            (Format::Text, true),
+            (Format::OpenMetrics, false),
+        ] {
             std::hint::black_box(self.scrape(format, compressed));
         }
     }

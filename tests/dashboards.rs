@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
-use vitald::encode::{Format, PageWriter};
+use vitald::encode::{Format, PageBuffer, PageWriter};
 use vitald::engine::{Engine, Request, Selection};
 use vitald::own::process;
 use vitald_core::collector::Descriptor;
@@ -105,9 +105,9 @@ fn own_page() -> String {
     }
     let mut collection = Collection::new();
     collecting.finish(&mut collection);
-    let mut page = Vec::new();
-    let written = pages.write(&mut collection, Format::Text, false, &mut page);
-    String::from_utf8(page[..written.length].to_vec()).expect("a page is UTF-8")
+    let mut page = PageBuffer::default();
+    pages.write(&mut collection, Format::Text, false, &mut page);
+    String::from_utf8(page.as_ref().to_vec()).expect("a page is UTF-8")
 }
 
 fn reason(list: &[(&str, &'static str)], name: &str) -> Option<&'static str> {

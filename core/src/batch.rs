@@ -319,14 +319,23 @@ impl Batch {
     }
 
     fn put(&mut self, series: Series, value: f64) {
+        let position = self.values.len();
+        // No series of a shape is refused.
+        if self.building.is_none() && self.shape.series.get(position) == Some(&series) {
+            self.values.push(value);
+        } else {
+            self.put_other(series, value);
+        }
+    }
+
+    /// Adds a sample that the last run did not have at this place.
+    #[cold]
+    fn put_other(&mut self, series: Series, value: f64) {
         if series.set == REFUSED || series.family == REFUSED {
             self.over_limit = self.over_limit.saturating_add(1);
             return;
         }
-        let position = self.values.len();
-        if self.building.is_some() || self.shape.series.get(position) != Some(&series) {
-            self.depart().series.push(series);
-        }
+        self.depart().series.push(series);
         self.values.push(value);
     }
 

@@ -3,7 +3,6 @@
 //! Everything here is total: any bytes give a value, `None` or a [`Malformed`], never a panic.
 //! Nothing allocates, so that a collection costs the same at every interval.
 
-use std::io::BufRead;
 use std::iter::FusedIterator;
 
 use crate::error::Malformed;
@@ -44,15 +43,14 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        // This is the one safe way in the standard library to its memchr, which on a slice never
-        // fails and is several times faster than a search byte by byte.
-        let mut after = self.rest;
-        let taken = after.skip_until(b'\n').unwrap_or(self.rest.len());
-        let line = self.rest.get(..taken).unwrap_or(self.rest);
-        self.rest = after;
+        let (line, taken) = match memchr::memchr(b'\n', self.rest) {
+            Some(end) => (&self.rest[..end], end + 1),
+            None => (self.rest, self.rest.len()),
+        };
+        self.rest = &self.rest[taken..];
         self.start = self.next;
         self.next += taken;
-        Some(line.strip_suffix(b"\n").unwrap_or(line))
+        Some(line)
     }
 }
 

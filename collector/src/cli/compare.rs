@@ -9,7 +9,7 @@ use super::terminal::{complain, print, printable};
 use super::unit_flags::UnitFlags;
 use crate::compare::{About, Comparison, Page, Report, Rules};
 use crate::dropin::{self, Command};
-use crate::encode::{Format, PageWriter};
+use crate::encode::{Format, PageBuffer, PageWriter};
 use crate::own::Own;
 use crate::plan::Plan;
 use clap::ArgMatches;
@@ -56,8 +56,8 @@ enum Here {
 /// Collections of this process.
 struct InProcess {
     collections: Collections,
-    writer: PageWriter,
-    page: Vec<u8>,
+    writer: Box<PageWriter>,
+    page: PageBuffer,
     name: String,
 }
 
@@ -201,15 +201,15 @@ impl InProcess {
         // What was refused was said.
         let collections = Collections::begin(&plan).map_err(|_| Vec::new())?;
         let own = Own::of_collections(Arc::clone(&collections.engine));
-        let writer = PageWriter::new(Some(Arc::new(own)));
-        Ok(InProcess { collections, writer, page: Vec::new(), name })
+        let writer = Box::new(PageWriter::new(Some(Arc::new(own))));
+        Ok(InProcess { collections, writer, page: PageBuffer::default(), name })
     }
 
     fn page(&mut self) -> Result<Page, String> {
         let mut collection = self.collections.next();
-        let written = self.writer.write(&mut collection, Format::Text, false, &mut self.page);
-        let page = self.page.get(..written.length).unwrap_or_default();
-        Page::parse(page).map_err(|error| format!("the page of this command is wrong: {error}"))
+        self.writer.write(&mut collection, Format::Text, false, &mut self.page);
+        Page::parse(self.page.as_ref())
+            .map_err(|error| format!("the page of this command is wrong: {error}"))
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Layout {
     pub(super) bytes: Vec<u8>,
     /// About how long the page is.
     pub(super) page_size: usize,
+    /// How many samples it has.
+    pub(super) samples: usize,
 }
 
 /// A family in one part.
@@ -109,12 +111,21 @@ impl Layout {
         // A number is rarely longer than this.
         let size = |part: &Rendering| part.bytes.len() + part.entries.len() * 12;
         let page_size = parts.iter().flatten().map(|part| size(part)).sum();
-        Layout { order: snapshot.order(), parts, steps, bytes, page_size }
+        let samples = steps.iter().map(|step| step.entries.len()).sum();
+        Layout { order: snapshot.order(), parts, steps, bytes, page_size, samples }
     }
 
     /// Whether it is the order of this snapshot.
     pub(super) fn is_of(&self, snapshot: &Snapshot) -> bool {
         self.order == snapshot.order()
+    }
+
+    /// Whether all runs of this snapshot were sealed, so that its page has every sample.
+    pub(super) fn is_whole(&self, snapshot: &Snapshot) -> bool {
+        self.parts.iter().zip(snapshot.parts()).all(|(rendering, part)| {
+            let values = part.run.as_ref().map_or(0, |run| run.values().len());
+            rendering.as_ref().is_none_or(|rendering| rendering.values <= values)
+        })
     }
 }
 

@@ -1,16 +1,18 @@
 //! Encoders: from a snapshot to the bytes of an answer.
 //!
 //! * [`text`]: the page, in Prometheus' text format or in OpenMetrics;
+//! * [`page`]: the memory of a page, in which numbers are brought up to date;
 //! * [`negotiate`]: which format and coding a request asks for;
 //! * [`gzip`]: the page compressed;
 //! * [`page_writer`]: the whole way, from a collection to its page.
 //!
-//! An encoder keeps what it derives from a shape, so that a page whose series are those of the
-//! last one costs little more than its numbers.
+//! An encoder keeps what it derives from a shape, and a page what it was made of, so that a page
+//! whose series are those of the last one costs little more than the numbers that have changed.
 
 pub mod gzip;
 mod layout;
 pub mod negotiate;
+pub mod page;
 pub mod page_writer;
 mod rendering;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub mod text;
 
 pub use gzip::Gzip;
 pub use negotiate::{Escaping, Negotiated};
+pub use page::PageBuffer;
 pub use page_writer::{PageWriter, Written};
 pub use text::Encoder;
 

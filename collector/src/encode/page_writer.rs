@@ -1,6 +1,6 @@
 //! The way from a collection to a page: sealed, encoded, and compressed if that is asked for.
 
-use super::{Encoder, Format, Gzip};
+use super::{Encoder, Format, Gzip, PageBuffer};
 use std::sync::Arc;
 use vitald_core::sealer::{OwnFamilies, Sealer};
 use vitald_core::snapshot::Collection;
@@ -12,14 +12,12 @@ pub struct PageWriter {
     openmetrics: Encoder,
     gzip: Gzip,
     /// The page before it is compressed.
-    plain: Vec<u8>,
+    plain: PageBuffer,
 }
 
 /// A page that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// How long it is.
-    pub length: usize,
     /// Whether something was left out that cannot be shown: samples that two collectors gave, or one gave
     /// twice or with two types.
     pub has_conflicts: bool,
@@ -33,12 +31,12 @@ impl PageWriter {
             text: Encoder::new(Format::Text),
             openmetrics: Encoder::new(Format::OpenMetrics),
             gzip: Gzip::new(),
-            plain: Vec::new(),
+            plain: PageBuffer::default(),
         }
     }
 
-    /// Writes the page of a collection to the beginning of `page`; what is behind its length has
-    /// no meaning. The collection is empty afterwards.
+    /// Writes the page of a collection in the place of the one before. The collection is empty
+    /// afterwards.
     ///
     /// In the steady state it allocates nothing.
     pub fn write(
@@ -46,7 +44,7 @@ impl PageWriter {
         collection: &mut Collection,
         format: Format,
         compressed: bool,
-        page: &mut Vec<u8>,
+        page: &mut PageBuffer,
     ) -> Written {
         let snapshot = self.sealer.seal(collection);
         let encoder = match format {
@@ -54,8 +52,7 @@ impl PageWriter {
             Format::OpenMetrics => &mut self.openmetrics,
         };
         let plain = if compressed { &mut self.plain } else { &mut *page };
-        plain.clear();
-        encoder.encode(snapshot, plain);
+        encoder.write(snapshot, plain);
         let mut runs = snapshot.parts().iter().filter_map(|part| part.run.as_deref());
         let has_conflicts = snapshot.has_conflicts()
             || runs.any(|run| {
@@ -64,7 +61,9 @@ impl PageWriter {
             });
         // The engine writes into a run again only when nothing else holds it.
         self.sealer.release();
-        let length = if compressed { self.gzip.compress(&self.plain, page) } else { page.len() };
-        Written { length, has_conflicts }
+        if compressed {
+            page.fill(|bytes| self.gzip.compress(self.plain.as_ref(), bytes));
+        }
+        Written { has_conflicts }
     }
 }

@@ -1,6 +1,6 @@
 //! Pages against a renderer and a parser that share nothing with the encoder.
 
-use super::{Encoder, Format};
+use super::{Encoder, Format, PageBuffer};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -638,11 +638,13 @@ fn device_batch(last: Option<&Run>, devices: usize) -> Arc<Run> {
 struct Pages {
     sealer: Sealer,
     encoder: Encoder,
+    /// The page before.
+    kept: PageBuffer,
 }
 
 impl Pages {
     fn new(encoder: Encoder) -> Self {
-        Pages { sealer: Sealer::new(None), encoder }
+        Pages { sealer: Sealer::new(None), encoder, kept: PageBuffer::default() }
     }
 
     fn seal(&mut self, batches: &[&Arc<Run>]) -> Snapshot {
@@ -657,6 +659,8 @@ impl Pages {
         self.encoder.encode(&snapshot, &mut page);
         let (expected, dropped) = naive(self.encoder.format(), batches);
         assert_eq!(String::from_utf8(page).unwrap(), expected);
+        self.encoder.write(&snapshot, &mut self.kept);
+        assert_eq!(std::str::from_utf8(self.kept.as_ref()), Ok(&*expected), "over the page before");
         // A sample may be left out for two reasons; which of them counts is for the other tests.
         let count = |dropped: &[Dropped]| -> Vec<u32> {
             dropped.iter().map(|it| it.duplicates + it.conflicts).collect()
@@ -748,6 +752,52 @@ fn a_run_that_was_discarded_does_no_harm() {
         assert_eq!(page(format, &[&discarded]), page(format, &[]));
         assert!(page(format, &[&discarded, &first]).contains("t_load 3"));
     }
+}
+
+fn valued(last: Option<&Run>, values: &[f64]) -> Arc<Run> {
+    run_after(last, |batch| {
+        for (device, value) in values.iter().enumerate() {
+            batch.row(&READ, [format!("sd{device}").as_bytes(), b"r"], *value);
+        }
+    })
+}
+
+#[test]
+fn a_page_is_updated_where_it_is_and_its_memory_stays() {
+    for (format, end) in [(Format::Text, ""), (Format::OpenMetrics, ".0")] {
+        let mut pages = Pages::new(Encoder::new(format));
+        let mut last: Option<Arc<Run>> = None;
+        let mut memory = None;
+        for values in [[1.0, 2.0, 3.0], [1.0, 22.0, 3.0], [100.0, 2.0, 3.0], [100.0, 2.0, 3.0]] {
+            let run = valued(last.as_deref(), &values);
+            pages.assert_page(&[&run]);
+            let text = std::str::from_utf8(pages.kept.as_ref()).unwrap();
+            for (device, value) in values.iter().enumerate() {
+                assert!(
+                    text.contains(&format!("{{device=\"sd{device}\",mode=\"r\"}} {value}{end}\n"))
+                );
+            }
+            let now = (pages.kept.as_ref().as_ptr(), pages.kept.capacity());
+            assert_eq!(*memory.get_or_insert(now), now);
+            last = Some(run);
+        }
+    }
+}
+
+#[test]
+fn what_else_was_written_to_a_page_is_no_part_of_the_next_one() {
+    let mut pages = Pages::new(Encoder::new(Format::Text));
+    let first = valued(None, &[1.0, 2.0]);
+    pages.assert_page(&[&first]);
+    pages.kept.fill(|bytes| {
+        bytes.fill(b'x');
+        7
+    });
+    assert_eq!(pages.kept.as_ref(), b"xxxxxxx");
+    pages.assert_page(&[&valued(Some(&first), &[1.0, 3.0])]);
+    // Another encoder's page in the same memory: the same series, in another format.
+    pages.encoder = Encoder::new(Format::OpenMetrics);
+    pages.assert_page(&[&valued(Some(&first), &[1.0, 3.0])]);
 }
 
 // Anything at all.
@@ -852,8 +902,38 @@ fn push_rows(last: Option<&Run>, rows: &[Row]) -> Arc<Run> {
     Arc::new(run)
 }
 
+/// Numbers of every width, and the same one again.
+fn number_of_any_width() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => Just(0.0),
+        2 => (0..200i32).prop_map(f64::from),
+        1 => prop::num::f64::ANY,
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn an_updated_page_is_the_page_written_anew(
+        rounds in prop::collection::vec(prop::collection::vec(number_of_any_width(), 40), 1..8),
+        shown in prop::collection::vec(1..40usize, 8),
+    ) {
+        for format in FORMATS {
+            for limit in [0, usize::MAX] {
+                let mut pages = Pages::new(Encoder::with_limit(format, limit));
+                let other = named(&[("a", Kind::Gauge, 1.0), ("z", Kind::Gauge, 1.0)]);
+                let mut last: Option<Arc<Run>> = None;
+                for (values, shown) in rounds.iter().zip(&shown) {
+                    // Half of the rounds have the series of the round before.
+                    let shown = if shown % 2 == 0 { 40 } else { *shown };
+                    let run = valued(last.as_deref(), &values[..shown]);
+                    pages.assert_page(&[&run, &other]);
+                    last = Some(run);
+                }
+            }
+        }
+    }
 
     #[test]
     fn pages_are_those_of_the_naive_renderer(

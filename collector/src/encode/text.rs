@@ -4,10 +4,12 @@
 //! name, their HELP and TYPE lines, and every sample's line up to the value. A layout belongs to
 //! one order of snapshots: where each family is among those of the other parts. When a collector
 //! produces a new shape, only its rendering and the layout are made anew; a page of known shapes
-//! is copied together and allocates nothing.
+//! is copied together and allocates nothing. One that is written over the last page of the same
+//! order is not even copied: only the numbers that have changed are written.
 
 use super::Format;
 use super::layout::{Header, Layout};
+use super::page::{PageBuffer, Pieces, Target, WriteValue};
 use super::rendering::{Rendering, write_prefix, write_usual_header};
 use std::sync::Arc;
 use vitald_core::number::{write_number, write_openmetrics_number};
@@ -62,6 +64,16 @@ pub struct Encoder {
     pub(super) renderings: Vec<Arc<Rendering>>,
     /// The one used last comes first.
     pub(super) layouts: Vec<Layout>,
+    /// A line that is not kept.
+    line: Vec<u8>,
+}
+
+/// What a page is made of.
+struct Sources<'a> {
+    layout: &'a Layout,
+    snapshot: &'a Snapshot,
+    format: Format,
+    line: &'a mut Vec<u8>,
 }
 
 impl Encoder {
@@ -79,6 +91,7 @@ impl Encoder {
             limit: limit.min(MAX_KEPT_BYTES),
             renderings: Vec::new(),
             layouts: Vec::new(),
+            line: Vec::new(),
         }
     }
 
@@ -92,18 +105,24 @@ impl Encoder {
     /// A family that several parts have is one family of the page, with the help of the earliest
     /// part.
     pub fn encode(&mut self, snapshot: &Snapshot, page: &mut Vec<u8>) {
+        let mut buffer = PageBuffer::default();
+        self.write(snapshot, &mut buffer);
+        page.extend_from_slice(buffer.as_ref());
+    }
+
+    /// As [`Encoder::encode`], in the place of the page before.
+    pub fn write(&mut self, snapshot: &Snapshot, page: &mut PageBuffer) {
         self.forget_unused();
         self.find_layout(snapshot);
-        if let Some(layout) = self.layouts.first() {
-            page.reserve(layout.page_size);
-            match self.format {
-                Format::Text => write_page(layout, snapshot, self.format, write_number, page),
-                Format::OpenMetrics => {
-                    write_page(layout, snapshot, self.format, write_openmetrics_number, page);
-                    page.extend_from_slice(b"# EOF\n");
-                }
-            }
-        }
+        let Encoder { format, layouts, line, .. } = self;
+        let Some(layout) = layouts.first() else { return };
+        let text_of = layout.is_whole(snapshot).then_some((snapshot.order(), *format));
+        let write_value: WriteValue = match format {
+            Format::Text => write_number,
+            Format::OpenMetrics => write_openmetrics_number,
+        };
+        let sources = Sources { layout, snapshot, format: *format, line };
+        page.write(text_of, (layout.page_size, layout.samples), write_value, sources);
     }
 
     /// How many bytes of headers, prefixes and orders are kept.
@@ -152,50 +171,50 @@ impl Encoder {
     }
 }
 
-fn write_page(
-    layout: &Layout,
-    snapshot: &Snapshot,
-    format: Format,
-    write_value: impl Fn(&mut Vec<u8>, f64),
-    page: &mut Vec<u8>,
-) {
-    for step in &layout.steps {
-        let part = step.part as usize;
-        let run = snapshot.parts().get(part).and_then(|part| part.run.as_deref());
-        let rendering = layout.parts.get(part).and_then(Option::as_deref);
-        let (Some(run), Some(rendering)) = (run, rendering) else { continue };
-        let (shape, values) = (run.shape(), run.values());
-        if values.len() < rendering.values {
-            // A run that was not sealed must not cost the page.
-            continue;
-        }
-        match &step.header {
-            Header::Kept | Header::None => {}
-            Header::Own(at) => {
-                page.extend_from_slice(&layout.bytes[at.start as usize..at.end as usize]);
+impl Pieces for Sources<'_> {
+    fn give(self, target: &mut impl Target) {
+        let Sources { layout, snapshot, format, line } = self;
+        for step in &layout.steps {
+            let part = step.part as usize;
+            let run = snapshot.parts().get(part).and_then(|part| part.run.as_deref());
+            let rendering = layout.parts.get(part).and_then(Option::as_deref);
+            let (Some(run), Some(rendering)) = (run, rendering) else { continue };
+            let (shape, values) = (run.shape(), run.values());
+            if values.len() < rendering.values {
+                // A run that was not sealed must not cost the page.
+                continue;
             }
-            Header::Fresh(position) => {
-                if let Some(series) = shape.get(*position as usize) {
-                    write_usual_header(page, series, format);
+            match &step.header {
+                Header::Kept | Header::None => {}
+                Header::Own(at) => {
+                    target.text(&layout.bytes[at.start as usize..at.end as usize]);
+                }
+                Header::Fresh(position) => {
+                    if let Some(series) = shape.get(*position as usize) {
+                        line.clear();
+                        write_usual_header(line, series, format);
+                        target.text(line);
+                    }
+                }
+            }
+            let entries =
+                &rendering.entries[step.entries.start as usize..step.entries.end as usize];
+            if rendering.kept {
+                target.kept(&rendering.bytes, step.start, entries, values);
+                target.text(b"\n");
+            } else {
+                for entry in entries {
+                    let Some(series) = shape.get(entry.position as usize) else { continue };
+                    line.clear();
+                    write_prefix(line, series, format);
+                    target.text(line);
+                    target.value(values[entry.position as usize]);
+                    target.text(b"\n");
                 }
             }
         }
-        let entries = &rendering.entries[step.entries.start as usize..step.entries.end as usize];
-        if rendering.kept {
-            let mut start = step.start as usize;
-            for entry in entries {
-                page.extend_from_slice(&rendering.bytes[start..entry.end as usize]);
-                write_value(page, values[entry.position as usize]);
-                start = entry.end as usize;
-            }
-            page.push(b'\n');
-        } else {
-            for entry in entries {
-                let Some(series) = shape.get(entry.position as usize) else { continue };
-                write_prefix(page, series, format);
-                write_value(page, values[entry.position as usize]);
-                page.push(b'\n');
-            }
+        if format == Format::OpenMetrics {
+            target.text(b"# EOF\n");
         }
     }
 }

@@ -100,7 +100,8 @@ impl Watch {
     fn turn(&self, queue: &Weak<Queue>) -> Option<Instant> {
         let queue = queue.upgrade()?;
         let now = Instant::now();
-        let want = Want { from: now, arrived: now, by: None, timeout: self.timeout };
+        let want =
+            Want { from: now, arrived: now, by: None, time: Duration::ZERO, timeout: self.timeout };
         let mut next = now + Duration::from_secs(3600);
         for (slot, interval) in &self.slots {
             let Some(slot) = slot.upgrade() else { continue };

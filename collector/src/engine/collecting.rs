@@ -34,6 +34,7 @@ impl Collecting {
             from: request.arrived.checked_sub(set.limits.max_age).unwrap_or(request.arrived),
             arrived: request.arrived,
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
+            time: request.deadline.saturating_duration_since(request.arrived) - margin,
             timeout: set.limits.timeout,
         };
         let collecting = Collecting {
@@ -114,7 +115,9 @@ impl Collecting {
         let took = now.saturating_duration_since(self.request.arrived);
         collection.began = collection.taken.checked_sub(took).unwrap_or(collection.taken);
         collection.parts.clear();
-        collection.parts.extend(self.slots().map(|slot| slot.take(&self.want, now)));
+        collection
+            .parts
+            .extend(self.slots().map(|slot| slot.take(&self.want, now, collection.taken)));
         self.is_finished = true;
     }
 

@@ -7,7 +7,7 @@ use super::occupancy::Occupant;
 use super::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use vitald_core::collector::{Devices, Need, Running};
 use vitald_core::error::{Error, Result};
 use vitald_core::host::{Host, Presence};
@@ -56,29 +56,22 @@ pub(super) enum Work {
 /// Who asked for a run and takes what it gives.
 pub(super) trait Owner: Send + Sync {
     /// The run begins: what is it to do?
-    fn begin(&self) -> Order;
+    fn begin(&self, now: Instant) -> Order;
 
     /// The run has come back.
-    fn ended(self: Arc<Self>, ran: Ran);
+    fn ended(self: Arc<Self>, ran: Ran, now: Instant);
 
     /// The run was that of a probe, which has found devices: it is the collector's turn. The run is
     /// given back as it was.
-    fn found_devices(self: Arc<Self>, run: Arc<Run>);
+    fn found_devices(self: Arc<Self>, run: Arc<Run>, now: Instant);
 }
 
 /// What a run is given.
 pub(super) struct Order {
     /// When it began: not before the last request arrived that counts on it.
     pub(super) began: Instant,
-    /// What the run before gave, to compare with.
-    pub(super) last: Option<Arc<Run>>,
-    /// What it writes into; no other thread holds it.
+    /// What it writes into, which has begun; no other thread holds it.
     pub(super) run: Arc<Run>,
-    /// By when the run is of use to the most patient of those who wait; when no request waits, by
-    /// when it is stuck.
-    pub(super) deadline: Option<Instant>,
-    /// How old what it takes from others may be.
-    pub(super) fresh_from: Instant,
     /// After how long it is stuck.
     pub(super) limit: Duration,
 }
@@ -88,7 +81,6 @@ pub(super) struct Ran {
     pub(super) run: Arc<Run>,
     pub(super) outcome: Outcome,
     pub(super) began: Instant,
-    pub(super) began_at: SystemTime,
     pub(super) took: Duration,
     /// It was out for too long, which has not been reported.
     pub(super) was_stuck: bool,
@@ -135,15 +127,14 @@ impl OpenCollector {
     }
 
     /// How it ended; none if it is a probe that has found devices, which it did not touch.
-    fn run(&self, last: Option<&Run>, run: &mut Run) -> Option<Outcome> {
-        let (open, host) = {
+    fn run(&self, run: &mut Run) -> Option<Outcome> {
+        let open = {
             let mut content = lock(&self.content);
             content.has_run = true;
-            (content.open.take(), content.host.clone())
+            content.open.take().ok_or_else(|| content.host.clone())
         };
         let returned = catch_unwind(AssertUnwindSafe(|| {
-            run.begin(last, self.plan.max_series);
-            let mut open = open.map_or_else(|| self.open(host.as_ref()), Ok)?;
+            let mut open = open.or_else(|host| self.open(host.as_ref()))?;
             // A collector that panics is dropped by the unwinding, inside this closure.
             let outcome = match &mut open {
                 Open::Collector(collector) => Some(collector.collect(run.batch())),
@@ -178,41 +169,38 @@ impl OpenCollector {
 }
 
 impl Job {
-    /// Does what is to be done, on this thread, which goes on also if the engine itself panics.
-    pub(super) fn execute(self) {
-        let _ = catch_unwind(AssertUnwindSafe(|| self.run()));
+    /// Does what is to be done, on this thread, which goes on also if the engine itself panics. It
+    /// begins now, and what is answered is when it ended: the clock is read once a job.
+    pub(super) fn execute(self, now: Instant) -> Instant {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run(now)));
+        ended.unwrap_or_else(|_| Instant::now())
     }
 
     /// The name is free again before the result is handed over.
-    fn run(self) {
-        let owner = match self.work {
+    fn run(self, now: Instant) -> Instant {
+        let Job { collector, occupant, work } = self;
+        let owner = match work {
             Work::Run(owner) => owner,
             Work::Close => {
-                self.occupant.begin(Instant::now(), CLOSE_LIMIT);
-                self.collector.close();
-                return;
+                occupant.begin(now, CLOSE_LIMIT);
+                collector.close();
+                return Instant::now();
             }
         };
-        let mut order = owner.begin();
-        let (began, began_at) = (order.began, SystemTime::now());
-        self.occupant.begin(began, order.limit);
-        let outcome = match Arc::get_mut(&mut order.run) {
-            Some(run) => {
-                run.set_deadline(order.deadline);
-                run.set_fresh_from(Some(order.fresh_from));
-                self.collector.run(order.last.as_deref(), run)
-            }
+        let Order { began, mut run, limit } = owner.begin(now);
+        occupant.begin(began, limit);
+        let outcome = match Arc::get_mut(&mut run) {
+            Some(run) => collector.run(run),
             // No other thread can have taken it in between.
             None => Some(Outcome::Panicked),
         };
-        drop(order.last);
-        let run = order.run;
         let ended = Instant::now();
-        let was_stuck = self.occupant.leave(ended);
+        let was_stuck = occupant.leave(ended);
         let took = ended.saturating_duration_since(began);
         match outcome {
-            Some(outcome) => owner.ended(Ran { run, outcome, began, began_at, took, was_stuck }),
-            None => owner.found_devices(run),
+            Some(outcome) => owner.ended(Ran { run, outcome, began, took, was_stuck }, ended),
+            None => owner.found_devices(run, ended),
         }
+        ended
     }
 }

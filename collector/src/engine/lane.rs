@@ -11,6 +11,7 @@ use super::notice::{Notice, What};
 use super::sync::{Arc, Condvar, Mutex, lock, wait};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use vitald_core::host::{descriptor_tables_are_separate, spawn_apart};
 
 /// The system refuses it to every thread for the same reason, so it is logged once.
@@ -83,7 +84,7 @@ impl Lane {
             };
             drop(state);
             let ends = matches!(job.work, Work::Close);
-            job.execute();
+            job.execute(Instant::now());
             if ends {
                 return;
             }

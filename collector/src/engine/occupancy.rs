@@ -52,7 +52,7 @@ pub(super) enum Waiting {
 }
 
 /// The right to run the collector of a name; given back when it is dropped.
-pub(super) struct Occupant(Arc<Occupancy>);
+pub(super) struct Occupant(Option<Arc<Occupancy>>);
 
 /// How the run that occupies a name is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,18 @@ impl Occupation {
         let until = self.began.and_then(|(began, limit)| began.checked_add(limit));
         until.is_some_and(|until| now >= until)
     }
+
+    fn judge(&mut self, now: Instant) -> Verdict {
+        let Some((began, limit)) = self.began else { return Verdict::Waiting };
+        match began.checked_add(limit) {
+            Some(until) if now >= until => {
+                let newly = !std::mem::replace(&mut self.reported, true);
+                Verdict::Stuck { out: now.saturating_duration_since(began), newly }
+            }
+            Some(until) => Verdict::Out { began, until },
+            None => Verdict::Waiting,
+        }
+    }
 }
 
 impl Occupancy {
@@ -120,20 +132,13 @@ impl Occupancy {
             return None;
         }
         state.occupant = Some(Occupation { began: None, reported: false, thread: None });
-        Some(Occupant(Arc::clone(self)))
+        Some(Occupant(Some(Arc::clone(self))))
     }
 
     /// Judges the run that is out.
     pub(super) fn judge(&self, now: Instant) -> Verdict {
         let mut state = lock(&self.state);
-        let Some(run) = &mut state.occupant else { return Verdict::Waiting };
-        let Some((began, limit)) = run.began else { return Verdict::Waiting };
-        if run.is_stuck(now) {
-            let newly = !std::mem::replace(&mut run.reported, true);
-            return Verdict::Stuck { out: now.saturating_duration_since(began), newly };
-        }
-        let until = began.checked_add(limit);
-        until.map_or(Verdict::Waiting, |until| Verdict::Out { began, until })
+        state.occupant.as_mut().map_or(Verdict::Waiting, |run| run.judge(now))
     }
 
     /// When the run that is out began.
@@ -159,21 +164,34 @@ impl Occupancy {
 impl Occupant {
     /// The run begins. After `limit` it is stuck.
     pub(super) fn begin(&self, now: Instant, limit: Duration) {
-        if let Some(run) = &mut lock(&self.0.state).occupant {
+        if let Some(occupancy) = &self.0
+            && let Some(run) = &mut lock(&occupancy.state).occupant
+        {
             run.began = Some((now, limit));
         }
     }
 
     /// The run has come back. Whether it was stuck, which has not been reported.
-    pub(super) fn leave(self, now: Instant) -> bool {
-        matches!(self.0.judge(now), Verdict::Stuck { newly: true, .. })
+    pub(super) fn leave(mut self, now: Instant) -> bool {
+        let occupant = self.0.take().and_then(|occupancy| occupancy.vacate());
+        let verdict = occupant.map(|mut run| run.judge(now));
+        matches!(verdict, Some(Verdict::Stuck { newly: true, .. }))
     }
 }
 
 impl Drop for Occupant {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
-        state.occupant = None;
+        if let Some(occupancy) = self.0.take() {
+            occupancy.vacate();
+        }
+    }
+}
+
+impl Occupancy {
+    /// Frees the name for those who wait for it.
+    fn vacate(&self) -> Option<Occupation> {
+        let mut state = lock(&self.state);
+        let occupant = state.occupant.take();
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         for successor in waiting {
@@ -185,5 +203,6 @@ impl Drop for Occupant {
                 successor.vacated();
             }
         }
+        occupant
     }
 }

@@ -31,6 +31,8 @@ struct State {
     /// has been left behind and ends.
     leader: u64,
     leader_alive: bool,
+    /// It has been notified that there are jobs, and has not taken one yet.
+    is_woken: bool,
     /// No thread could be started, which has been reported.
     thread_refused: bool,
     waiting: Vec<Waker>,
@@ -100,6 +102,8 @@ impl Queue {
     /// The collection thread: does what is queued, then wakes those who wait and parks.
     fn lead(&self, ticket: u64) {
         let mut wakers: Vec<Waker> = Vec::new();
+        // When the last job ended, which is when the next one begins.
+        let mut ended = None;
         let mut state = lock(&self.state);
         while state.leader == ticket {
             if let Some(job) = state.jobs.pop_front() {
@@ -109,15 +113,17 @@ impl Queue {
                     state = lock(&self.state);
                     continue;
                 }
-                state.busy = Some(Instant::now());
+                let now = ended.unwrap_or_else(Instant::now);
+                (state.busy, state.is_woken) = (Some(now), false);
                 drop(state);
-                job.execute();
+                ended = Some(job.execute(now));
                 state = lock(&self.state);
                 if state.leader == ticket {
                     state.busy = None;
                 }
                 continue;
             }
+            ended = None;
             std::mem::swap(&mut wakers, &mut state.waiting);
             if !wakers.is_empty() {
                 drop(state);
@@ -184,7 +190,10 @@ impl LockedQueue<'_> {
                 let again = Some(since + self.queue.hand_over_after);
                 return FollowUp { again, ..look_again };
             }
-            None if state.leader_alive => return FollowUp { wakes: !idle, ..look_again },
+            None if state.leader_alive => {
+                let wakes = !idle && !std::mem::replace(&mut state.is_woken, !idle);
+                return FollowUp { wakes, ..look_again };
+            }
             Some(_) | None => {}
         }
         let notice = self.start_leader().err().and_then(|error| {
@@ -201,7 +210,7 @@ impl LockedQueue<'_> {
         spawn("collect".to_owned(), move || queue.lead(ticket))?;
         let state = &mut *self.state;
         (state.leader, state.leader_alive) = (ticket, true);
-        (state.busy, state.thread_refused) = (None, false);
+        (state.busy, state.is_woken, state.thread_refused) = (None, false, false);
         Ok(())
     }
 

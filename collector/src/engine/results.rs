@@ -45,6 +45,8 @@ pub(super) struct Want {
     pub(super) arrived: Instant,
     /// By when the run is of use; none if no request waits for it.
     pub(super) by: Option<Instant>,
+    /// How long it is from its arrival until then.
+    pub(super) time: Duration,
     /// The scrape timeout.
     pub(super) timeout: Duration,
 }
@@ -74,7 +76,7 @@ pub(super) struct Results {
     /// The last run that came back, or the moment from which on it is known that there is none.
     ended: Option<RunTiming>,
     /// When the last run that came back began.
-    began: Option<(Instant, SystemTime)>,
+    began: Option<Instant>,
     number: u64,
     state: State,
     duration: Duration,
@@ -95,9 +97,8 @@ impl Want {
     /// Whether a run serves. A result that others asked for is shared, but not one that had to be
     /// quick for a request with little time, if there is much.
     fn is_met_by(&self, run: RunTiming) -> bool {
-        let time = self.by.map_or(Duration::ZERO, |by| by.saturating_duration_since(self.arrived));
         run.fresh_from >= self.arrived
-            || (run.fresh_from >= self.from && run.given.saturating_mul(2) >= time)
+            || (run.fresh_from >= self.from && run.given.saturating_mul(2) >= self.time)
     }
 }
 
@@ -166,8 +167,10 @@ impl Results {
         self.retry.is_some_and(|retry| now < retry)
     }
 
-    /// The run that was asked for begins.
-    pub(super) fn begin(&mut self, plan: &CollectorPlan, began: Instant) -> Order {
+    /// The run that was asked for begins. A request that asked before counts on it, and may have arrived
+    /// after the clock was read, so the run begins no earlier than that.
+    pub(super) fn begin(&mut self, plan: &CollectorPlan, now: Instant) -> Order {
+        let began = self.arrived.map_or(now, |arrived| arrived.max(now));
         // The most patient request says how long it may take. If none waits it has until it would be
         // stuck, and also with an interval: its result is served to others for long.
         let waiting = self.waiting.iter().copied().max();
@@ -177,14 +180,13 @@ impl Results {
         let fresh_from = self.arrived.unwrap_or(began);
         self.running = Some(RunTiming { began, fresh_from, given });
         self.is_wanted = false;
-        Order {
-            began,
-            last: self.last.clone(),
-            run: self.spares.take(),
-            deadline: by,
-            fresh_from,
-            limit: self.limit,
+        let mut run = self.spares.take();
+        if let Some(run) = Arc::get_mut(&mut run) {
+            run.begin(self.last.as_deref(), plan.max_series);
+            run.set_deadline(by);
+            run.set_fresh_from(Some(fresh_from));
         }
+        Order { began, run, limit: self.limit }
     }
 
     /// The run was not one of the collector, which is to make it itself: it is as if it had not
@@ -206,22 +208,20 @@ impl Results {
     ) -> impl Iterator<Item = Notice> + use<> {
         self.is_busy = false;
         self.ended = self.running.take().or(Some(RunTiming::known_at(ran.began)));
-        self.began = Some((ran.began, ran.began_at));
+        self.began = Some(ran.began);
         self.duration = ran.took;
         self.number = counters.count_run();
         if ran.was_stuck {
             counters.count_timeout();
         }
-        let (state_before, before) = (self.state, self.last.clone());
+        let (state_before, before) = (self.state, self.last.take());
         let (state, error) = match ran.outcome {
             Outcome::Returned(outcome) => {
                 self.retry = None;
                 self.panics_in_a_row = 0;
                 counters.count_dropped(&ran.run);
                 let malformed = ran.run.malformed().filter(|_| ran.run.is_empty());
-                if let Some(before) = self.last.replace(ran.run) {
-                    self.spares.keep(before);
-                }
+                self.last = Some(ran.run);
                 match (outcome, malformed) {
                     // Malformed lines are tolerated; a source of nothing else is a fault.
                     (Ok(()), Some((_, first))) => {
@@ -239,7 +239,6 @@ impl Results {
                     .min(BACKOFF_MAX);
                 self.panics_in_a_row += 1;
                 self.retry = Some(now + wait);
-                self.last = None;
                 self.spares.keep(ran.run);
                 (State::Panicked, None)
             }
@@ -254,18 +253,24 @@ impl Results {
         let name = plan.descriptor.name;
         let notice = self.notice(name, state, error.as_ref(), now);
         self.state = state;
-        let before = Shortfall::of(state_before, before.as_deref());
-        let shortfall = Shortfall::of(state, self.last());
-        let degraded = shortfall.degraded.filter(|reason| before.degraded != Some(reason));
-        // The place in a source moves when the source is written anew, so it is no news.
-        let is_same = |fault: &Fault<'_>| before.fault.is_some_and(|b| b.source == fault.source);
-        let unread = shortfall.fault.filter(|fault| !is_same(fault));
-        let is_complete = state == State::Running && !before.is_none();
-        let whats = [
-            degraded.map(What::Degraded),
-            unread.map(|fault| What::Unread(in_words(plan, fault))),
-            is_complete.then_some(What::Complete),
-        ];
+        let whats = {
+            let before = Shortfall::of(state_before, before.as_deref());
+            let shortfall = Shortfall::of(state, self.last());
+            let degraded = shortfall.degraded.filter(|reason| before.degraded != Some(reason));
+            // The place in a source moves when the source is written anew, so it is no news.
+            let is_same =
+                |fault: &Fault<'_>| before.fault.is_some_and(|b| b.source == fault.source);
+            let unread = shortfall.fault.filter(|fault| !is_same(fault));
+            let is_complete = state == State::Running && !before.is_none();
+            [
+                degraded.map(What::Degraded),
+                unread.map(|fault| What::Unread(in_words(plan, fault))),
+                is_complete.then_some(What::Complete),
+            ]
+        };
+        if let Some(before) = before {
+            self.spares.keep(before);
+        }
         let whats = whats.into_iter().flatten();
         let others = whats.map(move |what| Notice { collector: Some(name), what });
         notice.into_iter().chain(others)
@@ -318,18 +323,26 @@ impl Results {
         }
     }
 
-    /// What a snapshot shows to a request. At its end it takes what there is.
-    pub(super) fn part(&self, plan: &CollectorPlan, want: &Want, now: Instant) -> Part {
+    /// What a snapshot shows to a request. At its end, which is `now` by one clock and `taken` by the
+    /// other, it takes what there is.
+    pub(super) fn part(
+        &self,
+        plan: &CollectorPlan,
+        want: &Want,
+        now: Instant,
+        taken: SystemTime,
+    ) -> Part {
         let is_fresh = self
             .ended
             .is_some_and(|run| run.fresh_from >= want.from || is_in_intervals(plan, run, want));
+        let age = self.age(now);
         Part {
             descriptor: plan.descriptor,
             state: if is_fresh { self.state } else { State::TimedOut },
             run_number: self.number,
-            began: self.began.map_or(SystemTime::UNIX_EPOCH, |(_, began)| began),
+            began: age.and_then(|age| taken.checked_sub(age)).unwrap_or(SystemTime::UNIX_EPOCH),
             duration: self.duration,
-            age: self.age(now).unwrap_or_default(),
+            age: age.unwrap_or_default(),
             run: if is_fresh { self.last.clone() } else { None },
         }
     }
@@ -341,7 +354,7 @@ impl Results {
 
     /// For how long there has been no newer run. What is known without a run makes none younger.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.began.map(|(began, _)| now.saturating_duration_since(began))
+        self.began.map(|began| now.saturating_duration_since(began))
     }
 
     pub(super) fn state(&self) -> State {

@@ -14,7 +14,7 @@ use super::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::plan::CollectorPlan;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use vitald_core::run::Run;
 use vitald_core::snapshot::{Part, State};
 
@@ -215,10 +215,10 @@ impl Slot {
     }
 
     /// What a snapshot shows to a request, which waits no more.
-    pub(super) fn take(&self, want: &Want, now: Instant) -> Part {
+    pub(super) fn take(&self, want: &Want, now: Instant, taken: SystemTime) -> Part {
         let mut results = lock(&self.results);
         results.leave(want);
-        results.part(&self.plan, want, now)
+        results.part(&self.plan, want, now, taken)
     }
 
     /// A request waits no more and takes nothing.
@@ -267,15 +267,11 @@ impl Slot {
 const SHARES_DESCRIPTORS: &str = "its thread shares the daemon's descriptors";
 
 impl Owner for Slot {
-    fn begin(&self) -> Order {
-        let mut results = lock(&self.results);
-        // The instant is taken under the lock: a request that asked before counts on this run, so
-        // the run must not have begun before the request arrived.
-        results.begin(&self.plan, Instant::now())
+    fn begin(&self, now: Instant) -> Order {
+        lock(&self.results).begin(&self.plan, now)
     }
 
-    fn ended(self: Arc<Self>, ran: Ran) {
-        let now = Instant::now();
+    fn ended(self: Arc<Self>, ran: Ran, now: Instant) {
         let mut results = lock(&self.results);
         let notices = results.keep(&self.plan, &self.counters, ran, now);
         // A request may have asked since the run began.
@@ -290,12 +286,12 @@ impl Owner for Slot {
         notices.chain(other).for_each(Notice::log);
     }
 
-    fn found_devices(self: Arc<Self>, run: Arc<Run>) {
+    fn found_devices(self: Arc<Self>, run: Arc<Run>, now: Instant) {
         self.has_had_devices.store(true, Ordering::SeqCst);
         let mut results = lock(&self.results);
         results.run_again(run);
         // Under the same lock: no request may see that no run is under way.
-        let (job, notice) = self.job(&mut results, Instant::now());
+        let (job, notice) = self.job(&mut results, now);
         drop(results);
         if let Some(job) = job {
             self.submit(job);

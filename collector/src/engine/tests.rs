@@ -194,8 +194,7 @@ fn scrape(engine: &Engine, limit: Duration) -> Vec<(&'static str, State, Option<
 
 /// A run that has come back.
 fn ran(run: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -> job::Ran {
-    let began_at = std::time::SystemTime::now();
-    job::Ran { run, outcome, began, began_at, took: Duration::ZERO, was_stuck: false }
+    job::Ran { run, outcome, began, took: Duration::ZERO, was_stuck: false }
 }
 
 const LONG: Duration = Duration::from_secs(60);

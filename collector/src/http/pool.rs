@@ -1,5 +1,6 @@
 //! Pages: the buffers that answers are written into and sent from.
 
+use crate::encode::PageBuffer;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,32 +12,29 @@ const KEPT: usize = 3;
 /// The pool of pages.
 #[derive(Default)]
 pub(super) struct PagePool {
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Vec<PageBuffer>>,
     /// Bytes of the pages that are being sent.
     lent: AtomicU64,
 }
 
 /// A page that goes back to its pool when it is dropped.
 pub(super) struct Page {
-    /// Behind its length they have no meaning, and are kept: a buffer that is used again need not
-    /// be filled with zeros.
-    pub(super) bytes: Vec<u8>,
-    /// How many bytes of it are the page.
-    pub(super) length: usize,
+    pub(super) buffer: PageBuffer,
     pool: Arc<PagePool>,
     /// What the pool has counted for it.
     counted: u64,
 }
 
 impl PagePool {
-    fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn free(&self) -> MutexGuard<'_, Vec<PageBuffer>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A page of no length yet, in a buffer that may hold what an earlier one left.
+    /// A page in a buffer that may hold an earlier one. The buffer that came back last comes first: it is likely
+    /// still in the processor's caches, and the next page likely the same but for some numbers.
     pub(super) fn page(self: &Arc<Self>) -> Page {
-        let bytes = self.free().pop().unwrap_or_default();
-        Page { bytes, length: 0, pool: Arc::clone(self), counted: 0 }
+        let buffer = self.free().pop().unwrap_or_default();
+        Page { buffer, pool: Arc::clone(self), counted: 0 }
     }
 
     /// Whether those who are being sent pages leave room for another one. One page is always
@@ -52,7 +50,7 @@ impl Page {
     /// cut.
     pub(super) fn lend(mut self) -> Bytes {
         // What a page takes is its buffer, not its text alone.
-        self.counted = self.bytes.capacity() as u64;
+        self.counted = self.buffer.capacity() as u64;
         self.pool.lent.fetch_add(self.counted, Ordering::Relaxed);
         Bytes::from_owner(self)
     }
@@ -60,17 +58,17 @@ impl Page {
 
 impl AsRef<[u8]> for Page {
     fn as_ref(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+        self.buffer.as_ref()
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
         self.pool.lent.fetch_sub(self.counted, Ordering::Relaxed);
-        let bytes = std::mem::take(&mut self.bytes);
+        let buffer = std::mem::take(&mut self.buffer);
         let mut free = self.pool.free();
         if free.len() < KEPT {
-            free.push(bytes);
+            free.push(buffer);
         }
     }
 }
@@ -83,9 +81,11 @@ mod tests {
     fn pages_come_back() {
         let pages = Arc::new(PagePool::default());
         let mut page = pages.page();
-        page.bytes.extend_from_slice(&[b'x'; 1200]);
-        page.length = 1000;
-        let buffer = page.bytes.as_ptr();
+        page.buffer.fill(|bytes| {
+            bytes.resize(1200, b'x');
+            1000
+        });
+        let buffer = page.as_ref().as_ptr();
         let body = page.lend();
         let copy = body.clone();
         assert_eq!(body.len(), 1000);
@@ -95,6 +95,6 @@ mod tests {
         drop(copy);
         assert!(pages.has_room(1000, 1500) && pages.has_room(10_000, 0));
         let again = pages.page();
-        assert_eq!((again.bytes.as_ptr(), again.length), (buffer, 0));
+        assert_eq!(again.as_ref().as_ptr(), buffer);
     }
 }

@@ -86,17 +86,37 @@ fn a_result_is_as_old_as_what_its_run_took_from_others() {
         from: arrived,
         arrived: arrived + SHORT,
         by: Some(arrived + LONG),
+        time: LONG - SHORT,
         timeout: LONG,
     };
     // It is queued for some seconds, in which another collector may have read what both need.
     results.ask(&plan, &want(start));
     let began = start + LONG / 10;
-    let order = results.begin(&plan, began);
+    let mut order = results.begin(&plan, began);
+    let batch = Arc::get_mut(&mut order.run).expect("it is alone").batch();
+    let fresh_from = batch.fresh_from();
     let ran = ran(order.run, Outcome::Returned(Ok(())), began);
     let _ = results.keep(&plan, &counters, ran, began);
     let later = want(began - SHORT / 2);
-    assert!(order.fresh_from < later.from);
+    assert!(fresh_from < later.from);
     assert!(!results.answers(&plan, &later));
+}
+
+/// The run before it ended then, and the collection thread reads no clock between the two.
+#[test]
+fn a_run_that_follows_another_begins_no_earlier_than_its_request_arrived() {
+    let (plan, counters) = (counting(0).plan, status::Counters::default());
+    let mut results = Results::new(&plan);
+    let ended = Instant::now();
+    let arrived = ended + SHORT;
+    let want = Want { from: arrived, arrived, by: None, time: Duration::ZERO, timeout: LONG };
+    results.ask(&plan, &want);
+    let order = results.begin(&plan, ended);
+    assert_eq!(order.began, arrived);
+    let ran = ran(order.run, Outcome::Returned(Ok(())), order.began);
+    let _ = results.keep(&plan, &counters, ran, arrived);
+    assert!(results.answers(&plan, &want));
+    assert_eq!(results.age(arrived), Some(Duration::ZERO));
 }
 
 #[test]
@@ -136,14 +156,20 @@ fn what_is_not_run_because_it_panicked_grows_older() {
     let (plan, counters) = (counting(0).plan, status::Counters::default());
     let mut results = Results::new(&plan);
     let start = Instant::now();
-    let want = |arrived: Instant| Want { from: arrived, arrived, by: None, timeout: LONG };
+    let want = |arrived: Instant| Want {
+        from: arrived,
+        arrived,
+        by: None,
+        time: Duration::ZERO,
+        timeout: LONG,
+    };
     results.ask(&plan, &want(start));
     let order = results.begin(&plan, start);
     let _ = results.keep(&plan, &counters, ran(order.run, Outcome::Panicked, start), start);
     let later = start + SHORT;
     assert!(results.is_backing_off(later));
     results.settle(State::Panicked, later);
-    let part = results.part(&plan, &want(later), later);
+    let part = results.part(&plan, &want(later), later, std::time::SystemTime::now());
     assert_eq!((part.state, part.age), (State::Panicked, SHORT));
     assert_eq!(results.age(later), Some(SHORT));
 }

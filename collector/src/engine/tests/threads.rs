@@ -88,18 +88,17 @@ fn a_log_that_panics_does_not_end_a_thread() {
 struct PanicsAtTheEnd(AtomicUsize);
 
 impl Owner for PanicsAtTheEnd {
-    fn begin(&self) -> Order {
-        let now = Instant::now();
+    fn begin(&self, now: Instant) -> Order {
         let run = Arc::new(vitald_core::run::Run::new(TABLE));
-        Order { began: now, last: None, run, deadline: None, fresh_from: now, limit: LONG }
+        Order { began: now, run, limit: LONG }
     }
 
-    fn ended(self: Arc<Self>, _ran: Ran) {
+    fn ended(self: Arc<Self>, _ran: Ran, _now: Instant) {
         self.0.fetch_add(1, Ordering::SeqCst);
         panic!("as the test wants");
     }
 
-    fn found_devices(self: Arc<Self>, _run: Arc<vitald_core::run::Run>) {
+    fn found_devices(self: Arc<Self>, _run: Arc<vitald_core::run::Run>, _now: Instant) {
         unreachable!("it is no probe")
     }
 }

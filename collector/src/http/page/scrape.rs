@@ -38,6 +38,16 @@ pub(in crate::http) struct Scrapes {
     /// Writes long pages, one after another on a thread of their own, so that they hold up no short
     /// one. A request that waits for it holds no thread.
     long: Arc<tokio::sync::Mutex<Writer>>,
+    /// What the last scraper accepts, which most likely the next one does, too.
+    accepted: Mutex<Accepted>,
+}
+
+/// A header `Accept` and what it comes to.
+#[derive(Default)]
+struct Accepted {
+    header: Vec<u8>,
+    openmetrics: bool,
+    negotiated: Option<Negotiated>,
 }
 
 /// What one page at a time uses, once its collection is done.
@@ -60,7 +70,7 @@ impl Scrapes {
             Writer { pages, collection: Collection::new() }
         };
         let (short, long) = (Mutex::new(writer()), Arc::new(tokio::sync::Mutex::new(writer())));
-        Scrapes { pages: Arc::default(), short, long }
+        Scrapes { pages: Arc::default(), short, long, accepted: Mutex::default() }
     }
 }
 
@@ -75,8 +85,7 @@ impl Writer {
         collecting.finish(&mut self.collection);
         let mut page = pool.page();
         let format = wanted.negotiated.format;
-        let written = self.pages.write(&mut self.collection, format, wanted.gzip, &mut page.bytes);
-        page.length = written.length;
+        let written = self.pages.write(&mut self.collection, format, wanted.gzip, &mut page.buffer);
         if written.has_conflicts {
             counters.count_page_with_conflicts();
         }
@@ -95,7 +104,8 @@ pub(in crate::http) async fn scrape(site: &Site, scrapes: &Scrapes, request: &Re
 async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Response, Response> {
     let applied = site.served.applied();
     let plan = &applied.plan;
-    let wanted = wanted(request, site.mode == Mode::Native && plan.scrape.openmetrics);
+    let openmetrics = site.mode == Mode::Native && plan.scrape.openmetrics;
+    let wanted = wanted(request, openmetrics, &mut lock(&scrapes.accepted));
     let selection = selection(site, request.query()).map_err(|refusal| *refusal)?;
     let pages = &scrapes.pages;
     let most = plan.server.max_page_bytes;
@@ -123,7 +133,7 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
             plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
         })?
     };
-    if !pages.has_room(page.bytes.capacity(), most) {
+    if !pages.has_room(page.buffer.capacity(), most) {
         return Err(too_many_pages(site));
     }
     Ok(sent(page, wanted))
@@ -159,12 +169,36 @@ async fn collected(collecting: &mut Collecting, deadline: Instant) {
     .await;
 }
 
-fn wanted(request: &Request, openmetrics: bool) -> Wanted {
+fn wanted(request: &Request, openmetrics: bool, accepted: &mut Accepted) -> Wanted {
     let value = |name| joined(request, name);
-    // No `Accept` keeps metrics from being served: like node_exporter, it is text then.
-    let negotiated = negotiate::format(value(header::ACCEPT).as_deref(), openmetrics)
-        .unwrap_or(Negotiated { format: Format::Text, escaping: None });
+    let negotiated = match value(header::ACCEPT) {
+        Some(header) => accepted.format(&header, openmetrics),
+        None => format(None, openmetrics),
+    };
     Wanted { negotiated, gzip: negotiate::gzip(value(header::ACCEPT_ENCODING).as_deref()) }
+}
+
+/// No `Accept` keeps metrics from being served: like node_exporter, it is text then.
+fn format(accept: Option<&[u8]>, openmetrics: bool) -> Negotiated {
+    let text = Negotiated { format: Format::Text, escaping: None };
+    negotiate::format(accept, openmetrics).unwrap_or(text)
+}
+
+impl Accepted {
+    /// What a header comes to, read again only if it is another one.
+    fn format(&mut self, header: &[u8], openmetrics: bool) -> Negotiated {
+        let is_known = self.header == header && self.openmetrics == openmetrics;
+        match self.negotiated.filter(|_| is_known) {
+            Some(negotiated) => negotiated,
+            None => {
+                let negotiated = format(Some(header), openmetrics);
+                self.header.clear();
+                self.header.extend_from_slice(header);
+                (self.openmetrics, self.negotiated) = (openmetrics, Some(negotiated));
+                negotiated
+            }
+        }
+    }
 }
 
 /// The values of a header that may come more than once, as the one list they are.
@@ -288,6 +322,25 @@ fn unavailable(site: &Site, (kind, title): (&str, &str), detail: &str) -> Respon
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_accepted_is_read_again_when_it_changes() {
+        let mut accepted = Accepted::default();
+        let openmetrics: &[u8] = b"application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+        for (header, is_on) in [
+            (openmetrics, true),
+            (openmetrics, true),
+            (openmetrics, false),
+            (b"text/plain", true),
+            (openmetrics, true),
+            (b"", true),
+        ] {
+            let negotiated = accepted.format(header, is_on);
+            assert_eq!(negotiated, format(Some(header), is_on));
+            let expects_openmetrics = is_on && header == openmetrics;
+            assert_eq!(negotiated.format == Format::OpenMetrics, expects_openmetrics);
+        }
+    }
 
     #[test]
     fn deadlines() {
