@@ -17,13 +17,10 @@ const EXPONENT_FROM: u64 = 1_000_000;
 
 /// Room for the longest result, `-2.2250738585072014e-308`, and for the whole words that the
 /// digit writers store past its end.
-const ROOM: usize = 40;
+pub const NUMBER_ROOM: usize = 40;
 
 /// ASCII zeros in every byte of a word.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// ASCII zeros in every byte of two words.
-const ZEROS_TWICE: u128 = (ZEROS as u128) << 64 | ZEROS as u128;
 
 /// Appends `value` as Go's `strconv.AppendFloat(out, value, 'g', -1, 64)` does.
 ///
@@ -38,16 +35,7 @@ const ZEROS_TWICE: u128 = (ZEROS as u128) << 64 | ZEROS as u128;
 /// ```
 #[inline]
 pub fn write_number(out: &mut Vec<u8>, value: f64) {
-    let size = value.abs();
-    if size < EXACT_INTEGERS {
-        // The cast is exact in this range whenever it is reversible, and then no search for the
-        // shortest digits is needed.
-        let whole = size as i64;
-        if whole as f64 == size {
-            return write_whole(out, value < 0.0, whole as u64);
-        }
-    }
-    write_other(out, value);
+    in_place(out, |room| put_number(room, value));
 }
 
 /// Appends `value` in OpenMetrics' canonical form.
@@ -55,11 +43,34 @@ pub fn write_number(out: &mut Vec<u8>, value: f64) {
 /// It is [`write_number`] with `.0` added to a finite result that would otherwise read as an
 /// integer.
 pub fn write_openmetrics_number(out: &mut Vec<u8>, value: f64) {
-    write_number(out, value);
+    in_place(out, |room| put_openmetrics_number(room, value));
+}
+
+/// Puts what [`write_number`] appends at the beginning of `room`, and answers how long it is; what is
+/// behind it has no meaning.
+#[inline]
+pub fn put_number(room: &mut [u8; NUMBER_ROOM], value: f64) -> usize {
+    let size = value.abs();
+    if size < EXACT_INTEGERS {
+        // The cast is exact in this range whenever it is reversible, and then no search for the
+        // shortest digits is needed.
+        let whole = size as i64;
+        if whole as f64 == size {
+            return put_whole(room, value < 0.0, whole as u64);
+        }
+    }
+    put_other(room, value)
+}
+
+/// As [`put_number`], for [`write_openmetrics_number`].
+#[inline]
+pub fn put_openmetrics_number(room: &mut [u8; NUMBER_ROOM], value: f64) -> usize {
+    let end = put_number(room, value);
     // From 1e6 on an `e` is always there, and a fraction always has its point.
     if value.abs() < EXPONENT_FROM as f64 && value.trunc() == value {
-        out.extend_from_slice(b".0");
+        return append(room, end, b".0");
     }
+    end
 }
 
 /// Lends the room for one number at the end of `out` and keeps what `fill` says it used.
@@ -67,9 +78,9 @@ pub fn write_openmetrics_number(out: &mut Vec<u8>, value: f64) {
 /// Writing in place with stores of a fixed size is what makes the difference to a buffer on the
 /// stack, whose copy of unknown length would cost more than the digits.
 #[inline(always)]
-fn in_place(out: &mut Vec<u8>, fill: impl FnOnce(&mut [u8; ROOM]) -> usize) {
+fn in_place(out: &mut Vec<u8>, fill: impl FnOnce(&mut [u8; NUMBER_ROOM]) -> usize) {
     let start = out.len();
-    out.extend_from_slice(&[0; ROOM]);
+    out.extend_from_slice(&[0; NUMBER_ROOM]);
     let used = match out[start..].first_chunk_mut() {
         Some(room) => fill(room),
         None => 0,
@@ -79,20 +90,18 @@ fn in_place(out: &mut Vec<u8>, fill: impl FnOnce(&mut [u8; ROOM]) -> usize) {
 
 /// A whole number below 2^53.
 #[inline]
-fn write_whole(out: &mut Vec<u8>, negative: bool, whole: u64) {
-    in_place(out, |room| {
-        room[0] = b'-';
-        let start = usize::from(negative);
-        if whole < EXPONENT_FROM {
-            write_small(room, start, whole)
-        } else {
-            write_scientific(room, start, whole, 0)
-        }
-    });
+fn put_whole(room: &mut [u8; NUMBER_ROOM], negative: bool, whole: u64) -> usize {
+    room[0] = b'-';
+    let start = usize::from(negative);
+    if whole < EXPONENT_FROM {
+        write_small(room, start, whole)
+    } else {
+        write_scientific(room, start, whole, 0)
+    }
 }
 
 /// Fractions, very large numbers, infinities and NaN.
-fn write_other(out: &mut Vec<u8>, value: f64) {
+fn put_other(room: &mut [u8; NUMBER_ROOM], value: f64) -> usize {
     let size = value.abs();
     // Most fractions in host metrics are seconds or ratios that the kernel counts in units down
     // to the microsecond. A decimal of at most 15 digits that reads back as the value is the only
@@ -100,69 +109,63 @@ fn write_other(out: &mut Vec<u8>, value: f64) {
     if (1e-4..1e9).contains(&size) {
         let micros = (size * 1e6 + 0.5) as i64;
         if micros as f64 / 1e6 == size {
-            return write_micros(out, value < 0.0, micros as u64);
+            return put_micros(room, value < 0.0, micros as u64);
         }
     } else if (1e9..1e12).contains(&size) {
         // Seconds since 1970 leave three digits fewer to the fraction.
         let millis = (size * 1e3 + 0.5) as i64;
         if millis as f64 / 1e3 == size {
-            return in_place(out, |room| {
-                room[0] = b'-';
-                write_scientific(room, usize::from(value < 0.0), millis as u64, 3)
-            });
+            room[0] = b'-';
+            return write_scientific(room, usize::from(value < 0.0), millis as u64, 3);
         }
     }
-    write_shortest(out, value);
+    put_shortest(room, value)
 }
 
 /// A number of millionths, below 10^15 and at least 100.
-fn write_micros(out: &mut Vec<u8>, negative: bool, micros: u64) {
-    in_place(out, |room| {
-        room[0] = b'-';
-        let start = usize::from(negative);
-        let (whole, fraction) = (micros / 1_000_000, micros % 1_000_000);
-        if whole >= EXPONENT_FROM {
-            return write_scientific(room, start, micros, 6);
-        }
-        let end = write_small(room, start, whole);
-        room[end] = b'.';
-        let digits = eight_digits(fraction * 100);
-        put(room, end + 1, digits | ZEROS);
-        end + 1 + 8 - digits.leading_zeros() as usize / 8
-    });
+fn put_micros(room: &mut [u8; NUMBER_ROOM], negative: bool, micros: u64) -> usize {
+    room[0] = b'-';
+    let start = usize::from(negative);
+    let (whole, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    if whole >= EXPONENT_FROM {
+        return write_scientific(room, start, micros, 6);
+    }
+    let end = write_small(room, start, whole);
+    room[end] = b'.';
+    let digits = eight_digits(fraction * 100);
+    put(room, end + 1, digits | ZEROS);
+    end + 1 + 8 - digits.leading_zeros() as usize / 8
 }
 
 /// The general case: shortest digits by zmij, put in Go's form.
-fn write_shortest(out: &mut Vec<u8>, value: f64) {
+fn put_shortest(room: &mut [u8; NUMBER_ROOM], value: f64) -> usize {
     if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
+        return append(room, 0, b"NaN");
     }
     if value.is_infinite() {
-        return out.extend_from_slice(if value < 0.0 { b"-Inf" } else { b"+Inf" });
+        return append(room, 0, if value < 0.0 { b"-Inf" } else { b"+Inf" });
     }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value.abs()).as_bytes();
-    in_place(out, |room| {
-        room[0] = b'-';
-        let start = usize::from(value < 0.0);
-        if (1e-4..EXPONENT_FROM as f64).contains(&value.abs()) {
-            // In this range both agree, for no whole number comes here to get zmij's `.0`.
-            return append(room, start, text);
+    room[0] = b'-';
+    let start = usize::from(value < 0.0);
+    if (1e-4..EXPONENT_FROM as f64).contains(&value.abs()) {
+        // In this range both agree, for no whole number comes here to get zmij's `.0`.
+        return append(room, start, text);
+    }
+    // zmij changes to exponent form elsewhere than Go, so either form may need another one.
+    let tail = text.len().saturating_sub(5);
+    match text[tail..].iter().position(|byte| *byte == b'e') {
+        Some(e) => {
+            let end = append(room, start, &text[..tail + e]);
+            write_exponent(room, end, parse_i64(&text[tail + e + 1..]).unwrap_or(0))
         }
-        // zmij changes to exponent form elsewhere than Go, so either form may need another one.
-        let tail = text.len().saturating_sub(5);
-        match text[tail..].iter().position(|byte| *byte == b'e') {
-            Some(e) => {
-                let end = append(room, start, &text[..tail + e]);
-                write_exponent(room, end, parse_i64(&text[tail + e + 1..]).unwrap_or(0))
-            }
-            None => write_fixed_as_scientific(room, start, text),
-        }
-    });
+        None => write_fixed_as_scientific(room, start, text),
+    }
 }
 
 /// Turns text such as `12345678.9` or `0.000012` into exponent form and returns where it ends.
-fn write_fixed_as_scientific(room: &mut [u8; ROOM], start: usize, text: &[u8]) -> usize {
+fn write_fixed_as_scientific(room: &mut [u8; NUMBER_ROOM], start: usize, text: &[u8]) -> usize {
     let point = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
     let first = text.iter().position(|byte| (b'1'..=b'9').contains(byte)).unwrap_or(0);
     let mut end = append(room, start, &text[first..=first]);
@@ -185,7 +188,7 @@ fn write_fixed_as_scientific(room: &mut [u8; ROOM], start: usize, text: &[u8]) -
 }
 
 /// Go's exponent: always a sign, and two digits at least.
-fn write_exponent(room: &mut [u8; ROOM], start: usize, exponent: i64) -> usize {
+fn write_exponent(room: &mut [u8; NUMBER_ROOM], start: usize, exponent: i64) -> usize {
     let mut end = append(room, start, if exponent < 0 { b"e-" } else { b"e+" });
     let size = exponent.unsigned_abs();
     if size >= 100 {
@@ -196,17 +199,17 @@ fn write_exponent(room: &mut [u8; ROOM], start: usize, exponent: i64) -> usize {
 
 /// Stores `text`, for which there is always room, and returns where it ends.
 #[inline(always)]
-fn append(room: &mut [u8; ROOM], start: usize, text: &[u8]) -> usize {
+fn append(room: &mut [u8; NUMBER_ROOM], start: usize, text: &[u8]) -> usize {
     let end = start + text.len();
     if let Some(place) = room.get_mut(start..end) {
         place.copy_from_slice(text);
     }
-    end.min(ROOM)
+    end.min(NUMBER_ROOM)
 }
 
 /// Writes a whole number below 10^8 as it is and returns where it ends.
 #[inline(always)]
-fn write_small(room: &mut [u8; ROOM], start: usize, whole: u64) -> usize {
+fn write_small(room: &mut [u8; NUMBER_ROOM], start: usize, whole: u64) -> usize {
     let digits = eight_digits(whole);
     // The mark in the last digit keeps the single digit of a zero.
     let blank = (digits | 1 << 56).trailing_zeros() & !7;
@@ -217,24 +220,39 @@ fn write_small(room: &mut [u8; ROOM], start: usize, whole: u64) -> usize {
 /// Writes `number / 10^scale` in exponent form and returns where it ends; `number` has at most
 /// 16 digits and at least `scale` + 1.
 #[inline(always)]
-fn write_scientific(room: &mut [u8; ROOM], start: usize, number: u64, scale: usize) -> usize {
-    let high = u128::from(eight_digits(number / 100_000_000));
-    let low = u128::from(eight_digits(number % 100_000_000));
-    let digits = high | low << 64;
+fn write_scientific(
+    room: &mut [u8; NUMBER_ROOM],
+    start: usize,
+    number: u64,
+    scale: usize,
+) -> usize {
     // All that is needed of the number's length is in the zero bytes at either end, which is
-    // sooner known than a logarithm.
-    let blank = digits.trailing_zeros() & !7;
-    let count = 16 - (blank + (digits.leading_zeros() & !7)) as usize / 8;
-    let exponent = 15 - blank as usize / 8;
-    let digits = ((digits | ZEROS_TWICE) >> blank).to_le_bytes();
-    if let Some(place) = room.get_mut(start + 1..start + 17) {
-        place.copy_from_slice(&digits);
+    // sooner known than a logarithm. The digits are put one place further than they belong, which is
+    // where all but the first are to be.
+    let (digits, count);
+    if number < 100_000_000 {
+        let word = eight_digits(number);
+        let blank = word.trailing_zeros() as usize / 8;
+        put(room, start + 1, (word | ZEROS) >> (8 * blank));
+        digits = 8 - blank;
+        count = digits - word.leading_zeros() as usize / 8;
+    } else {
+        let (high, low) = (eight_digits(number / 100_000_000), eight_digits(number % 100_000_000));
+        let blank = high.trailing_zeros() as usize / 8;
+        put(room, start + 1, (high | ZEROS) >> (8 * blank));
+        put(room, start + 1 + 8 - blank, low | ZEROS);
+        digits = 16 - blank;
+        let zeros = match low {
+            0 => 8 + high.leading_zeros() as usize / 8,
+            low => low.leading_zeros() as usize / 8,
+        };
+        count = digits - zeros;
     }
-    room[start] = digits[0];
+    room[start] = room[start + 1];
     room[start + 1] = b'.';
     // A single digit has no point after it.
     let end = start + count + usize::from(count > 1);
-    let power = (exponent - scale) as u8;
+    let power = (digits - 1 - scale) as u8;
     let tens = u8::from(power >= 10);
     let text = [b'e', b'+', b'0' + tens, b'0' + power - 10 * tens];
     if let Some(place) = room.get_mut(end..end + 4) {
@@ -256,10 +274,59 @@ fn eight_digits(number: u64) -> u64 {
 }
 
 #[inline(always)]
-fn put(room: &mut [u8; ROOM], at: usize, word: u64) {
+fn put(room: &mut [u8; NUMBER_ROOM], at: usize, word: u64) {
     if let Some(place) = room.get_mut(at..at + 8) {
         place.copy_from_slice(&word.to_le_bytes());
     }
+}
+
+/// The decimal digits that a text begins with: their number, and how many there are.
+///
+/// Beyond 19 digits the number is not theirs. Eight digits are taken at once where the text goes
+/// on for as long, which spares a branch for each that the processor cannot foresee.
+#[inline]
+pub(crate) fn leading_digits(text: &[u8]) -> (u64, usize) {
+    let mut number = 0u64;
+    let mut count = 0;
+    while let Some(word) = text.get(count..).and_then(<[u8]>::first_chunk) {
+        let (digits, length) = eight_leading_digits(u64::from_le_bytes(*word));
+        // The powers beyond 10^8 are not needed: no more than eight digits come at once.
+        number = number.wrapping_mul(POWERS_OF_TEN[length & 15]).wrapping_add(digits);
+        count += length;
+        if length < 8 {
+            return (number, count);
+        }
+    }
+    while let Some(digit) = text.get(count).map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        count += 1;
+    }
+    (number, count)
+}
+
+/// By the number of digits that follow.
+const POWERS_OF_TEN: [u64; 16] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 0, 0, 0, 0, 0, 0, 0];
+
+/// The digits that eight bytes begin with, the first byte being the lowest.
+#[inline(always)]
+fn eight_leading_digits(word: u64) -> (u64, usize) {
+    // A digit becomes its value, anything else becomes more than 9 and sets its highest bit.
+    let values = word ^ ZEROS;
+    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+    let length = (others.trailing_zeros() / 8) as usize;
+    if length == 0 {
+        return (0, 0);
+    }
+    // Zeros come before the digits in the place of what followed them.
+    let digits = values << (64 - 8 * length);
+    let twos = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = twos.wrapping_mul(100).wrapping_add(twos >> 16) & 0x0000_ffff_0000_ffff;
+    let eight = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    (eight, length)
 }
 
 /// The whole of `text` as decimal digits.
@@ -401,6 +468,32 @@ fn parse_plain(text: &[u8]) -> Option<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn leading_digits_are_those_of_a_loop(text in "[0-9]{0,24}[ -~\\x00-\\xff]{0,12}") {
+            let text = text.as_bytes();
+            let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (number, count) = leading_digits(text);
+            prop_assert_eq!(count, length);
+            if length <= 19 {
+                let digits = std::str::from_utf8(&text[..length]).unwrap();
+                prop_assert_eq!(number, digits.parse().unwrap_or(0));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_ends_digits() {
+        for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit()) {
+            for length in 0..=17 {
+                let mut text = b"9".repeat(length);
+                text.extend([byte, b'8', byte, b'8', b'8', b'8', b'8', b'8', b'8', b'8']);
+                let expected = 10_u64.pow(length as u32) - 1;
+                assert_eq!(leading_digits(&text), (expected, length), "{text:?}");
+            }
+        }
+    }
 
     // `number_table.txt` was made with Go 1.19 by `go run main.go > number_table.txt`, main.go
     // being as follows. The result depends on the toolchain only through the seeded generator.

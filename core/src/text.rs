@@ -6,7 +6,7 @@
 use std::iter::FusedIterator;
 
 use crate::error::Malformed;
-use crate::number::{parse_f64, parse_hex_u64, parse_i64, parse_u64};
+use crate::number::{leading_digits, parse_f64, parse_hex_u64, parse_i64, parse_u64};
 
 /// More CPUs than any Linux kernel can be built for, so that a longer list is not a CPU list.
 pub const MOST_CPUS: u32 = 65_536;
@@ -179,8 +179,46 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field as an unsigned decimal number, saturating.
-    #[inline]
+    // Not inlined: the columns of all collectors come through here, and it is in the caches once.
+    #[inline(never)]
     pub fn u64(&mut self) -> Result<u64, Malformed> {
+        self.number()
+    }
+
+    /// As many unsigned decimal numbers as the line goes on with and `columns` has room for, saturating;
+    /// answers how many. Columns beyond are left as they are.
+    #[inline(never)]
+    pub fn numbers(&mut self, columns: &mut [u64]) -> Result<usize, Malformed> {
+        let room = columns.len();
+        for (count, column) in columns.iter_mut().enumerate() {
+            if !self.has_more() {
+                return Ok(count);
+            }
+            *column = self.number()?;
+        }
+        Ok(room)
+    }
+
+    /// Whether there is another field.
+    #[inline]
+    pub fn has_more(&self) -> bool {
+        match self.line.get(self.field_start()) {
+            None => false,
+            // What ends a line is no field.
+            Some(byte) => !byte.is_ascii_whitespace() || !self.rest().is_empty(),
+        }
+    }
+
+    #[inline(always)]
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let start = self.field_start();
+        let text = self.line.get(start..).unwrap_or_default();
+        let (number, count) = leading_digits(text);
+        // Nineteen digits always fit.
+        if (1..=19).contains(&count) && text.get(count).is_none_or(|byte| is_blank(*byte)) {
+            self.at = start + count;
+            return Ok(number);
+        }
         self.parsed("a number", parse_u64)
     }
 
@@ -211,6 +249,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where the next field starts, or the end of the line.
+    #[inline]
+    fn field_start(&self) -> usize {
+        let mut start = self.at;
+        while start < self.line.len() && is_blank(self.line[start]) {
+            start += 1;
+        }
+        start
+    }
+
     #[inline]
     fn parsed<T>(
         &mut self,
@@ -230,10 +278,7 @@ impl<'a> Iterator for Fields<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         // Fields are a few bytes long, for which a plain loop beats any search by words.
-        let mut start = self.at;
-        while start < self.line.len() && is_blank(self.line[start]) {
-            start += 1;
-        }
+        let start = self.field_start();
         let mut end = start;
         while end < self.line.len() && !is_blank(self.line[end]) {
             end += 1;
@@ -540,7 +585,27 @@ mod tests {
                         .count());
                     let mut cursor = fields.clone();
                     while cursor.text().is_ok() {
-                        let _ = cursor.clone().u64();
+                        let mut number = cursor.clone();
+                        let expected = number.clone().next().and_then(parse_u64);
+                        prop_assert_eq!(number.u64().ok(), expected);
+                        prop_assert_eq!(cursor.has_more(), !cursor.rest().is_empty());
+                        let mut columns = [7; 3];
+                        let mut one_by_one = cursor.clone();
+                        let mut expected = Vec::new();
+                        let taken = loop {
+                            if expected.len() == 3 || one_by_one.rest().is_empty() {
+                                break Ok(expected.len());
+                            }
+                            match one_by_one.u64() {
+                                Ok(number) => expected.push(number),
+                                Err(error) => break Err(error),
+                            }
+                        };
+                        let mut numbers = cursor.clone();
+                        prop_assert_eq!(numbers.numbers(&mut columns), taken);
+                        prop_assert_eq!(numbers.offset(), one_by_one.offset());
+                        expected.resize(3, 7);
+                        prop_assert_eq!(&columns[..], expected);
                         let _ = cursor.clone().i64();
                         let _ = cursor.clone().f64();
                         let _ = cursor.clone().hex();
