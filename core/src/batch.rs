@@ -154,6 +154,32 @@ impl Batch {
         );
     }
 
+    /// Adds a sample of each of several declared families, all with the same labels: a row whose
+    /// samples are many.
+    pub fn push_each<const N: usize, V: Number>(
+        &mut self,
+        labels: Labels<N>,
+        samples: impl IntoIterator<Item = (Family<N>, V)>,
+    ) {
+        let set = labels.0;
+        let mut samples = samples.into_iter().map(|(family, value)| {
+            let series = Series { family: family.index().into(), suffix: Suffix::None, set };
+            (series, value.to_f64())
+        });
+        if self.building.is_none() && set != REFUSED {
+            let known = self.shape.series.get(self.values.len()..).unwrap_or_default();
+            for known in known {
+                let Some((series, value)) = samples.next() else { return };
+                if *known != series {
+                    self.put(series, value);
+                    break;
+                }
+                self.values.push(value);
+            }
+        }
+        samples.for_each(|(series, value)| self.put(series, value));
+    }
+
     /// Adds a sample of a declared family without labels.
     pub fn value(&mut self, family: &Family<0>, value: impl Number) {
         let none = self.labels([]);

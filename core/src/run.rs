@@ -224,6 +224,57 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_row_at_once_is_its_samples_one_by_one() {
+        families! {
+            /// One.
+            ONE: counter = "t_one_total" [device];
+            /// Two.
+            TWO: counter = "t_two_total" [device];
+            /// Three.
+            THREE: counter = "t_three_total" [device];
+        }
+        let families = [ONE, TWO, THREE];
+        // The number of families of each device, and how many samples there may be.
+        let rounds: [(&[usize], u32); 8] = [
+            (&[3, 3], 0),
+            (&[3, 3], 0),
+            (&[3, 2, 3], 0),
+            (&[3, 3, 2], 0),
+            (&[3, 3, 2], 4),
+            (&[3, 3, 2], 4),
+            (&[0, 3], 0),
+            (&[3], 0),
+        ];
+        let (mut at_once, mut single): (Option<Run>, Option<Run>) = (None, None);
+        for (devices, limit) in rounds {
+            let pushed = [true, false].map(|is_at_once| {
+                let last = if is_at_once { &at_once } else { &single };
+                let mut run = Run::new(FAMILIES);
+                run.begin(last.as_ref(), limit);
+                let batch = run.batch();
+                for (device, count) in devices.iter().enumerate() {
+                    let labels = batch.labels([format!("sd{device}").as_bytes()]);
+                    let samples = families.into_iter().zip([1.0, 2.0, device as f64]).take(*count);
+                    if is_at_once {
+                        batch.push_each(labels, samples);
+                    } else {
+                        samples.for_each(|(family, value)| batch.push(&family, labels, value));
+                    }
+                }
+                run.seal();
+                run
+            });
+            assert_eq!(text(&pushed[0]), text(&pushed[1]));
+            assert_eq!(pushed[0].dropped(), pushed[1].dropped());
+            let before = [&at_once, &single].map(|last| last.as_ref().map(|run| run.shape().id()));
+            let is_kept = [0, 1].map(|at| before[at] == Some(pushed[at].shape().id()));
+            assert_eq!(is_kept[0], is_kept[1], "{devices:?}");
+            let [first, second] = pushed;
+            (at_once, single) = (Some(first), Some(second));
+        }
+    }
+
     fn text(run: &Run) -> Vec<String> {
         run.samples()
             .map(|(series, value)| {

@@ -208,9 +208,7 @@ fn push_row(
     match alias {
         None => {
             let labels = batch.labels([device]);
-            for (family, value) in values {
-                batch.push(&family, labels, value);
-            }
+            batch.push_each(labels, values);
         }
         Some(alias) => {
             let labels = batch.label_pairs(&[(b"device", device), (b"ifalias", alias)]);
@@ -359,20 +357,21 @@ const COLUMNS_DETAILED: [Family<1>; 16] = [
 /// `  eth0: 183717447  5907  0  0  0  0  0  0  421012  3952  0  0  0  0  0  0`, where the kernel
 /// puts more blanks between.
 ///
-/// A name may have colons, as the aliases of old have; the numbers have none.
+/// A name may have colons, as the aliases of old have; the numbers have none. It has no blanks.
 fn parse_line(line: &[u8]) -> Result<(&[u8], [u64; 16]), Malformed> {
-    let colon = line.iter().rposition(|&byte| byte == b':');
-    let (name, numbers) = colon
-        .and_then(|colon| Some((text::trim(line.get(..colon)?), line.get(colon + 1..)?)))
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or(Malformed::new(0, "the name of an interface"))?;
-    let mut fields = Fields::new(numbers);
+    let mut fields = Fields::new(line);
+    let first = fields.next().unwrap_or_default();
+    let colon = first.iter().rposition(|&byte| byte == b':').filter(|colon| *colon > 0);
+    let colon = colon.ok_or(Malformed::new(0, "the name of an interface"))?;
+    // The first number may follow without a blank.
+    let start = fields.offset() - first.len() + colon + 1;
+    let mut fields = Fields::new(line.get(start..).unwrap_or_default());
     let mut columns = [0; 16];
-    for column in &mut columns {
-        let start = line.len() - numbers.len();
-        *column = fields.u64().map_err(|error| Malformed::new(start + error.at, error.expected))?;
-    }
-    Ok((name, columns))
+    let taken = fields
+        .numbers(&mut columns)
+        .and_then(|count| if count < columns.len() { fields.u64().map(drop) } else { Ok(()) });
+    taken.map_err(|error| Malformed::new(start + error.at, error.expected))?;
+    Ok((&first[..colon], columns))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn parse_line(line: &[u8]) -> Result<Row, Malformed> {
     let mut columns = [0; 13];
     let mut width = 0;
     for column in &mut columns {
-        if width >= 9 && fields.rest().is_empty() {
+        if width >= 9 && !fields.has_more() {
             break;
         }
         *column = fields.hex()?;

@@ -151,9 +151,11 @@ fn push(batch: &mut Batch, row: &Row<'_>, udev: &Properties, rotational: &[u8]) 
     ];
     batch.row(&INFO, info, 1);
     let device = batch.labels([row.name]);
-    for ((family, scale), count) in COLUMNS.iter().zip(row.counts()) {
-        batch.push(family, device, *count as f64 * scale);
-    }
+    let columns = COLUMNS.iter().zip(row.counts());
+    batch.push_each(
+        device,
+        columns.map(|((family, scale), count)| (*family, *count as f64 * scale)),
+    );
     if !udev.filesystem_type.is_empty() {
         let filesystem = [
             row.name,
@@ -249,13 +251,7 @@ fn parse_line(line: &[u8]) -> Result<Option<Row<'_>>, Malformed> {
     let name = fields.text()?;
     let key = line.get(..line.len() - fields.rest().len()).unwrap_or(line);
     let mut row = Row { key, major, minor, name, columns: [0; _], count: 0 };
-    for column in &mut row.columns {
-        if fields.rest().is_empty() {
-            break;
-        }
-        *column = fields.u64()?;
-        row.count += 1;
-    }
+    row.count = fields.numbers(&mut row.columns)?;
     Ok((row.count >= FEWEST_COLUMNS).then_some(row))
 }
 

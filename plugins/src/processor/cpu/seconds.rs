@@ -93,14 +93,13 @@ pub(super) fn parse_stat(
 }
 
 fn parse_seconds(mut fields: Fields<'_>, ticks_per_second: f64) -> Result<Seconds, Malformed> {
-    let mut seconds = Seconds::default();
-    for (position, mode) in seconds.iter_mut().enumerate() {
-        if position > 0 && fields.rest().is_empty() {
-            break;
-        }
-        *mode = fields.u64()? as f64 / ticks_per_second;
+    let mut ticks = [0; MODES.len() + 2];
+    let count = fields.numbers(&mut ticks)?;
+    if count == 0 {
+        // The first mode is always there.
+        fields.u64()?;
     }
-    Ok(seconds)
+    Ok(ticks.map(|ticks| ticks as f64 / ticks_per_second))
 }
 
 #[cfg(test)]
