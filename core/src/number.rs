@@ -313,7 +313,7 @@ const POWERS_OF_TEN: [u64; 16] =
 
 /// The digits that eight bytes begin with, the first byte being the lowest.
 #[inline(always)]
-fn eight_leading_digits(word: u64) -> (u64, usize) {
+pub(crate) fn eight_leading_digits(word: u64) -> (u64, usize) {
     // A digit becomes its value, anything else becomes more than 9 and sets its highest bit.
     let values = word ^ ZEROS;
     let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
@@ -405,6 +405,23 @@ pub fn parse_hex_u64(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
+/// Eight hexadecimal digits of either case, the first byte being the lowest.
+#[inline(always)]
+pub(crate) fn eight_hex_digits(word: u64) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Of the digits only letters have this bit; a small letter has another one beside it.
+    let letters = (word >> 6) & ONES;
+    let small = word | letters << 5;
+    let values = (small & 0x0f * ONES) + 9 * letters;
+    let is_as_written = values + ZEROS + 0x27 * letters == small;
+    // What is beside the digits and letters has too large a value, or one that is not a letter's.
+    let are_letters = ((values + 6 * ONES) >> 4) & ONES == letters && values & 0xf0 * ONES == 0;
+    let twos = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos << 8 | twos >> 16) & 0x0000_ffff_0000_ffff;
+    let eight = (fours << 16 | fours >> 32) & 0xffff_ffff;
+    (is_as_written && are_letters).then_some(eight)
+}
+
 /// The whole of `text` as Prometheus' text parser reads a value.
 ///
 /// That is Go's `strconv.ParseFloat` without hexadecimal floats and underscores, which expfmt
@@ -480,6 +497,21 @@ mod tests {
                 let digits = std::str::from_utf8(&text[..length]).unwrap();
                 prop_assert_eq!(number, digits.parse().unwrap_or(0));
             }
+        }
+    }
+
+    #[test]
+    fn any_byte_among_hexadecimal_digits() {
+        let digits = *b"0189afAF";
+        for (place, byte) in (0..8).flat_map(|place| (0..=u8::MAX).map(move |byte| (place, byte))) {
+            let mut text = digits;
+            text[place] = byte;
+            let expected = if text.starts_with(b"0x") || text.starts_with(b"0X") {
+                None
+            } else {
+                parse_hex_u64(&text)
+            };
+            assert_eq!(eight_hex_digits(u64::from_le_bytes(text)), expected, "{text:?}");
         }
     }
 

@@ -6,7 +6,10 @@
 use std::iter::FusedIterator;
 
 use crate::error::Malformed;
-use crate::number::{leading_digits, parse_f64, parse_hex_u64, parse_i64, parse_u64};
+use crate::number::{
+    eight_hex_digits, eight_leading_digits, leading_digits, parse_f64, parse_hex_u64, parse_i64,
+    parse_u64,
+};
 
 /// More CPUs than any Linux kernel can be built for, so that a longer list is not a CPU list.
 pub const MOST_CPUS: u32 = 65_536;
@@ -182,20 +185,45 @@ impl<'a> Fields<'a> {
     // Not inlined: the columns of all collectors come through here, and it is in the caches once.
     #[inline(never)]
     pub fn u64(&mut self) -> Result<u64, Malformed> {
-        self.number()
+        let start = self.field_start();
+        let text = self.line.get(start..).unwrap_or_default();
+        let (number, count) = leading_digits(text);
+        // Nineteen digits always fit.
+        if (1..=19).contains(&count) && text.get(count).is_none_or(|byte| is_blank(*byte)) {
+            self.at = start + count;
+            return Ok(number);
+        }
+        self.parsed("a number", parse_u64)
     }
 
     /// As many unsigned decimal numbers as the line goes on with and `columns` has room for, saturating;
     /// answers how many. Columns beyond are left as they are.
     #[inline(never)]
     pub fn numbers(&mut self, columns: &mut [u64]) -> Result<usize, Malformed> {
-        let room = columns.len();
+        let (line, room) = (self.line, columns.len());
+        let mut at = self.at;
         for (count, column) in columns.iter_mut().enumerate() {
+            while line.get(at).is_some_and(|byte| is_blank(*byte)) {
+                at += 1;
+            }
+            // Most numbers have less than eight digits and are not the last of their line.
+            if let Some(word) = line.get(at..).and_then(<[u8]>::first_chunk) {
+                let word = u64::from_le_bytes(*word);
+                let (number, length) = eight_leading_digits(word);
+                if (1..8).contains(&length) && is_blank((word >> (8 * length)) as u8) {
+                    *column = number;
+                    at += length;
+                    continue;
+                }
+            }
+            self.at = at;
             if !self.has_more() {
                 return Ok(count);
             }
-            *column = self.number()?;
+            *column = self.u64()?;
+            at = self.at;
         }
+        self.at = at;
         Ok(room)
     }
 
@@ -207,19 +235,6 @@ impl<'a> Fields<'a> {
             // What ends a line is no field.
             Some(byte) => !byte.is_ascii_whitespace() || !self.rest().is_empty(),
         }
-    }
-
-    #[inline(always)]
-    fn number(&mut self) -> Result<u64, Malformed> {
-        let start = self.field_start();
-        let text = self.line.get(start..).unwrap_or_default();
-        let (number, count) = leading_digits(text);
-        // Nineteen digits always fit.
-        if (1..=19).contains(&count) && text.get(count).is_none_or(|byte| is_blank(*byte)) {
-            self.at = start + count;
-            return Ok(number);
-        }
-        self.parsed("a number", parse_u64)
     }
 
     /// The next field as a decimal number with an optional sign, saturating.
@@ -235,8 +250,18 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field as a hexadecimal number with or without `0x`, saturating.
-    #[inline]
+    #[inline(never)]
     pub fn hex(&mut self) -> Result<u64, Malformed> {
+        // The kernel mostly writes all eight digits of 32 bits.
+        let start = self.field_start();
+        let text = self.line.get(start..).unwrap_or_default();
+        if let Some(word) = text.first_chunk()
+            && text.get(8).is_none_or(|byte| is_blank(*byte))
+            && let Some(number) = eight_hex_digits(u64::from_le_bytes(*word))
+        {
+            self.at = start + 8;
+            return Ok(number);
+        }
         self.parsed("a hexadecimal number", parse_hex_u64)
     }
 
@@ -588,6 +613,8 @@ mod tests {
                         let mut number = cursor.clone();
                         let expected = number.clone().next().and_then(parse_u64);
                         prop_assert_eq!(number.u64().ok(), expected);
+                        let expected = cursor.clone().next().and_then(parse_hex_u64);
+                        prop_assert_eq!(cursor.clone().hex().ok(), expected);
                         prop_assert_eq!(cursor.has_more(), !cursor.rest().is_empty());
                         let mut columns = [7; 3];
                         let mut one_by_one = cursor.clone();
@@ -603,7 +630,7 @@ mod tests {
                         };
                         let mut numbers = cursor.clone();
                         prop_assert_eq!(numbers.numbers(&mut columns), taken);
-                        prop_assert_eq!(numbers.offset(), one_by_one.offset());
+                        prop_assert_eq!(numbers.rest(), one_by_one.rest());
                         expected.resize(3, 7);
                         prop_assert_eq!(&columns[..], expected);
                         let _ = cursor.clone().i64();
