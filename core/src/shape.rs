@@ -470,6 +470,12 @@ impl<'a> SeriesRef<'a> {
         self.series().family
     }
 
+    /// A number that two series of one shape share when they have the same label values; where their
+    /// families are declared, these may name them differently.
+    pub fn label_set_id(&self) -> u32 {
+        self.series().set
+    }
+
     fn identify(&self) -> SeriesId {
         SeriesId::of(&[self.family_name(), self.suffix().text().as_bytes()], self.labels())
     }

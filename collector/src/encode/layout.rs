@@ -15,8 +15,8 @@ use vitald_core::snapshot::Snapshot;
 /// Where a step's HELP and TYPE lines come from.
 #[derive(Clone, Debug)]
 pub(super) enum Header {
-    /// From its rendering, as part of its samples.
-    Kept,
+    /// From the bytes of its rendering.
+    Kept(Range<u32>),
     /// From nowhere: it goes on with the family of the step before.
     None,
     /// From the bytes of the layout.
@@ -31,8 +31,8 @@ pub(super) struct Step {
     /// Which part of the snapshot.
     pub(super) part: u32,
     pub(super) header: Header,
-    /// Where its header or first prefix begins in the bytes of the rendering.
-    pub(super) start: u32,
+    /// Where the name of the family is in the bytes of the rendering.
+    pub(super) name: Range<u32>,
     /// Which entries of the rendering.
     pub(super) entries: Range<u32>,
 }
@@ -108,9 +108,7 @@ impl Layout {
             writer.add(&groups, group, declared);
         }
         let Writer { steps, bytes, .. } = writer;
-        // A number is rarely longer than this.
-        let size = |part: &Rendering| part.bytes.len() + part.entries.len() * 12;
-        let page_size = parts.iter().flatten().map(|part| size(part)).sum();
+        let page_size = parts.iter().flatten().map(|part| part.page_size).sum();
         let samples = steps.iter().map(|step| step.entries.len()).sum();
         Layout { order: snapshot.order(), parts, steps, bytes, page_size, samples }
     }
@@ -245,7 +243,7 @@ impl<'a> Writer<'a> {
 
     fn usual_header(&self, member: &Member<'_>) -> Header {
         match member.rendering.kept {
-            true => Header::Kept,
+            true => Header::Kept(member.family.header.clone()),
             false => Header::Fresh(member.family.position),
         }
     }
@@ -272,13 +270,9 @@ impl<'a> Writer<'a> {
     fn step(&mut self, part: u32, rendering: &Rendering, header: Header, entries: Range<u32>) {
         let first = entries.start;
         let at = rendering.families.partition_point(|family| family.entries.end <= first);
-        let family = rendering.families.get(at).filter(|family| family.entries.start == first);
-        let start = match (family, &header) {
-            (Some(family), Header::Kept) => family.header.start,
-            (Some(family), _) => family.header.end,
-            // Past the line end of the sample before.
-            (None, _) => rendering.entries[first as usize - 1].end + 1,
+        let Some(name) = rendering.families.get(at).map(|family| family.name.clone()) else {
+            return;
         };
-        self.steps.push(Step { part, header, start, entries });
+        self.steps.push(Step { part, header, name, entries });
     }
 }

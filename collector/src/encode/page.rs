@@ -5,7 +5,7 @@
 //! before moves what follows it, once for the whole page.
 
 use super::Format;
-use super::rendering::Entry;
+use super::rendering::{Entry, Rendering};
 
 /// How much more room is made than a number needs that has become longer: others follow.
 const SPARE_BYTES: usize = 64;
@@ -37,8 +37,8 @@ pub(super) trait Target {
 
     fn value(&mut self, value: f64);
 
-    /// The lines of kept samples, the line end of the last one aside: their texts follow each other from `start` on.
-    fn kept(&mut self, text: &[u8], start: u32, entries: &[Entry], values: &[f64]);
+    /// The lines of samples of the family of that name whose texts are kept.
+    fn kept(&mut self, name: &[u8], rendering: &Rendering, entries: &[Entry], values: &[f64]);
 }
 
 /// A page that is written whole.
@@ -131,11 +131,13 @@ impl Target for Whole<'_> {
         self.page.widths.push((self.page.bytes.len() - start) as u8);
     }
 
-    fn kept(&mut self, text: &[u8], mut start: u32, entries: &[Entry], values: &[f64]) {
+    fn kept(&mut self, name: &[u8], rendering: &Rendering, entries: &[Entry], values: &[f64]) {
         for entry in entries {
-            self.text(&text[start as usize..entry.end as usize]);
+            let at = rendering.texts[entry.text as usize];
+            self.text(name);
+            self.text(&rendering.bytes[at.start as usize..at.end as usize]);
             self.value(values[entry.position as usize]);
-            start = entry.end;
+            self.page.bytes.push(b'\n');
         }
     }
 }
@@ -158,12 +160,13 @@ impl Target for Update<'_> {
         self.at += usize::from(*width);
     }
 
-    fn kept(&mut self, _: &[u8], mut start: u32, entries: &[Entry], values: &[f64]) {
+    fn kept(&mut self, name: &[u8], rendering: &Rendering, entries: &[Entry], values: &[f64]) {
         // The text is there already: its other copy is not even read.
         for entry in entries {
-            self.at += entry.end.wrapping_sub(start) as usize;
+            let text = rendering.texts[entry.text as usize];
+            self.at += name.len() + text.end.wrapping_sub(text.start) as usize;
             self.value(values[entry.position as usize]);
-            start = entry.end;
+            self.at += 1;
         }
     }
 }

@@ -14,7 +14,7 @@ use vitald_core::shape::{SeriesRef, Shape, Suffix};
 #[derive(Clone, Debug)]
 pub(super) struct Family {
     /// Where its name is in the bytes.
-    name: Range<u32>,
+    pub(super) name: Range<u32>,
     /// Where its HELP and TYPE lines are in the bytes; nothing if they are not kept.
     pub(super) header: Range<u32>,
     pub(super) kind: Kind,
@@ -24,17 +24,27 @@ pub(super) struct Family {
     pub(super) entries: Range<u32>,
 }
 
-/// A sample of a shape.
+/// A sample of a shape. Its line is the name of its family, its text and its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// Its place in the column of values.
     pub(super) position: u32,
-    /// Where its `name{labels} ` ends in the bytes. It begins where the one before it ends, with
-    /// the line end of that one, or where the header of its family ends.
+    /// Which text it has; without meaning if they are not kept.
+    pub(super) text: u32,
+}
+
+/// Where a text is in the bytes: what is between the name of a family and a value, such as
+/// `{device="sda"} `.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: u32,
     pub(super) end: u32,
 }
 
 /// What is kept of one shape.
+///
+/// The samples of a row have their labels in common and those of a family its name, so each of
+/// these is kept once.
 #[derive(Debug)]
 pub(super) struct Rendering {
     id: u64,
@@ -45,88 +55,103 @@ pub(super) struct Rendering {
     pub(super) families: Vec<Family>,
     /// Family by family.
     pub(super) entries: Vec<Entry>,
-    /// Each family's header and the prefixes of its samples; of a shape that is too large to be
-    /// kept, the names of the families alone.
+    pub(super) texts: Vec<Span>,
+    /// Each family's header and name, and the texts; of a shape that is too large to be kept, the
+    /// names of the families alone.
     pub(super) bytes: Vec<u8>,
-    /// What the bytes and entries take, or would take.
+    /// What is kept takes, or would take.
     pub(super) size: usize,
-    /// Whether headers and prefixes are kept.
+    /// About how long all of it is on a page.
+    pub(super) page_size: usize,
+    /// Whether headers and texts are kept.
     pub(super) kept: bool,
 }
+
+/// About how long a value is with the line's end.
+const VALUE_SIZE: usize = 14;
 
 impl Rendering {
     /// Renders a shape, whole if that takes at most `room` bytes.
     pub(super) fn new(shape: &Arc<Shape>, format: Format, room: usize) -> Self {
         let rows: Vec<(u32, SeriesRef<'_>)> =
             shape.series().map(|(position, series)| (position as u32, series)).collect();
-        let (mut order, families) = by_family(&rows);
-        let mut size = rows.len() * size_of::<Entry>();
-        size += rows.iter().map(|(_, series)| prefix_size(series)).sum::<usize>();
-        for (_, first) in &families {
-            size += size_of::<Family>() + 2 * first.family_name().len() + first.help().len() + 32;
-        }
+        let (mut order, grouped) = by_family(&rows);
         let mut rendering = Rendering {
             id: shape.id(),
             shape: Arc::downgrade(shape),
             values: shape.len(),
-            families: Vec::with_capacity(families.len()),
+            families: Vec::with_capacity(grouped.len()),
             entries: Vec::with_capacity(rows.len()),
+            texts: Vec::new(),
             bytes: Vec::new(),
-            size,
-            kept: size <= room,
+            size: 0,
+            page_size: 0,
+            kept: false,
         };
-        if rendering.kept {
-            rendering.bytes.reserve_exact(size - rows.len() * size_of::<Entry>());
-        }
-        for (range, _) in families {
+        let mut texts = Texts::default();
+        let (mut header_size, mut text_size) = (0, 0);
+        for (range, _) in grouped {
             let members = &mut order[range];
-            let first = rows[members[0] as usize];
-            let shown = match first.1.kind() {
+            let (position, first) = rows[members[0] as usize];
+            let kind = first.kind();
+            let shown = match kind {
                 Kind::Histogram | Kind::Summary => sort_metrics(members, &rows, format),
                 _ => members.len(),
             };
-            let samples = members[..shown].iter().map(|row| rows[*row as usize]);
-            rendering.add(first, samples, format);
+            let start = rendering.entries.len() as u32;
+            for (position, series) in members[..shown].iter().map(|row| rows[*row as usize]) {
+                let (text, is_new) = texts.of(series);
+                let size = text_size_of(&series);
+                text_size += if is_new { size } else { 0 };
+                rendering.page_size += first.family_name().len() + size + VALUE_SIZE;
+                rendering.entries.push(Entry { position, text });
+            }
+            let entries = start..rendering.entries.len() as u32;
+            header_size += 3 * first.family_name().len() + first.help().len() + 32;
+            rendering.families.push(Family { name: 0..0, header: 0..0, kind, position, entries });
         }
-        rendering.bytes.shrink_to_fit();
+        rendering.page_size += header_size;
+        rendering.size = rendering.entries.capacity() * size_of::<Entry>()
+            + rendering.families.capacity() * size_of::<Family>()
+            + texts.distinct.len() * size_of::<Span>()
+            + header_size
+            + text_size;
+        rendering.kept = rendering.size <= room;
         if rendering.kept {
+            rendering.bytes.reserve_exact(header_size + text_size);
+            rendering.write_texts(&texts.distinct, format);
+        }
+        rendering.write_headers(shape, format);
+        if rendering.kept {
+            rendering.bytes.shrink_to_fit();
             rendering.size = rendering.bytes.capacity()
                 + rendering.entries.capacity() * size_of::<Entry>()
+                + rendering.texts.capacity() * size_of::<Span>()
                 + rendering.families.capacity() * size_of::<Family>();
         }
         rendering
     }
 
-    fn add<'a>(
-        &mut self,
-        (position, first): (u32, SeriesRef<'a>),
-        samples: impl Iterator<Item = (u32, SeriesRef<'a>)>,
-        format: Format,
-    ) {
-        let name = first.family_name();
-        let start = self.bytes.len() as u32;
-        if self.kept {
-            write_usual_header(&mut self.bytes, first, format);
+    fn write_texts(&mut self, texts: &[SeriesRef<'_>], format: Format) {
+        self.texts.reserve_exact(texts.len());
+        for series in texts {
+            let start = self.bytes.len() as u32;
+            write_text(&mut self.bytes, *series, format);
+            self.texts.push(Span { start, end: self.bytes.len() as u32 });
         }
-        let header = start..self.bytes.len() as u32;
-        // The first sample's prefix begins with the family's name.
-        let name_at = header.end..header.end + name.len() as u32;
-        if !self.kept {
-            self.bytes.extend_from_slice(name);
-        }
-        let first_entry = self.entries.len() as u32;
-        for (position, series) in samples {
+    }
+
+    fn write_headers(&mut self, shape: &Shape, format: Format) {
+        for family in &mut self.families {
+            let Some(first) = shape.get(family.position as usize) else { continue };
+            let start = self.bytes.len() as u32;
             if self.kept {
-                if self.entries.len() > first_entry as usize {
-                    self.bytes.push(b'\n');
-                }
-                write_prefix(&mut self.bytes, series, format);
+                write_usual_header(&mut self.bytes, first, format);
             }
-            self.entries.push(Entry { position, end: self.bytes.len() as u32 });
+            family.header = start..self.bytes.len() as u32;
+            self.bytes.extend_from_slice(first.family_name());
+            family.name = family.header.end..self.bytes.len() as u32;
         }
-        let entries = first_entry..self.entries.len() as u32;
-        let kind = first.kind();
-        self.families.push(Family { name: name_at, header, kind, position, entries });
     }
 
     /// The shape's number.
@@ -154,6 +179,43 @@ impl Rendering {
     /// A family's name.
     pub(super) fn name(&self, family: &Family) -> &[u8] {
         &self.bytes[family.name.start as usize..family.name.end as usize]
+    }
+}
+
+/// The texts of a shape, each once: the samples of a row have the same one, unless their families name
+/// the labels differently.
+#[derive(Default)]
+struct Texts<'a> {
+    /// A sample that has each of them.
+    distinct: Vec<SeriesRef<'a>>,
+    /// By the number of their labels, the text that was met last.
+    last: Vec<u32>,
+}
+
+impl<'a> Texts<'a> {
+    const NONE: u32 = u32::MAX;
+
+    /// The number of a sample's text, and whether no sample before had it.
+    fn of(&mut self, series: SeriesRef<'a>) -> (u32, bool) {
+        let labels = series.label_set_id() as usize;
+        if labels >= self.last.len() {
+            self.last.resize(labels + 1, Self::NONE);
+        }
+        let last = &mut self.last[labels];
+        let names = |series: SeriesRef<'a>| series.labels().map(|(name, _)| name);
+        // A bound may be written in a form of its own, so samples that have one share no text.
+        let is_simple =
+            |series: &SeriesRef<'_>| !matches!(series.kind(), Kind::Histogram | Kind::Summary);
+        if let Some(known) = self.distinct.get(*last as usize)
+            && is_simple(&series)
+            && is_simple(known)
+            && (series.family_id() == known.family_id() || names(series).eq(names(*known)))
+        {
+            return (*last, false);
+        }
+        *last = self.distinct.len() as u32;
+        self.distinct.push(series);
+        (*last, true)
     }
 }
 
@@ -299,9 +361,9 @@ pub(super) fn write_header(
     out.push(b'\n');
 }
 
-/// Writes a sample's line as far as its value: `name{label="value"} `.
-pub(super) fn write_prefix(out: &mut Vec<u8>, series: SeriesRef<'_>, format: Format) {
-    out.extend_from_slice(series.family_name());
+/// Writes a sample's line from the name of its family to its value: `{label="value"} `, after the
+/// suffix if it has one.
+pub(super) fn write_text(out: &mut Vec<u8>, series: SeriesRef<'_>, format: Format) {
     out.extend_from_slice(series.suffix().text().as_bytes());
     let mut separator = b'{';
     for (label, value) in series.labels() {
@@ -322,10 +384,10 @@ pub(super) fn write_prefix(out: &mut Vec<u8>, series: SeriesRef<'_>, format: For
     out.extend_from_slice(if separator == b',' { b"} " } else { b" " });
 }
 
-/// What [`write_prefix`] writes, when nothing has to be escaped.
-fn prefix_size(series: &SeriesRef<'_>) -> usize {
-    let name = series.family_name().len() + series.suffix().text().len();
-    name + 4 + series.labels().map(|(label, value)| label.len() + value.len() + 4).sum::<usize>()
+/// How long what [`write_text`] writes is, when nothing has to be escaped.
+fn text_size_of(series: &SeriesRef<'_>) -> usize {
+    let labels = series.labels().map(|(label, value)| label.len() + value.len() + 4);
+    series.suffix().text().len() + 3 + labels.sum::<usize>()
 }
 
 /// Writes text with `\`, line ends and, if asked for, `"` escaped, and U+FFFD for what is not UTF-8.

@@ -1,7 +1,7 @@
 //! The page of a collection, in Prometheus' text format or in OpenMetrics.
 //!
 //! What makes a page is kept in two layers. A rendering belongs to one shape: its families by
-//! name, their HELP and TYPE lines, and every sample's line up to the value. A layout belongs to
+//! name, their HELP and TYPE lines, and the labels of every row as a line has them. A layout belongs to
 //! one order of snapshots: where each family is among those of the other parts. When a collector
 //! produces a new shape, only its rendering and the layout are made anew; a page of known shapes
 //! is copied together and allocates nothing. One that is written over the last page of the same
@@ -10,7 +10,7 @@
 use super::Format;
 use super::layout::{Header, Layout};
 use super::page::{PageBuffer, Pieces, Target, WriteValue};
-use super::rendering::{Rendering, write_prefix, write_usual_header};
+use super::rendering::{Rendering, write_text, write_usual_header};
 use std::sync::Arc;
 use vitald_core::number::{write_number, write_openmetrics_number};
 use vitald_core::run::Run;
@@ -82,7 +82,7 @@ impl Encoder {
         Encoder::with_limit(format, DEFAULT_KEPT_BYTES)
     }
 
-    /// An encoder that keeps at most `limit` bytes of headers and prefixes.
+    /// An encoder that keeps at most `limit` bytes of headers and labels.
     ///
     /// Shapes beyond it are rendered on each page; the order of their samples is kept all the same.
     pub fn with_limit(format: Format, limit: usize) -> Self {
@@ -125,7 +125,7 @@ impl Encoder {
         page.write(text_of, (layout.page_size, layout.samples), write_value, sources);
     }
 
-    /// How many bytes of headers, prefixes and orders are kept.
+    /// How many bytes of headers, labels and orders are kept.
     pub fn kept_bytes(&self) -> usize {
         self.renderings.iter().filter(|rendering| rendering.kept).map(|r| r.size).sum()
     }
@@ -185,7 +185,10 @@ impl Pieces for Sources<'_> {
                 continue;
             }
             match &step.header {
-                Header::Kept | Header::None => {}
+                Header::None => {}
+                Header::Kept(at) => {
+                    target.text(&rendering.bytes[at.start as usize..at.end as usize]);
+                }
                 Header::Own(at) => {
                     target.text(&layout.bytes[at.start as usize..at.end as usize]);
                 }
@@ -197,16 +200,17 @@ impl Pieces for Sources<'_> {
                     }
                 }
             }
+            let name = &rendering.bytes[step.name.start as usize..step.name.end as usize];
             let entries =
                 &rendering.entries[step.entries.start as usize..step.entries.end as usize];
             if rendering.kept {
-                target.kept(&rendering.bytes, step.start, entries, values);
-                target.text(b"\n");
+                target.kept(name, rendering, entries, values);
             } else {
                 for entry in entries {
                     let Some(series) = shape.get(entry.position as usize) else { continue };
                     line.clear();
-                    write_prefix(line, series, format);
+                    line.extend_from_slice(name);
+                    write_text(line, series, format);
                     target.text(line);
                     target.value(values[entry.position as usize]);
                     target.text(b"\n");
