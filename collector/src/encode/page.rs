@@ -10,6 +10,12 @@ use super::rendering::{Entry, Rendering};
 /// How much more room is made than a number needs that has become longer: others follow.
 const SPARE_BYTES: usize = 64;
 
+/// Below this a buffer is left as it is.
+const SMALL: usize = 64 << 10;
+
+/// How many pages in a row must leave most of a buffer unused before it is given back.
+const PAGES_BEFORE_SHRINKING: u8 = 60;
+
 /// How a format writes a value.
 pub(super) type WriteValue = fn(&mut Vec<u8>, f64);
 
@@ -29,6 +35,8 @@ pub struct PageBuffer {
     widths: Vec<u8>,
     /// Where a number is written that has changed.
     number: Vec<u8>,
+    /// How many pages in a row have left most of it unused.
+    unused: u8,
 }
 
 /// What a page is written to, piece by piece.
@@ -99,6 +107,23 @@ impl PageBuffer {
         }
         self.length = self.bytes.len();
         self.text_of = text_of;
+        self.give_back();
+    }
+
+    /// Gives most of its memory back if pages have been much shorter for long than one was once.
+    fn give_back(&mut self) {
+        let Self { bytes, values, widths, unused, .. } = self;
+        if bytes.capacity() <= SMALL || bytes.len() >= bytes.capacity() / 4 {
+            *unused = 0;
+            return;
+        }
+        *unused += 1;
+        if *unused >= PAGES_BEFORE_SHRINKING {
+            *unused = 0;
+            bytes.shrink_to(2 * bytes.len());
+            values.shrink_to_fit();
+            widths.shrink_to_fit();
+        }
     }
 
     /// Has something else written to the beginning of its bytes; `fill` answers how long that is.

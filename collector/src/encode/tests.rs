@@ -785,6 +785,24 @@ fn a_page_is_updated_where_it_is_and_its_memory_stays() {
 }
 
 #[test]
+fn a_page_that_was_long_once_gives_its_memory_back() {
+    let mut pages = Pages::new(Encoder::new(Format::Text));
+    let long = device_batch(None, 20_000);
+    let snapshot = pages.seal(&[&long]);
+    pages.encoder.write(&snapshot, &mut pages.kept);
+    drop(snapshot);
+    let before = pages.kept.capacity();
+    let short = device_batch(Some(&long), 10);
+    for _ in 0..59 {
+        pages.assert_page(&[&short]);
+    }
+    assert_eq!(pages.kept.capacity(), before);
+    pages.assert_page(&[&short]);
+    assert!(pages.kept.capacity() < before / 100, "{} {before}", pages.kept.capacity());
+    pages.assert_page(&[&short]);
+}
+
+#[test]
 fn what_else_was_written_to_a_page_is_no_part_of_the_next_one() {
     let mut pages = Pages::new(Encoder::new(Format::Text));
     let first = valued(None, &[1.0, 2.0]);
