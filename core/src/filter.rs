@@ -35,6 +35,11 @@ impl Filter {
         Ok(Filter { include: whole(&self.include)?, exclude: whole(&self.exclude)? })
     }
 
+    /// Whether every name is taken, because there is no pattern.
+    pub fn takes_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+
     /// Whether a name is taken: included if there is an include, and not excluded.
     pub fn takes(&self, name: &[u8]) -> bool {
         !self.exclude.as_ref().is_some_and(|pattern| pattern.matches(name))

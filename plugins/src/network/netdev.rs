@@ -10,6 +10,7 @@ use addresses::{Addresses, ShownAddress};
 use vitald_core::family::Family;
 use vitald_core::host::{LinkStatistics, RouteSocket, SharedLinks};
 use vitald_core::prelude::*;
+use vitald_core::rows;
 
 mod addresses;
 
@@ -119,7 +120,7 @@ register_collector!(Netdev);
 struct Netdev {
     links: SharedLinks,
     route: RouteSocket,
-    filter: Filter,
+    shown: Shown,
     detailed: bool,
     label_ifalias: bool,
     /// Instead of netlink.
@@ -151,7 +152,7 @@ impl Collector for Netdev {
             links: host.shared_links(),
             route: host.route_socket(),
             procfs: (!settings.netlink).then(procfs),
-            filter: settings.devices,
+            shown: Shown { filter: settings.devices, interfaces: Rows::new() },
             detailed: settings.enable_detailed_metrics,
             label_ifalias: settings.label_ifalias,
             addresses: settings.address_info.then(Addresses::default),
@@ -159,7 +160,8 @@ impl Collector for Netdev {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Netdev { links, route, filter, detailed, label_ifalias, procfs, addresses } = self;
+        let Netdev { links, route, shown, detailed, label_ifalias, procfs, addresses } = self;
+        let mut shown = shown.begin();
         if let Some(addresses) = addresses {
             addresses.forget();
         }
@@ -169,7 +171,7 @@ impl Collector for Netdev {
                     addresses.name(link.index, link.name);
                 }
                 let Some(statistics) = &link.statistics else { return };
-                if !filter.takes(link.name) {
+                if !shown.takes(link.name) {
                     return;
                 }
                 let alias = label_ifalias.then(|| text::trim(link.alias.unwrap_or_default()));
@@ -180,7 +182,7 @@ impl Collector for Netdev {
                 }
             })?,
             Some(procfs) => {
-                procfs.push(filter, *detailed, batch)?;
+                procfs.push(&mut shown, *detailed, batch)?;
                 if let Some(addresses) = addresses {
                     route.links_without_statistics(&mut |link| {
                         addresses.name(link.index, link.name);
@@ -188,12 +190,46 @@ impl Collector for Netdev {
                 }
             }
         }
+        shown.end();
         match addresses {
             None => Ok(()),
             Some(addresses) => addresses.each(route, |shown| {
                 let ShownAddress { device, address, prefix_length, scope } = shown;
                 batch.row(&ADDRESS_INFO, [device, address, prefix_length, scope], 1);
             }),
+        }
+    }
+}
+
+/// Which interfaces are shown, decided once for each.
+struct Shown {
+    filter: Filter,
+    interfaces: Rows<bool>,
+}
+
+/// A pass over the interfaces; where all are shown there is nothing to know of each.
+struct Pass<'s> {
+    filter: &'s Filter,
+    interfaces: Option<rows::Pass<'s, bool>>,
+}
+
+impl Shown {
+    fn begin(&mut self) -> Pass<'_> {
+        let Shown { filter, interfaces } = self;
+        let interfaces = (!filter.takes_all()).then(|| interfaces.begin());
+        Pass { filter, interfaces }
+    }
+}
+
+impl Pass<'_> {
+    fn takes(&mut self, name: &[u8]) -> bool {
+        let Pass { filter, interfaces } = self;
+        interfaces.as_mut().is_none_or(|interfaces| *interfaces.row(name, || filter.takes(name)))
+    }
+
+    fn end(self) {
+        if let Some(interfaces) = self.interfaces {
+            interfaces.finish();
         }
     }
 }
@@ -293,14 +329,14 @@ struct Procfs {
 }
 
 impl Procfs {
-    fn push(&mut self, filter: &Filter, detailed: bool, batch: &mut Batch) -> Result<()> {
+    fn push(&mut self, shown: &mut Pass<'_>, detailed: bool, batch: &mut Batch) -> Result<()> {
         let text = self.file.read()?;
         let interfaces = self.interfaces.as_mut().map(Walk::refresh).transpose()?;
         let families = if detailed { COLUMNS_DETAILED } else { COLUMNS };
         // Two lines of headings are above the interfaces.
         for line in lines(text).skip(2) {
             let Some((device, columns)) = batch.tolerate(parse_line(line)) else { continue };
-            if filter.takes(device) {
+            if shown.takes(device) {
                 // Empty if it has none, or has gone since the others were listed.
                 let alias = interfaces.as_ref().map(|interfaces| {
                     let interface = interfaces.find(&[device]);
@@ -440,6 +476,29 @@ Inter-|   Receive                                                |  Transmit
         let (batch, outcome) = run(&mut open::<Netdev>(&memory.host(), settings), None);
         outcome.expect("the collection succeeds");
         render(&batch)
+    }
+
+    #[test]
+    fn interfaces_that_come_go_and_change_names_are_chosen_anew() {
+        let memory = MemoryHost::new();
+        let settings = [("netlink", false.into()), ("device_exclude", "^veth".into())];
+        let mut netdev = open::<Netdev>(&memory.host(), &settings);
+        let mut shown = |names: &[&str]| {
+            let line = |name: &&str| format!("{name:>6}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+            let lines: String = names.iter().map(line).collect();
+            memory.write(PATH, format!("one\ntwo\n{lines}"));
+            let page = render(&run(&mut netdev, None).0);
+            let bytes = page.lines().filter_map(|line| {
+                let name = line.strip_prefix("node_network_receive_bytes_total{device=\"")?;
+                Some(name.split('"').next()?.to_owned())
+            });
+            bytes.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(&["lo", "eth0", "veth1"]), "lo eth0");
+        assert_eq!(shown(&["lo", "eth0", "veth1"]), "lo eth0");
+        assert_eq!(shown(&["lo", "veth0", "eth1"]), "lo eth1", "other names at the same places");
+        assert_eq!(shown(&["veth2", "lo", "eth1:1", "eth1"]), "lo eth1:1 eth1");
+        assert_eq!(shown(&["veth2"]), "");
     }
 
     #[test]
