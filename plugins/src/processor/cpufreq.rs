@@ -26,15 +26,20 @@ attributes! {
     Cpu {
         // The hardware is asked for it, so only root may.
         FREQUENCY: text = "cpufreq/cpuinfo_cur_freq", optional;
-        FREQUENCY_MINIMUM: text = "cpufreq/cpuinfo_min_freq", optional;
-        FREQUENCY_MAXIMUM: text = "cpufreq/cpuinfo_max_freq", optional;
+        // What the hardware can do and which governors there are hardly ever changes.
+        FREQUENCY_MINIMUM: text = "cpufreq/cpuinfo_min_freq", optional, slow;
+        FREQUENCY_MAXIMUM: text = "cpufreq/cpuinfo_max_freq", optional, slow;
         SCALING: text = "cpufreq/scaling_cur_freq", optional;
         SCALING_MINIMUM: text = "cpufreq/scaling_min_freq", optional;
         SCALING_MAXIMUM: text = "cpufreq/scaling_max_freq", optional;
         GOVERNOR: text = "cpufreq/scaling_governor", optional;
-        GOVERNORS: text = "cpufreq/scaling_available_governors", optional;
+        GOVERNORS: text = "cpufreq/scaling_available_governors", optional, slow;
     }
 }
+
+/// How many slow attributes are read at a time: all of them up to 21 CPUs, and those of 512 within 24
+/// collections.
+const SLOW_READS: usize = 64;
 
 register_collector!(Cpufreq);
 
@@ -75,7 +80,7 @@ impl Collector for Cpufreq {
         let cpus = host.walk("sys/devices/system/cpu/cpu*");
         Ok(Cpufreq {
             offline: host.keep_whole("sys/devices/system/cpu/offline"),
-            cpus: cpus.only(0, |name| number(name).is_some()),
+            cpus: cpus.only(0, |name| number(name).is_some()).slow_reads(SLOW_READS),
             is_offline: Vec::new(),
         })
     }
@@ -233,6 +238,43 @@ mod tests {
         assert_eq!(shown("0-10\n"), 0);
         assert_eq!(shown("0\n"), 16);
         assert_eq!(shown("\n"), 24);
+    }
+
+    #[test]
+    fn what_hardly_changes_is_read_in_rotation_where_there_are_many_cpus() {
+        const MANY: usize = 128;
+        let memory = MemoryHost::from_files(&[("sys/devices/system/cpu/offline", "\n")]);
+        let set_maximum = |hertz: &str| {
+            for cpu in 0..MANY {
+                memory.write(format!("{CPUS}/cpu{cpu}/cpufreq/cpuinfo_max_freq"), hertz);
+            }
+        };
+        set_maximum("4700000\n");
+        for cpu in 0..MANY {
+            for (file, content) in [
+                ("cpuinfo_min_freq", "400000\n"),
+                ("scaling_cur_freq", "1400000\n"),
+                ("scaling_governor", "schedutil\n"),
+                ("scaling_available_governors", "performance schedutil\n"),
+            ] {
+                memory.write(format!("{CPUS}/cpu{cpu}/cpufreq/{file}"), content);
+            }
+        }
+        let mut collector = open::<Cpufreq>(&memory.host(), &[]);
+        let (mut last, outcome) = run(&mut collector, None);
+        outcome.unwrap();
+        let before = memory.reads();
+        last = run(&mut collector, Some(&last)).0;
+        let reads = memory.reads() - before;
+        assert_eq!(reads, (1 + 2 * MANY + SLOW_READS) as u64, "two of each CPU, and the rotation");
+        // A processor that may no longer turbo is shown as that within the rotation.
+        set_maximum("2100000\n");
+        for _ in 0..=(3 * MANY).div_ceil(SLOW_READS) {
+            last = run(&mut collector, Some(&last)).0;
+        }
+        let page = render(&last);
+        let shown = page.lines().filter(|line| line.contains("frequency_max_hertz{"));
+        assert_eq!(shown.filter(|line| line.ends_with(" 2.1e+09")).count(), MANY);
     }
 
     #[test]
