@@ -55,7 +55,7 @@ impl Collector for Softirqs {
             let offset = lines.offset() + line.len() - counts.len();
             let mut counts = Fields::new(counts);
             for cpu in 0.. {
-                if counts.rest().is_empty() {
+                if !counts.has_more() {
                     break;
                 }
                 let count = counts.u64().map_err(|wrong| wrong.moved_by(offset));
