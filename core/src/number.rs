@@ -411,11 +411,11 @@ pub(crate) fn eight_hex_digits(word: u64) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // Of the digits only letters have this bit; a small letter has another one beside it.
     let letters = (word >> 6) & ONES;
-    let small = word | letters << 5;
-    let values = (small & 0x0f * ONES) + 9 * letters;
+    let small = word | (letters << 5);
+    let values = (small & (0x0f * ONES)) + 9 * letters;
     let is_as_written = values + ZEROS + 0x27 * letters == small;
     // What is beside the digits and letters has too large a value, or one that is not a letter's.
-    let are_letters = ((values + 6 * ONES) >> 4) & ONES == letters && values & 0xf0 * ONES == 0;
+    let are_letters = ((values + 6 * ONES) >> 4) & ONES == letters && values & (0xf0 * ONES) == 0;
     let twos = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = (twos << 8 | twos >> 16) & 0x0000_ffff_0000_ffff;
     let eight = (fours << 16 | fours >> 32) & 0xffff_ffff;
