@@ -48,6 +48,7 @@ struct Schedule {
 }
 
 /// Where our pages come from.
+#[allow(clippy::large_enum_variant, reason = "a command has one of it")]
 enum Here {
     Process(InProcess),
     Daemon(Scraper),
