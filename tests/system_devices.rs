@@ -493,3 +493,70 @@ fn a_file_system_that_an_error_makes_read_only_is_seen_without_a_reload() {
     }
     assert_eq!((read_only(&sick), read_only(&healthy)), (None, None));
 }
+
+/// The kernel announces most changes of the list of mounts, and the list is read when it has. These are
+/// shown by the next page, whether they are announced or not.
+#[test]
+fn every_change_of_mounts_is_in_the_next_page() {
+    if !harness::system("root, util-linux") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let above = directory.path().join("above");
+    let point = above.join("point").display().to_string();
+    let moved = directory.path().join("moved").display().to_string();
+    let below_moved = format!("{moved}/point");
+    let bound = directory.path().join("bound").display().to_string();
+    fs::create_dir_all(&point).expect("directories");
+    fs::create_dir(&bound).expect("a directory");
+    let namespaces = Namespaces::of_mounts();
+    let daemon = start_in(&namespaces, &format!("{ONLY}[collectors.filesystem]\nenabled = true\n"));
+    // Whether each is read-only, and not there at all.
+    let shown = || {
+        let page = Page::parse(&daemon.metrics().body);
+        [&point, &below_moved, &bound].map(|point| {
+            let labels = [("device", "one"), ("mountpoint", point), ("device_error", "")];
+            page.value("node_filesystem_readonly", &labels)
+        })
+    };
+    const RW: Option<f64> = Some(0.0);
+    const RO: Option<f64> = Some(1.0);
+    let steps = [
+        ("mounted", format!("mount -t tmpfs one {point}"), [RW, None, None]),
+        ("the mount read-only", format!("mount -o remount,bind,ro {point}"), [RO, None, None]),
+        ("and writable", format!("mount -o remount,bind,rw {point}"), [RW, None, None]),
+        ("the file system", format!("mount -o remount,ro {point}"), [RO, None, None]),
+        ("and writable", format!("mount -o remount,rw {point}"), [RW, None, None]),
+        ("bound", format!("mount --bind {point} {bound}"), [RW, None, RW]),
+        (
+            "read-only by another namespace, not announced",
+            format!("unshare --mount mount -o remount,ro {point}"),
+            [RO, None, RO],
+        ),
+        (
+            "writable by another namespace, not announced",
+            format!("unshare --mount mount -o remount,rw {point}"),
+            [RW, None, RW],
+        ),
+        (
+            "a directory above renamed, not announced",
+            format!("mv {} {moved}", above.display()),
+            [None, RW, RW],
+        ),
+        (
+            "and the old name used again, not announced",
+            format!("mkdir -p {point} && mv {moved} {moved}2 && mv {} {moved}", above.display()),
+            [None, None, RW],
+        ),
+        ("covered", format!("mount -t tmpfs -o ro two {bound}"), [None, None, RW]),
+        ("uncovered", format!("umount {bound} && umount {bound}"), [None, None, None]),
+    ];
+    for (what, change, expected) in steps {
+        // What was asked in between is not to make it right by chance.
+        for _ in 0..3 {
+            shown();
+        }
+        namespaces.sh(&change);
+        assert_eq!(shown(), expected, "{what}: {change}");
+    }
+}

@@ -466,6 +466,15 @@ impl Host {
         }
     }
 
+    /// See [`KeptFile::is_announced_unchanged`].
+    fn is_announced_unchanged(&self, handle: &Handle) -> bool {
+        match handle {
+            Handle::Real(descriptor) => system::is_announced_unchanged(descriptor),
+            #[cfg(any(test, feature = "testing"))]
+            Handle::Memory(inode) => self.memory().is_announced_unchanged(*inode),
+        }
+    }
+
     fn list_opened(&self, handle: &Handle, listing: &mut Listing) -> io::Result<()> {
         listing.clear();
         let listed = match handle {

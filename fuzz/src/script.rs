@@ -318,7 +318,8 @@ fn space(event: &mut Reader<'_>) -> Result<Space, StatfsError> {
         blocks_available: event.u64(),
         files: event.u64(),
         files_free: event.u64(),
-        read_only: event.u8() % 2 == 1,
+        flags: u64::from(event.u8() % 2),
+        ..Space::default()
     })
 }
 

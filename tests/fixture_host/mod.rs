@@ -654,7 +654,7 @@ fn space(position: u64) -> Space {
         blocks_available: 11_500_000 - position,
         files: 6_553_600 + position,
         files_free: 6_100_000 - position,
-        read_only: false,
+        ..Space::default()
     }
 }
 

@@ -80,7 +80,7 @@ pub fn space(number: usize) -> Space {
         blocks_available: count(number, 0) / 3,
         files: 1000,
         files_free: 500,
-        read_only: false,
+        ..Space::default()
     }
 }
 

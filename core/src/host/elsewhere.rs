@@ -27,6 +27,10 @@ pub(super) fn read_at(descriptor: &Descriptor, _: &mut Vec<u8>, _: u64) -> io::R
     match *descriptor {}
 }
 
+pub(super) fn is_announced_unchanged(descriptor: &Descriptor) -> bool {
+    match *descriptor {}
+}
+
 pub(super) fn list(descriptor: &Descriptor, _: &mut Listing) -> io::Result<()> {
     match *descriptor {}
 }

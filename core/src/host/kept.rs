@@ -256,6 +256,18 @@ impl KeptFile {
         Ok(&self.buffer)
     }
 
+    /// Whether the kernel announces changes of this file by poll(2) and has announced none since this was
+    /// asked before, or since the file was opened. Ask before the file is read, so that a change meanwhile
+    /// is found by the next question.
+    ///
+    /// `false` of a file that is not open, and of one whose changes are never announced: of those in
+    /// procfs the lists of mounts are announced, and what some drivers want polled. What of a content is
+    /// announced is for the caller to know: of a mountinfo that mounts come, go, move and get other options
+    /// in that namespace, but not what an error or another namespace does to a file system.
+    pub fn is_announced_unchanged(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| self.host.is_announced_unchanged(&kept.handle))
+    }
+
     /// Reads the file and parses it; a complaint of the parser gets the file's name.
     ///
     /// # Errors
@@ -321,6 +333,34 @@ mod tests {
             assert_eq!(refused.raw_os_error(), Some(EFBIG));
             assert_eq!(file.buffer.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn only_what_is_announced_is_known_to_be_unchanged() {
+        let host = Host::new(Default::default());
+        let mut mounts = host.keep("proc/self/mountinfo");
+        assert!(!mounts.is_announced_unchanged(), "it is not open");
+        mounts.read().unwrap();
+        // Other tests may mount something, so that the first questions may find a change.
+        assert!((0..1000).any(|_| mounts.is_announced_unchanged()));
+        for path in ["proc/loadavg", "proc/sys/kernel/ostype", "sys/kernel/uevent_seqnum"] {
+            let mut file = host.keep_whole(path);
+            if file.read().is_ok() {
+                assert!((0..10).all(|_| !file.is_announced_unchanged()), "{path}");
+            }
+        }
+
+        let memory = MemoryHost::from_files(&[("proc/1/mountinfo", "1"), ("proc/loadavg", "2")]);
+        let [mut mounts, mut load] =
+            ["proc/1/mountinfo", "proc/loadavg"].map(|path| memory.host().keep(path));
+        memory.announce("proc/1/mountinfo");
+        mounts.read().unwrap();
+        load.read().unwrap();
+        let announced = [(); 3].map(|()| mounts.is_announced_unchanged());
+        assert_eq!(announced, [false, true, true]);
+        memory.announce("proc/1/mountinfo");
+        assert!(!mounts.is_announced_unchanged());
+        assert!(!load.is_announced_unchanged() && !load.is_announced_unchanged());
     }
 
     #[test]

@@ -329,6 +329,16 @@ impl MemoryHost {
         self.change(path.as_ref(), |node| node.modified = seconds);
     }
 
+    /// Announces a change of a file, as the kernel does of the list of mounts. A file is one of those whose
+    /// changes are announced from the first time on; that it is written announces nothing by itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn announce(&self, path: impl AsRef<[u8]>) {
+        self.change(path.as_ref(), |node| node.announced = Some(true));
+    }
+
     fn change(&self, path: &[u8], change: impl FnOnce(&mut names::Node)) {
         let mut state = self.lock();
         let inode = state.names.find(path).expect("the file is there");
@@ -616,6 +626,16 @@ impl MemoryHost {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         buffer.extend_from_slice(&content[start..start + length]);
         Ok(length)
+    }
+
+    pub(super) fn is_announced_unchanged(&self, inode: Inode) -> bool {
+        let mut state = self.asked();
+        let Ok(node) = state.names.node(inode) else { return false };
+        let announced = node.announced;
+        if announced.is_some() {
+            state.names.node_mut(inode).announced = Some(false);
+        }
+        announced == Some(false)
     }
 
     pub(super) fn list(&self, inode: Inode, listing: &mut Listing) -> io::Result<()> {

@@ -18,8 +18,10 @@ pub struct Space {
     pub files: u64,
     /// Free inodes (`f_ffree`).
     pub files_free: u64,
-    /// Mounted read-only (`ST_RDONLY` in `f_flags`).
-    pub read_only: bool,
+    /// What kind of file system answered (`f_type`).
+    pub kind: u64,
+    /// How it is mounted (`ST_*` in `f_flags`), of the mount and of the file system together.
+    pub flags: u64,
 }
 
 /// Why a file system's space is not known.

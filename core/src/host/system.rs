@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom};
 use rustix::io::Errno;
 
@@ -15,8 +16,6 @@ use super::uname::Uname;
 
 /// `SYSFS_MAGIC` of linux/magic.h.
 const SYSFS_MAGIC: u64 = 0x6265_6572;
-/// `ST_RDONLY` of statfs(2).
-const READ_ONLY: u64 = 1;
 
 /// What an opened file is held by.
 pub(super) type Descriptor = OwnedFd;
@@ -64,6 +63,18 @@ pub(super) fn read_at(
             read => return Ok(read?),
         }
     }
+}
+
+/// Whether the kernel would announce a change of the file (`POLLERR` and `POLLPRI` of poll(2)) and has none
+/// to announce. Being asked, it forgets what it had.
+///
+/// What says nothing of its changes can always be written, as far as poll(2) knows: that is the answer for
+/// files that do not care (`DEFAULT_POLLMASK` of linux/poll.h).
+pub(super) fn is_announced_unchanged(descriptor: &Descriptor) -> bool {
+    let wanted = PollFlags::IN | PollFlags::OUT | PollFlags::PRI;
+    let mut asked = [PollFd::new(descriptor, wanted)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents() == PollFlags::IN
 }
 
 /// Lists an opened directory from its beginning.
@@ -149,7 +160,8 @@ pub(super) fn space(path: &CStr) -> Result<Space, StatfsError> {
             blocks_available: status.f_bavail as u64,
             files: status.f_files as u64,
             files_free: status.f_ffree as u64,
-            read_only: status.f_flags as u64 & READ_ONLY != 0,
+            kind: status.f_type as u64,
+            flags: status.f_flags as u64,
         }),
         Err(error) => Err(StatfsError::Failed(error.raw_os_error())),
     }

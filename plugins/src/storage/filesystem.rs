@@ -6,6 +6,9 @@ use vitald_core::host::{Space, StatfsError, StatfsQueue};
 use vitald_core::prelude::*;
 
 use super::mounts::{PROMPT_TYPES, below, is_within_any, parse_line};
+use renewal::{Renewal, Said};
+
+mod renewal;
 
 families! {
     /// Size of the file system, in bytes.
@@ -55,6 +58,9 @@ settings! {
 /// What the label says of a mount that does not answer, as in node_exporter.
 const STUCK: &[u8] = b"mountpoint timeout";
 
+/// Why what is shown may lack something.
+const OWN_MOUNTS: &str = "own mounts";
+
 register_collector!(Filesystem);
 
 struct Filesystem {
@@ -64,12 +70,12 @@ struct Filesystem {
     mount_points: Filter,
     types: Filter,
     timeout: Duration,
-    /// The text that `mounts` were made of.
-    ///
-    /// It is read at every collection, because that a file system has become read-only after an
-    /// error is announced in no other way, and parsed when it differs.
+    /// The text that `mounts` were made of; it is parsed when it differs.
     text: Vec<u8>,
     mounts: Vec<Mount>,
+    /// `text` is that of `own`, because `first` is hidden.
+    is_own: bool,
+    renewal: Renewal,
     queue: StatfsQueue,
     scratch: Vec<u8>,
 }
@@ -86,6 +92,8 @@ struct Mount {
     may_block: bool,
     /// An earlier mount has all labels but the numbers, so only those are shown.
     repeated: bool,
+    /// What statfs(2) said of it the last time, if it answered.
+    said: Option<Said>,
 }
 
 impl Collector for Filesystem {
@@ -93,7 +101,12 @@ impl Collector for Filesystem {
         name: "filesystem",
         summary: "Space of mounted file systems",
         families: FAMILIES,
-        sources: ["proc/1/mountinfo", "proc/self/mountinfo", "statfs(2)"],
+        sources: [
+            "proc/1/mountinfo",
+            "proc/self/mountinfo",
+            "statfs(2)",
+            "sys/fs/ext4/*/errors_count",
+        ],
         settings: Settings,
     }
     // A lane would cost every host a thread and a switch of threads for what hangs on few of them.
@@ -116,18 +129,29 @@ impl Collector for Filesystem {
             timeout: settings.mount_timeout,
             text: Vec::new(),
             mounts: Vec::new(),
+            is_own: false,
+            renewal: Renewal::new(host),
             queue: StatfsQueue::new().workers(workers),
             scratch: Vec::new(),
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        self.refresh(batch)?;
-        self.queue.clear();
-        for mount in &self.mounts {
-            self.queue.push(&mount.point, &mount.device, &mount.number, mount.may_block);
+        let file = if self.is_own { &self.own } else { &self.first };
+        let is_current = self.renewal.is_current(file, batch.fresh_from());
+        if !is_current {
+            self.renew(batch)?;
+        } else if self.is_own {
+            batch.degraded(OWN_MOUNTS);
         }
-        self.host.statfs_each(&mut self.queue, self.timeout, batch.time_left());
+        let said_the_same = self.ask(batch);
+        if is_current && !said_the_same && self.renew(batch)? {
+            self.ask(batch);
+        }
+        if self.mounts.iter().any(|mount| mount.said.is_none()) {
+            // What says nothing may change without a word.
+            self.renewal.forget();
+        }
         for (mount, asked) in self.mounts.iter().zip(self.queue.iter()) {
             push(mount, asked.answer, &mut self.scratch, batch);
         }
@@ -136,20 +160,51 @@ impl Collector for Filesystem {
 }
 
 impl Filesystem {
-    /// Brings `mounts` up to date.
-    fn refresh(&mut self, batch: &mut Batch) -> Result<()> {
+    /// Asks each mount for its space. Answers whether each is what it was and mounted as it was.
+    fn ask(&mut self, batch: &Batch) -> bool {
+        self.queue.clear();
+        for mount in &self.mounts {
+            self.queue.push(&mount.point, &mount.device, &mount.number, mount.may_block);
+        }
+        self.host.statfs_each(&mut self.queue, self.timeout, batch.time_left());
+        let mut said_the_same = true;
+        for (mount, asked) in self.mounts.iter_mut().zip(self.queue.iter()) {
+            let said = asked.answer.ok().map(Said::of);
+            said_the_same &= said == mount.said;
+            mount.said = said;
+        }
+        said_the_same
+    }
+
+    /// Reads the mounts again and brings `mounts` up to date. Answers whether there was anything to change.
+    fn renew(&mut self, batch: &mut Batch) -> Result<bool> {
+        self.renewal.begin(batch.fresh_from());
+        let is_changed = self.refresh(batch);
+        if is_changed.is_err() || self.text.is_empty() {
+            self.renewal.forget();
+        } else {
+            self.renewal.end(self.mounts.iter().map(|mount| &*mount.kind));
+        }
+        is_changed
+    }
+
+    fn refresh(&mut self, batch: &mut Batch) -> Result<bool> {
         let text = match self.first.try_read() {
-            Ok(text) => text,
+            Ok(text) => {
+                self.is_own = false;
+                text
+            }
             Err(error) if is_hidden(&error) => {
                 // Under hidepid process 1 is another user's. Our own mounts are mostly the same,
                 // but in a sandbox more of them are read-only, and some are missing.
-                batch.degraded("own mounts");
+                batch.degraded(OWN_MOUNTS);
+                self.is_own = true;
                 self.own.read()?
             }
             Err(error) => return Err(Error::from_io(self.first.path(), error)),
         };
         if text == self.text {
-            return Ok(());
+            return Ok(false);
         }
         self.text.clear();
         self.text.extend_from_slice(text);
@@ -186,6 +241,7 @@ impl Filesystem {
                 read_only: line.read_only,
                 may_block: !prompt,
                 repeated,
+                said: None,
             });
         }
         // The way to a mount point leads through the mounts above it, and one of those may be what
@@ -198,7 +254,7 @@ impl Filesystem {
             // So that the lines that are refused are counted at each collection.
             self.text.clear();
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -259,7 +315,7 @@ mod tests {
             blocks_available: blocks / 4,
             files: 100,
             files_free: 60,
-            read_only: false,
+            ..Space::default()
         }
     }
 
@@ -385,6 +441,134 @@ mod tests {
         assert!(shown(&mut collector));
         memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 rw,root=ro,rox\n");
         assert!(!shown(&mut collector));
+    }
+
+    /// What a collection shows, and how often it reads the list of mounts.
+    fn shown(collector: &mut Filesystem) -> (String, u64) {
+        let before = collector.renewal.count;
+        let (batch, outcome) = run(collector, None);
+        outcome.unwrap();
+        let page = render(&batch);
+        let lines = page.lines().filter(|line| line.starts_with("node_filesystem_readonly{"));
+        let words =
+            lines.map(|line| line.split('"').nth(3).unwrap().to_owned() + &line[line.len() - 2..]);
+        (words.collect::<Vec<_>>().join(", "), collector.renewal.count - before)
+    }
+
+    /// Mounts that are announced, with a file system of ext4 and another one.
+    fn announced() -> (MemoryHost, Filesystem) {
+        let memory = MemoryHost::from_files(&[
+            (
+                "proc/1/mountinfo",
+                "28 1 254:1 / / rw - ext4 /dev/vda1 rw\n30 28 8:1 / /x rw - xfs /dev/sda1 rw\n",
+            ),
+            ("sys/fs/ext4/vda1/errors_count", "0\n"),
+        ]);
+        memory.make_directory("sys/fs/ext4/features");
+        for point in ["/", "/x", "/y"] {
+            memory.set_space(point, Ok(space(1000)));
+        }
+        memory.announce("proc/1/mountinfo");
+        let collector = open::<Filesystem>(&memory.host(), &[]);
+        (memory, collector)
+    }
+
+    const MOVED: &str =
+        "28 1 254:1 / / rw - ext4 /dev/vda1 ro\n30 28 8:1 / /y rw - xfs /dev/sda1 rw\n";
+
+    /// Runs until the list is not read any more.
+    fn settle(collector: &mut Filesystem) {
+        assert_eq!(shown(collector), ("/ 0, /x 0".into(), 1));
+        assert_eq!(shown(collector), ("/ 0, /x 0".into(), 1), "announced when it was made");
+        for _ in 0..3 {
+            assert_eq!(shown(collector), ("/ 0, /x 0".into(), 0));
+        }
+    }
+
+    #[test]
+    fn the_list_is_read_when_a_change_is_announced() {
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        memory.write("proc/1/mountinfo", MOVED);
+        assert_eq!(shown(&mut collector), ("/ 0, /x 0".into(), 0), "not announced");
+        memory.announce("proc/1/mountinfo");
+        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 1));
+        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 0));
+    }
+
+    #[test]
+    fn an_error_of_ext4_is_not_announced_and_seen_at_once() {
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 rw,emergency_ro\n");
+        memory.write("sys/fs/ext4/vda1/errors_count", "1\n");
+        assert_eq!(shown(&mut collector), ("/ 1".into(), 1));
+        assert_eq!(shown(&mut collector), ("/ 1".into(), 0));
+    }
+
+    #[test]
+    fn what_statfs_says_tells_of_what_is_not_announced() {
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        // Another namespace made the file system read-only.
+        memory.write("proc/1/mountinfo", MOVED.replace("/y", "/x"));
+        memory.set_space("/", Ok(Space { flags: 1, ..space(1000) }));
+        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 1));
+        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 0));
+        // A directory above the mount point got another name.
+        memory.write("proc/1/mountinfo", MOVED);
+        memory.set_space("/x", Err(StatfsError::Failed(2)));
+        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 1));
+        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 0));
+        // And the old name is that of another directory by now.
+        memory.write("proc/1/mountinfo", MOVED.replace("/y", "/x"));
+        memory.set_space("/x", Ok(space(1000)));
+        memory.set_space("/y", Ok(space(2000)));
+        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 1));
+    }
+
+    #[test]
+    fn free_space_is_no_reason_to_read_the_list() {
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        memory.set_space("/", Ok(Space { blocks_free: 1, files_free: 2, ..space(1000) }));
+        assert_eq!(shown(&mut collector), ("/ 0, /x 0".into(), 0));
+    }
+
+    #[test]
+    fn the_list_is_read_each_time_where_a_change_could_be_missed() {
+        // A mount that does not answer; ext4 whose errors are hidden; a type that names its devices.
+        let silent = "30 28 0:9 / /x rw - btrfs /dev/sda1 rw\n";
+        for case in 0..3 {
+            let (memory, mut collector) = announced();
+            match case {
+                0 => memory.set_space("/x", Err(StatfsError::Failed(13))),
+                1 => memory.remove("sys/fs/ext4/vda1"),
+                _ => memory.write("proc/1/mountinfo", silent),
+            }
+            for _ in 0..4 {
+                let (_, reads) = shown(&mut collector);
+                assert_eq!(reads, 1, "case {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn own_mounts_are_known_to_be_those_also_when_they_are_not_read() {
+        let memory = MemoryHost::from_files(&[(
+            "proc/self/mountinfo",
+            "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n",
+        )]);
+        memory.set_space("/x", Ok(space(1000)));
+        memory.announce("proc/self/mountinfo");
+        let mut collector = open::<Filesystem>(&memory.host(), &[]);
+        for number in 0..4 {
+            let before = memory.reads();
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            assert_eq!(batch.degraded_reason(), Some("own mounts"));
+            assert_eq!(memory.reads() - before, if number < 2 { 2 } else { 0 });
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) open_failure: Option<i32>,
     /// Seconds since the epoch.
     pub(super) modified: f64,
+    /// Whether a change is announced that was not asked for yet; `None` where none ever is.
+    pub(super) announced: Option<bool>,
 }
 
 pub(super) enum Content {
@@ -136,6 +138,7 @@ impl Names {
             failure: None,
             open_failure: None,
             modified,
+            announced: None,
         }));
         if inode != TOP
             && let Some(children) = self.children_mut(parent)
