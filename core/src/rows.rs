@@ -24,17 +24,22 @@ use std::collections::HashMap;
 ///     run.finish();
 /// }
 /// ```
+///
+/// Keys are kept one behind another, as they are in the text, so that a pass over many of them touches
+/// memory in order and little of it.
 #[derive(Debug)]
 pub struct Rows<T> {
-    /// In the order of the text.
-    known: Vec<(Box<[u8]>, T)>,
+    /// The keys in the order of the text.
+    keys: Vec<u8>,
+    /// Where each key ends, and what is known of its row.
+    known: Vec<(usize, T)>,
     /// Those that were beyond the first difference and have not been met yet.
     displaced: HashMap<Box<[u8]>, T>,
 }
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Rows { known: Vec::new(), displaced: HashMap::new() }
+        Rows { keys: Vec::new(), known: Vec::new(), displaced: HashMap::new() }
     }
 }
 
@@ -46,17 +51,19 @@ impl<T> Rows<T> {
 
     /// Begins a pass over the text, from its first row.
     pub fn begin(&mut self) -> Pass<'_, T> {
-        Pass { rows: self, position: 0, has_changed: false }
+        Pass { rows: self, position: 0, start: 0, has_changed: false }
     }
 
     /// What is known of each row of the last pass, with its key, in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &T)> {
-        self.known.iter().map(|(key, known)| (&**key, known))
+        let mut start = 0;
+        self.known.iter().map(move |(end, known)| (key(&self.keys, &mut start, *end), known))
     }
 
     /// As [`Rows::iter`], to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&[u8], &mut T)> {
-        self.known.iter_mut().map(|(key, known)| (&**key, known))
+        let (keys, mut start) = (&self.keys, 0);
+        self.known.iter_mut().map(move |(end, known)| (key(keys, &mut start, *end), known))
     }
 
     /// How many rows there were.
@@ -68,6 +75,21 @@ impl<T> Rows<T> {
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
+
+    /// Puts aside what is known from that position on, whose keys begin at `start`.
+    fn displace(&mut self, position: usize, mut start: usize) {
+        let Rows { keys, known, displaced } = self;
+        let beginning = start;
+        displaced.extend(
+            known.drain(position..).map(|(end, known)| (key(keys, &mut start, end).into(), known)),
+        );
+        keys.truncate(beginning);
+    }
+}
+
+/// The key that begins at `start`, which becomes the start of the next one.
+fn key<'k>(keys: &'k [u8], start: &mut usize, end: usize) -> &'k [u8] {
+    keys.get(std::mem::replace(start, end)..end).unwrap_or_default()
 }
 
 /// A pass over the rows; what it did not meet is dropped by [`Pass::finish`].
@@ -75,30 +97,42 @@ impl<T> Rows<T> {
 pub struct Pass<'r, T> {
     rows: &'r mut Rows<T>,
     position: usize,
+    /// Where the key at that position begins.
+    start: usize,
     has_changed: bool,
 }
 
 impl<T> Pass<'_, T> {
     /// What is known of the next row, which `learn` finds out when the row is new.
     pub fn row(&mut self, key: &[u8], learn: impl FnOnce() -> T) -> &mut T {
-        let Rows { known, displaced } = &mut *self.rows;
-        let position = self.position;
-        self.position += 1;
-        if known.get(position).is_none_or(|(before, _)| **before != *key) {
+        let (position, start) = (self.position, self.start);
+        let end = start + key.len();
+        let is_same = self.rows.known.get(position).is_some_and(|(known, _)| *known == end)
+            && self.rows.keys.get(start..end) == Some(key);
+        if !is_same {
             self.has_changed = true;
-            displaced.extend(known.drain(position..));
-            let entry = displaced.remove_entry(key);
-            known.push(entry.unwrap_or_else(|| (key.into(), learn())));
+            self.rows.displace(position, start);
+            let known = self.rows.displaced.remove(key).unwrap_or_else(learn);
+            self.rows.keys.extend_from_slice(key);
+            self.rows.known.push((end, known));
         }
-        &mut known[position].1
+        (self.position, self.start) = (position + 1, end);
+        &mut self.rows.known[position].1
+    }
+
+    /// Ends the pass before the last row: what is known of rows that were not met is kept. Answers whether
+    /// a row was another one than at its place in the last pass.
+    pub fn leave(self) -> bool {
+        self.has_changed
     }
 
     /// Ends the pass. Answers whether the rows are others than those of the last one, or in another
     /// order.
     pub fn finish(self) -> bool {
-        let Pass { rows, position, has_changed } = self;
+        let Pass { rows, position, start, has_changed } = self;
         let has_gone = position < rows.known.len();
         rows.known.truncate(position);
+        rows.keys.truncate(start);
         if has_changed {
             // A map that is seldom needed keeps no memory.
             rows.displaced = HashMap::new();
@@ -140,6 +174,18 @@ mod tests {
         assert_eq!(run(&["c", "c"]), (vec![3, 6], false));
         assert_eq!(run(&[]), (vec![], true));
         assert_eq!(run(&[]), (vec![], false));
+    }
+
+    #[test]
+    fn a_run_that_was_left_keeps_what_it_did_not_meet() {
+        let (mut rows, mut learned) = (Rows::new(), 0);
+        run(&mut rows, &mut learned, &["a", "b", "c"]);
+        for (first, is_changed) in [("a", false), ("b", true)] {
+            let mut pass = rows.begin();
+            pass.row(first.as_bytes(), || 9);
+            assert_eq!(pass.leave(), is_changed);
+            assert_eq!(run(&mut rows, &mut learned, &["a", "b", "c"]).0, [1, 2, 3]);
+        }
     }
 
     #[test]
