@@ -327,6 +327,11 @@ pub fn split_once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..at], &text[at + 1..]))
 }
 
+/// How often a byte is in a text.
+pub fn count(text: &[u8], byte: u8) -> usize {
+    text.iter().filter(|one| **one == byte).count()
+}
+
 /// `text` without ASCII whitespace at its ends.
 #[inline]
 pub fn trim(text: &[u8]) -> &[u8] {

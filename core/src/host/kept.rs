@@ -11,6 +11,7 @@ use super::spare::Spare;
 use super::{Handle, Host, limits};
 use crate::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
 use crate::error::{Error, Malformed, Result, is_absence};
+use crate::text;
 
 /// No source is larger; a textfile that is would take the host's memory.
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -43,6 +44,18 @@ pub(super) fn fill(
     extent: Extent,
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
+    fill_lines(host, handle, path, extent, usize::MAX, buffer)
+}
+
+/// As [`fill`], to the end of that many lines or further.
+fn fill_lines(
+    host: &Host,
+    handle: &Handle,
+    path: &[u8],
+    extent: Extent,
+    wanted: usize,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     buffer.clear();
     loop {
         if buffer.len() == buffer.capacity() {
@@ -65,7 +78,7 @@ pub(super) fn fill(
             Extent::ShortRecords => has_room && read < HALF_PAGE,
             Extent::Whole => has_room,
         };
-        if read == 0 || ended {
+        if read == 0 || ended || (wanted < usize::MAX && text::count(buffer, b'\n') >= wanted) {
             return Ok(());
         }
     }
@@ -226,7 +239,20 @@ impl KeptFile {
     ///
     /// [`Error::Absent`] and [`Error::Unreadable`].
     pub fn read(&mut self) -> Result<&[u8]> {
-        match self.load() {
+        match self.load(usize::MAX) {
+            Ok(()) => Ok(&self.buffer),
+            Err(error) => Err(Error::of_source(Arc::clone(&self.path), error)),
+        }
+    }
+
+    /// The content up to the end of that many lines or further: for a file of many records of which the
+    /// last ones are not wanted, because another read makes the kernel count everything anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeptFile::read`].
+    pub fn read_first_lines(&mut self, wanted: usize) -> Result<&[u8]> {
+        match self.load(wanted) {
             Ok(()) => Ok(&self.buffer),
             Err(error) => Err(Error::of_source(Arc::clone(&self.path), error)),
         }
@@ -239,7 +265,7 @@ impl KeptFile {
     ///
     /// [`Error::Unreadable`].
     pub fn optional(&mut self) -> Result<Option<&[u8]>> {
-        match self.load() {
+        match self.load(usize::MAX) {
             Ok(()) => Ok(Some(&self.buffer)),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(Error::of_source(Arc::clone(&self.path), error)),
@@ -252,7 +278,7 @@ impl KeptFile {
     ///
     /// What open(2) and pread(2) say.
     pub fn try_read(&mut self) -> io::Result<&[u8]> {
-        self.load()?;
+        self.load(usize::MAX)?;
         Ok(&self.buffer)
     }
 
@@ -278,19 +304,20 @@ impl KeptFile {
         parsed.map_err(|malformed| malformed.in_file(&self.path))
     }
 
-    fn load(&mut self) -> io::Result<()> {
-        let outcome = self.fill();
+    fn load(&mut self, wanted: usize) -> io::Result<()> {
+        let outcome = self.fill(wanted);
         self.spare.look(&mut self.buffer);
         outcome
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
         if let Some(kept) = &self.kept {
-            match fill(
+            match fill_lines(
                 &self.host,
                 &kept.handle,
                 self.path.as_bytes(),
                 self.extent,
+                wanted,
                 &mut self.buffer,
             ) {
                 Err(error) if is_gone(&error) => self.kept = None,
@@ -301,8 +328,14 @@ impl KeptFile {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(first_size(&self.path));
         }
-        let outcome =
-            fill(&self.host, &handle, self.path.as_bytes(), self.extent, &mut self.buffer);
+        let outcome = fill_lines(
+            &self.host,
+            &handle,
+            self.path.as_bytes(),
+            self.extent,
+            wanted,
+            &mut self.buffer,
+        );
         let lasts = !outcome.as_ref().is_err_and(is_gone);
         if lasts && is_keepable(self.path.as_bytes()) {
             self.kept = Kept::keep(&self.host, handle, Purpose::File).ok();

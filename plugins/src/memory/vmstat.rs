@@ -14,7 +14,17 @@ struct Vmstat {
     fields: Pattern,
     /// Whether each field is shown. A handful of some two hundred are by default.
     shown: Rows<bool>,
+    /// How many lines there are up to the last one that is shown; `None` until all have been read.
+    ///
+    /// The file is more than a page, and a second read makes the kernel count over all CPUs once more. Which
+    /// fields there are is decided when a kernel is built, so what follows is let be while the fields
+    /// before are the same.
+    wanted: Option<usize>,
+    runs: u32,
 }
+
+/// How seldom all lines are read: where the file is none of the kernel's, another one may take its place.
+const WHOLE_EACH: u32 = 64;
 
 impl Collector for Vmstat {
     about! {
@@ -35,16 +45,26 @@ impl Collector for Vmstat {
             file: host.keep_short_records("proc/vmstat"),
             fields: settings.fields,
             shown: Rows::new(),
+            wanted: None,
+            runs: 0,
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let text = self.file.read()?;
+        self.runs = self.runs.wrapping_add(1);
+        let wanted = self.wanted.take().filter(|_| !self.runs.is_multiple_of(WHOLE_EACH));
+        let text = self.file.read_first_lines(wanted.unwrap_or(usize::MAX))?;
         let mut shown = self.shown.begin();
+        let (mut count, mut last_shown) = (0, 0);
         for line in lines(text) {
             let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             let is_shown = shown.row(name, || is_field_name(name) && self.fields.matches(name));
-            if *is_shown && let Some(value) = batch.tolerate(parse_line(line)) {
+            count += 1;
+            if !*is_shown {
+                continue;
+            }
+            last_shown = count;
+            if let Some(value) = batch.tolerate(parse_line(line)) {
                 batch.named_value(
                     &[b"node_vmstat_", name],
                     Kind::Untyped,
@@ -53,7 +73,12 @@ impl Collector for Vmstat {
                 );
             }
         }
-        shown.finish();
+        if wanted.is_none() {
+            shown.finish();
+            self.wanted = Some(last_shown);
+        } else if !shown.leave() {
+            self.wanted = wanted;
+        }
         Ok(())
     }
 }
@@ -132,6 +157,43 @@ mod tests {
             node_vmstat_pgpgin 1
         "#]]
         .assert_eq(&render(&second));
+    }
+
+    /// As the kernel gives it: the first page, and what did not fit into it.
+    fn two_pages(names: &[&str]) -> String {
+        let others = (0..200).map(|number| format!("nr_of_something_{number} 12345\n"));
+        let lines = names.iter().map(|name| format!("{name} 7\n"));
+        lines.chain(others).collect()
+    }
+
+    #[test]
+    fn what_follows_the_last_field_that_is_shown_is_not_read() {
+        let memory = MemoryHost::from_files(&[("proc/vmstat", &two_pages(&["pgpgin", "a"]))]);
+        let mut collector = open::<Vmstat>(&memory.host(), &[]);
+        let mut shown = || {
+            let before = memory.reads();
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            let names = render(&batch);
+            let names = names.lines().filter(|line| !line.starts_with('#'));
+            let names = names.map(|line| line["node_vmstat_".len()..].to_owned());
+            (names.collect::<Vec<_>>().join(", "), memory.reads() - before)
+        };
+        assert_eq!(shown().0, "pgpgin 7");
+        assert_eq!(shown(), ("pgpgin 7".into(), 1));
+        // Another field, and one that goes.
+        memory.write("proc/vmstat", two_pages(&["pgpgin", "pgpgout", "a"]));
+        assert_eq!(shown(), ("pgpgin 7, pgpgout 7".into(), 1));
+        assert_eq!(shown(), ("pgpgin 7, pgpgout 7".into(), 2), "all is read after a change");
+        assert_eq!(shown(), ("pgpgin 7, pgpgout 7".into(), 1));
+        memory.write("proc/vmstat", two_pages(&["pgpgout"]));
+        assert_eq!(shown(), ("pgpgout 7".into(), 1));
+        assert_eq!(shown(), ("pgpgout 7".into(), 2));
+        // What no kernel does: a field comes where nothing is read.
+        memory.write("proc/vmstat", two_pages(&["pgpgout"]) + "pgfault 8\n");
+        let late = (0..WHOLE_EACH).map(|_| shown().0).filter(|shown| shown.contains("pgfault 8"));
+        assert!(late.count() > 0);
+        assert_eq!(shown(), ("pgfault 8, pgpgout 7".into(), 2), "the last line is wanted now");
     }
 
     #[test]

@@ -24,8 +24,8 @@ struct Netstat {
     snmp6: KeptFile,
     fields: Chosen,
     /// By the line of names.
-    netstat_shown: Rows<Vec<Column>>,
-    snmp_shown: Rows<Vec<Column>>,
+    netstat_shown: Rows<Columns>,
+    snmp_shown: Rows<Columns>,
     /// By name: how long the protocol at its beginning is, if the field is shown.
     snmp6_shown: Rows<Option<usize>>,
 }
@@ -86,6 +86,13 @@ impl Chosen {
     }
 }
 
+/// What is decided of a line of names.
+struct Columns {
+    /// How many blanks the line has.
+    blanks: usize,
+    shown: Vec<Column>,
+}
+
 /// A field that is shown, by its place in the line of names.
 struct Column {
     /// Fields between the one before and this one.
@@ -94,15 +101,15 @@ struct Column {
 }
 
 /// Decides on every name of a line such as `Ip: Forwarding DefaultTTL InReceives`.
-fn columns(names: &[u8], chosen: &mut Chosen) -> Vec<Column> {
+fn columns(names: &[u8], chosen: &mut Chosen) -> Columns {
     let mut fields = Fields::new(names);
-    let Ok(protocol) = protocol(&mut fields) else { return Vec::new() };
-    let mut columns = Vec::new();
+    let mut columns = Columns { blanks: text::count(names, b' '), shown: Vec::new() };
+    let Ok(protocol) = protocol(&mut fields) else { return columns };
     let mut passed = 0;
     while let Some(name) = fields.next() {
         if chosen.takes(protocol, name) {
             let end = fields.offset();
-            columns.push(Column { passed, name: end - name.len()..end });
+            columns.shown.push(Column { passed, name: end - name.len()..end });
             passed = 0;
         } else {
             passed += 1;
@@ -115,16 +122,16 @@ fn columns(names: &[u8], chosen: &mut Chosen) -> Vec<Column> {
 fn push_columns(
     names: &[u8],
     values: &[u8],
-    columns: &[Column],
+    columns: &Columns,
     batch: &mut Batch,
 ) -> Result<(), Malformed> {
     let protocol = protocol(&mut Fields::new(names))?;
-    if blanks(values) != blanks(names) {
+    if text::count(values, b' ') != columns.blanks {
         return Err(Malformed::new(0, "as many values as names"));
     }
     let mut fields = Fields::new(values);
     fields.pass(1);
-    for column in columns {
+    for column in &columns.shown {
         let name = names.get(column.name.clone()).unwrap_or_default();
         push(protocol, name, fields.pass(column.passed).f64()?, batch);
     }
@@ -136,14 +143,10 @@ fn protocol<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
     fields.text()?.strip_suffix(b":").ok_or(Malformed::new(0, "a protocol with a colon"))
 }
 
-fn blanks(line: &[u8]) -> usize {
-    line.iter().filter(|&&byte| byte == b' ').count()
-}
-
 /// Shows the fields of a file of lines in pairs, names above values.
 fn push_pairs_of_lines(
     text: &[u8],
-    shown: &mut Rows<Vec<Column>>,
+    shown: &mut Rows<Columns>,
     chosen: &mut Chosen,
     batch: &mut Batch,
 ) {
