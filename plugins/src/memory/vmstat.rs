@@ -23,7 +23,7 @@ struct Vmstat {
     runs: u32,
 }
 
-/// How seldom all lines are read: where the file is none of the kernel's, another one may take its place.
+/// How seldom all lines are read: where the file is not the kernel's own, another one may take its place.
 const WHOLE_EACH: u32 = 64;
 
 impl Collector for Vmstat {
