@@ -21,8 +21,8 @@ use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
 /// How many system calls a scrape of 2,000 disks may take more than one of 2.
 const MOST_MORE_CALLS: f64 = 60.0;
 const LEAST_RATIO: f64 = 50.0;
-/// Of the largest host, in KiB.
-const MOST_PEAK: u64 = 30 << 10;
+/// Of the largest host, in KiB. 29 MiB were seen; how much of the C library is mapped differs by half of one.
+const MOST_PEAK: u64 = 31 << 10;
 /// From 64 to 512 CPUs: 1 is growth by the same factor as theirs.
 const MOST_EXPONENT: f64 = 1.05;
 
