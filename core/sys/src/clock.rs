@@ -1,6 +1,41 @@
-//! How the kernel disciplines its clock.
+//! The kernel's clocks, and how it disciplines the one of the day.
 
 use std::io;
+use std::time::Duration;
+
+/// A clock that the standard library does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Since the epoch, as of the last tick: the clock by which file systems date changes.
+    RealtimeCoarse,
+    /// Since the system booted, with the time that it was suspended.
+    Boottime,
+}
+
+/// What a clock says, or nothing where it has no sense as a duration or there is no such clock.
+///
+/// Through the C library. rustix looks for the kernel's own function in the memory of the process by itself, and
+/// under valgrind, which measures the daemon in tests, that memory is not there.
+pub fn clock_time(clock: Clock) -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let clock = match clock {
+            Clock::RealtimeCoarse => libc::CLOCK_REALTIME_COARSE,
+            Clock::Boottime => libc::CLOCK_BOOTTIME,
+        };
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is that of a whole structure of this function.
+        if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+            return None;
+        }
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = clock;
+        None
+    }
+}
 
 /// What adjtimex(2) says, in the kernel's units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +125,18 @@ pub fn clock_discipline() -> io::Result<ClockDiscipline> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
+
+    /// The coarse clock is that of the day at its last tick, which is 10 ms ago at most.
+    #[test]
+    fn the_clocks_go_forward() {
+        let coarse = clock_time(Clock::RealtimeCoarse).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(now.abs_diff(coarse) < Duration::from_secs(60), "{coarse:?} {now:?}");
+        let before = clock_time(Clock::Boottime).unwrap();
+        assert!(clock_time(Clock::Boottime).unwrap() >= before);
+        assert!(!before.is_zero() && before < now);
+    }
 
     /// The kernel answers, or a container keeps the call from it: by EPERM or by ENOSYS (seccomp).
     #[test]

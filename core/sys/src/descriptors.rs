@@ -5,6 +5,8 @@
 //! thread that may hang takes a table of its own first and empties it.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -36,7 +38,8 @@ pub struct OwnDescriptors(());
 impl OwnDescriptors {
     /// Promises of the work that is started with this that no value which holds a descriptor comes
     /// to it or leaves it, not even through a static: what it opens it closes, it uses nothing that
-    /// others opened, and it wakes others by means that need no descriptor.
+    /// others opened but the one descriptor that it keeps, and it wakes others by that one or by
+    /// means that need none.
     ///
     /// The types do not check this. Where it does not hold, a number means one file here and
     /// another one there, so that work reads or closes what it should not; memory stays sound.
@@ -46,8 +49,9 @@ impl OwnDescriptors {
 }
 
 /// Starts a thread that may hang in the kernel. It has a descriptor table of its own, with nothing
-/// in it but standard input, output and error, so that it keeps no port taken when it outlives the
-/// process. Where the system refuses the table, which [`descriptor_tables_are_separate`] tells, the
+/// in it but standard input, output and error, and the one that it keeps, so that it keeps no port taken
+/// when it outlives the process. That one is open for as long as the process is there, so that its
+/// number means the same in every table. Where the system refuses the table, which [`descriptor_tables_are_separate`] tells, the
 /// thread shares that of the others.
 ///
 /// # Errors
@@ -55,6 +59,7 @@ impl OwnDescriptors {
 /// As [`thread::Builder::spawn`].
 pub fn spawn_with_own_descriptors(
     _: OwnDescriptors,
+    kept: Option<BorrowedFd<'static>>,
     builder: thread::Builder,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
@@ -63,9 +68,12 @@ pub fn spawn_with_own_descriptors(
             #[cfg(target_os = "linux")]
             // SAFETY: the thread is new and owns no descriptor, and what it is about to run was
             // promised to use none but its own.
-            let separated = unsafe { unshare_descriptors() };
+            let separated = unsafe { unshare_descriptors(kept) };
             #[cfg(not(target_os = "linux"))]
-            let separated: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+            let separated: io::Result<()> = {
+                let _ = kept;
+                Err(io::ErrorKind::Unsupported.into())
+            };
             separated
         });
         let outcome = if matches!(separated, Ok(Ok(()))) { SEPARATE } else { REFUSED };
@@ -93,7 +101,8 @@ pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Gives the calling thread a descriptor table of its own (unshare(2), CLONE_FILES) and closes
-/// everything in it but standard input, output and error. The other threads keep what they have.
+/// everything in it but standard input, output and error, and the one that it keeps. The other threads
+/// keep what they have.
 ///
 /// # Errors
 ///
@@ -102,14 +111,13 @@ pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// # Safety
 ///
 /// The thread owns no descriptor, and from now on it uses no value that holds one which was opened
-/// by another thread, and gives away none that it opens itself.
+/// by another thread, but the one that it keeps, and gives away none that it opens itself.
 #[cfg(target_os = "linux")]
-pub unsafe fn unshare_descriptors() -> io::Result<()> {
-    use std::os::fd::BorrowedFd;
-
+pub unsafe fn unshare_descriptors(kept: Option<BorrowedFd<'static>>) -> io::Result<()> {
     // SAFETY: the thread uses no descriptor of another table, which the caller grants.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
-    for number in numbers() {
+    let kept = kept.map(|kept| kept.as_raw_fd());
+    for number in numbers().into_iter().filter(|number| Some(*number) != kept) {
         // SAFETY: no other thread opens or closes anything in this table, and the borrow ends at
         // once. A number that is not open is only asked about (EBADF).
         let is_open = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
@@ -152,7 +160,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (send, receive) = mpsc::channel();
         let builder = thread::Builder::new().name("apart".into());
-        spawn_with_own_descriptors(OwnDescriptors::promise(), builder, move || {
+        spawn_with_own_descriptors(OwnDescriptors::promise(), None, builder, move || {
             let open = std::fs::read_dir("/proc/thread-self/fd").unwrap();
             let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             // One of them is the directory itself.

@@ -12,10 +12,11 @@ mod ethtool;
 mod heap;
 mod perf;
 mod program;
+mod signals;
 
 #[cfg(target_os = "linux")]
 pub use btrfs::{BtrfsDevice, BtrfsDevices, BtrfsFileSystem, btrfs_device, btrfs_file_system};
-pub use clock::{ClockDiscipline, clock_discipline};
+pub use clock::{Clock, ClockDiscipline, clock_discipline, clock_time};
 #[cfg(target_os = "linux")]
 pub use descriptors::unshare_descriptors;
 pub use descriptors::{
@@ -28,3 +29,4 @@ pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]
 pub use perf::open_perf_event;
 pub use program::release_program;
+pub use signals::take_without_meaning;
