@@ -19,6 +19,7 @@
 //! * [`SharedFile`]: one file that several collectors read;
 //! * [`Walk`]: directories of a class, and attributes of each child;
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
+//! * [`DeviceEvents`]: whether a device or a module may have come;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
@@ -51,6 +52,7 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod conversation;
 mod deadline;
+mod device_events;
 #[cfg(target_os = "linux")]
 mod ethtool;
 #[cfg(target_os = "linux")]
@@ -104,7 +106,7 @@ mod view;
 mod walk;
 mod zone;
 
-pub use apart::spawn_apart;
+pub use apart::{WakeSocket, is_apart, spawn_apart};
 #[cfg(target_os = "linux")]
 pub use btrfs::{BtrfsDevice, BtrfsDevices};
 #[cfg(all(target_os = "linux", any(test, feature = "testing")))]
@@ -113,6 +115,7 @@ pub(crate) use bus::wire as bus_wire;
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+pub use device_events::DeviceEvents;
 #[cfg(target_os = "linux")]
 pub use ethtool::Ethtool;
 #[cfg(all(target_os = "linux", any(test, feature = "testing")))]
@@ -156,8 +159,8 @@ pub use stuck::{StuckThread, StuckThreads};
 pub use uname::Uname;
 pub use view::{Namespace, View};
 pub use vitald_sys::{
-    descriptor_tables_are_separate, duplicate_inherited, keep_heap_small, release_heap,
-    release_program,
+    Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, keep_heap_small,
+    release_heap, release_program, take_without_meaning,
 };
 #[doc(hidden)]
 pub use walk::attributes as attribute;
@@ -167,6 +170,7 @@ pub use zone::Zone;
 
 use crate::errno::EINVAL;
 use extent::Extent;
+use listing::Listed;
 use opened::Opened;
 use path::{refuse_parent, with_c_string};
 
@@ -249,7 +253,7 @@ impl Host {
     pub fn try_list(&self, path: &str, listing: &mut Listing) -> io::Result<()> {
         listing.clear();
         let handle = self.open(path.as_bytes(), Opened::Directory)?;
-        self.list_opened(&handle, listing)
+        self.list_opened(&handle, Listed::New, listing)
     }
 
     /// The target of a symbolic link, as it is written in the link.
@@ -475,10 +479,16 @@ impl Host {
         }
     }
 
-    fn list_opened(&self, handle: &Handle, listing: &mut Listing) -> io::Result<()> {
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+    fn list_opened(
+        &self,
+        handle: &Handle,
+        directory: Listed,
+        listing: &mut Listing,
+    ) -> io::Result<()> {
         listing.clear();
         let listed = match handle {
-            Handle::Real(descriptor) => system::list(descriptor, listing),
+            Handle::Real(descriptor) => system::list(descriptor, directory, listing),
             #[cfg(any(test, feature = "testing"))]
             Handle::Memory(inode) => self.memory().list(*inode, listing),
         };

@@ -6,7 +6,7 @@ use std::io;
 
 use super::extent::Extent;
 use super::kept::{Kept, Purpose, fill, is_gone, is_keepable};
-use super::listing::Listing;
+use super::listing::{Listed, Listing};
 use super::opened::Opened;
 use super::path::with_c_string;
 use super::{Handle, Host, system};
@@ -78,7 +78,7 @@ impl Children {
 
     fn try_list(&mut self, listing: &mut Listing) -> io::Result<()> {
         if let Some(directory) = &self.directory {
-            match self.host.list_opened(&directory.handle, listing) {
+            match self.host.list_opened(&directory.handle, Listed::Again, listing) {
                 Ok(()) if !listing.is_empty() => return Ok(()),
                 Err(error) if !is_gone(&error) => return Err(error),
                 // What was unmounted or removed lists as empty; perhaps there is a new one.
@@ -87,7 +87,7 @@ impl Children {
         }
         listing.clear();
         let handle = self.host.open(self.path.as_bytes(), Opened::Directory)?;
-        let listed = self.host.list_opened(&handle, listing);
+        let listed = self.host.list_opened(&handle, Listed::New, listing);
         if listed.is_ok() && is_keepable(self.path.as_bytes()) {
             self.directory = Kept::keep(&self.host, handle, Purpose::Directory).ok();
         }
@@ -108,7 +108,7 @@ impl Children {
     ) -> io::Result<()> {
         listing.clear();
         let handle = self.open(child, directory, Opened::Directory)?;
-        self.host.list_opened(&handle, listing)
+        self.host.list_opened(&handle, Listed::New, listing)
     }
 
     /// The content of a child's file, which the kernel makes as one record: `stat`, `status`, `io`,
@@ -183,7 +183,7 @@ impl Children {
             }
         }
         let handle = self.open(child, "fd", Opened::Directory)?;
-        self.host.list_opened(&handle, &mut self.entries)?;
+        self.host.list_opened(&handle, Listed::New, &mut self.entries)?;
         Ok(self.entries.len() as u64)
     }
 

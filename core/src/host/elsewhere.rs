@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 
-use super::listing::Listing;
+use super::listing::{Listed, Listing};
 use super::opened::Opened;
 use super::space::{Space, StatfsError};
 use super::uname::Uname;
@@ -31,7 +31,7 @@ pub(super) fn is_announced_unchanged(descriptor: &Descriptor) -> bool {
     match *descriptor {}
 }
 
-pub(super) fn list(descriptor: &Descriptor, _: &mut Listing) -> io::Result<()> {
+pub(super) fn list(descriptor: &Descriptor, _: Listed, _: &mut Listing) -> io::Result<()> {
     match *descriptor {}
 }
 

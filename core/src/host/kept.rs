@@ -180,6 +180,9 @@ pub struct KeptFile {
     kept: Option<Kept>,
     buffer: Vec<u8>,
     spare: Spare,
+    /// The circumstances of the next read, and those under which the file was absent.
+    circumstances: Option<u64>,
+    absent_under: Option<u64>,
 }
 
 impl Host {
@@ -220,12 +223,22 @@ impl KeptFile {
             kept: None,
             buffer: Vec::new(),
             spare: Spare::new(),
+            circumstances: None,
+            absent_under: None,
         }
     }
 
     /// The logical path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Says under which circumstances the next reads run: a number that changes whenever the file may have
+    /// come, such as that of [`DeviceEvents`](super::DeviceEvents). While it is the same, a file that was
+    /// absent is not looked for again. Without a number, which is so at first, every read looks.
+    pub fn under(&mut self, circumstances: Option<u64>) -> &mut Self {
+        self.circumstances = circumstances;
+        self
     }
 
     /// The content that the last read got.
@@ -324,7 +337,13 @@ impl KeptFile {
                 outcome => return outcome,
             }
         }
-        let handle = self.host.open(self.path.as_bytes(), Opened::File)?;
+        if self.absent_under.is_some() && self.absent_under == self.circumstances {
+            return Err(io::Error::from_raw_os_error(ENOENT));
+        }
+        let opened = self.host.open(self.path.as_bytes(), Opened::File);
+        let is_absent = opened.as_ref().is_err_and(is_absence);
+        self.absent_under = self.circumstances.filter(|_| is_absent);
+        let handle = opened?;
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(first_size(&self.path));
         }
@@ -366,6 +385,30 @@ mod tests {
             assert_eq!(refused.raw_os_error(), Some(EFBIG));
             assert_eq!(file.buffer.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn an_absent_file_is_looked_for_when_the_circumstances_change() {
+        let memory = MemoryHost::new();
+        let mut file = memory.host().keep_whole("proc/net/rpc/nfs");
+        let mut read = |circumstances| {
+            let before = memory.requests().opened;
+            let content = file.under(circumstances).optional().unwrap().map(<[u8]>::to_vec);
+            (content, memory.requests().opened - before)
+        };
+        assert_eq!(read(Some(1)), (None, 1));
+        assert_eq!(read(Some(1)), (None, 0));
+        assert_eq!(read(None), (None, 1));
+        assert_eq!(read(None), (None, 1));
+        assert_eq!(read(Some(2)), (None, 1));
+        memory.write("proc/net/rpc/nfs", "1");
+        assert_eq!(read(Some(2)), (None, 0));
+        assert_eq!(read(Some(3)), (Some(b"1".into()), 1));
+        memory.write("proc/net/rpc/nfs", "2");
+        assert_eq!(read(Some(3)), (Some(b"2".into()), 0));
+        memory.remove("proc/net/rpc/nfs");
+        assert_eq!(read(Some(3)), (None, 1), "it has gone");
+        assert_eq!(read(Some(3)), (None, 0));
     }
 
     #[test]

@@ -13,6 +13,15 @@ pub enum Kind {
     Unknown,
 }
 
+/// What is known of an opened directory that is listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// It was not listed before.
+    New,
+    /// It may have been.
+    Again,
+}
+
 /// One directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Host;
 use super::kernel::Kernel;
-use super::netlink::{Address, Link, Route};
+use super::netlink::{Address, Link, Route, parse_links};
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
@@ -31,12 +31,11 @@ impl Host {
         let known = self.lasting::<Weak<Source>>();
         let mut known = lock(&known);
         let source = known.upgrade().unwrap_or_else(|| {
-            let source = Dumped { socket: self.route_socket(), began: None };
-            let source = Arc::new(Mutex::new(source));
+            let source = Arc::<Source>::default();
             *known = Arc::downgrade(&source);
             source
         });
-        SharedLinks { source, private: self.route_socket() }
+        SharedLinks { source, socket: self.route_socket() }
     }
 }
 
@@ -89,23 +88,31 @@ fn named(error: std::io::Error) -> Error {
 /// One dump of the interfaces for all collectors that want them.
 type Source = Mutex<Dumped>;
 
+/// What a handle has asked for with its own socket.
+#[derive(Default)]
 struct Dumped {
-    socket: RouteSocket,
-    /// When the dump began that the socket has; `None` before the first and after a failed one.
+    bytes: Vec<u8>,
+    /// When the dump began that the bytes are; `None` before the first and after a failed one.
     began: Option<Instant>,
 }
 
 impl Dumped {
-    fn links(&mut self, fresh_from: Instant, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        match &mut self.socket.0 {
+    fn links(
+        &mut self,
+        socket: &mut RouteSocket,
+        fresh_from: Instant,
+        each: &mut dyn FnMut(Link<'_>),
+    ) -> Result<()> {
+        match &mut socket.0 {
             Kernel::Real(route) => {
                 if self.began.is_none_or(|began| began < fresh_from) {
                     self.began = None;
                     let began = Instant::now();
                     route.dump_links().map_err(named)?;
+                    route.swap_dump(&mut self.bytes);
                     self.began = Some(began);
                 }
-                route.last_links(each).map(drop).map_err(named)
+                parse_links(&self.bytes, each).map(drop).map_err(|error| named(error.into()))
             }
             #[cfg(any(test, feature = "testing"))]
             Kernel::Memory(memory) => memory.links(each),
@@ -114,10 +121,12 @@ impl Dumped {
 }
 
 /// A handle on the dump of the interfaces: one dump a collection serves all collectors.
+///
+/// Each handle asks with a socket of its own, and only memory is shared. So it is for a collector with
+/// [descriptors of its own](crate::collector::Collector::OWN_DESCRIPTORS), too.
 pub struct SharedLinks {
     source: Arc<Source>,
-    /// For when another thread has the source.
-    private: RouteSocket,
+    socket: RouteSocket,
 }
 
 impl SharedLinks {
@@ -131,14 +140,14 @@ impl SharedLinks {
     /// As [`RouteSocket::links`].
     pub fn each(&mut self, fresh_from: Instant, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
         match self.source.try_lock() {
-            Ok(mut dumped) => dumped.links(fresh_from, each),
+            Ok(mut dumped) => dumped.links(&mut self.socket, fresh_from, each),
             Err(TryLockError::Poisoned(poisoned)) => {
                 let mut dumped = poisoned.into_inner();
                 self.source.clear_poison();
                 dumped.began = None;
-                dumped.links(fresh_from, each)
+                dumped.links(&mut self.socket, fresh_from, each)
             }
-            Err(TryLockError::WouldBlock) => self.private.links(each),
+            Err(TryLockError::WouldBlock) => self.socket.links(each),
         }
     }
 }
@@ -181,5 +190,24 @@ mod tests {
         let mut own = 0;
         second.each(fresh_from, &mut |_| own += 1).unwrap();
         assert_eq!(own, interfaces);
+    }
+    /// A thread with descriptors of its own shares the bytes of a dump and no socket.
+    #[test]
+    fn a_dump_is_shared_with_a_thread_that_shares_no_descriptor() {
+        let host = Host::new(Default::default());
+        let (mut apart, mut own) = (host.shared_links(), host.shared_links());
+        let fresh_from = Instant::now();
+        let (send, receive) = std::sync::mpsc::channel();
+        let work = move || {
+            let dumped = count(&mut apart, fresh_from);
+            // The socket is closed where it was opened.
+            drop(apart);
+            send.send(dumped).unwrap();
+        };
+        crate::host::spawn_apart("apart".to_owned(), None, work).unwrap();
+        let dumped = receive.recv().unwrap();
+        assert_eq!(count(&mut own, fresh_from), dumped);
+        let (_, next) = count(&mut own, Instant::now() + std::time::Duration::from_nanos(1));
+        assert!(next > dumped.1);
     }
 }

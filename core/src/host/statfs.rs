@@ -410,7 +410,8 @@ impl StatfsPool {
         let builder = thread::Builder::new().name("vitald-statfs".into()).stack_size(128 * 1024);
         // It is handed paths and gives back numbers, and opens nothing.
         let promise = OwnDescriptors::promise();
-        let started = spawn_with_own_descriptors(promise, builder, move || work(&shared, worker));
+        let started =
+            spawn_with_own_descriptors(promise, None, builder, move || work(&shared, worker));
         round.workers += usize::from(started.is_ok());
         started.is_ok()
     }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom};
 use rustix::io::Errno;
 
-use super::listing::{Kind, Listing};
+use super::listing::{Kind, Listed, Listing};
 use super::opened::Opened;
 use super::space::{Space, StatfsError};
 use super::uname::Uname;
@@ -78,13 +78,21 @@ pub(super) fn is_announced_unchanged(descriptor: &Descriptor) -> bool {
 }
 
 /// Lists an opened directory from its beginning.
-pub(super) fn list(descriptor: &Descriptor, listing: &mut Listing) -> io::Result<()> {
-    rustix::fs::seek(descriptor, SeekFrom::Start(0))?;
+pub(super) fn list(
+    descriptor: &Descriptor,
+    directory: Listed,
+    listing: &mut Listing,
+) -> io::Result<()> {
+    if directory != Listed::New {
+        rustix::fs::seek(descriptor, SeekFrom::Start(0))?;
+    }
     // On the stack: a collector has a listing for each directory that it walks.
     let mut records = [MaybeUninit::uninit(); 8192];
-    let mut directory = RawDir::new(descriptor, &mut records);
+    let mut entries = RawDir::new(descriptor, &mut records);
+    // To the answer that there are no more: a signal ends a call before the room is full (`filldir64` in
+    // fs/readdir.c).
     loop {
-        match directory.next() {
+        match entries.next() {
             None => break Ok(()),
             Some(Err(Errno::INTR)) => {}
             Some(Err(error)) => break Err(error.into()),

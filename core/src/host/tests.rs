@@ -495,3 +495,25 @@ mod live {
         real().view();
     }
 }
+
+/// Large ones and small ones, with long names.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_of_sysfs_is_listed_to_its_end() {
+    let host = Host::new(Default::default());
+    let mut seen = 0;
+    for path in ["sys", "sys/bus", "sys/class", "sys/class/tty", "sys/kernel/slab", "sys/module"] {
+        let Ok(handle) = host.open(path.as_bytes(), Opened::Directory) else { continue };
+        let [mut new, mut again] = [(); 2].map(|()| Listing::new());
+        host.list_opened(&handle, Listed::New, &mut new).unwrap();
+        host.list_opened(&handle, Listed::Again, &mut again).unwrap();
+        seen = seen.max(again.len());
+        let names = |listing: &Listing| -> Vec<Vec<u8>> {
+            listing.iter().map(|entry| entry.name.to_vec()).collect()
+        };
+        assert_eq!(names(&new), names(&again), "{path}");
+    }
+    if seen < 300 {
+        left_out("no directory of sysfs has more entries than one call gives");
+    }
+}

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::Host;
 use super::extent::Extent;
 use crate::batch::{Batch, Labels};
-use crate::errno::{is_absent, is_forbidden, is_without_value};
-use crate::error::{Error, Malformed, Result};
+use crate::errno::{ENOENT, is_absent, is_forbidden, is_without_value};
+use crate::error::{Error, Malformed, Result, is_absence};
 use crate::family::Family;
 use crate::source_name;
 use crate::text;
@@ -56,6 +56,8 @@ pub struct Walk<S> {
     first: Arc<str>,
     levels: Vec<Level>,
     directory: Directory,
+    /// The next refresh reads slow attributes as the others.
+    reads_all: bool,
     /// How its attributes are made.
     extent: Extent,
     table: Table,
@@ -63,6 +65,10 @@ pub struct Walk<S> {
     /// The circumstances of the next refresh, and those under which the directories were listed.
     circumstances: Option<u64>,
     listed_under: Option<u64>,
+    /// Whether children come only when the circumstances change, and those under which there was none;
+    /// whether there was the directory then.
+    is_of_devices: bool,
+    bare_under: Option<(u64, bool)>,
     path: Vec<u8>,
     buffer: Vec<u8>,
     set: PhantomData<fn() -> S>,
@@ -83,11 +89,14 @@ impl Host {
             first: levels[0].directory().into(),
             levels,
             directory: Directory::default(),
+            reads_all: false,
             extent: Extent::Whole,
             table: Table::default(),
             rotation: Rotation::new(SLOW_READS),
             circumstances: None,
             listed_under: None,
+            is_of_devices: false,
+            bare_under: None,
             path: Vec::new(),
             buffer: Vec::new(),
             set: PhantomData,
@@ -140,6 +149,47 @@ impl<S: Attributes> Walk<S> {
         self
     }
 
+    /// Has each slow attribute read again within that many refreshes, however many there are; beside what
+    /// [`Walk::read_again`] is asked for.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    #[must_use]
+    pub fn slow_within(mut self, refreshes: usize) -> Self {
+        assert!(refreshes > 0, "an attribute cannot be read within no refresh");
+        // The first refresh reads all of them, and the next one begins with the first.
+        self.rotation.most = 0;
+        self.rotation.within = Some(refreshes);
+        self
+    }
+
+    /// Has the next refresh read the slow attributes of a child of the first level again, which is known to
+    /// have changed. One that is not known yet is read at once, anyhow.
+    pub fn read_again(&mut self, child: &[u8]) {
+        self.directory.read_again(child);
+    }
+
+    /// Has the next refresh read the slow attributes of all children.
+    pub fn read_all(&mut self) -> &mut Self {
+        self.reads_all = true;
+        self
+    }
+
+    /// Takes all attributes of those children of the last level as slow whose name this is true for. It is asked
+    /// once for each child that appears. For directories of files some of which hardly ever change. One that cannot
+    /// be read is tried again at each refresh.
+    #[must_use]
+    pub fn slow_children(
+        mut self,
+        is_slow: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(last) = self.levels.last_mut() {
+            last.slow = Some(Box::new(is_slow));
+        }
+        self
+    }
+
     /// Says under which circumstances the next refreshes run: a number that changes whenever a child
     /// may have come or gone or been replaced, such as how many events of devices there were. While
     /// it is the same, the directories are not listed again, unless there was no child or one lacked
@@ -147,6 +197,13 @@ impl<S: Attributes> Walk<S> {
     pub fn under(&mut self, circumstances: Option<u64>) -> &mut Self {
         self.circumstances = circumstances;
         self
+    }
+
+    /// As [`Walk::under`], with the number of [`DeviceEvents`](super::DeviceEvents): while it is the same, a class
+    /// without a device is not looked at again, either.
+    pub fn under_events(&mut self, number: Option<u64>) -> &mut Self {
+        self.is_of_devices = true;
+        self.under(number)
     }
 
     /// Lists and reads, and gives the children in the order of the bytes of their names: `cpu10`
@@ -171,7 +228,7 @@ impl<S: Attributes> Walk<S> {
     /// [`Error::Unreadable`].
     pub fn optional(&mut self) -> Result<Matches<'_, S>> {
         match self.load() {
-            Err(error) if !crate::error::is_absence(&error) => Err(self.unlisted(error)),
+            Err(error) if !is_absence(&error) => Err(self.unlisted(error)),
             _ => Ok(self.children()),
         }
     }
@@ -194,6 +251,11 @@ impl<S: Attributes> Walk<S> {
         self.table.clear();
         self.path.clear();
         self.path.extend_from_slice(self.first.as_bytes());
+        if let (Some(now), Some((under, is_there))) = (self.circumstances, self.bare_under)
+            && now == under
+        {
+            return if is_there { Ok(()) } else { Err(io::Error::from_raw_os_error(ENOENT)) };
+        }
         let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,
@@ -204,11 +266,20 @@ impl<S: Attributes> Walk<S> {
             path: &mut self.path,
             buffer: &mut self.buffer,
             is_steady,
+            reads_all: std::mem::take(&mut self.reads_all),
             lacks_child: false,
         };
         let loaded = refresh.run(&mut self.levels, &mut self.directory);
         let is_complete = loaded.is_ok() && !refresh.lacks_child && refresh.table.rows() > 0;
         self.listed_under = self.circumstances.filter(|_| is_complete);
+        let is_there = match &loaded {
+            Ok(()) if refresh.table.rows() == 0 && !refresh.lacks_child => Some(true),
+            Err(error) if is_absence(error) && *refresh.path == *self.first.as_bytes() => {
+                Some(false)
+            }
+            _ => None,
+        };
+        self.bare_under = self.circumstances.filter(|_| self.is_of_devices).zip(is_there);
         self.rotation.end();
         if loaded.is_err() {
             self.table.clear();
@@ -392,6 +463,14 @@ impl<'w, S: Attributes> Child<'w, S> {
     ) -> Option<T> {
         let path = S::LIST[attribute.index()].path;
         batch.tolerate_in(parsed, |source| self.write_path(path, source))
+    }
+
+    /// Whether an attribute is that number. One that is absent or cannot be read is not.
+    pub fn is(&self, attribute: &Attribute<S, Number>, number: f64) -> bool {
+        let content = self.content(attribute.index()).ok().flatten();
+        content.is_some_and(|content| {
+            attribute.format().0(text::trim(content)).is_ok_and(|own| own == number)
+        })
     }
 
     /// Pushes a number; pushes nothing where [`Child::number`] is `None`.

@@ -86,6 +86,12 @@ impl Table {
             Some(value) => value,
             None => {
                 fallback = Value::new((info.default)(), Origin::Default);
+                // Most keys are not written, and a default has no mistake that needs its path.
+                if info.bounds.is_none()
+                    && let Ok(decoded) = T::decode(&fallback)
+                {
+                    return Some(decoded);
+                }
                 &fallback
             }
         };

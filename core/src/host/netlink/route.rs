@@ -52,6 +52,8 @@ pub(super) mod ifla {
     pub(crate) const PHYS_PORT_ID: u16 = netlink::IFLA_PHYS_PORT_ID as u16;
     pub(crate) const CARRIER_CHANGES: u16 = netlink::IFLA_CARRIER_CHANGES as u16;
     pub(crate) const PHYS_SWITCH_ID: u16 = netlink::IFLA_PHYS_SWITCH_ID as u16;
+    pub(crate) const PROMISCUITY: u16 = netlink::IFLA_PROMISCUITY as u16;
+    pub(crate) const ALLMULTI: u16 = netlink::IFLA_ALLMULTI as u16;
     pub(crate) const LINK_NETNSID: u16 = netlink::IFLA_LINK_NETNSID as u16;
     pub(crate) const PHYS_PORT_NAME: u16 = netlink::IFLA_PHYS_PORT_NAME as u16;
     pub(crate) const PROTO_DOWN: u16 = netlink::IFLA_PROTO_DOWN as u16;
@@ -127,6 +129,10 @@ pub struct Link<'a> {
     pub group: Option<u32>,
     /// `IFLA_PROTO_DOWN`.
     pub proto_down: Option<u8>,
+    /// `IFLA_PROMISCUITY`: how many want every packet of the link.
+    pub promiscuity: Option<u32>,
+    /// `IFLA_ALLMULTI`: how many want every multicast packet; since Linux 6.1.
+    pub all_multicast: Option<u32>,
     /// `IFLA_ADDRESS`: the hardware address.
     pub address: Option<&'a [u8]>,
     /// `IFLA_BROADCAST`: the hardware broadcast address.
@@ -314,6 +320,8 @@ fn parse_link(payload: &[u8]) -> Result<Option<Link<'_>>, DumpError> {
             ifla::PHYS_SWITCH_ID => link.physical_switch_id = Some(value),
             ifla::LINK_NETNSID => link.link_namespace = signed_32(value),
             ifla::PHYS_PORT_NAME => link.physical_port_name = Some(text(value)),
+            ifla::PROMISCUITY => link.promiscuity = number_32(value),
+            ifla::ALLMULTI => link.all_multicast = number_32(value),
             ifla::PROTO_DOWN => link.proto_down = value.first().copied(),
             ifla::CARRIER_UP_COUNT => link.carrier_up_count = number_32(value),
             ifla::CARRIER_DOWN_COUNT => link.carrier_down_count = number_32(value),
@@ -433,6 +441,11 @@ impl Route {
     /// The socket was refused, the kernel refused the dump, or it did not answer in time.
     pub fn dump_links(&mut self) -> io::Result<()> {
         self.ask(Request::Links { statistics: true })
+    }
+
+    /// Exchanges the memory of the last dump for other memory.
+    pub(in crate::host) fn swap_dump(&mut self, memory: &mut Vec<u8>) {
+        self.0.swap_bytes(memory);
     }
 
     /// Passes on every interface of the last dump.

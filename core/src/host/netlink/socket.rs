@@ -103,6 +103,11 @@ impl Socket {
         &self.buffer
     }
 
+    /// Gives the messages of the last dump away for memory that the next one may take.
+    pub(super) fn swap_bytes(&mut self, memory: &mut Vec<u8>) {
+        std::mem::swap(&mut self.buffer, memory);
+    }
+
     /// Fills the buffer with one whole dump, which is consistent if a few attempts can do it.
     ///
     /// `request` is a message whose sequence number is filled in here.

@@ -79,6 +79,8 @@ fn full_link() -> Vec<u8> {
             u32(ifla::CARRIER_UP_COUNT, 3),
             u32(ifla::CARRIER_DOWN_COUNT, 2),
             attribute(ifla::PROTO_DOWN, &[1]),
+            attribute(ifla::PROMISCUITY, &2_u32.to_ne_bytes()),
+            attribute(ifla::ALLMULTI, &3_u32.to_ne_bytes()),
             attribute(ifla::ADDRESS, &[2, 0, 0, 0, 0, 1]),
             attribute(ifla::BROADCAST, &[255; 6]),
             attribute(ifla::IFALIAS, b"up\xfflink\0"),
@@ -125,6 +127,7 @@ fn reads_every_attribute_of_an_interface() {
         assert_eq!((link.carrier_up_count, link.carrier_down_count), (Some(3), Some(2)));
         assert_eq!((link.master, link.link, link.link_namespace), (Some(3), Some(2), Some(0)));
         assert_eq!((link.group, link.proto_down), (Some(9), Some(1)));
+        assert_eq!((link.promiscuity, link.all_multicast), (Some(2), Some(3)));
         assert_eq!(link.address, Some(&[2, 0, 0, 0, 0, 1][..]));
         assert_eq!(link.broadcast, Some(&[255; 6][..]));
         assert_eq!(link.physical_port_name, Some(&b"p0"[..]));

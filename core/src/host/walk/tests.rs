@@ -289,7 +289,7 @@ fn the_first_slow_attributes_keep_descriptors_and_thousands_do_not() {
     for _ in 0..4 {
         walk.refresh().unwrap();
         // The directory, each size, and the first of what is slow.
-        assert_eq!(walk.kept(), 1 + 100 + 64);
+        assert_eq!(walk.kept(), 1 + 100 + 96);
     }
     // A descriptor that has lost its file is opened again by path, whichever turn that is.
     memory.fail("sys/block/d00/queue/rotational", 19);
@@ -303,6 +303,62 @@ fn the_first_slow_attributes_keep_descriptors_and_thousands_do_not() {
     let mut once: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(0);
     once.refresh().unwrap();
     assert_eq!(once.kept(), 1 + 100);
+}
+
+#[test]
+fn slow_attributes_are_read_again_within_a_number_of_refreshes() {
+    for disks in [1, 3, 10, 100] {
+        let memory = MemoryHost::new();
+        let write = |content: &str| {
+            for disk in 0..disks {
+                memory.write(format!("sys/block/d{disk}/size"), "1");
+                memory.write(format!("sys/block/d{disk}/queue/rotational"), content);
+            }
+        };
+        write("0");
+        let mut walk: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_within(8);
+        walk.refresh().unwrap();
+        for content in ["1", "2"] {
+            write(content);
+            let mut most = 0;
+            for _ in 0..8 {
+                let before = memory.reads();
+                walk.refresh().unwrap();
+                most = most.max(memory.reads() - before - disks);
+            }
+            let is_new =
+                |disk: Child<'_, Disk>| disk.text(&Disk::ROTATIONAL).unwrap() == content.as_bytes();
+            assert!(walk.children().all(is_new), "{disks}");
+            assert_eq!(most, disks.div_ceil(8));
+        }
+    }
+}
+
+#[test]
+fn slow_attributes_are_read_again_when_that_is_asked_for() {
+    let memory = MemoryHost::new();
+    for disk in 0..100 {
+        memory.write(format!("sys/block/d{disk:02}/size"), "1");
+        memory.write(format!("sys/block/d{disk:02}/queue/rotational"), "0");
+    }
+    let mut walk: Walk<Disk> = memory.host().walk::<Disk>("sys/block/*").slow_reads(1);
+    walk.refresh().unwrap();
+    let refresh = |walk: &mut Walk<Disk>| {
+        let before = memory.reads();
+        walk.refresh().unwrap();
+        memory.reads() - before - 100
+    };
+    walk.read_again(b"d77");
+    walk.read_again(b"d99");
+    walk.read_again(b"no such one");
+    assert_eq!(refresh(&mut walk), 1 + 2);
+    assert_eq!(refresh(&mut walk), 1);
+    walk.read_all();
+    assert_eq!(refresh(&mut walk), 100);
+    assert_eq!(walk.kept(), 1 + 100 + 100, "what is read each time is kept");
+    assert_eq!(refresh(&mut walk), 1);
+    let first = walk.children().next().unwrap();
+    assert!(first.is(&Disk::SIZE, 1.0) && !first.is(&Disk::SIZE, 2.0));
 }
 
 crate::attributes! {
@@ -332,6 +388,59 @@ fn files_are_children_if_asked_for() {
     let before = memory.reads();
     assert_eq!(contents(walk.refresh().unwrap()), [b"E:ID_MODEL=one", b"E:ID_MODEL=new"]);
     assert_eq!(memory.reads() - before, 1);
+}
+
+crate::attributes! {
+    Sensor {
+        NUMBER: u64 = "", optional;
+        WORDS: text = "", optional;
+    }
+}
+
+#[test]
+fn slow_children_are_read_again_within_so_many_refreshes() {
+    let memory = MemoryHost::new();
+    for sensor in 0..10 {
+        memory.write(format!("sys/chip/t{sensor}_input"), "1");
+        memory.write(format!("sys/chip/t{sensor}_limit"), "1");
+    }
+    let walk = memory.host().walk::<Sensor>("sys/chip/t*").files();
+    let is_slow = |name: &[u8]| name.ends_with(b"_limit");
+    let mut walk = walk.slow_children(is_slow).slow_within(4);
+    let mut refreshed = || {
+        let before = memory.reads();
+        let twos =
+            walk.refresh().unwrap().filter(|sensor| sensor.text(&Sensor::WORDS).unwrap() == b"2");
+        (twos.count(), memory.reads() - before)
+    };
+    assert_eq!(refreshed(), (0, 20));
+    for sensor in 0..10 {
+        memory.write(format!("sys/chip/t{sensor}_input"), "2");
+        memory.write(format!("sys/chip/t{sensor}_limit"), "2");
+    }
+    let seen = [refreshed(), refreshed(), refreshed(), refreshed(), refreshed()];
+    assert_eq!(seen, [(13, 13), (16, 13), (19, 13), (20, 11), (20, 13)]);
+    // One that cannot be read is tried again each time.
+    memory.fail("sys/chip/t5_limit", 61);
+    for _ in 0..4 {
+        refreshed();
+    }
+    memory.write("sys/chip/t5_limit", "2");
+    assert_eq!(refreshed().0, 20);
+}
+
+/// Whatever a file is taken for, it is read once.
+#[test]
+fn a_file_with_several_attributes_is_read_once() {
+    let memory = MemoryHost::from_files(&[("sys/chip/t1", "7 \n"), ("sys/chip/t2", "x")]);
+    let mut walk = memory.host().walk::<Sensor>("sys/chip/t*").files();
+    let before = memory.reads();
+    let [one, two] = walk.refresh().unwrap().collect::<Vec<_>>().try_into().ok().unwrap();
+    assert_eq!(memory.reads() - before, 2);
+    let mut batch = Run::new(&[]);
+    assert_eq!(one.number(&Sensor::NUMBER, batch.batch()).unwrap(), Some(7.0));
+    assert_eq!(one.text(&Sensor::WORDS).unwrap(), b"7");
+    assert_eq!(two.text(&Sensor::WORDS).unwrap(), b"x");
 }
 
 #[test]
@@ -378,6 +487,37 @@ fn directories_are_listed_when_the_circumstances_change() {
     memory.write("sys/class/ib/c/ports/2/state", "4: ACTIVE");
     assert_eq!(walk.refresh().unwrap().len(), 1);
     assert_eq!(walk.under(None).refresh().unwrap().len(), 2);
+}
+
+#[test]
+fn a_class_without_a_device_is_looked_at_after_an_event() {
+    let memory = MemoryHost::new();
+    let mut walk: Walk<Port> = memory.host().walk(PORTS);
+    let mut refresh = |number| {
+        let before = memory.requests();
+        let names = match walk.under_events(number).refresh() {
+            Ok(children) => Some(names(children).join(", ")),
+            Err(error) => {
+                assert_eq!(error.to_string(), "sys/class/ib: not on this host");
+                None
+            }
+        };
+        let asked = memory.requests() - before;
+        (names, asked.opened + asked.listings > 0)
+    };
+    assert_eq!(refresh(Some(1)), (None, true));
+    assert_eq!(refresh(Some(1)), (None, false));
+    assert_eq!(refresh(None), (None, true), "there may be no number");
+    assert_eq!(refresh(Some(1)), (None, true));
+    memory.make_directory("sys/class/ib");
+    assert_eq!(refresh(Some(2)), (Some(String::new()), true));
+    assert_eq!(refresh(Some(2)), (Some(String::new()), false));
+    memory.write("sys/class/ib/c/ports/1/state", "4: ACTIVE");
+    assert_eq!(refresh(Some(3)), (Some("c 1".into()), true));
+    // One that lacks what it needs may get it.
+    memory.remove("sys/class/ib/c/ports/1/state");
+    assert_eq!(refresh(Some(3)), (Some(String::new()), true));
+    assert_eq!(refresh(Some(3)), (Some(String::new()), true));
 }
 
 #[test]

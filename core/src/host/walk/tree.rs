@@ -8,7 +8,7 @@ use crate::errno::{ENOENT, is_absent};
 use crate::error::is_absence;
 use crate::host::extent::Extent;
 use crate::host::kept::{Kept, Purpose, fill, is_gone, is_keepable};
-use crate::host::listing::{Kind, Listing};
+use crate::host::listing::{Kind, Listed, Listing};
 use crate::host::opened::Opened;
 use crate::host::{Handle, Host};
 
@@ -25,6 +25,8 @@ pub(super) struct Level {
     /// Whether regular files are children.
     pub(super) takes_files: bool,
     pub(super) only: Option<Box<dyn Fn(&[u8]) -> bool + Send + Sync>>,
+    /// Whether all attributes of a child are slow.
+    pub(super) slow: Option<Box<dyn Fn(&[u8]) -> bool + Send + Sync>>,
     listing: Listing,
 }
 
@@ -47,6 +49,7 @@ impl Level {
                 suffix,
                 takes_files: false,
                 only: None,
+                slow: None,
                 listing: Listing::new(),
             });
         }
@@ -95,10 +98,14 @@ struct Child {
     inode: u64,
     /// Decided once, when the child appears.
     is_taken: bool,
+    /// All of its attributes are slow. Decided likewise.
+    is_slow: bool,
     /// Its directory of the next level.
     below: Directory,
     /// One for each attribute, on the last level and once it was read.
     slots: Vec<Slot>,
+    /// Its slow attributes are read again at the next refresh.
+    is_due: bool,
 }
 
 enum Slot {
@@ -123,13 +130,15 @@ impl Slot {
 
 /// How many slow attributes of a walk keep a descriptor. Opening costs several times what reading
 /// does, which shows on a host of a few disks; thousands of descriptors would cost memory instead.
-const SLOW_KEPT: usize = 64;
+const SLOW_KEPT: usize = 96;
 
 /// Which slow attributes are read this time, counted over all children.
 #[derive(Debug)]
 pub(super) struct Rotation {
     /// How many are read again at a refresh.
     pub(super) most: usize,
+    /// Within how many refreshes each is to be read again, however many there are.
+    pub(super) within: Option<usize>,
     /// The first one to be read again.
     next: usize,
     /// Those passed so far.
@@ -146,7 +155,7 @@ struct Turn {
 
 impl Rotation {
     pub(super) fn new(most: usize) -> Self {
-        Rotation { most, next: 0, passed: 0 }
+        Rotation { most, within: None, next: 0, passed: 0 }
     }
 
     /// The turn of the next attribute.
@@ -155,7 +164,7 @@ impl Rotation {
         self.passed += 1;
         Turn {
             is_due: (self.next..self.next.saturating_add(self.most)).contains(&place),
-            keeps: self.most > 0 && place < SLOW_KEPT,
+            keeps: (self.most > 0 || self.within.is_some()) && place < SLOW_KEPT,
         }
     }
 
@@ -163,6 +172,9 @@ impl Rotation {
         self.next = self.next.saturating_add(self.most);
         if self.next >= self.passed {
             self.next = 0;
+        }
+        if let Some(within) = self.within {
+            self.most = self.passed.div_ceil(within).max(1);
         }
         self.passed = 0;
     }
@@ -181,6 +193,8 @@ pub(super) struct Refresh<'w> {
     pub(super) buffer: &'w mut Vec<u8>,
     /// Directories that were listed before are not listed again.
     pub(super) is_steady: bool,
+    /// Slow attributes are read as the others are.
+    pub(super) reads_all: bool,
     /// A child was left out, or a directory below one, so that the next refresh should list.
     pub(super) lacks_child: bool,
 }
@@ -258,14 +272,14 @@ impl Refresh<'_> {
         if let Some(open) = kept {
             // A directory of sysfs that was removed lists as an empty one for ever, and one of the
             // same name may be there by now: only entries prove that the kept one is alive.
-            match self.host.list_opened(&open.handle, listing) {
+            match self.host.list_opened(&open.handle, Listed::Again, listing) {
                 Ok(()) if !listing.is_empty() => return Ok(()),
                 Err(error) if !is_gone(&error) => return Err(error),
                 _ => *kept = None,
             }
         }
         let handle = self.open(parent, Opened::Directory)?;
-        self.host.list_opened(&handle, listing)?;
+        self.host.list_opened(&handle, Listed::New, listing)?;
         // One that is empty would be opened again all the same.
         if !listing.is_empty() && is_keepable(self.path) {
             *kept = Kept::keep(self.host, handle, Purpose::Directory).ok();
@@ -291,13 +305,22 @@ impl Refresh<'_> {
         }
         let length = self.path.len();
         let mut is_whole = true;
+        let again = std::mem::take(&mut child.is_due) || self.reads_all;
+        // What the child itself says, if it is a file: that is in the buffer as long as nothing else is read.
+        let mut own: Option<Result<(), i32>> = None;
         self.table.begin_row();
         for (attribute, slot) in self.attributes.iter().zip(&mut child.slots) {
             if !attribute.path.is_empty() {
                 self.path.push(b'/');
                 self.path.extend_from_slice(attribute.path.as_bytes());
             }
-            let read = self.attribute(attribute, slot, parent);
+            let read = match own.take().filter(|_| attribute.path.is_empty()) {
+                Some(read) => read,
+                None => self.attribute(attribute, child.is_slow, slot, parent, again),
+            };
+            if attribute.path.is_empty() {
+                own = Some(read);
+            }
             self.path.truncate(length);
             match read {
                 Ok(()) => self.table.cell(Ok(self.buffer)),
@@ -319,20 +342,26 @@ impl Refresh<'_> {
     fn attribute(
         &mut self,
         attribute: &AttributeInfo,
+        is_slow_child: bool,
         slot: &mut Slot,
         parent: Option<Parent<'_>>,
+        again: bool,
     ) -> Result<(), i32> {
-        if !attribute.is_slow {
+        if !(attribute.is_slow || is_slow_child) {
             return self.read(attribute, slot, parent, true).map_err(number);
         }
         // Also a new child's has its turn, so that the others keep theirs.
-        let turn = self.rotation.turn();
+        let mut turn = self.rotation.turn();
+        turn.is_due |= again;
+        turn.keeps |= self.reads_all;
         let mut opened = Slot::Closed;
         match slot {
             Slot::Absent => return Err(ENOENT),
-            // Where nothing is read in rotation, a fault would stay for ever.
+            // Where nothing is read in rotation, a fault would stay for ever; a device that slept has its
+            // values back at once.
             Slot::Slow { content, .. }
-                if !turn.is_due && (self.rotation.most > 0 || content.is_ok()) =>
+                if !turn.is_due
+                    && (content.is_ok() || (self.rotation.most > 0 && !is_slow_child)) =>
             {
                 return content.as_ref().map_err(|errno| *errno).map(|content| {
                     self.buffer.clear();
@@ -438,9 +467,18 @@ impl Directory {
                 name: entry.name.into(),
                 inode: entry.inode,
                 is_taken: level.takes(entry.name, entry.kind),
+                is_slow: level.slow.as_ref().is_some_and(|is_slow| is_slow(entry.name)),
                 below: Directory::default(),
                 slots: Vec::new(),
+                is_due: false,
             }));
+        }
+    }
+
+    /// Has the slow attributes of a child read again, if there is one of that name.
+    pub(super) fn read_again(&mut self, name: &[u8]) {
+        if let Ok(at) = self.children.binary_search_by(|child| (*child.name).cmp(name)) {
+            self.children[at].is_due = true;
         }
     }
 
