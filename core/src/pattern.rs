@@ -1,17 +1,20 @@
 //! Regular expressions of settings, in node_exporter's dialect.
 
 mod class;
+mod compiled;
 #[cfg(test)]
 mod tests;
 mod translate;
 mod unicode;
 
 use crate::settings::{Node, Setting, Value};
+use compiled::{Compiled, Limits, Refusal, Texts};
+use regex_automata::util::captures::Captures;
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use translate::{NEST_LIMIT, Translation, translate, unsupported};
 
 /// What a compiled expression may take, in bytes: enough for `.{1000}` several times over.
@@ -22,6 +25,10 @@ const SIZE_LIMIT: usize = 4 << 20;
 /// The longest expression, in bytes. One that is too large once compiled is found only by
 /// translating and parsing it all, which costs time and memory by its length.
 const LONGEST_SOURCE: usize = 64 << 10;
+
+/// An expression whose translation is at most so long, in bytes, counted as often as its repetitions write
+/// it out and once more for each named group, cannot become too large: no byte of it comes to 1 KiB.
+const SMALL: usize = 4 << 10;
 
 /// A regular expression over bytes, unanchored, in the dialect of Go's `regexp` (RE2).
 ///
@@ -40,17 +47,25 @@ const LONGEST_SOURCE: usize = 64 << 10;
 ///
 /// Two patterns are equal when their sources are.
 ///
-/// Matching allocates nothing once warm. The first match allocates what every further one uses; a
-/// clone has its own. Each further thread that matches with the same pattern allocates as much once,
+/// A small expression is compiled at its first match: of those that a configuration has, most are of
+/// collectors that do not run. What is wrong with an expression is found when it is made, small or not.
+/// Texts of ASCII are matched with an expression of its own, which takes a small part of the memory.
+///
+/// Matching allocates nothing once warm. The first match of a text of ASCII, and that of another, allocates
+/// what every further one uses; a clone has its own. Each further thread that matches with the same pattern allocates as much once,
 /// or now and then if many do it at the same moment. Text that is not UTF-8 is copied to a buffer
 /// of the thread, which grows to the largest such text.
 pub struct Pattern {
     source: String,
-    regex: regex::Regex,
+    /// For texts of ASCII, which nearly all are, once it has been needed.
+    for_ascii: OnceLock<Option<Compiled>>,
+    /// For all other texts and for groups, once it has been needed. `None` of one that does not compile,
+    /// which is refused when it is made.
+    for_all: OnceLock<Option<Compiled>>,
     /// Of the groups that are captured, in their order.
     group_names: Vec<String>,
     /// Where the groups of the last match were, kept for its memory.
-    places: Mutex<Option<regex::CaptureLocations>>,
+    places: Mutex<Option<Captures>>,
 }
 
 impl Pattern {
@@ -63,23 +78,36 @@ impl Pattern {
         if source.len() > LONGEST_SOURCE {
             return Err(unsupported("it is longer than 64 KiB"));
         }
-        let Translation { expression, group_names } = translate(source)?;
-        let regex = regex::RegexBuilder::new(&expression)
-            .size_limit(SIZE_LIMIT / (1 + group_names.len()))
-            .nest_limit(NEST_LIMIT)
-            .build()
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => unsupported("it is too large once compiled"),
-                other => unsupported(last_line(&other.to_string())),
-            })?;
-        Ok(Pattern { source: source.to_owned(), regex, group_names, places: Mutex::default() })
+        let translation = translate(source)?;
+        let for_all = OnceLock::new();
+        if !is_small(&translation) {
+            _ = for_all.set(Some(compile(&translation, Texts::Utf8)?));
+        }
+        Ok(Pattern {
+            source: source.to_owned(),
+            for_ascii: OnceLock::new(),
+            for_all,
+            group_names: translation.group_names,
+            places: Mutex::default(),
+        })
+    }
+
+    /// What to search texts with. An expression that was taken compiles, so that there is one.
+    fn compiled(&self, texts: Texts) -> Option<&Compiled> {
+        let kept = match texts {
+            Texts::Ascii => &self.for_ascii,
+            Texts::Utf8 => &self.for_all,
+        };
+        kept.get_or_init(|| compile(&translate(&self.source).ok()?, texts).ok()).as_ref()
     }
 
     /// Whether it matches anywhere in the text.
     pub fn matches(&self, text: &[u8]) -> bool {
+        let texts = if text.is_ascii() { Texts::Ascii } else { Texts::Utf8 };
+        let Some(regex) = self.compiled(texts) else { return false };
         match str::from_utf8(text) {
-            Ok(text) => self.regex.is_match(text),
-            Err(_) => with_replacements(text, |text| self.regex.is_match(text)),
+            Ok(text) => regex.is_match(text),
+            Err(_) => with_replacements(text, |text| regex.is_match(text)),
         }
     }
 
@@ -95,23 +123,23 @@ impl Pattern {
 
     /// Calls `each` with the name and text of every named group that took part in the first match.
     pub fn captures<'t>(&self, text: &'t [u8], mut each: impl FnMut(&str, &'t [u8])) -> bool {
+        let Some(regex) = self.compiled(Texts::Utf8) else { return false };
         let kept = self.places.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut places = kept.unwrap_or_else(|| self.regex.capture_locations());
+        let mut places = kept.unwrap_or_else(|| regex.places());
         let valid = str::from_utf8(text);
         let is_match = match valid {
-            Ok(text) => self.regex.captures_read(&mut places, text).is_some(),
-            Err(_) => with_replacements(text, |text| {
-                self.regex.captures_read(&mut places, text).is_some()
-            }),
+            Ok(text) => regex.captures(text, &mut places),
+            Err(_) => with_replacements(text, |text| regex.captures(text, &mut places)),
         };
         if is_match {
             // Group 0 is the whole match.
             for (name, group) in self.group_names.iter().zip(1..) {
-                let Some((start, end)) = places.get(group) else { continue };
+                let Some(place) = places.get_group(group) else { continue };
                 let range = match valid {
-                    Ok(_) => start..end,
+                    Ok(_) => place.start..place.end,
                     Err(_) => {
-                        place_before_replacing(text, start)..place_before_replacing(text, end)
+                        let before = |copied| place_before_replacing(text, copied);
+                        before(place.start)..before(place.end)
                     }
                 };
                 each(name, text.get(range).unwrap_or_default());
@@ -120,6 +148,22 @@ impl Pattern {
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
         is_match
     }
+}
+
+/// Whether it is certain that an expression compiles.
+fn is_small(translation: &Translation) -> bool {
+    let groups = 1 + translation.group_names.len();
+    let copies = usize::try_from(translation.copies).unwrap_or(usize::MAX);
+    translation.expression.len().saturating_mul(copies).saturating_mul(groups) <= SMALL
+}
+
+fn compile(translation: &Translation, texts: Texts) -> Result<Compiled, String> {
+    let size = SIZE_LIMIT / (1 + translation.group_names.len());
+    let limits = Limits { size, nesting: NEST_LIMIT };
+    Compiled::new(&translation.expression, texts, limits).map_err(|refusal| match refusal {
+        Refusal::TooLarge => unsupported("it is too large once compiled"),
+        Refusal::Other(message) => unsupported(&message),
+    })
 }
 
 /// Calls `search` with a copy of the text that has U+FFFD for each byte that is not UTF-8.
@@ -156,16 +200,12 @@ fn place_before_replacing(text: &[u8], place: usize) -> usize {
     passed + left
 }
 
-/// regex draws the place of an error over several lines; the last one is the sentence.
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or(text).trim_start_matches("error: ")
-}
-
 impl Clone for Pattern {
     fn clone(&self) -> Self {
         Pattern {
             source: self.source.clone(),
-            regex: self.regex.clone(),
+            for_ascii: self.for_ascii.clone(),
+            for_all: self.for_all.clone(),
             group_names: self.group_names.clone(),
             places: Mutex::default(),
         }

@@ -280,6 +280,49 @@ fn a_long_expression_is_refused_before_it_is_compiled() {
 }
 
 #[test]
+fn a_small_expression_is_compiled_at_its_first_match() {
+    let pattern = Pattern::new("^(?:autofs|[^/]+)$").unwrap();
+    let is_compiled = |pattern: &Pattern| {
+        [&pattern.for_ascii, &pattern.for_all].map(|compiled| compiled.get().is_some())
+    };
+    assert_eq!(is_compiled(&pattern), [false, false]);
+    let copy = pattern.clone();
+    assert!(pattern.matches(b"autofs"));
+    assert_eq!(is_compiled(&pattern), [true, false]);
+    assert!(
+        pattern.matches("é".as_bytes()) && pattern.matches(b"\xFF") && !pattern.matches(b"\xFF/")
+    );
+    assert_eq!(is_compiled(&pattern), [true, true]);
+    assert_eq!(is_compiled(&copy), [false, false]);
+    assert!(copy.matches(b"autofs"));
+}
+
+/// What takes the most memory for its length, up to the length at which it is no longer put off.
+#[test]
+fn a_small_expression_is_not_too_large() {
+    for (open, part, close) in [
+        ("", ".", ""),
+        ("", ".*", ""),
+        ("", "[^a]", ""),
+        ("", r"\p{Greek}", ""),
+        ("", "(?i)é", ""),
+        ("[", "\u{80}-\u{D7FF}\u{E001}-\u{10FFF0}", "]"),
+        ("(?:", "[ࠁ-𐁂]", "){3}"),
+        ("(?:(?:", "[ࠁ-𐁂]*?", "){3}|é){10}"),
+        ("", "[ࠁ-𐁂]{10}", ""),
+        ("", "(?P<n>[ࠁ-𐁂])", ""),
+        ("", "a{500}", ""),
+        ("(?:", "", "){200}"),
+    ] {
+        let source = |times: usize| format!("{open}{}{close}", part.repeat(times));
+        let is_put_off = |times: &usize| is_small(&translate(&source(*times)).unwrap());
+        let most =
+            (0..=12).map(|power| 1 << power).take_while(is_put_off).last().expect("one is small");
+        assert!(compile(&translate(&source(most)).unwrap(), Texts::Utf8).is_ok(), "{}", source(1));
+    }
+}
+
+#[test]
 fn keeps_the_memory_of_clones_apart() {
     let pattern = Pattern::new("(?P<n>b+)").unwrap();
     let copy = pattern.clone();
@@ -318,8 +361,13 @@ proptest! {
         match Pattern::new(&source) {
             Err(sentence) => prop_assert!(!sentence.contains(char::is_control), "{}", sentence),
             Ok(pattern) => {
+                for texts in [Texts::Ascii, Texts::Utf8] {
+                    prop_assert!(pattern.compiled(texts).is_some());
+                }
                 let matches = pattern.matches(&text);
                 prop_assert_eq!(pattern.captures(&text, |_, _| {}), matches);
+                let ascii: Vec<u8> = text.iter().map(|byte| byte & 0x7F).collect();
+                prop_assert_eq!(pattern.captures(&ascii, |_, _| {}), pattern.matches(&ascii));
             }
         }
         // Ample, as tests run unoptimised beside others.

@@ -1,7 +1,7 @@
 //! From the syntax of Go's `regexp` to that of the regex crate.
 //!
 //! What comes out has no flags, no named groups and no names of classes: those are where the two
-//! differ, and some need Unicode tables that are not built into the regex crate here. Tests are no guard
+//! differ, and some need Unicode tables that are not built in here. Tests are no guard
 //! against using those, as proptest has them built into regex-syntax.
 
 use super::class::{CodePoints, Folds, Ranges};
@@ -48,6 +48,8 @@ pub(super) struct Translation {
     pub(super) expression: String,
     /// The names of its groups, in their order; groups without a name are not captured.
     pub(super) group_names: Vec<String>,
+    /// How often its repetitions write out what they repeat, at most.
+    pub(super) copies: u32,
 }
 
 /// Translates an expression.
@@ -66,7 +68,8 @@ pub(super) fn translate(source: &str) -> Result<Translation, String> {
         folds: None,
     };
     translator.run()?;
-    Ok(Translation { expression: translator.out, group_names: translator.group_names })
+    let copies = translator.level.whole_weight().copies.max(1);
+    Ok(Translation { expression: translator.out, group_names: translator.group_names, copies })
 }
 
 /// The sentence about an expression that Go refuses too.
