@@ -1,6 +1,7 @@
 //! What the firmware says of the machine (SMBIOS), from `/sys/class/dmi/id`
 //! (drivers/firmware/dmi-id.c).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -36,7 +37,10 @@ attributes! {
 
 register_collector!(Dmi);
 
-struct Dmi(Walk<Table>);
+struct Dmi {
+    walk: Walk<Table>,
+    events: DeviceEvents,
+}
 
 impl Collector for Dmi {
     about! {
@@ -64,6 +68,7 @@ impl Collector for Dmi {
             "sys/class/dmi/id/product_uuid",
             "sys/class/dmi/id/product_version",
             "sys/class/dmi/id/sys_vendor",
+            "sys/kernel/uevent_seqnum",
         ],
     }
     // The kernel lets only root read what tells one machine from another.
@@ -72,11 +77,13 @@ impl Collector for Dmi {
 
     fn open((): (), host: &Host) -> Result<Self> {
         let walk = host.walk("sys/class/dmi/*");
-        Ok(Dmi(walk.only(0, |name| name == b"id").slow_reads(0)))
+        let walk = walk.only(0, |name| name == b"id").slow_reads(0);
+        Ok(Dmi { walk, events: host.device_events() })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Some(table) = self.0.refresh()?.next() else {
+        let number = self.events.number(batch.fresh_from());
+        let Some(table) = self.walk.under_events(number).refresh()?.next() else {
             return Err(Error::absent("sys/class/dmi/id"));
         };
         let texts = [

@@ -1,6 +1,7 @@
 //! Errors that memory controllers found and corrected, from `/sys/devices/system/edac/mc`
 //! (Documentation/driver-api/edac.rst, Documentation/ABI/testing/sysfs-devices-edac).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::host::{Child, Matches};
 use vitald_core::prelude::*;
 
@@ -45,6 +46,9 @@ attributes! {
     }
 }
 
+/// Within how many runs the labels of memory modules are read again, which an administrator may set.
+const STALE_AFTER: usize = 16;
+
 register_collector!(Edac);
 
 struct Edac {
@@ -53,6 +57,7 @@ struct Edac {
     channels: Walk<ChannelFile>,
     /// Where a label is changed.
     label: Vec<u8>,
+    events: DeviceEvents,
 }
 
 impl Collector for Edac {
@@ -68,6 +73,7 @@ impl Collector for Edac {
             "sys/devices/system/edac/mc/mc*/csrow*/ce_count",
             "sys/devices/system/edac/mc/mc*/csrow*/ue_count",
             "sys/devices/system/edac/mc/mc*/csrow*/ch*",
+            "sys/kernel/uevent_seqnum",
         ],
     }
     const SINCE: Since = Since::Source;
@@ -85,13 +91,17 @@ impl Collector for Edac {
                 .files()
                 .only(0, is_controller)
                 .only(1, is_row)
-                .only(2, |name| ChannelName::of(name).is_some()),
+                .only(2, |name| ChannelName::of(name).is_some())
+                .slow_children(|name| name.ends_with(b"_dimm_label"))
+                .slow_within(STALE_AFTER),
             label: Vec::new(),
+            events: host.device_events(),
         })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let controllers = self.controllers.optional()?;
+        let number = self.events.number(batch.fresh_from());
+        let controllers = self.controllers.under_events(number).optional()?;
         // Rows and channels are looked for in controllers.
         if controllers.len() == 0 {
             return Ok(());

@@ -50,6 +50,10 @@ settings! {
     };
 }
 
+/// Within how many runs labels and limits are read again. They are more than half of the files of most chips, and
+/// many a driver asks the hardware for a limit each time.
+const STALE_AFTER: usize = 16;
+
 register_collector!(Hwmon);
 
 struct Hwmon {
@@ -93,7 +97,10 @@ impl Collector for Hwmon {
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let files = ["sys/class/hwmon/*/*", "sys/class/hwmon/*/device/*"].map(|pattern| {
-            host.walk(pattern).files().only(1, |name| SensorFile::of(name).is_some())
+            let walk = host.walk(pattern).files().only(1, |name| SensorFile::of(name).is_some());
+            let is_slow =
+                |name: &[u8]| SensorFile::of(name).is_some_and(|file| file.hardly_changes());
+            walk.slow_children(is_slow).slow_within(STALE_AFTER)
         });
         Ok(Hwmon {
             host: host.clone(),

@@ -2,6 +2,7 @@
 //! (Documentation/power/powercap/powercap.rst).
 
 use vitald_core::family::write_metric_name_part;
+use vitald_core::host::DeviceEvents;
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -31,6 +32,7 @@ settings! {
 register_collector!(Rapl);
 
 struct Rapl {
+    events: DeviceEvents,
     zones: Walk<Zone>,
     energies: Walk<Energy>,
     has_zone_label: bool,
@@ -62,7 +64,7 @@ impl Collector for Rapl {
             kinds: &[Kind::Counter],
             help: "Energy that the zones of this name used.",
         }],
-        sources: ["sys/class/powercap/*/name", "sys/class/powercap/*/energy_uj"],
+        sources: ["sys/class/powercap/*/name", "sys/class/powercap/*/energy_uj", "sys/kernel/uevent_seqnum"],
         settings: Settings,
     }
     // Linux 5.10 and later let only root read the energy.
@@ -73,6 +75,7 @@ impl Collector for Rapl {
         let end = sysfs.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
         let path = [&sysfs[..end], b"/class/powercap/"].concat();
         Ok(Rapl {
+            events: host.device_events(),
             zones: host.walk("sys/class/powercap/*"),
             energies: host.walk("sys/class/powercap/*"),
             has_zone_label: settings.enable_zone_label,
@@ -83,12 +86,13 @@ impl Collector for Rapl {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let number = self.events.number(batch.fresh_from());
         let Rapl { zones, energies, names, path, .. } = self;
         for known in &mut *names {
             (known.next, known.family) = (0, None);
         }
-        let zones = zones.refresh()?;
-        energies.refresh()?;
+        let zones = zones.under_events(number).refresh()?;
+        energies.under_events(number).refresh()?;
         for zone in zones {
             let (name, number) = split_name(zone.text(&Zone::NAME)?);
             let known = look_up(names, name);

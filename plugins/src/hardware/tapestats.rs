@@ -1,6 +1,7 @@
 //! What SCSI tape drives did, from `/sys/class/scsi_tape`
 //! (Documentation/scsi/st.rst, Documentation/ABI/testing/sysfs-class-scsi_tape).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -48,14 +49,17 @@ settings! {
 
 register_collector!(Tapes);
 
-struct Tapes(Walk<Drive>);
+struct Tapes {
+    walk: Walk<Drive>,
+    events: DeviceEvents,
+}
 
 impl Collector for Tapes {
     about! {
         name: "tapestats",
         summary: "What SCSI tape drives did",
         families: FAMILIES,
-        sources: ["sys/class/scsi_tape/st*/stats/*"],
+        sources: ["sys/class/scsi_tape/st*/stats/*", "sys/kernel/uevent_seqnum"],
         settings: Settings,
     }
     const SINCE: Since = Since::Source;
@@ -63,11 +67,13 @@ impl Collector for Tapes {
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let walk = host.walk("sys/class/scsi_tape/st*");
         let ignored = settings.ignored_devices;
-        Ok(Tapes(walk.only(0, move |name| is_drive(name) && !ignored.matches(name))))
+        let walk = walk.only(0, move |name| is_drive(name) && !ignored.matches(name));
+        Ok(Tapes { walk, events: host.device_events() })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        for drive in self.0.refresh()? {
+        let number = self.events.number(batch.fresh_from());
+        for drive in self.walk.under_events(number).refresh()? {
             let labels = batch.labels([drive.name(0)]);
             drive.push(batch, &IN_FLIGHT, labels, &Drive::IN_FLIGHT)?;
             drive.push(batch, &TIME, labels, &Drive::TIME)?;

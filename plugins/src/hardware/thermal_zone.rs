@@ -14,18 +14,21 @@ families! {
 
 attributes! {
     Zone {
-        TYPE: text = "type";
+        TYPE: text = "type", slow;
         TEMPERATURE: i64 / 1000.0 = "temp";
     }
 }
 
 attributes! {
     CoolingDevice {
-        TYPE: text = "type";
+        TYPE: text = "type", slow;
         CURRENT: i64 = "cur_state";
-        MAXIMUM: i64 = "max_state";
+        MAXIMUM: i64 = "max_state", slow;
     }
 }
+
+/// Within how many runs types, which last, and the most that a device can cool are read again.
+const STALE_AFTER: usize = 16;
 
 register_collector!(ThermalZone);
 
@@ -55,8 +58,8 @@ impl Collector for ThermalZone {
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(ThermalZone {
-            zones: host.walk("sys/class/thermal/thermal_zone*"),
-            devices: host.walk("sys/class/thermal/cooling_device*"),
+            zones: host.walk("sys/class/thermal/thermal_zone*").slow_within(STALE_AFTER),
+            devices: host.walk("sys/class/thermal/cooling_device*").slow_within(STALE_AFTER),
         })
     }
 

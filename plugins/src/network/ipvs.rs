@@ -6,6 +6,7 @@ mod parse;
 use parse::{At, Figures, Line, Place, Service, parse_line, parse_totals};
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 use vitald_core::setting_words;
 
@@ -71,6 +72,8 @@ settings! {
 register_collector!(Ipvs);
 
 struct Ipvs {
+    /// The files come with a module.
+    events: DeviceEvents,
     totals: KeptFile,
     backends: KeptFile,
     labels: Vec<BackendLabel>,
@@ -91,7 +94,7 @@ impl Collector for Ipvs {
         name: "ipvs",
         summary: "Connections that IPVS hands on to other servers",
         families: FAMILIES,
-        sources: ["proc/net/ip_vs_stats", "proc/net/ip_vs"],
+        sources: ["proc/net/ip_vs_stats", "proc/net/ip_vs", "sys/kernel/uevent_seqnum"],
         settings: Settings,
     }
     const SINCE: Since = Since::Source;
@@ -101,6 +104,7 @@ impl Collector for Ipvs {
         labels.sort_unstable();
         labels.dedup();
         Ok(Ipvs {
+            events: host.device_events(),
             totals: host.keep_whole("proc/net/ip_vs_stats"),
             backends: host.keep_short_records("proc/net/ip_vs"),
             labels,
@@ -110,8 +114,9 @@ impl Collector for Ipvs {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let number = self.events.number(batch.fresh_from());
         let [connections, packets_in, packets_out, bytes_in, bytes_out] =
-            self.totals.parse(parse_totals)?;
+            self.totals.under(number).parse(parse_totals)?;
         batch.value(&CONNECTIONS, connections);
         batch.value(&INCOMING_PACKETS, packets_in);
         batch.value(&OUTGOING_PACKETS, packets_out);

@@ -1,15 +1,20 @@
 //! What network interfaces are, from `/sys/class/net` (Documentation/ABI/testing/sysfs-class-net) or by netlink
 //! (rtnetlink(7), Documentation/networking/ethtool-netlink.rst).
 //!
+//! What sysfs says is kept, and of an interface read again when one dump of all interfaces says that it has
+//! changed (`changes`).
+//!
 //! The two differ as they do in node_exporter: by netlink, `node_network_info` has no `adminstate`, a
 //! carrier is there for interfaces that are down, too, and an unknown speed is the highest number of 32 bits.
 
+use changes::{Changes, Interfaces, Known};
 use rtnetlink::Rtnetlink;
 use vitald_core::family::Family;
 use vitald_core::host::attribute::Number;
-use vitald_core::host::{Attribute, Child};
+use vitald_core::host::{Attribute, Child, Matches};
 use vitald_core::prelude::*;
 
+mod changes;
 mod rtnetlink;
 
 families! {
@@ -68,30 +73,29 @@ settings! {
 
 attributes! {
     Interface {
-        OPERATIONAL_STATE: text = "operstate", optional;
-        ADDRESS: text = "address", optional;
-        BROADCAST: text = "broadcast", optional;
-        DUPLEX: text = "duplex", optional;
-        ALIAS: text = "ifalias", optional;
-        FLAGS: integer = "flags", optional;
-        ADDRESS_ASSIGN_TYPE: integer = "addr_assign_type", optional;
-        CARRIER: integer = "carrier", optional;
-        CARRIER_CHANGES: integer = "carrier_changes", optional;
-        CARRIER_UP_CHANGES: integer = "carrier_up_count", optional;
-        CARRIER_DOWN_CHANGES: integer = "carrier_down_count", optional;
-        /// The driver sets it once, before there is an interface.
+        OPERATIONAL_STATE: text = "operstate", optional, slow;
+        ADDRESS: text = "address", optional, slow;
+        BROADCAST: text = "broadcast", optional, slow;
+        DUPLEX: text = "duplex", optional, slow;
+        ALIAS: text = "ifalias", optional, slow;
+        FLAGS: integer = "flags", optional, slow;
+        ADDRESS_ASSIGN_TYPE: integer = "addr_assign_type", optional, slow;
+        CARRIER: integer = "carrier", optional, slow;
+        CARRIER_CHANGES: integer = "carrier_changes", optional, slow;
+        CARRIER_UP_CHANGES: integer = "carrier_up_count", optional, slow;
+        CARRIER_DOWN_CHANGES: integer = "carrier_down_count", optional, slow;
         DEVICE_ID: integer = "dev_id", optional, slow;
-        DORMANT: integer = "dormant", optional;
-        IFACE_ID: integer = "ifindex", optional;
-        IFACE_LINK: integer = "iflink", optional;
-        IFACE_LINK_MODE: integer = "link_mode", optional;
-        MTU: integer = "mtu", optional;
-        GROUP: integer = "netdev_group", optional;
-        NAME_ASSIGN_TYPE: integer = "name_assign_type", optional;
+        DORMANT: integer = "dormant", optional, slow;
+        IFACE_ID: integer = "ifindex", optional, slow;
+        IFACE_LINK: integer = "iflink", optional, slow;
+        IFACE_LINK_MODE: integer = "link_mode", optional, slow;
+        MTU: integer = "mtu", optional, slow;
+        GROUP: integer = "netdev_group", optional, slow;
+        NAME_ASSIGN_TYPE: integer = "name_assign_type", optional, slow;
         /// In bytes; sysfs has millions of bits.
-        SPEED: integer * 125000.0 = "speed", optional;
-        QUEUE_LENGTH: integer = "tx_queue_len", optional;
-        PROTOCOL_TYPE: integer = "type", optional;
+        SPEED: integer * 125000.0 = "speed", optional, slow;
+        QUEUE_LENGTH: integer = "tx_queue_len", optional, slow;
+        PROTOCOL_TYPE: integer = "type", optional, slow;
     }
 }
 
@@ -191,9 +195,14 @@ impl Collector for Netclass {
             let rtnetlink = Rtnetlink::new(host, ignored_devices, rtnl_with_stats);
             return Ok(Netclass::Rtnetlink(Box::new(rtnetlink)));
         }
-        let is_shown = move |name: &[u8]| !ignored_devices.matches(name);
+        let is_shown = {
+            let ignored = ignored_devices.clone();
+            move |name: &[u8]| !ignored.matches(name)
+        };
+        let interfaces = host.walk("sys/class/net/*").only(0, is_shown);
         Ok(Netclass::Sysfs(Box::new(Sysfs {
-            interfaces: host.walk("sys/class/net/*").only(0, is_shown).slow_reads(0),
+            interfaces: interfaces.slow_within(REFRESHES),
+            changes: Changes::new(host, ignored_devices),
             events: OptionalFile::new(host.keep_whole("sys/kernel/uevent_seqnum")),
             ignore_invalid_speed,
         })))
@@ -207,28 +216,60 @@ impl Collector for Netclass {
     }
 }
 
+/// Within so many collections everything is read again, changed or not: a speed that is set without a change of
+/// the link, where the address is from when the same one is set again, and what is missed in another network
+/// namespace that looks the same.
+const REFRESHES: usize = 32;
+
 struct Sysfs {
     interfaces: Walk<Interface>,
+    changes: Changes,
     /// The kernel counts an event for each interface that comes, goes, or gets another name, and while
-    /// the count is the same the directory is not listed. Netlink would say more, but of another network
-    /// namespace, perhaps: what changes without such an event is read each time.
+    /// the count is the same the directory is not listed.
     events: OptionalFile,
     ignore_invalid_speed: bool,
 }
 
 impl Sysfs {
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let Sysfs { interfaces, changes, events, ignore_invalid_speed } = self;
         // A kernel has the count or not, whatever happens.
-        let count = self.events.read(0).ok().flatten();
+        let count = events.read(0).ok().flatten();
         let count = count.and_then(|count| text::single_u64(count).ok());
-        for interface in self.interfaces.under(count).refresh()? {
+        interfaces.under(count);
+        match changes.look(batch.fresh_from(), &mut |name| interfaces.read_again(name)) {
+            Interfaces::Unknown => {
+                interfaces.read_all();
+            }
+            Interfaces::Same => {}
+            Interfaces::Others => {
+                interfaces.under(None);
+            }
+        }
+        let children = interfaces.refresh()?;
+        if !changes.are_of(children.len(), |name, known| is_known(&children, name, known)) {
+            interfaces.under(None).read_all().refresh()?;
+        }
+        for interface in interfaces.children() {
             // What is wrong with one costs what follows of that one.
-            if let Err(error) = push(&interface, self.ignore_invalid_speed, batch) {
+            if let Err(error) = push(&interface, *ignore_invalid_speed, batch) {
                 batch.fault("", error);
             }
         }
         Ok(())
     }
+}
+
+/// Whether sysfs has the interface of a dump.
+fn is_known(interfaces: &Matches<'_, Interface>, name: &[u8], known: &mut Known) -> bool {
+    interfaces.find_again(&[name], &mut known.place).is_some_and(|interface| {
+        let is_number = |attribute, number| interface.is(attribute, number);
+        is_number(&Interface::IFACE_ID, f64::from(known.index))
+            && known
+                .carrier_changes
+                .is_none_or(|changes| is_number(&Interface::CARRIER_CHANGES, f64::from(changes)))
+            && interface.text(&Interface::ADDRESS).is_ok_and(|own| *own == *known.address)
+    })
 }
 
 fn push(interface: &Child<'_, Interface>, no_invalid: bool, batch: &mut Batch) -> Result<()> {

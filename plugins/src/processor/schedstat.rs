@@ -1,6 +1,7 @@
 //! How long tasks ran on each CPU and waited for it, from `/proc/schedstat`
 //! (Documentation/scheduler/sched-stats.rst).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -18,6 +19,8 @@ register_collector!(Schedstat);
 
 struct Schedstat {
     file: KeptFile,
+    /// A kernel has the file or not, whatever happens.
+    events: DeviceEvents,
 }
 
 impl Collector for Schedstat {
@@ -25,16 +28,17 @@ impl Collector for Schedstat {
         name: "schedstat",
         summary: "How long tasks ran on each CPU and waited for it",
         families: FAMILIES,
-        sources: ["proc/schedstat"],
+        sources: ["proc/schedstat", "sys/kernel/uevent_seqnum"],
     }
     const SINCE: Since = Since::Boot;
 
     fn open((): (), host: &Host) -> Result<Self> {
-        Ok(Schedstat { file: host.keep("proc/schedstat") })
+        Ok(Schedstat { file: host.keep("proc/schedstat"), events: host.device_events() })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let mut lines = lines(self.file.read()?);
+        let number = self.events.number(batch.fresh_from());
+        let mut lines = lines(self.file.under(number).read()?);
         while let Some(line) = lines.next() {
             // Below each CPU are lines of its domains.
             let Some(number) = line.strip_prefix(b"cpu") else { continue };

@@ -126,6 +126,10 @@ impl Collector for Btrfs {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let file_systems = self.file_systems.optional()?;
+        let has_gone = self.groups.children().len() + self.devices.children().len() > 0;
+        if file_systems.len() == 0 && !has_gone {
+            return Ok(());
+        }
         self.groups.optional()?;
         self.devices.optional()?;
         if file_systems.len() > 0 {

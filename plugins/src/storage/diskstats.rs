@@ -116,7 +116,7 @@ impl Collector for Diskstats {
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let Diskstats { file, filter, disks, queues, udev } = self;
         let text = file.read()?;
-        queues.look();
+        queues.look(batch.fresh_from());
         udev.look();
         let mut run = disks.begin();
         for line in lines(text) {

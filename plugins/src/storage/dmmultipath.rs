@@ -1,6 +1,7 @@
 //! Disks that the device mapper reaches over several paths, from `/sys/block/dm-*`
 //! (Documentation/ABI/testing/sysfs-block-dm, Documentation/ABI/stable/sysfs-block).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -43,6 +44,7 @@ attributes! {
 register_collector!(Multipath);
 
 struct Multipath {
+    events: DeviceEvents,
     devices: Walk<Device>,
     paths: Walk<Path>,
     disks: Walk<Disk>,
@@ -59,11 +61,13 @@ impl Collector for Multipath {
             "sys/block/dm-*/dm/suspended",
             "sys/block/dm-*/size",
             "sys/block/*/device/state",
+            "sys/kernel/uevent_seqnum",
         ],
     }
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Multipath {
+            events: host.device_events(),
             devices: host.walk("sys/block/dm-*"),
             paths: host.walk("sys/block/dm-*/slaves/*"),
             disks: host.walk("sys/block/*").only(0, |name| !name.starts_with(b"dm-")),
@@ -71,9 +75,13 @@ impl Collector for Multipath {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Multipath { devices, paths, disks } = self;
+        let Multipath { devices, paths, disks, events } = self;
+        let number = events.number(batch.fresh_from());
         let is_multipath = |uuid: Result<&[u8]>| uuid.is_ok_and(|uuid| uuid.starts_with(b"mpath-"));
-        let mut devices = devices.refresh()?.filter(|one| is_multipath(one.text(&Device::UUID)));
+        let mut devices = devices
+            .under_events(number)
+            .refresh()?
+            .filter(|one| is_multipath(one.text(&Device::UUID)));
         let Some(first) = devices.next() else { return Ok(()) };
         // Most hosts have none, and need not look further.
         let mut paths = paths.optional()?.peekable();

@@ -1,6 +1,7 @@
 //! Software RAID, from `/proc/mdstat` (md(4)) and `/sys/block/md*/md`
 //! (Documentation/admin-guide/md.rst).
 
+use vitald_core::host::DeviceEvents;
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -33,6 +34,8 @@ attributes! {
 register_collector!(Mdadm);
 
 struct Mdadm {
+    /// The file comes with a module, and arrays are devices.
+    events: DeviceEvents,
     file: KeptFile,
     arrays: Walk<Array>,
 }
@@ -42,21 +45,26 @@ impl Collector for Mdadm {
         name: "mdadm",
         summary: "Software RAID: arrays, their disks and how far they are in sync",
         families: FAMILIES,
-        sources: ["proc/mdstat", "sys/block/md*/md/raid_disks", "sys/block/md*/md/degraded"],
+        sources: ["proc/mdstat", "sys/block/md*/md/raid_disks", "sys/block/md*/md/degraded", "sys/kernel/uevent_seqnum"],
     }
 
     fn open((): (), host: &Host) -> Result<Self> {
-        Ok(Mdadm { file: host.keep("proc/mdstat"), arrays: host.walk("sys/block/md*") })
+        Ok(Mdadm {
+            events: host.device_events(),
+            file: host.keep("proc/mdstat"),
+            arrays: host.walk("sys/block/md*"),
+        })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let text = self.file.read()?;
+        let number = self.events.number(batch.fresh_from());
+        let text = self.file.under(number).read()?;
         for section in text::sections(text, begins) {
             if let Some(status) = batch.tolerate(Status::parse(section.head, section.body)) {
                 push(batch, &status);
             }
         }
-        for array in self.arrays.optional()? {
+        for array in self.arrays.under_events(number).optional()? {
             let labels = batch.labels([array.name(0)]);
             array.push(batch, &RAID_DISKS, labels, &Array::DISKS)?;
             if let Some(degraded) = array.number_or(&Array::DEGRADED, 0.0, batch)? {

@@ -2,6 +2,7 @@
 //! fs/nfs/nfs4xdr.c).
 
 use super::nfs_statistics::{PROCEDURES_2, PROCEDURES_3, calls, expect_calls, numbers};
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -85,22 +86,28 @@ const PROCEDURES_4: [&str; 59] = [
 
 register_collector!(Nfs);
 
-struct Nfs(KeptFile);
+struct Nfs {
+    file: KeptFile,
+    /// The file comes with a module.
+    events: DeviceEvents,
+}
 
 impl Collector for Nfs {
     about! {
         name: "nfs",
         summary: "What the NFS client asked its servers",
         families: FAMILIES,
-        sources: ["proc/net/rpc/nfs"],
+        sources: ["proc/net/rpc/nfs", "sys/kernel/uevent_seqnum"],
     }
 
     fn open((): (), host: &Host) -> Result<Self> {
-        Ok(Nfs(host.keep_whole("proc/net/rpc/nfs")))
+        let file = host.keep_whole("proc/net/rpc/nfs");
+        Ok(Nfs { file, events: host.device_events() })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        self.0.parse(|text| {
+        let number = self.events.number(batch.fresh_from());
+        self.file.under(number).parse(|text| {
             expect_calls(text)?;
             if let Some([_, udp, tcp, connections]) = batch.tolerate(numbers(text, b"net")) {
                 batch.row(&PACKETS, [b"udp"], udp);

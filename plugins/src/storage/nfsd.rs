@@ -1,6 +1,7 @@
 //! What the NFS server did, from `/proc/net/rpc/nfsd` (fs/nfsd/stats.c, `svc_seq_show` in net/sunrpc/stats.c).
 
 use super::nfs_statistics::{PROCEDURES_2, PROCEDURES_3, calls, expect_calls, numbers};
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 families! {
@@ -81,22 +82,28 @@ const OPERATIONS: [&str; 40] = [
 
 register_collector!(Nfsd);
 
-struct Nfsd(KeptFile);
+struct Nfsd {
+    file: KeptFile,
+    /// The file comes with a module.
+    events: DeviceEvents,
+}
 
 impl Collector for Nfsd {
     about! {
         name: "nfsd",
         summary: "What the NFS server did",
         families: FAMILIES,
-        sources: ["proc/net/rpc/nfsd"],
+        sources: ["proc/net/rpc/nfsd", "sys/kernel/uevent_seqnum"],
     }
 
     fn open((): (), host: &Host) -> Result<Self> {
-        Ok(Nfsd(host.keep_whole("proc/net/rpc/nfsd")))
+        let file = host.keep_whole("proc/net/rpc/nfsd");
+        Ok(Nfsd { file, events: host.device_events() })
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        self.0.parse(|text| {
+        let number = self.events.number(batch.fresh_from());
+        self.file.under(number).parse(|text| {
             expect_calls(text)?;
             push_server(text, batch);
             push_transport(text, batch);

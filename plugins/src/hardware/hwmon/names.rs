@@ -18,6 +18,21 @@ const KINDS: [&[u8]; 14] = [
     b"freq",
 ];
 
+/// The properties that hardly ever change. Those that tell of an alarm, what was measured over a while, and what a
+/// fan is to do, are not among them.
+const STEADY: [&[u8]; 10] = [
+    b"label",
+    b"type",
+    b"min",
+    b"max",
+    b"crit",
+    b"lcrit",
+    b"emergency",
+    b"rated_min",
+    b"rated_max",
+    b"accuracy",
+];
+
 /// The parts of a file's name such as `temp1_crit_alarm`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SensorFile<'n> {
@@ -48,6 +63,12 @@ impl<'n> SensorFile<'n> {
         let zeros = number.iter().position(|digit| *digit != b'0').unwrap_or(number.len());
         let number = if zeros == number.len() { b"0" } else { &number[zeros..] };
         (KINDS.contains(&kind) && name != b"power").then_some(SensorFile { kind, number, property })
+    }
+
+    /// Whether it says what a sensor is, or a limit: what only a driver that begins and an administrator change.
+    pub(super) fn hardly_changes(&self) -> bool {
+        let base = self.property.strip_suffix(b"_hyst").unwrap_or(self.property);
+        STEADY.contains(&base)
     }
 }
 

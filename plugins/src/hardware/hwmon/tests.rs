@@ -242,15 +242,43 @@ fn what_has_no_value_now_is_left_out_alone() {
     memory.fail(format!("{chip}/in0_input"), 11);
     memory.fail(format!("{chip}/temp10_input"), 61);
     memory.fail(format!("{chip}/curr1_input"), 121);
-    memory.fail(format!("{chip}/freq1_label"), 13);
     memory.write(format!("{chip}/fan1_input"), "N/A\n");
     let (batch, outcome) = run(&mut collector, Some(&whole));
     outcome.unwrap();
-    // The frequency goes with its label.
-    assert_eq!((whole.len() - batch.len(), batch.malformed()), (6, None));
+    assert_eq!((whole.len() - batch.len(), batch.malformed()), (4, None));
+}
+
+/// A label that cannot be read takes the frequency with it, and is tried again at each run.
+#[test]
+fn labels_and_limits_are_read_again_now_and_then() {
+    let memory = host(BOARD);
+    let chip = "sys/devices/platform/nct6775.2592/hwmon/hwmon1";
+    for limit in 0..40 {
+        memory.write(format!("{chip}/temp{}_max", 100 + limit), "1000\n");
+    }
+    memory.fail(format!("{chip}/freq1_label"), 13);
+    let mut collector = open::<Hwmon>(&memory.host(), &[]);
+    let (batch, _) = run(&mut collector, None);
+    assert!(!render(&batch).contains("freq_mhz"));
     memory.write(format!("{chip}/freq1_label"), "MCLK\n");
-    let (batch, _) = run(&mut collector, Some(&batch));
+    let (mut batch, _) = run(&mut collector, Some(&batch));
     assert!(render(&batch).contains("sensor=\"mclk\"} 1350"));
+    memory.write(format!("{chip}/freq1_label"), "SCLK\n");
+    for limit in 0..40 {
+        memory.write(format!("{chip}/temp{}_max", 100 + limit), "2000\n");
+    }
+    let reads = memory.reads();
+    for _ in 0..STALE_AFTER {
+        batch = run(&mut collector, Some(&batch)).0;
+    }
+    let page = render(&batch);
+    assert!(page.contains("sensor=\"sclk\"} 1350"));
+    let maxima = page.lines().filter(|line| line.starts_with("node_hwmon_temp_max_celsius{"));
+    let changed = maxima.clone().filter(|line| line.ends_with(" 2")).count();
+    assert_eq!((maxima.count(), changed), (40, 40));
+    // Each of the 44 files that hardly change was read once or, at the end of a turn, twice.
+    let quick = 21 * STALE_AFTER as u64;
+    assert!((44..=88).contains(&(memory.reads() - reads - quick)), "{}", memory.reads() - reads);
 }
 
 #[test]

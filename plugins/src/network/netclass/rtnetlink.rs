@@ -9,6 +9,7 @@ use vitald_core::host::{
 };
 use vitald_core::prelude::*;
 
+use super::changes::write_address;
 use super::*;
 
 /// How long the link modes are waited for. Drivers may ask their devices for them.
@@ -165,19 +166,6 @@ fn push_lacking(lacking: &Child<'_, Lacking>, batch: &mut Batch) -> Result<()> {
     lacking.push(batch, &ADDRESS_ASSIGN_TYPE, labels, &Lacking::ADDRESS_ASSIGN_TYPE)?;
     lacking.push(batch, &DEVICE_ID, labels, &Lacking::DEVICE_ID)?;
     lacking.push(batch, &NAME_ASSIGN_TYPE, labels, &Lacking::NAME_ASSIGN_TYPE)
-}
-
-/// Writes `02:00:5e:00:00:01`.
-fn write_address(into: &mut Vec<u8>, address: Option<&[u8]>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    into.clear();
-    for byte in address.unwrap_or_default() {
-        if !into.is_empty() {
-            into.push(b':');
-        }
-        into.push(DIGITS[usize::from(byte >> 4)]);
-        into.push(DIGITS[usize::from(byte & 15)]);
-    }
 }
 
 /// The words of node_exporter for the `DUPLEX_*` of `linux/ethtool.h`.

@@ -522,7 +522,7 @@ fn thousands_of_interfaces_cost_what_they_are() {
     assert_eq!(answers.load(Ordering::Relaxed), 1);
 }
 
-fn values(batch: &Run, family: &str) -> Vec<f64> {
+pub(super) fn values(batch: &Run, family: &str) -> Vec<f64> {
     let of = batch.samples().filter(|(series, _)| series.family_name() == family.as_bytes());
     of.map(|(_, value)| value).collect()
 }

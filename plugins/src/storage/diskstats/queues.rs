@@ -1,5 +1,7 @@
 //! Whether each disk spins, from its queue in sysfs (Documentation/ABI/stable/sysfs-block).
 
+use std::time::Instant;
+use vitald_core::host::DeviceEvents;
 use vitald_core::prelude::*;
 
 attributes! {
@@ -17,7 +19,7 @@ attributes! {
 /// makes the queues be listed, too.
 pub(super) struct Queues {
     blocks: Walk<Block>,
-    events: OptionalFile,
+    events: DeviceEvents,
     /// The disks were listed for a new one in this collection already.
     is_listed: bool,
 }
@@ -31,15 +33,12 @@ pub(super) struct Queue {
 
 impl Queues {
     pub(super) fn new(host: &Host) -> Self {
-        // A kernel has the count or not, whatever happens.
-        let events = OptionalFile::new(host.keep_whole("sys/kernel/uevent_seqnum"));
-        Queues { blocks: host.walk("sys/block/*"), events, is_listed: false }
+        Queues { blocks: host.walk("sys/block/*"), events: host.device_events(), is_listed: false }
     }
 
     /// Reads what is due.
-    pub(super) fn look(&mut self) {
-        let count = self.events.read(0).ok().flatten();
-        let count = count.and_then(|count| text::single_u64(count).ok());
+    pub(super) fn look(&mut self, fresh_from: Instant) {
+        let count = self.events.number(fresh_from);
         // A host without the directory, or that does not let it be read, has no disk that spins.
         let _ = self.blocks.under(count).optional();
         self.is_listed = count.is_none();
