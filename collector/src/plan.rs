@@ -25,9 +25,9 @@ pub struct Plan {
     /// Every output that is configured, and one of each type in this binary, by name, those that are off
     /// included.
     pub outputs: Vec<OutputPlan>,
-    /// The merged configuration with the place of each value, for `vitald config --effective`. The running
-    /// daemon keeps what is written somewhere alone.
-    pub effective: Table,
+    /// What is written, merged, with the place of each value; [`effective`](crate::config::effective) adds
+    /// the defaults.
+    pub written: Table,
     /// A hash of what the configuration means, in hexadecimal: equal for texts that differ in
     /// comments, order or spelling only.
     pub hash: String,

@@ -2,10 +2,10 @@
 
 use crate::regular;
 use rustix::fs::{Stat, fstat};
-use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+use vitald_core::host::{Clock, clock_time};
 
 /// How often the file is read when it changes meanwhile.
 const ATTEMPTS: usize = 3;
@@ -49,8 +49,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
 /// By the clock by which the kernel dates changes, which goes on once a tick, and late on a machine
 /// that is busy: once it is past the last change, every further one has another date.
 fn unsettled(stat: &Stat) -> Option<Duration> {
-    let now = clock_gettime(ClockId::RealtimeCoarse);
-    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
+    let now = clock_time(Clock::RealtimeCoarse)?;
     let seconds = u64::try_from(stat.st_mtime).ok()?;
     let changed = Duration::new(seconds, u32::try_from(stat.st_mtime_nsec).ok()?);
     let settled = if stat.st_size == 0 { EMPTY_SETTLED } else { SETTLED };

@@ -1,4 +1,6 @@
-//! The layers, merged by `config`: built-in defaults < file < what stands above it.
+//! The layers, merged by `config`: the file, and what stands above it.
+//!
+//! The built-in defaults are no layer: each setting has its own, and what is not written is decoded from that.
 
 use super::document::{self, Place, TablePlaces, Toml};
 use config::{Config, ConfigError, File, FileSourceString, Map, Source, ValueKind};
@@ -13,12 +15,8 @@ pub(super) struct Text<'t> {
 }
 
 /// Merges the layers; a later one wins, key by key.
-pub(super) fn merge(
-    defaults: &Table,
-    file: Option<&Text<'_>>,
-    above: &Table,
-) -> Result<Table, ConfigError> {
-    let mut layers = Config::builder().add_source(Layer::of(defaults));
+pub(super) fn merge(file: Option<&Text<'_>>, above: &Table) -> Result<Table, ConfigError> {
+    let mut layers = Config::builder();
     if let Some(file) = file {
         let source: File<FileSourceString, Toml> = File::from_str(file.text, Toml);
         layers = layers.add_source(source);

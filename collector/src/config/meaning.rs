@@ -3,24 +3,24 @@
 use std::time::Duration;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Table, Value};
 
-/// Text from the environment or a flag, as the file would have it: `"5"` of a whole number is 5.
-pub(super) fn plain(value: &Value, info: &SettingInfo) -> Value {
-    let node = match &value.node {
-        Node::Text(_) if matches!(value.origin, Origin::Environment(_) | Origin::Flag(_)) => {
-            match info.kind {
-                <bool as Setting>::KIND => bool::decode(value).map(Node::from).ok(),
-                <i64 as Setting>::KIND => i64::decode(value).map(Node::from).ok(),
-                <f64 as Setting>::KIND => f64::decode(value).map(Node::from).ok(),
-                <Vec<String> as Setting>::KIND => Vec::<String>::decode(value).ok().map(|items| {
-                    let item = |item: String| Value::new(item, value.origin.clone());
-                    Node::List(items.into_iter().map(item).collect())
-                }),
-                _ => None,
-            }
-        }
+/// What text from the environment or a flag is in a file: `"5"` of a whole number is 5. `None` of what is
+/// written as a file has it.
+pub(super) fn plain(value: &Value, info: &SettingInfo) -> Option<Node> {
+    if !matches!(value.node, Node::Text(_))
+        || !matches!(value.origin, Origin::Environment(_) | Origin::Flag(_))
+    {
+        return None;
+    }
+    match info.kind {
+        <bool as Setting>::KIND => bool::decode(value).map(Node::from).ok(),
+        <i64 as Setting>::KIND => i64::decode(value).map(Node::from).ok(),
+        <f64 as Setting>::KIND => f64::decode(value).map(Node::from).ok(),
+        <Vec<String> as Setting>::KIND => Vec::<String>::decode(value).ok().map(|items| {
+            let item = |item: String| Value::new(item, value.origin.clone());
+            Node::List(items.into_iter().map(item).collect())
+        }),
         _ => None,
-    };
-    Value { node: node.unwrap_or_else(|| value.node.clone()), ..value.clone() }
+    }
 }
 
 /// A hash that is equal for configurations that mean the same.
@@ -44,7 +44,7 @@ impl Meaning {
     pub(super) fn add_settings(&mut self, table: &Table, fields: &[SettingInfo]) {
         for info in fields {
             let node = match table.entries.get(info.key) {
-                Some(value) => plain(value, info).node,
+                Some(value) => plain(value, info).unwrap_or_else(|| value.node.clone()),
                 None => (info.default)(),
             };
             self.add(&format!("{}={}", info.key, canonical(node, info.kind)));

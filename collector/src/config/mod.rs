@@ -1,13 +1,15 @@
 //! From a configuration file and the environment to a [`Plan`], with every mistake reported at once.
 //!
 //! The text goes through a strict pass that knows lines and columns ([`document`]); `config`
-//! merges it between the built-in defaults and the environment ([`layers`]); what comes out are
+//! merges it with the environment ([`layers`]); what comes out are
 //! the neutral values of `vitald_core::settings`, which each section and each collector decodes by
-//! its own declarations. Nothing is guessed: text in the file never becomes a number.
+//! its own declarations, the built-in defaults among them. Nothing is guessed: text in the file never
+//! becomes a number.
 
 mod address;
 mod collector;
 mod document;
+mod effective;
 mod file;
 mod layers;
 mod log;
@@ -16,6 +18,7 @@ mod origin;
 mod output;
 mod paths;
 mod scrape;
+mod sections;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ mod tests;
 use crate::plan::{CollectorPlan, OutputPlan, Plan, Scrape};
 use layers::Text;
 use meaning::Meaning;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitald_core::collector::Descriptor;
@@ -33,8 +38,10 @@ use vitald_core::settings::{Mistake, Mistakes, Node, Origin, SettingInfo, Table,
 pub(crate) use address::SYSTEMD as SYSTEMD_SOCKETS;
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
+pub use effective::effective;
 pub(crate) use layers::{PREFIX, insert};
 pub(crate) use paths::PATH;
+pub(crate) use sections::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};
 
 /// What a configuration is made from, above the built-in defaults.
 #[derive(Clone, Debug, Default)]
@@ -44,45 +51,6 @@ pub struct Sources {
     /// Variables of the environment; only names that begin with `VITALD__` are looked at.
     pub environment: Vec<(String, String)>,
 }
-
-/// A table that every configuration has.
-pub(crate) struct Section {
-    /// Its name.
-    pub(crate) name: &'static str,
-    /// What it is about, in one sentence.
-    pub(crate) summary: &'static str,
-    /// What is declared of its keys.
-    pub(crate) fields: &'static [SettingInfo],
-}
-
-/// The tables that every configuration has, in the order of the manual.
-pub(crate) const SECTIONS: &[Section] = &[
-    Section {
-        name: "server",
-        summary: "Where the daemon listens, and its limits.",
-        fields: server::FIELDS,
-    },
-    Section {
-        name: "paths",
-        summary: "Where the host's file systems are mounted, as this process sees them.",
-        fields: paths::FIELDS,
-    },
-    Section {
-        name: "scrape",
-        summary: "How collections are made and shown.",
-        fields: scrape::FIELDS,
-    },
-    Section { name: "log", summary: "How the daemon logs.", fields: log::FIELDS },
-];
-
-/// The keys that every `[collectors.NAME]` has.
-pub(crate) const COLLECTOR_FIELDS: &[SettingInfo] = collector::FIELDS;
-
-/// The keys that every `[outputs.NAME]` has, `type` apart.
-pub(crate) const OUTPUT_FIELDS: &[SettingInfo] = output::FIELDS;
-
-/// The key of `[outputs.NAME]` that says its type.
-pub(crate) const OUTPUT_TYPE: &SettingInfo = output::TYPE;
 
 /// Reads, merges and decodes a configuration.
 ///
@@ -160,27 +128,6 @@ fn read(path: &Path) -> Result<String, (Origin, String)> {
     })
 }
 
-/// The layer of the built-in defaults.
-fn defaults(collectors: &[&'static Descriptor], outputs: &[&'static OutputDescriptor]) -> Table {
-    let fixed = SECTIONS
-        .iter()
-        .flat_map(|section| section.fields.iter().map(|info| (vec![section.name], info)));
-    let of_collectors = collectors.iter().flat_map(|descriptor| {
-        let fields = COLLECTOR_FIELDS.iter().chain(descriptor.settings);
-        fields.map(|info| (vec!["collectors", descriptor.name], info))
-    });
-    let of_outputs = outputs.iter().flat_map(|descriptor| {
-        let fields = OUTPUT_FIELDS.iter().chain(descriptor.settings);
-        fields.map(|info| (vec!["outputs", descriptor.name], info))
-    });
-    let mut layer = Table::default();
-    for (mut path, info) in fixed.chain(of_collectors).chain(of_outputs) {
-        path.push(info.key);
-        insert(&mut layer, &path, Value::new((info.default)(), Origin::Default));
-    }
-    layer
-}
-
 fn assemble(
     file: Option<&Text<'_>>,
     above: &Table,
@@ -188,7 +135,7 @@ fn assemble(
     outputs: &[&'static OutputDescriptor],
     mut mistakes: Mistakes,
 ) -> Result<Plan, Vec<Mistake>> {
-    let merged = match layers::merge(&defaults(collectors, outputs), file, above) {
+    let merged = match layers::merge(file, above) {
         Ok(merged) => merged,
         Err(error) => {
             // The strict pass has been over the file, so this is a fault of vitald's own.
@@ -219,7 +166,6 @@ fn decode(
     let scrape = part(&merged, "scrape", mistakes).and_then(|t| scrape::decode(&t, mistakes));
     let log = part(&merged, "log", mistakes).and_then(|t| log::decode(&t, mistakes));
 
-    let mut effective = merged.clone();
     let mut meaning = Meaning::new();
     let descriptors = collectors;
     let collectors = part(&merged, "collectors", mistakes).and_then(|table| {
@@ -233,15 +179,11 @@ fn decode(
                 let own = part(&table, descriptor.name, mistakes)?;
                 let plan = collector_plan(descriptor, &own, (&scrape, max_series), mistakes)?;
                 check(&plan, &own, mistakes);
-                let mut shown = shown(&own, &[COLLECTOR_FIELDS, descriptor.settings]);
-                fill(&mut shown, "enabled", plan.enabled);
-                fill(&mut shown, "max_series", i64::from(plan.max_series));
                 meaning.add(&format!(
                     "collectors.{} {} {:?} {}",
                     descriptor.name, plan.enabled, plan.interval, plan.max_series
                 ));
                 meaning.add_settings(&own, descriptor.settings);
-                replace(&mut effective, "collectors", descriptor.name, shown);
                 Some(plan)
             })
             .collect();
@@ -249,16 +191,19 @@ fn decode(
     });
     let outputs = part(&merged, "outputs", mistakes).and_then(|table| {
         let chosen = collectors.as_deref().unwrap_or_default();
-        let plans: Vec<_> = table
-            .entries
-            .iter()
-            .map(|(name, value)| {
+        // One of each type is there in any case.
+        let mut names: BTreeMap<&str, Origin> =
+            outputs.iter().map(|descriptor| (descriptor.name, Origin::Default)).collect();
+        names.extend(table.entries.iter().map(|(name, v)| (name.as_str(), v.key_origin.clone())));
+        let plans: Vec<_> = names
+            .into_iter()
+            .map(|(name, key_origin)| {
                 let own = part(&table, name, mistakes)?;
                 // A name that is only a default is not the user's mistake.
-                if value.key_origin != Origin::Default
+                if key_origin != Origin::Default
                     && let Some(message) = output::refusal_of_name(name, descriptors)
                 {
-                    mistakes.add(value.key_origin.clone(), own.path, message);
+                    mistakes.add(key_origin, own.path.clone(), message);
                     return None;
                 }
                 // An unknown name is reported at its key.
@@ -266,12 +211,11 @@ fn decode(
                 let Some(descriptor) = output::type_of(name, &own, outputs, &mut unknown) else {
                     for mistake in unknown.into_sorted() {
                         let is_name = mistake.path == own.path;
-                        let origin = if is_name { &value.key_origin } else { &mistake.origin };
+                        let origin = if is_name { &key_origin } else { &mistake.origin };
                         mistakes.add(origin.clone(), mistake.path, mistake.message);
                     }
                     return None;
                 };
-                let own = with_defaults(own, &[OUTPUT_FIELDS, descriptor.settings]);
                 let plan = output_plan(name, descriptor, &own, chosen, mistakes)?;
                 meaning.add(&format!(
                     "outputs.{name} {} {:?} {:?}",
@@ -281,9 +225,7 @@ fn decode(
                     meaning.add(&format!("type {}", descriptor.name));
                 }
                 meaning.add_settings(&own, descriptor.settings);
-                let shown = shown(&own, &[OUTPUT_FIELDS, descriptor.settings]);
-                replace(&mut effective, "outputs", name, shown);
-                Some((plan, value.key_origin.clone()))
+                Some((plan, key_origin))
             })
             .collect();
         let plans = plans.into_iter().collect::<Option<Vec<_>>>()?;
@@ -297,30 +239,17 @@ fn decode(
     {
         meaning.add(&fact);
     }
-    for section in SECTIONS {
-        if let Some(Value { node: Node::Table(table), .. }) =
-            effective.entries.get_mut(section.name)
-        {
-            *table = shown(table, &[section.fields]);
-        }
-    }
-    Some(Plan {
-        roots,
-        scrape,
-        server,
-        log,
-        collectors: collectors?,
-        outputs: outputs?,
-        effective,
-        hash: meaning.hash(),
-    })
+    let (collectors, outputs) = (collectors?, outputs?);
+    let mut written = merged;
+    effective::write_plainly(&mut written, &collectors, &outputs);
+    Some(Plan { roots, scrape, server, log, collectors, outputs, written, hash: meaning.hash() })
 }
 
 /// A table in a table; an absent one is empty.
-fn part(table: &Table, name: &str, mistakes: &mut Mistakes) -> Option<Table> {
+fn part<'t>(table: &'t Table, name: &str, mistakes: &mut Mistakes) -> Option<Cow<'t, Table>> {
     match table.entries.get(name) {
-        None => Some(Table::at(table.path_of(name))),
-        Some(Value { node: Node::Table(part), .. }) => Some(part.clone()),
+        None => Some(Cow::Owned(Table::at(table.path_of(name)))),
+        Some(Value { node: Node::Table(part), .. }) => Some(Cow::Borrowed(part)),
         Some(value) => {
             let path = table.path_of(name);
             let message = format!("expected a table, [{path}], found {}", value.node.noun());
@@ -407,15 +336,6 @@ fn check(plan: &CollectorPlan, table: &Table, mistakes: &mut Mistakes) {
     }
 }
 
-/// A table with the defaults of what was not set: one that only the file knows has none from below.
-fn with_defaults(mut table: Table, fields: &[&[SettingInfo]]) -> Table {
-    for info in fields.iter().copied().flatten() {
-        let entry = table.entries.entry(info.key.to_owned());
-        entry.or_insert_with(|| Value::new((info.default)(), Origin::Default));
-    }
-    table
-}
-
 /// Two outputs that are on and need the same thing for themselves alone are a mistake.
 fn refuse_shared_resources(plans: &[(OutputPlan, Origin)], mistakes: &mut Mistakes) {
     let mut holders: Vec<(String, &OutputPlan)> = Vec::new();
@@ -470,32 +390,4 @@ fn output_plan(
         interval: decoded.interval,
         collectors: chosen,
     })
-}
-
-/// A table as `vitald config --effective` shows it.
-fn shown(table: &Table, fields: &[&[SettingInfo]]) -> Table {
-    let mut shown = table.clone();
-    for info in fields.iter().copied().flatten() {
-        if let Some(value) = shown.entries.get_mut(info.key) {
-            *value = meaning::plain(value, info);
-        }
-    }
-    shown
-}
-
-/// Shows what an unset key comes to.
-fn fill(table: &mut Table, key: &str, node: impl Into<Node>) {
-    if let Some(value) = table.entries.get_mut(key)
-        && value.node == Node::Unset
-    {
-        value.node = node.into();
-    }
-}
-
-fn replace(table: &mut Table, outer: &str, inner: &str, with: Table) {
-    if let Some(Value { node: Node::Table(outer), .. }) = table.entries.get_mut(outer)
-        && let Some(value) = outer.entries.get_mut(inner)
-    {
-        value.node = Node::Table(with);
-    }
 }

@@ -743,6 +743,15 @@ fn bad_variables_are_named() {
 }
 
 #[test]
+fn a_plan_keeps_what_is_written_alone() {
+    assert_eq!(plan("", &[]).written, Table::default());
+    let written = plan("[collectors.sample]", &[("VITALD__LOG__LEVEL", "warn")]).written;
+    assert_eq!(written.entries.keys().collect::<Vec<_>>(), ["collectors", "log"]);
+    let Node::Table(log) = &written.entries["log"].node else { panic!("a table") };
+    assert_eq!(log.entries.keys().collect::<Vec<_>>(), ["level"]);
+}
+
+#[test]
 fn every_value_keeps_its_place_through_the_layers() {
     let text = "
 [server]
@@ -766,7 +775,7 @@ names = [
         }
     }
     let mut out = String::new();
-    walk(&plan.effective, &mut out);
+    walk(&effective(&plan), &mut out);
     expect![[r#"
         collectors.quiet.enabled = false  (default)
         collectors.quiet.interval =   (default)

@@ -1,7 +1,7 @@
 //! From node_exporter's flags to the configuration of a vitald that collects the same.
 
 use super::decide::{DropIn, Note};
-use crate::manual;
+use crate::{config, manual};
 use std::collections::BTreeSet;
 use std::path::{Path, absolute};
 use vitald_core::settings::{Node, Origin, Table};
@@ -20,7 +20,7 @@ const PATHS: &[&str] = &["directory", "fixtures", "idsfile", "servicedir"];
 /// The `config.toml` of a native vitald that collects what the drop-in does. Relative paths begin at a
 /// directory, which must be absolute.
 pub fn migrate(drop_in: &DropIn, directory: &Path) -> Migrated {
-    let mut effective = drop_in.plan.effective.clone();
+    let mut effective = config::effective(&drop_in.plan);
     make_paths_absolute(&mut effective, directory);
     let differs = differing_switches(drop_in);
     let text = manual::toml(&effective, |path, value| {

@@ -170,7 +170,7 @@ fn on(drop_in: &DropIn) -> Vec<&'static str> {
 
 /// What the plan shows of a setting.
 fn setting(drop_in: &DropIn, path: &str) -> String {
-    let mut node = Node::Table(drop_in.plan.effective.clone());
+    let mut node = Node::Table(config::effective(&drop_in.plan));
     for key in path.split('.') {
         node = match node {
             Node::Table(mut table) => table.entries.remove(key).unwrap().node,
