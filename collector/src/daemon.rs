@@ -7,7 +7,7 @@ mod roots;
 mod tests;
 
 use crate::contained::{Contained, ContainedError, ContainedWork};
-use crate::engine::{Changes, Engine, Limits, Request, Selection, StagedCollectors};
+use crate::engine::{Changes, Engine, Limits, Request, Selection, Server, StagedCollectors};
 use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
 use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
 use crate::own::{Configuration, ConfigurationStatus, Own, process};
@@ -101,7 +101,7 @@ struct LastReload {
 
 impl Daemon {
     /// Reads the first configuration and starts what it asks for; [`Listeners::open`] makes it answer. It
-    /// may block.
+    /// may block. The server is what the collection thread serves between collections.
     ///
     /// # Errors
     ///
@@ -111,11 +111,17 @@ impl Daemon {
         source: Source,
         counters: Arc<HttpCounters>,
         collections_only: bool,
+        server: Option<Arc<dyn Server>>,
     ) -> Result<Arc<Self>, StartError> {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
-        let engine = Engine::new(Host::new(plan.roots.clone())).map_err(|error| {
+        let host = Host::new(plan.roots.clone());
+        let engine = match server {
+            Some(server) => Engine::with_server(host, server),
+            None => Engine::new(host),
+        };
+        let engine = engine.map_err(|error| {
             let message = format!("the collection thread cannot be started: {error}");
             StartError::System(vec![mistake(String::new(), message)])
         })?;
@@ -355,8 +361,8 @@ impl Daemon {
 
     /// Opens what a plan asks for, beside what runs.
     fn stage(&self, mut plan: Plan) -> Result<StagedPlan, Vec<Mistake>> {
-        // The defaults of all collectors are many, and known without.
-        plan.effective.forget_defaults();
+        // What node_exporter's flags come to without being written is known without.
+        plan.written.forget_defaults();
         let host = Host::new(plan.roots.clone());
         let limits = Limits { max_age: plan.scrape.max_age, timeout: plan.scrape.timeout };
         let mut plans = plan.collectors.clone();
@@ -534,7 +540,7 @@ fn step<T>(faults: &mut Vec<String>, what: &str, work: impl FnOnce() -> T) -> Op
 
 /// Gives a mistake about a key the place where the key's value is written.
 fn place(mistake: Mistake, plan: &Plan) -> Mistake {
-    let mut table = Some(&plan.effective);
+    let mut table = Some(&plan.written);
     let mut origin = None;
     for key in mistake.path.split('.') {
         let value = table.and_then(|table| table.entries.get(key));

@@ -22,6 +22,7 @@ pub mod own;
 pub mod plan;
 mod regular;
 mod reload;
+mod serving;
 mod sync;
 mod systemd;
 mod timestamp;

@@ -51,7 +51,7 @@ impl Drop for Reloading {
 }
 
 /// Feeds the watchdog, if the unit has one. The feed is asked for by the thread that serves: when
-/// that hangs, nothing else is of use. A stuck collector does not stop it.
+/// that hangs, nothing else is of use. A stuck collector does not stop it: another thread goes on.
 pub(crate) async fn feed_watchdog() {
     let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
     let Some(limit) = limit else { return };

@@ -21,7 +21,7 @@ use registry::Registry;
 use run::run;
 use terminal::{exit, fail, print, refuse, written};
 
-use crate::{dropin, manual};
+use crate::{config, dropin, manual};
 use clap::ArgMatches;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -70,7 +70,7 @@ fn dispatch(matches: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         "plugins" => once::plugins(own, registry),
         "metrics" => print(&manual::metrics_markdown(registry.collectors)),
         "config" if own.get_flag("effective") => match load(own, registry) {
-            Ok(plan) => print(&effective::render(&plan.effective)),
+            Ok(plan) => print(&effective::render(&config::effective(&plan))),
             Err(mistakes) => refuse(&mistakes),
         },
         "config" => print(&manual::config_reference(registry.collectors, registry.outputs)),

@@ -180,7 +180,7 @@ impl Configured {
     }
 
     fn of(plan: Plan) -> Self {
-        let server = plan.effective.entries.get("server").map(|server| &server.node);
+        let server = plan.written.entries.get("server").map(|server| &server.node);
         let listen = match server {
             Some(Node::Table(server)) => server.entries.get("listen"),
             _ => None,

@@ -6,9 +6,10 @@ use super::terminal::{complain, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
-use crate::engine::{Request, Selection};
+use crate::engine::{Request, Selection, Server};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
+use crate::serving::Serving;
 use crate::{log, systemd};
 use clap::ArgMatches;
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::field;
-use vitald_core::host::Host;
+use vitald_core::host::{Host, take_without_meaning};
 use vitald_core::sealer::OwnFamilies;
 
 /// How long requests under way, and a reload before them, may take to end after the signal to stop.
@@ -34,6 +35,9 @@ const GRACE_PERIOD: Duration = Duration::from_secs(5);
 const SLOW_START: Duration = Duration::from_secs(10);
 /// How much of that a reload, or a start, in progress may take.
 const END_OF_CHANGE: Duration = Duration::from_secs(3);
+/// How long after the first collection the memory of the start is given back: until then it may be needed
+/// for the first pages.
+const MEMORY_KEPT: Duration = Duration::from_millis(100);
 
 /// What a start is made from.
 struct Start {
@@ -42,6 +46,15 @@ struct Start {
     /// What only the drop-in has; its SIGHUP is no reload, and it ends as node_exporter does.
     web: Option<Web>,
     notes: Vec<Note>,
+}
+
+/// What has been started.
+struct Started {
+    signals: Signals,
+    counters: Arc<HttpCounters>,
+    listeners: Arc<Listeners>,
+    daemon: Arc<Daemon>,
+    web: Option<Web>,
 }
 
 /// Runs the daemon.
@@ -86,11 +99,12 @@ fn start(start: Start) -> ExitCode {
     vitald_core::host::keep_heap_small();
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
     raise_descriptor_limit();
-    let status = match runtime() {
-        Ok(runtime) => {
-            let status = runtime.block_on(serve(start));
-            // A blocking task that hangs must not keep the process.
-            runtime.shutdown_background();
+    let status = match runtime().and_then(Serving::new) {
+        Ok(serving) => {
+            let status = run_with(&serving, start);
+            // A blocking task that hangs must not keep the process, and other threads drive the runtime: it ends
+            // with the process.
+            std::mem::forget(serving);
             systemd::flush();
             status
         }
@@ -104,6 +118,26 @@ fn start(start: Start) -> ExitCode {
     };
     log::flush();
     status
+}
+
+/// Starts on this thread, has the collection thread serve, and watches it meanwhile.
+fn run_with(serving: &Arc<Serving>, start: Start) -> ExitCode {
+    let started = match serving.block_on(begin(start, serving)) {
+        Ok(started) => started,
+        Err(status) => return status,
+    };
+    let engine = Arc::clone(&started.daemon.engine);
+    let served = serving.begin(serve(started));
+    serving.keep_watch(&engine);
+    // What collectors have open is closed with the process: on this thread it could hang.
+    std::mem::forget(engine);
+    match serving.block_on(served) {
+        Ok(status) => status,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => ExitCode::FAILURE,
+        },
+    }
 }
 
 /// The runtime of the thread that serves.
@@ -147,10 +181,10 @@ const REALTIME: RangeInclusive<i32> = 34..=64;
 impl Signals {
     fn take() -> io::Result<Self> {
         // A write beyond the limit of a file's size fails with an error then, as on a full disk.
-        ignore(process::Signal::XFSZ.as_raw())?;
-        WITHOUT_MEANING.iter().try_for_each(|signal| ignore(signal.as_raw()))?;
+        take_without_meaning(process::Signal::XFSZ.as_raw())?;
+        WITHOUT_MEANING.iter().try_for_each(|signal| take_without_meaning(signal.as_raw()))?;
         // Some libraries keep the first of these for themselves.
-        REALTIME.for_each(|number| drop(ignore(number)));
+        REALTIME.for_each(|number| drop(take_without_meaning(number)));
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             stop: StopSignals {
@@ -159,11 +193,6 @@ impl Signals {
             },
         })
     }
-}
-
-/// Takes a signal and does nothing at it: one that was taken once does not end the process any more.
-fn ignore(number: i32) -> io::Result<()> {
-    signal(SignalKind::from_raw(number)).map(drop)
 }
 
 impl StopSignals {
@@ -175,12 +204,13 @@ impl StopSignals {
     }
 }
 
-async fn serve(start: Start) -> ExitCode {
+/// Reads the first configuration and starts what it asks for, or says with which status the process ends.
+async fn begin(start: Start, serving: &Arc<Serving>) -> Result<Started, ExitCode> {
     let Start { source, web, notes } = start;
     let drop_in = web.is_some();
     let mut signals = match Signals::take() {
         Ok(signals) => signals,
-        Err(error) => return fail(exit::OS_ERROR, &format!("cannot take signals: {error}")),
+        Err(error) => return Err(fail(exit::OS_ERROR, &format!("cannot take signals: {error}"))),
     };
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
@@ -189,14 +219,15 @@ async fn serve(start: Start) -> ExitCode {
         let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);
         let (listeners, runtime) = (Arc::clone(&listeners), Handle::current());
         let counters = Arc::clone(&counters);
+        let server: Arc<dyn Server> = Arc::clone(serving) as Arc<dyn Server>;
         move || {
             let _inside = runtime.enter();
-            Daemon::start(listeners, source, counters, collections_only)
+            Daemon::start(listeners, source, counters, collections_only, Some(server))
         }
     };
     let mut starting = match Contained::new("start", "the start").begin(work) {
         Ok(starting) => starting,
-        Err(error) => return fail(exit::OS_ERROR, &error),
+        Err(error) => return Err(fail(exit::OS_ERROR, &error)),
     };
     let daemon = loop {
         tokio::select! {
@@ -206,21 +237,28 @@ async fn serve(start: Start) -> ExitCode {
                 if let Ok(Ok(daemon)) = starting.wait(END_OF_CHANGE).await {
                     stop(daemon).await;
                 }
-                return ExitCode::SUCCESS;
+                return Err(ExitCode::SUCCESS);
             }
             started = starting.wait(SLOW_START) => match started {
                 Ok(Ok(daemon)) => break daemon,
-                Ok(Err(error)) => return cannot_start(error, drop_in),
+                Ok(Err(error)) => return Err(cannot_start(error, drop_in)),
                 Err(ContainedError::TimedOut(..)) => {
                     tracing::warn!("reading and opening the first configuration takes long");
                 }
-                Err(error) => return fail(exit::OS_ERROR, &error),
+                Err(error) => return Err(fail(exit::OS_ERROR, &error)),
             },
         }
     };
     for note in &notes {
         tracing::warn!("{note}");
     }
+    Ok(Started { signals, counters, listeners, daemon, web })
+}
+
+/// Answers requests and signals until the daemon is to stop.
+async fn serve(started: Started) -> ExitCode {
+    let Started { mut signals, counters, listeners, daemon, web } = started;
+    let drop_in = web.is_some();
     let own: Arc<dyn OwnFamilies> = daemon.own.clone();
     let mode = web.map_or(Mode::Native, |web| Mode::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
@@ -244,6 +282,7 @@ async fn serve(start: Start) -> ExitCode {
 fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
     let work = {
         let (daemon, http) = (Arc::clone(daemon), Arc::clone(http));
+        let runtime = Handle::current();
         move || {
             let arrived = Instant::now();
             let deadline = arrived + daemon.applied().plan.scrape.timeout;
@@ -252,16 +291,28 @@ fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
                 deadline,
                 selection: Selection::All,
             });
-            // A start needs most of the program and much memory, and what follows little of both.
-            vitald_core::host::release_heap();
-            vitald_core::host::release_program();
             http.set_ready();
+            runtime.spawn(give_memory_back());
         }
     };
     let thread = std::thread::Builder::new().name("first run".to_owned());
     if let Err(error) = thread.spawn(work) {
         tracing::warn!(%error, "the thread of the first collection cannot be started");
         http.set_ready();
+    }
+}
+
+/// Gives back what only the start needs: most of the program, and much memory.
+async fn give_memory_back() {
+    tokio::time::sleep(MEMORY_KEPT).await;
+    let work = || {
+        vitald_core::host::release_heap();
+        vitald_core::host::release_program();
+    };
+    // Not on the thread that serves: it reads a file.
+    let thread = std::thread::Builder::new().name("giving back".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "the thread that gives memory back cannot be started");
     }
 }
 

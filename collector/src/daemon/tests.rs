@@ -103,7 +103,7 @@ fn start_from(
     let counters = Arc::new(HttpCounters::new());
     let listeners = Listeners::new(Arc::clone(&counters));
     let source = Source { file: None, read: Box::new(source) };
-    match Daemon::start(listeners, source, counters, true) {
+    match Daemon::start(listeners, source, counters, true, None) {
         Ok(daemon) => (daemon, text),
         Err(StartError::Configuration(mistakes) | StartError::System(mistakes)) => {
             panic!("{mistakes:?}")
@@ -145,7 +145,7 @@ async fn what_means_the_same_and_is_written_elsewhere_has_its_new_place() {
     let (daemon, text) = start(&on(&["steady"]));
     let before = daemon.applied();
     let line = |applied: &Applied| {
-        let mut table = &applied.plan.effective;
+        let mut table = &applied.plan.written;
         for key in ["collectors", "steady"] {
             let Node::Table(inner) = &table.entries[key].node else { panic!("a table") };
             table = inner;

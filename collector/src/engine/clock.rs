@@ -117,7 +117,7 @@ impl Watch {
             notice.into_iter().for_each(Notice::log);
             next = next.min(now + *interval);
         }
-        let follow_up = queue.lock().ensure_thread(now);
+        let follow_up = queue.lock().look(now);
         let again = follow_up.again;
         follow_up.carry_out(&queue);
         Some(again.map_or(next, |at| at.min(next)))

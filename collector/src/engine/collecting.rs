@@ -71,13 +71,14 @@ impl Collecting {
     }
 
     /// Whether everything is there or the deadline has passed (`Ok`), or when to look again (`Err`);
-    /// the waker is woken when it may be earlier. A waker waits for one collection at a time.
-    pub fn poll_at(&mut self, waker: &Waker, now: Instant) -> Result<(), Instant> {
+    /// the waker is woken when it may be earlier. Without an instant it is woken in any case, and soon. A
+    /// waker waits for one collection at a time.
+    pub fn poll_at(&mut self, waker: &Waker, now: Instant) -> Result<(), Option<Instant>> {
         if now >= self.request.deadline {
             return Ok(());
         }
         let mut locked = self.queue.lock();
-        let follow_up = locked.ensure_thread(now);
+        let follow_up = locked.look(now);
         let mut again = follow_up.again;
         if follow_up.is_urgent() {
             drop(locked);
@@ -97,6 +98,7 @@ impl Collecting {
         if !is_complete {
             locked.wake_at_the_end(waker);
         }
+        let is_woken_soon = locked.wakes_requests_soon();
         drop(locked);
         if !is_complete && !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
@@ -104,7 +106,10 @@ impl Collecting {
         notices.into_iter().for_each(Notice::log);
         match is_complete {
             true => Ok(()),
-            false => Err(again.map_or(self.request.deadline, |at| at.min(self.request.deadline))),
+            false if is_woken_soon => Err(None),
+            false => {
+                Err(Some(again.map_or(self.request.deadline, |at| at.min(self.request.deadline))))
+            }
         }
     }
 

@@ -138,7 +138,7 @@ impl OpenCollector {
             // A collector that panics is dropped by the unwinding, inside this closure.
             let outcome = match &mut open {
                 Open::Collector(collector) => Some(collector.collect(run.batch())),
-                Open::Probe(presence) => self.probed(presence.has_entry()),
+                Open::Probe(presence) => self.probed(presence.has_entry(run.batch().fresh_from())),
             };
             run.seal();
             Ok((open, outcome))

@@ -4,7 +4,7 @@
 //! possible, the thread has a descriptor table of its own, and with it no listener and no
 //! connection. Its collector lives and dies on it, with a `Host` of its own, since descriptors mean
 //! nothing in another table. For the same reason it wakes no request itself, which would take the
-//! runtime's descriptors: the collection thread does.
+//! runtime's descriptors: the collection thread does, which a lane wakes by the socket that it keeps.
 
 use super::job::{Job, Work};
 use super::notice::{Notice, What};
@@ -12,7 +12,7 @@ use super::sync::{Arc, Condvar, Mutex, lock, wait};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use vitald_core::host::{descriptor_tables_are_separate, spawn_apart};
+use vitald_core::host::{WakeSocket, descriptor_tables_are_separate, spawn_apart};
 
 /// The system refuses it to every thread for the same reason, so it is logged once.
 static HAS_SHARING_BEEN_LOGGED: AtomicBool = AtomicBool::new(false);
@@ -21,6 +21,7 @@ static HAS_SHARING_BEEN_LOGGED: AtomicBool = AtomicBool::new(false);
 pub(super) struct Lane {
     name: &'static str,
     own_descriptors: bool,
+    wake_socket: Option<&'static WakeSocket>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -35,8 +36,13 @@ struct State {
 }
 
 impl Lane {
-    pub(super) fn new(name: &'static str, own_descriptors: bool) -> Arc<Self> {
-        Arc::new(Lane { name, own_descriptors, state: Mutex::default(), wake: Condvar::new() })
+    pub(super) fn new(
+        name: &'static str,
+        own_descriptors: bool,
+        wake_socket: Option<&'static WakeSocket>,
+    ) -> Arc<Self> {
+        let (state, wake) = (Mutex::default(), Condvar::new());
+        Arc::new(Lane { name, own_descriptors, wake_socket, state, wake })
     }
 
     /// Gives the thread something to do.
@@ -56,7 +62,7 @@ impl Lane {
         let name = self.name.to_owned();
         let work = move || lane.work();
         match self.own_descriptors {
-            true => spawn_apart(name, work)?,
+            true => spawn_apart(name, self.wake_socket, work)?,
             false => super::sync::spawn(name, work)?,
         }
         state.job = Some(job);

@@ -6,13 +6,15 @@
 //! lane if it may block and has devices to ask. The executor owns the open collector; what comes back is the run's result,
 //! which is shared by all requests that wait for it.
 //!
-//! There is no supervisor: the requests that wait look after the queue ([`Collecting::poll_at`]),
-//! and while there is no request nothing wakes up. A request's deadline ends that request alone. A run
-//! that has been out for longer than [`Limits::timeout`] is stuck: it is reported, and not waited
-//! for until it has come back. While it is out it occupies its collector's name, so that no second
-//! thread can be lost to it ([`Occupancies`]).
+//! While there is no request nothing wakes up. What the collection thread does between collections is up to
+//! its [`Server`]: in the daemon it serves those who ask, and a watch looks after it ([`Engine::look_after`]).
+//! Without a server it is parked, and the requests that wait look after it ([`Collecting::poll_at`]).
 //!
-//! The files, from the bottom: `occupancy`, `job`, the executors `queue` and `lane`, `results`,
+//! A request's deadline ends that request alone. A run that has been out for longer than [`Limits::timeout`] is
+//! stuck: it is reported, and not waited for until it has come back. While it is out it occupies its
+//! collector's name, so that no second thread can be lost to it ([`Occupancies`]).
+//!
+//! The files, from the bottom: `occupancy`, `job`, `server`, the executors `queue` and `lane`, `results`,
 //! `slot`, `set`, `collecting`, `clock`; none of them knows one above it.
 
 mod clock;
@@ -25,18 +27,22 @@ mod occupancy;
 mod queue;
 mod request;
 mod results;
+mod server;
 mod set;
 mod slot;
 mod status;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use collecting::Collecting;
 pub use occupancy::Occupancies;
 pub use request::{Limits, Request, Selection};
+pub use server::{Server, wake_all};
 pub use set::Changes;
 pub use status::{CollectorStatus, Counts};
+#[cfg(test)]
+pub(crate) use sync::refuse_threads;
 
 use self::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;
@@ -80,7 +86,17 @@ impl Engine {
     ///
     /// The collection thread cannot be started.
     pub fn new(host: Host) -> io::Result<Self> {
-        Engine::with_occupancies(host, Arc::clone(&OCCUPANCIES))
+        Engine::with(host, Arc::clone(&OCCUPANCIES), None)
+    }
+
+    /// An engine whose collection thread serves between collections. The server's watch calls
+    /// [`Engine::look_after`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn with_server(host: Host, server: Arc<dyn Server>) -> io::Result<Self> {
+        Engine::with(host, Arc::clone(&OCCUPANCIES), Some(server))
     }
 
     /// An engine whose collectors have nothing to do with others of this process that have the
@@ -90,11 +106,19 @@ impl Engine {
     ///
     /// As [`Engine::new`].
     pub fn with_occupancies(host: Host, occupancies: Arc<Occupancies>) -> io::Result<Self> {
+        Engine::with(host, occupancies, None)
+    }
+
+    fn with(
+        host: Host,
+        occupancies: Arc<Occupancies>,
+        server: Option<Arc<dyn Server>>,
+    ) -> io::Result<Self> {
         let limits = Limits { max_age: Duration::ZERO, timeout: Duration::MAX };
         let set = Arc::new(Set { slots: Vec::new(), counters: Vec::new(), host, limits });
         Ok(Engine {
             set: Mutex::new(set),
-            queue: Queue::start(HAND_OVER_AFTER)?,
+            queue: Queue::start(HAND_OVER_AFTER, server)?,
             clock: Clock::new(),
             occupancies,
         })
@@ -151,6 +175,13 @@ impl Engine {
         block_on(self.collect(request))
     }
 
+    /// Looks after the collection thread; for the watch of a server, when its time has come. If the
+    /// collection thread hangs and the system has no thread to take its place, the server is not served: the
+    /// requests that wait are handed over, and the caller is to serve them and to look again soon.
+    pub fn look_after(&self, now: Instant) -> Option<Vec<Waker>> {
+        self.queue.look_after(now)
+    }
+
     /// Names of the collectors that are on.
     pub fn names(&self) -> Vec<&'static str> {
         self.set().shown().map(|slot| slot.name()).collect()
@@ -193,7 +224,12 @@ fn block_on(mut collecting: Collecting) -> Collection {
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     while let Err(again) = collecting.poll_at(&waker, Instant::now()) {
-        std::thread::park_timeout(again.saturating_duration_since(Instant::now()));
+        match again {
+            Some(again) => {
+                std::thread::park_timeout(again.saturating_duration_since(Instant::now()));
+            }
+            None => std::thread::park(),
+        }
     }
     let mut collection = Collection::new();
     collecting.finish(&mut collection);

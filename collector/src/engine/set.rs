@@ -83,7 +83,8 @@ impl Set {
             }
             // What runs on a lane shares no descriptor with others.
             let (executor, own_host) = if plan.prepared.may_block() {
-                let lane = Lane::new(descriptor.name, descriptor.own_descriptors);
+                let lane =
+                    Lane::new(descriptor.name, descriptor.own_descriptors, queue.wake_socket());
                 (Executor::Lane(lane), Host::new(host.roots().clone()))
             } else {
                 (Executor::Queue(Arc::clone(queue)), host.clone())

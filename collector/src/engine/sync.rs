@@ -56,6 +56,6 @@ std::thread_local! {
 
 /// Whether the calling thread can start no other, as on a system that has no more to give.
 #[cfg(test)]
-pub(super) fn refuse_threads(refuses: bool) {
+pub(crate) fn refuse_threads(refuses: bool) {
     REFUSES_THREADS.set(refuses);
 }

@@ -5,6 +5,7 @@ mod deadlines;
 mod devices;
 #[cfg(feature = "model-check")]
 mod model;
+mod served;
 mod threads;
 
 use super::*;
@@ -93,7 +94,7 @@ static NAMES: [Descriptor; 8] = [
 ];
 
 #[derive(Clone)]
-struct Maker {
+pub(crate) struct Maker {
     plan: CollectorPlan,
     opened: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
@@ -123,8 +124,35 @@ fn make(
     Maker { plan, opened, open }
 }
 
+/// A collector that does this at each run, and succeeds.
+pub(crate) fn made(name: usize, may_block: bool, work: impl Fn() + Send + Sync + 'static) -> Maker {
+    make(name, 0, may_block, move |batch| {
+        work();
+        batch.value(&RUNS, 1);
+        Ok(())
+    })
+}
+
+impl Maker {
+    /// The same on a thread with a descriptor table of its own.
+    pub(crate) fn with_own_descriptors(mut self) -> Maker {
+        let descriptor = Descriptor { own_descriptors: true, ..*self.plan.descriptor };
+        self.plan.descriptor = Box::leak(Box::new(descriptor));
+        self
+    }
+}
+
+/// An engine with these collectors that shares nothing with those of other tests.
+pub(crate) fn engine_served_by(server: Arc<dyn Server>, makers: &[&Maker]) -> Engine {
+    let stuck = Box::leak(Box::new(StuckThreads::new()));
+    let engine = Engine::with(host(), Arc::new(Occupancies::new(stuck)), Some(server));
+    let engine = engine.expect("it has its thread");
+    swap(&engine, makers);
+    engine
+}
+
 /// A collector that counts its runs and always succeeds.
-fn counting(name: usize) -> Maker {
+pub(crate) fn counting(name: usize) -> Maker {
     let runs = AtomicUsize::new(0);
     make(name, 0, false, move |batch| {
         batch.value(&RUNS, runs.fetch_add(1, Ordering::SeqCst) + 1);
@@ -133,7 +161,7 @@ fn counting(name: usize) -> Maker {
 }
 
 /// A collector that does not return before its gate is opened.
-fn gated(name: usize, may_block: bool) -> (Maker, Sender<()>) {
+pub(crate) fn gated(name: usize, may_block: bool) -> (Maker, Sender<()>) {
     let (open, gate) = mpsc::channel::<()>();
     let gate: Mutex<Receiver<()>> = Mutex::new(gate);
     let maker = make(name, 0, may_block, move |batch| {
@@ -165,7 +193,14 @@ fn swap_with(engine: &Engine, limits: Limits, makers: &[&Maker]) -> Changes {
 
 /// An engine that shares nothing with those of other tests.
 fn new_engine() -> Engine {
-    let stuck = Box::leak(Box::new(StuckThreads::new()));
+    engine_that_counts(Box::leak(Box::new(StuckThreads::new())))
+}
+
+/// The same with a count of threads that hang.
+fn engine_that_counts(stuck: &'static StuckThreads) -> Engine {
+    if served::is_served() {
+        return served::served_engine(stuck).0;
+    }
     Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck))).expect("it has its thread")
 }
 
@@ -197,11 +232,11 @@ fn ran(run: Arc<vitald_core::run::Run>, outcome: job::Outcome, began: Instant) -
     job::Ran { run, outcome, began, took: Duration::ZERO, was_stuck: false }
 }
 
-const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(200);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const SHORT: Duration = Duration::from_millis(200);
 
 /// Waits for something that another thread will bring about.
-fn until(mut what: impl FnMut() -> bool) {
+pub(crate) fn until(mut what: impl FnMut() -> bool) {
     let limit = Instant::now() + LONG;
     while !what() {
         assert!(Instant::now() < limit, "it never came to be");

@@ -213,7 +213,7 @@ impl Setup {
             log: Log { level: LogLevel::Info, format: LogFormat::Logfmt },
             collectors,
             outputs: Vec::new(),
-            effective: Table::default(),
+            written: Table::default(),
             hash: "abc".to_owned(),
         };
         let applied = Arc::new(Applied { plan, generation: 3, since: SystemTime::now() });

@@ -272,7 +272,7 @@ fn effect(
 ) -> Result<Vec<(String, u32)>, Vec<Mistake>> {
     let text = lines.join("\n");
     let plan = config::load_text("config.toml", &text, &[], collectors, &outputs())?;
-    Ok(written(&plan.effective))
+    Ok(written(&config::effective(&plan)))
 }
 
 fn is_at(mistake: &Mistake, at: usize) -> bool {
@@ -432,7 +432,7 @@ fn the_effective_configuration_is_one_of_equal_meaning() {
         &OUTPUTS,
     )
     .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    let text = toml(&plan.effective, |_, _| true);
+    let text = toml(&config::effective(&plan), |_, _| true);
     expect![[r#"
         [collectors.sample]
         device_exclude = '^(z?ram|loop)\d+$'

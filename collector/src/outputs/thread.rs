@@ -370,6 +370,8 @@ impl OutputThread {
                 if let Some(by) = state.stop_by {
                     return Err(by);
                 }
+                // It is woken in any case if it is not to look again by itself.
+                let again = again.unwrap_or_else(|| Instant::now() + timeout);
                 let left = again.saturating_duration_since(Instant::now());
                 if std::mem::take(&mut state.woken) || left.is_zero() {
                     break;

@@ -2,13 +2,13 @@
 //! library has.
 //!
 //! It is an internal collector, so that its files are read where those of the other collectors
-//! are, and not on the thread that serves pages.
+//! are, where the watch looks after the thread.
 
 use crate::plan::CollectorPlan;
 use rustix::process::Resource;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::time::SystemTime;
 use vitald_core::collector::Descriptor;
-use vitald_core::host::{Children, Roots};
+use vitald_core::host::{Children, Clock, Roots, clock_time};
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -125,9 +125,9 @@ impl Process {
 /// When the system booted, in seconds since the epoch and to a hundredth, which is how exact the
 /// start of a process is known (`btime` of `/proc/stat` is the same without the fraction).
 fn boot_time() -> f64 {
-    let seconds = |time: Timespec| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-    let now = seconds(clock_gettime(ClockId::Realtime));
-    ((now - seconds(clock_gettime(ClockId::Boottime))) * 100.0).round() / 100.0
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_boot = clock_time(Clock::Boottime).unwrap_or_default();
+    ((now.as_secs_f64() - since_boot.as_secs_f64()) * 100.0).round() / 100.0
 }
 
 struct Stat {

@@ -213,8 +213,7 @@ fn a_run_that_was_not_waited_for_is_counted_when_it_comes_back() {
 /// An engine, and its count of threads that hang.
 fn counted_engine(makers: &[&Maker]) -> (Engine, &'static StuckThreads) {
     let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
-    let engine = Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
-        .expect("it has its thread");
+    let engine = engine_that_counts(stuck);
     swap_with(&engine, HASTY, makers);
     (engine, stuck)
 }

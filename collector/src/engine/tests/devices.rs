@@ -128,7 +128,7 @@ fn a_thread_that_cannot_be_had_is_said_in_the_same_collection() {
     sysfs.add("t0");
     // It is run on the thread that will run the probe.
     let other = make(0, 0, false, |_| {
-        sync::refuse_threads(true);
+        refuse_threads(true);
         Ok(())
     });
     sysfs.swap(&engine, &[&other]);

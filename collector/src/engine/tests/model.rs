@@ -5,6 +5,7 @@
 //! `cargo test -p vitald --lib --features full,model-check engine::tests::model`
 
 use super::devices::{Sysfs, of_devices};
+use super::served::Idles;
 use super::*;
 use crate::engine::queue::Queue;
 use crate::engine::sync::{Condvar, wait};
@@ -57,10 +58,23 @@ fn alone(name: usize, may_block: bool) -> impl Fn(u32) -> Maker {
     }
 }
 
-/// Requests beside reloads, on a queue whose thread is left behind whenever a request looks.
-fn hand_over(hand_over_after: Duration, a_blocks: [bool; 2]) {
+/// What the collection thread does between collections.
+#[derive(Clone, Copy)]
+enum Between {
+    Parked,
+    /// A watch looks after it.
+    Serving,
+}
+
+/// Requests beside reloads, on a queue whose thread is left behind whenever it is looked after.
+fn hand_over(between: Between, hand_over_after: Duration, a_blocks: [bool; 2]) {
     let mut engine = new_engine();
-    let queue = Queue::start(hand_over_after).expect("it has its thread");
+    let idles = matches!(between, Between::Serving).then(Idles::new);
+    let server = idles.clone().map(|idles| idles as Arc<dyn Server>);
+    let queue = Queue::start(hand_over_after, server).expect("it has its thread");
+    if let Some(idles) = idles {
+        idles.watch_over(&queue);
+    }
     std::mem::replace(&mut engine.queue, queue).end();
     let engine = Arc::new(engine);
     let (a, b) = (a_blocks.map(|may_block| alone(0, may_block)), alone(1, true)(0));
@@ -134,16 +148,23 @@ fn a_collector_whose_first_device_appears() {
 
 #[test]
 fn the_collection_thread_is_never_left_behind() {
-    shuttle::check_random(|| hand_over(LONG, [false, false]), ORDERS);
+    for between in [Between::Parked, Between::Serving] {
+        shuttle::check_random(move || hand_over(between, LONG, [false, false]), ORDERS);
+    }
 }
 
 #[test]
 fn the_collection_thread_is_left_behind_each_time() {
-    shuttle::check_random(|| hand_over(Duration::ZERO, [false, false]), ORDERS);
+    for between in [Between::Parked, Between::Serving] {
+        shuttle::check_random(move || hand_over(between, Duration::ZERO, [false, false]), ORDERS);
+    }
 }
 
 #[test]
 fn a_collector_moves_between_the_queue_and_a_lane() {
-    shuttle::check_random(|| hand_over(Duration::ZERO, [false, true]), ORDERS);
-    shuttle::check_random(|| hand_over(Duration::ZERO, [true, false]), ORDERS);
+    for between in [Between::Parked, Between::Serving] {
+        let hand_over = move |a_blocks| hand_over(between, Duration::ZERO, a_blocks);
+        shuttle::check_random(move || hand_over([false, true]), ORDERS);
+        shuttle::check_random(move || hand_over([true, false]), ORDERS);
+    }
 }

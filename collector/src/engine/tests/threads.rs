@@ -4,18 +4,13 @@ use super::*;
 use crate::engine::job::{Job, OpenCollector, Order, Owner, Ran, Work};
 use crate::engine::lane::Lane;
 use std::sync::atomic::AtomicBool;
-use vitald_core::host::StuckThread;
+use vitald_core::host::{StuckThread, spawn_apart};
 
 /// An engine, and a count of hung threads at which one more reaches the limit.
 fn engine_near_the_limit() -> (Engine, &'static StuckThreads, Vec<StuckThread>) {
     let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
     let hung = (1..StuckThreads::LIMIT).map(|_| stuck.enter()).collect();
-    (
-        Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
-            .expect("it has its thread"),
-        stuck,
-        hung,
-    )
+    (engine_that_counts(stuck), stuck, hung)
 }
 
 #[test]
@@ -44,8 +39,7 @@ fn one_that_was_switched_off_while_it_hangs_is_counted() {
     for may_block in [false, true] {
         let ((a, gate), b) = (gated(0, may_block), counting(1));
         let stuck: &StuckThreads = Box::leak(Box::new(StuckThreads::new()));
-        let engine = Engine::with_occupancies(host(), Arc::new(Occupancies::new(stuck)))
-            .expect("it has its thread");
+        let engine = engine_that_counts(stuck);
         swap_with(&engine, HASTY, &[&a, &b]);
         drop(engine.collect(request(LONG)));
         until(|| engine.status()[0].out.is_some());
@@ -111,7 +105,7 @@ fn a_panic_outside_of_the_collector_does_not_end_its_thread() {
     let stuck = Box::leak(Box::new(StuckThreads::new()));
     let occupancy = Occupancies::new(stuck).of("a");
     let owner = Arc::new(PanicsAtTheEnd(AtomicUsize::new(0)));
-    let lane = Lane::new("a", false);
+    let lane = Lane::new("a", false, None);
     let submit = |work| {
         let occupant = occupancy.enter(|| unreachable!("it is alone")).expect("it is alone");
         lane.submit(Job { collector: Arc::clone(&collector), occupant, work }).expect("it starts");
@@ -178,23 +172,52 @@ fn a_collection_thread_that_cannot_be_replaced_goes_on() {
     let engine = engine(&[&slow, &after]);
     let mut collecting = engine.collect(request(LONG));
     until(|| engine.status()[0].out.is_some());
-    sync::refuse_threads(true);
+    refuse_threads(true);
     // It has been at its job for long.
     let later = Instant::now() + 2 * HAND_OVER_AFTER;
     assert!(collecting.poll_at(Waker::noop(), later).is_err());
     drop(gate);
     let states = block_on(collecting).parts.iter().map(|part| part.state).collect::<Vec<_>>();
-    sync::refuse_threads(false);
+    refuse_threads(false);
     assert_eq!(states, [State::Running, State::Running]);
+}
+
+#[test]
+fn a_thread_with_descriptors_of_its_own_starts_no_collection_thread() {
+    let ((hung, gate), ran_on) = (gated(1, false), Arc::new(Mutex::new(Vec::new())));
+    let [before, after] = [0, 2].map(|name| {
+        let ran_on = Arc::clone(&ran_on);
+        made(name, false, move || lock(&ran_on).push(std::thread::current().id()))
+    });
+    let occupancies = Occupancies::new(Box::leak(Box::new(StuckThreads::new())));
+    let engine =
+        Engine::with_occupancies(host(), Arc::new(occupancies)).expect("it has its thread");
+    swap(&engine, &[&before, &hung, &after]);
+    let collecting = engine.collect(request(LONG));
+    until(|| engine.status()[1].out.is_some());
+    let (queue, (send, looked)) = (Arc::clone(&engine.queue), mpsc::channel());
+    let look = move || {
+        // The collection thread has been at its job for long.
+        queue.lock().release(Instant::now() + 2 * HAND_OVER_AFTER);
+        send.send(()).expect("the test waits");
+    };
+    spawn_apart("apart".to_owned(), None, look).expect("a thread");
+    looked.recv().expect("it has looked");
+    drop(gate);
+    // No request looks after the collection thread meanwhile.
+    until(|| engine.status()[2].counts.runs == 1);
+    assert_eq!(block_on(collecting).parts.len(), 3);
+    let ran_on = lock(&ran_on);
+    assert_eq!(ran_on[0], ran_on[1], "the collection thread was left behind");
 }
 
 #[test]
 fn lanes_cannot_take_the_last_thread_from_the_queue() {
     let (a, b) = (counting(0), make(1, 0, true, |_| Ok(())));
     let engine = engine(&[&a, &b]);
-    sync::refuse_threads(true);
+    refuse_threads(true);
     let page = scrape(&engine, LONG);
-    sync::refuse_threads(false);
+    refuse_threads(false);
     assert_eq!(page, [("a", State::Running, Some(1.0)), ("b", State::TimedOut, None)]);
 }
 
@@ -214,7 +237,7 @@ impl Drop for ClosesSlowly {
     fn drop(&mut self) {
         self.is_closing.store(true, Ordering::SeqCst);
         let _ = lock(&self.gate).recv();
-        sync::refuse_threads(true);
+        refuse_threads(true);
     }
 }
 
@@ -275,9 +298,57 @@ fn a_clock_that_had_no_thread_gets_one_later() {
     let mut a = counting(0);
     a.plan.interval = Some(Duration::from_millis(20));
     let engine = new_engine();
-    sync::refuse_threads(true);
+    refuse_threads(true);
     swap(&engine, &[&a]);
-    sync::refuse_threads(false);
+    refuse_threads(false);
     scrape(&engine, LONG);
     until(|| engine.status()[0].counts.runs > 5);
+}
+
+/// A request that polls its collection in the midst of being woken, as a quick thread may.
+struct Poller {
+    collecting: Mutex<Option<Collecting>>,
+    woken: Arc<AtomicUsize>,
+}
+
+impl Poller {
+    fn poll(self: &Arc<Self>) {
+        let waker = Waker::from(Arc::clone(self));
+        let mut collecting = lock(&self.collecting);
+        if collecting.as_mut().is_some_and(|it| it.poll_at(&waker, Instant::now()).is_ok()) {
+            *collecting = None;
+        }
+    }
+}
+
+impl Wake for Poller {
+    fn wake(self: Arc<Self>) {
+        // Where this is seen to go round and round, it has failed.
+        if self.woken.fetch_add(1, Ordering::SeqCst) < 10_000 {
+            self.poll();
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_lane_is_woken_when_something_has_come_back() {
+    const OTHERS: usize = 10;
+    let ((lane, gate), other) = (gated(0, true), counting(1));
+    let engine = engine(&[&lane, &other]);
+    let woken = Arc::new(AtomicUsize::new(0));
+    let only = |name: &str| Selection::Only(vec![name.to_owned()]);
+    let waiting = [0, 1].map(|_| {
+        let collecting = engine.collect(Request { selection: only("a"), ..request(LONG) });
+        let woken = Arc::clone(&woken);
+        Arc::new(Poller { collecting: Mutex::new(Some(collecting)), woken })
+    });
+    waiting.iter().for_each(Poller::poll);
+    for _ in 0..OTHERS {
+        engine.collect_blocking(Request { selection: only("b"), ..request(LONG) });
+    }
+    // Once for each, and for what may have come back before.
+    let seen = woken.load(Ordering::SeqCst);
+    assert!(seen <= 2 * (OTHERS + 2), "they were woken {seen} times");
+    drop(gate);
+    until(|| waiting.iter().all(|waiting| lock(&waiting.collecting).is_none()));
 }

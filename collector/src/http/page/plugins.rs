@@ -324,7 +324,7 @@ fn settings(
         Node::Table(table) => Some(table.clone()),
         _ => None,
     };
-    let table = inner(&plan.effective, group).and_then(|group| inner(&group, name));
+    let table = inner(&plan.written, group).and_then(|group| inner(&group, name));
     declared
         .iter()
         .map(|info| {
