@@ -1,4 +1,5 @@
-//! `cargo xtask new` writes collectors that compile and pass their tests, one of each shape.
+//! `cargo xtask new` writes collectors that compile and pass their tests, one of each shape;
+//! `cargo xtask bench` measures and says what is wrong.
 
 mod harness;
 mod nested_cargo;
@@ -102,4 +103,89 @@ fn a_new_collector_of_each_shape_compiles_and_passes_its_tests() {
     again.args(["xtask", "new", &format!("kernel/{}", names[0]), "--shape", &shapes[0]]);
     let again = nested_cargo::run(&mut again);
     assert!(!again.status.success(), "the same collector can be made twice");
+}
+
+/// What does not depend on time of a quick run. Its figures are not looked at.
+#[test]
+fn a_quick_benchmark_fills_every_table() {
+    let needs = "root, VITALD_RELEASE, strace, iproute2, prometheus-node-exporter, and collectd-core with \
+                 libmicrohttpd12 and libprotobuf-c1";
+    if !harness::system(needs) {
+        return;
+    }
+    let release =
+        harness::release_binary().expect("VITALD_RELEASE is the path of the release binary");
+    let folder = tempfile::tempdir().expect("a directory");
+    let output = folder.path().join("benchmark.md");
+    let mut bench = cargo(&workspace(), &nested_cargo::shared_target());
+    bench.args(["xtask", "bench", "--quick", "--binary"]);
+    // What a busy machine does to the control makes the command fail, and the tables are there.
+    let said = nested_cargo::run(bench.arg(release).arg("--output").arg(&output));
+    let text = fs::read_to_string(&output)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said.stderr)));
+    let has = |line: &dyn Fn(&[&str]) -> bool| {
+        text.lines().any(|text| line(&text.split('|').map(str::trim).collect::<Vec<_>>()))
+    };
+    // The first and the last cell are before and behind the row.
+    let number = |cell: &str| cell.parse::<f64>().is_ok_and(|number| number > 0.0);
+    let sets: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("## The set ")).collect();
+    assert_eq!(sets, ["`sixteen`", "`fixed`", "`default`"]);
+    for program in ["vitald", "vitald again", "bare reader", "node_exporter"] {
+        let counts_calls = |row: &[&str]| row.len() == 10 && row[1] == program && number(row[8]);
+        assert!(has(&counts_calls), "no system calls of {program}:\n{text}");
+    }
+    let programs = ["vitald", "vitald again", "bare reader", "node_exporter", "collectd"];
+    for (regime, programs) in [("back to back", &programs[..4]), ("2 Hz", &programs)] {
+        for program in programs {
+            let is_filled = |row: &[&str]| {
+                row.len() == 8
+                    && row[1..3] == [regime, *program]
+                    && row[3..7].iter().all(|cell| number(cell))
+            };
+            assert!(has(&is_filled), "no times of {program}, {regime}:\n{text}");
+        }
+    }
+    // What it reads is what vitald reads.
+    let more: Vec<&str> =
+        text.lines().filter(|line| line.contains(" a scrape more than it.")).collect();
+    assert_eq!(more.len(), sets.len(), "{text}");
+    assert!(!more.iter().any(|line| line.contains("pread64")), "{more:#?}");
+    for (form, program) in [("text, gzip", "node_exporter"), ("OpenMetrics, gzip", "vitald")] {
+        let is_there =
+            |row: &[&str]| row.len() == 7 && row[1] == form && row[2] == program && number(row[3]);
+        assert!(has(&is_there), "no {form} of {program}:\n{text}");
+    }
+    for (cpus, disks) in [("64", "250"), ("128", "500")] {
+        let is_host =
+            |row: &[&str]| row.len() == 12 && row[1] == cpus && row[2] == disks && number(row[6]);
+        assert!(has(&is_host), "no host with {cpus} CPUs:\n{text}");
+    }
+    let both =
+        |row: &[&str]| row.len() == 6 && row[1] == "loadavg" && number(row[2]) && number(row[3]);
+    assert!(has(&both), "loadavg has no duration:\n{text}");
+    let is_ratio = |cell: &str| cell.split_once(" [").is_some_and(|(middle, _)| number(middle));
+    let start = |row: &[&str]| row.len() == 7 && row[1] == "vitald" && is_ratio(row[5]);
+    assert!(has(&start), "no time of the first page:\n{text}");
+    for program in ["vitald", "node_exporter"] {
+        let grows = |row: &[&str]| row.len() == 4 && row[1] == program && is_ratio(row[2]);
+        assert!(has(&grows), "no exponent of {program}:\n{text}");
+    }
+}
+
+#[test]
+fn a_benchmark_says_what_is_wrong_with_its_arguments() {
+    if !harness::system("minutes of compiling") {
+        return;
+    }
+    for (arguments, expected) in [
+        (["--sets", "fourteen"], "there is no set fourteen; the sets are sixteen, fixed, default"),
+        (["--rates", "often"], "often is not a number of scrapes a second from 0.01 to 20"),
+        (["--binary", "/no/such"], "/no/such: there is no such file"),
+    ] {
+        let mut bench = cargo(&workspace(), &nested_cargo::shared_target());
+        let said = nested_cargo::run(bench.args(["xtask", "bench"]).args(arguments));
+        assert!(!said.status.success());
+        assert_eq!(String::from_utf8_lossy(&said.stderr).trim_end(), expected);
+    }
 }

@@ -1,10 +1,21 @@
-//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs`, `tidy` and `fuzz`.
+//! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs`, `tidy`,
+//! `fuzz`, `order`, `budgets` and `bench`.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod budgets;
+mod counted;
 mod docs;
 mod files;
+#[path = "../../tests/fixture_host/mod.rs"]
+mod fixture_host;
 mod fuzz;
 mod new;
+mod order;
+#[path = "../../tests/synthetic_host/mod.rs"]
+mod synthetic_host;
+#[path = "../../tests/system/mod.rs"]
+mod system;
 mod tidy;
 
 use fuzz::Effort;
@@ -25,7 +36,15 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                   the same without chance, as the gate does it: try what is kept in fuzz/corpus and
                   a fixed number of inputs that follow from a fixed seed
   fuzz --input FILE TARGET
-                  run one input again";
+                  run one input again
+  budgets         write tests/budgets.txt from what a scrape costs now; needs valgrind
+  counted HOST COLLECTORS
+                  scrape the files of a host once for each line of standard input; this is what
+                  tests/system_budgets.rs counts
+  order           list in collector/order.ld which functions a scrape runs, for the linker; needs
+                  valgrind, and the nm of binutils
+  bench [OPTIONS] measure what a scrape costs, beside node_exporter, collectd and the bare reads of the
+                  same files, and write docs/benchmark.md; `bench --help` lists the options";
 
 const NEW: &str = "usage: cargo xtask new FOLDER/NAME --shape SHAPE";
 
@@ -48,6 +67,10 @@ fn main() -> ExitCode {
         ["fuzz", "--seconds", seconds, target] => Effort::seconds(seconds)
             .and_then(|effort| fuzz::each(&files::root(), effort, Some(target))),
         ["fuzz", "--input", input, target] => fuzz::again(&files::root(), Path::new(input), target),
+        ["budgets"] => budgets::write(&files::root()),
+        ["counted", host, collectors] => counted::run(Path::new(host), collectors),
+        ["order"] => order::write(&files::root()),
+        ["bench", words @ ..] => bench::run(&files::root(), words),
         _ => Err(USAGE.to_owned()),
     };
     match done {

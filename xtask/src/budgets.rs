@@ -1,0 +1,35 @@
+//! `cargo xtask budgets`: what a scrape costs now becomes what it may cost.
+
+use crate::files;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FILE: &str = "tests/budgets.txt";
+
+/// Builds what is measured, and writes the budgets anew.
+pub(crate) fn write(root: &Path) -> Result<String, String> {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root).args(arguments);
+        cargo
+    };
+    let succeed = |mut command: Command| {
+        let is_done = command.status().is_ok_and(|status| status.success());
+        is_done.then_some(()).ok_or_else(|| format!("this failed: {command:?}"))
+    };
+    let build = ["build", "--release", "--locked", "--package"];
+    succeed(cargo(&[&build[..], &["vitald", "--features", "full"]].concat()))?;
+    succeed(cargo(&[&build[..], &["xtask"]].concat()))?;
+    // A figure that is not measured any more goes.
+    let text = files::read(&root.join(FILE))?;
+    let comments: String =
+        text.split_inclusive('\n').filter(|line| line.starts_with('#')).collect();
+    files::write(&root.join(FILE), &comments)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let mut test = cargo(&["test", "--locked", "--features", "full", "--test", "system_budgets"]);
+    test.env("VITALD_SYSTEM", "1")
+        .env("VITALD_WRITE_BUDGETS", "1")
+        .env("VITALD_RELEASE", target.join("release/vitald"));
+    succeed(test)?;
+    Ok(format!("{FILE} is written; look at the difference"))
+}
