@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use synthetic_host::{SyntheticHost, Trees};
 use system::client::Client;
-use system::cost::{DEFAULTS, Target, as_flags, median, ratio, scrape, standard, system_calls};
+use system::cost::{DEFAULTS, Target, as_flags, scrape, standard};
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
+use system::statistics::{median, ratio};
+use system::trace::system_calls;
 
 /// How many system calls a scrape of 2,000 disks may take more than one of 2.
 const MOST_MORE_CALLS: f64 = 60.0;
@@ -36,6 +38,7 @@ fn release() -> Option<PathBuf> {
 
 /// A host on disk that goes with the value.
 struct Generated {
+    host: SyntheticHost,
     trees: Trees,
     _directory: tempfile::TempDir,
 }
@@ -43,18 +46,20 @@ struct Generated {
 impl Generated {
     fn new(host: SyntheticHost) -> Generated {
         let directory = tempfile::tempdir().expect("a directory");
-        Generated { trees: host.write_to(directory.path()), _directory: directory }
+        Generated { host, trees: host.write_to(directory.path()), _directory: directory }
+    }
+
+    /// Has every counter count on.
+    fn advance(&self, age: usize) {
+        self.trees.advance(&self.host, age as u64);
     }
 
     /// vitald on this host.
     fn start(&self, binary: &Path, config: &str) -> Daemon {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("config.toml");
-        let Trees { procfs, sysfs, udev, rootfs } = &self.trees;
-        let config = format!(
-            "{config}\n[paths]\nprocfs = {procfs:?}\nsysfs = {sysfs:?}\nudev = {udev:?}\n\
-             rootfs = {rootfs:?}\n[server]\nlisten = [\"127.0.0.1:0\"]\n"
-        );
+        let paths = self.trees.config();
+        let config = format!("{config}{paths}[server]\nlisten = [\"127.0.0.1:0\"]\n");
         std::fs::write(&file, config).expect("the configuration");
         let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(file);
@@ -63,14 +68,8 @@ impl Generated {
 
     /// node_exporter on this host, with the same collectors.
     fn start_node_exporter(&self, textfile: &Path) -> Peer {
-        let Trees { procfs, sysfs, udev, rootfs } = &self.trees;
         let mut command = Command::new(NODE_EXPORTER);
-        command.args(flags(textfile, &DEFAULT_FIELDS)).arg("--no-collector.netdev.netlink");
-        for (flag, path) in
-            [("procfs", procfs), ("sysfs", sysfs), ("udev.data", udev), ("rootfs", rootfs)]
-        {
-            command.arg(format!("--path.{flag}={}", path.display()));
-        }
+        command.args(flags(textfile, &DEFAULT_FIELDS)).args(self.trees.flags());
         Peer::start(command)
     }
 }
@@ -120,6 +119,7 @@ fn cpu_beside_node_exporter_on_a_large_host() {
         Target::new("node_exporter 1.5", theirs.pid(), theirs.address()),
         Target::new("vitald", ours.pid(), ours.address()),
     ];
+    let mut before = Page::default();
     for target in &mut targets {
         target.reconnect();
         scrape(&mut target.client, 3);
@@ -140,8 +140,11 @@ fn cpu_beside_node_exporter_on_a_large_host() {
         let failed: Vec<_> = succeeded.filter(|(_, value)| *value != 1.0).collect();
         assert!(failed.is_empty(), "{}: {failed:?}", target.name);
         assert_eq!(page.family("node_scrape_collector_success").count(), STANDARD.len());
+        before = page;
     }
     for round in 0..ROUNDS {
+        // What is in the kept page must not be right again.
+        generated.advance(1 + round);
         for place in 0..targets.len() {
             let target = &mut targets[(place + round) % 2];
             target.reconnect();
@@ -150,6 +153,10 @@ fn cpu_beside_node_exporter_on_a_large_host() {
             let spent = target.spent();
             target.rounds.push(spent);
         }
+    }
+    for target in &mut targets {
+        let page = Page::parse(&target.client.page());
+        assert_advanced(&page, &before, target.name);
     }
     for target in &mut targets {
         target.print("512 CPUs, 2,000 disks, 5,000 interfaces", SCRAPES);
@@ -166,6 +173,21 @@ fn cpu_beside_node_exporter_on_a_large_host() {
     );
     assert!(ratio >= LEAST_RATIO, "node_exporter costs only {ratio:.1} times as much");
     assert!(peak <= MOST_PEAK, "{peak} KiB were resident");
+}
+
+/// Every counter of these families is above what it was.
+fn assert_advanced(page: &Page, before: &Page, program: &str) {
+    for family in [
+        "node_cpu_seconds_total",
+        "node_disk_read_bytes_total",
+        "node_network_transmit_packets_total",
+        "node_softnet_processed_total",
+    ] {
+        assert!(page.family(family).next().is_some(), "{program}: {family}");
+        for (series, value) in page.family(family) {
+            assert!(value > before.samples[series], "{program}: {series:?} did not count on");
+        }
+    }
 }
 
 #[test]
@@ -191,9 +213,13 @@ fn cost_grows_no_faster_than_the_cpus() {
     }
     for round in 0..ROUNDS {
         for place in 0..targets.len() {
-            let target = &mut targets[(place + round) % 2];
+            let which = (place + round) % 2;
+            let target = &mut targets[which];
             target.spent();
-            target.scrape(SCRAPES);
+            for scrape in 0..SCRAPES {
+                hosts[which].advance(1 + round * SCRAPES + scrape);
+                target.scrape(1);
+            }
             let spent = target.spent();
             target.rounds.push(spent);
         }

@@ -10,6 +10,7 @@ use crate::fixture_host;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +52,13 @@ const INTERRUPTS_OF_A_CPU: usize = 16;
 
 /// What is counted on the unit of that number, in a column.
 pub fn count(unit: usize, column: usize) -> u64 {
-    1_000_000 + unit as u64 * 1_000 + column as u64 * 7
+    count_at(0, unit, column)
+}
+
+/// The same at an age, with which every count grows, each by a step of its own.
+fn count_at(age: u64, unit: usize, column: usize) -> u64 {
+    let (unit, column) = (unit as u64, column as u64);
+    1_000_000 + unit * 1_000 + column * 7 + age * (1 + unit % 100 + column)
 }
 
 pub fn disk(number: usize) -> String {
@@ -91,6 +98,38 @@ pub struct Trees {
     pub sysfs: PathBuf,
     pub udev: PathBuf,
     pub rootfs: PathBuf,
+}
+
+impl Trees {
+    /// Counts on, as the kernel of a busy host does between two scrapes: every counter of every CPU, disk and
+    /// interface is another one at each age. The files are written where they are, and nothing may read them
+    /// meanwhile.
+    pub fn advance(&self, host: &SyntheticHost, age: u64) {
+        for (name, text) in host.counters(age) {
+            let path = self.procfs.join(name);
+            let written = fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.set_len(text.len() as u64)
+            });
+            written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+
+    /// The directories as they are in a configuration.
+    pub fn config(&self) -> String {
+        let Trees { procfs, sysfs, udev, rootfs } = self;
+        format!(
+            "\n[paths]\nprocfs = {procfs:?}\nsysfs = {sysfs:?}\nudev = {udev:?}\nrootfs = {rootfs:?}\n"
+        )
+    }
+
+    /// The directories as node_exporter's flags. The interfaces are those of the generated procfs.
+    pub fn flags(&self) -> Vec<String> {
+        let Trees { procfs, sysfs, udev, rootfs } = self;
+        let paths = [("procfs", procfs), ("sysfs", sysfs), ("udev.data", udev), ("rootfs", rootfs)]
+            .map(|(flag, path)| format!("--path.{flag}={}", path.display()));
+        ["--no-collector.netdev.netlink".to_owned()].into_iter().chain(paths).collect()
+    }
 }
 
 impl SyntheticHost {
@@ -147,12 +186,10 @@ impl SyntheticHost {
         let mut add = |path: &str, text: String| {
             files.insert(path.to_owned(), text.into_bytes());
         };
-        add("proc/stat", self.stat());
+        for (name, text) in self.counters(0) {
+            add(&format!("proc/{name}"), text);
+        }
         add("proc/cpuinfo", self.cpuinfo());
-        add("proc/schedstat", self.schedstat());
-        add("proc/net/softnet_stat", self.softnet_stat());
-        add("proc/diskstats", self.diskstats());
-        add("proc/net/dev", self.net_dev());
         add("proc/1/mountinfo", self.mountinfo());
         add("proc/self/mountinfo", self.mountinfo());
         add("proc/1/mounts", self.mounts());
@@ -217,25 +254,41 @@ impl SyntheticHost {
         }
     }
 
+    /// What the kernel counts on each CPU, disk and interface: files of procfs, at an age.
+    fn counters(&self, age: u64) -> [(&'static str, String); 5] {
+        [
+            ("stat", self.stat(age)),
+            ("schedstat", self.schedstat(age)),
+            ("net/softnet_stat", self.softnet_stat(age)),
+            ("diskstats", self.diskstats(age)),
+            ("net/dev", self.net_dev(age)),
+        ]
+    }
+
     /// The number of interrupts grows with the CPUs, as it does where every card has a queue for
     /// each of them.
-    fn stat(&self) -> String {
+    fn stat(&self, age: u64) -> String {
         let mut text = String::new();
         let mut line = |name: &str, cpu: usize| {
             let _ = write!(text, "{name}");
-            push_counts(&mut text, cpu, 10);
+            push_counts(&mut text, age, cpu, 10);
         };
         line("cpu ", self.cpus);
         (0..self.cpus).for_each(|cpu| line(&format!("cpu{cpu}"), cpu));
-        text.push_str("intr 88122033441");
+        let _ = write!(text, "intr {}", 88_122_033_441 + age * 5);
         for interrupt in 0..64 + self.cpus * INTERRUPTS_OF_A_CPU {
             // Most of them never came.
-            let came = if interrupt.is_multiple_of(4) { count(interrupt, 0) } else { 0 };
+            let came = if interrupt.is_multiple_of(4) { count_at(age, interrupt, 0) } else { 0 };
             let _ = write!(text, " {came}");
         }
-        text + "\nctxt 230122033441\nbtime 1695000000\nprocesses 41220334\nprocs_running 3\n\
-                procs_blocked 0\nsoftirq 61220334412 12 8122033440 40122 22033412203 120334412 0 \
-                812203 18122033440 0 12922033441\n"
+        let (switches, forks) = (230_122_033_441 + age * 9, 41_220_334 + age);
+        let _ = write!(
+            text,
+            "\nctxt {switches}\nbtime 1695000000\nprocesses {forks}\nprocs_running 3\n\
+             procs_blocked 0\nsoftirq 61220334412 12 8122033440 40122 22033412203 120334412 0 \
+             812203 18122033440 0 12922033441\n"
+        );
+        text
     }
 
     fn cpuinfo(&self) -> String {
@@ -255,37 +308,37 @@ impl SyntheticHost {
         text
     }
 
-    fn schedstat(&self) -> String {
+    fn schedstat(&self, age: u64) -> String {
         let mut text = String::from("version 15\ntimestamp 4295000000\n");
         for cpu in 0..self.cpus {
-            let [running, waiting, slices] = [0, 1, 2].map(|column| count(cpu, column));
+            let [running, waiting, slices] = [0, 1, 2].map(|column| count_at(age, cpu, column));
             let _ = writeln!(text, "cpu{cpu} 0 0 0 0 0 0 {running} {waiting} {slices}");
         }
         text
     }
 
-    fn softnet_stat(&self) -> String {
+    fn softnet_stat(&self, age: u64) -> String {
         let mut text = String::new();
         for cpu in 0..self.cpus {
-            let _ = write!(text, "{:08x}", count(cpu, 0));
+            let _ = write!(text, "{:08x}", count_at(age, cpu, 0));
             for column in 1..12 {
-                let _ = write!(text, " {column:08x}");
+                let _ = write!(text, " {:08x}", column + age);
             }
             let _ = writeln!(text, " {cpu:08x} 00000000 00000000");
         }
         text
     }
 
-    fn diskstats(&self) -> String {
+    fn diskstats(&self, age: u64) -> String {
         let mut text = String::new();
         for number in 0..self.disks {
             let _ = write!(text, " 259 {number:7} {}", disk(number));
-            push_counts(&mut text, number, 17);
+            push_counts(&mut text, age, number, 17);
         }
         text
     }
 
-    fn net_dev(&self) -> String {
+    fn net_dev(&self, age: u64) -> String {
         let mut text = String::from(
             "Inter-|   Receive                                                |  Transmit\n \
              face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets \
@@ -293,7 +346,7 @@ impl SyntheticHost {
         );
         for number in 0..self.interfaces {
             let _ = write!(text, "{:>6}:", interface(number));
-            push_counts(&mut text, number, 16);
+            push_counts(&mut text, age, number, 16);
         }
         text
     }
@@ -324,9 +377,9 @@ impl SyntheticHost {
 }
 
 /// Ends a line with what is counted on a unit, in so many columns.
-fn push_counts(text: &mut String, unit: usize, columns: usize) {
+fn push_counts(text: &mut String, age: u64, unit: usize, columns: usize) {
     for column in 0..columns {
-        let _ = write!(text, " {}", count(unit, column));
+        let _ = write!(text, " {}", count_at(age, unit, column));
     }
     text.push('\n');
 }
