@@ -159,6 +159,7 @@ impl Scraper {
         let mut collecting =
             self.engine.collect(Request { arrived, deadline, selection: Selection::All });
         while let Err(again) = collecting.poll_at(&self.waker, Instant::now()) {
+            let again = again.expect("nothing is watched");
             std::thread::park_timeout(again.saturating_duration_since(Instant::now()));
         }
         collecting.finish(&mut self.collection);

@@ -101,6 +101,7 @@ fn own_page() -> String {
     let deadline = arrived + TIMEOUT;
     let mut collecting = engine.collect(Request { arrived, deadline, selection: Selection::All });
     while let Err(again) = collecting.poll_at(Waker::noop(), Instant::now()) {
+        let again = again.expect("nothing is watched");
         std::thread::park_timeout(again.saturating_duration_since(Instant::now()));
     }
     let mut collection = Collection::new();

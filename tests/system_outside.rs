@@ -115,6 +115,14 @@ fn a_proc_stat_that_hangs_costs_what_it_tells() {
     fuse.hold(&[operation::OPEN]);
     let mut daemon = start_in(&namespaces, "[scrape]\ntimeout = \"2s\"\nmax_age = \"0s\"\n");
     let _release = Release(&fuse);
+    // The thread that serves is the one that hangs, and another one goes on.
+    std::thread::scope(|scope| {
+        let scrape = scope.spawn(|| daemon.metrics());
+        until("it hangs", || fuse.waiting() > 0);
+        assert_eq!(daemon.get("/healthz").status, 200);
+        assert!(!scrape.is_finished(), "the other request was answered after the scrape");
+        assert!(scrape.join().expect("an answer").has("node_load1"));
+    });
     for _ in 0..3 {
         let page = daemon.metrics();
         assert!(page.has("node_memory_MemTotal_bytes") && page.has("node_load1"));
@@ -129,30 +137,94 @@ fn a_proc_stat_that_hangs_costs_what_it_tells() {
     assert!(daemon.wait().success());
 }
 
+/// A user who has no other process: root's threads are not limited.
+const USER: u32 = 64_321;
+
+/// A place of that user's with the daemon and its configuration: the user may have no access to where it was built.
+fn place_of_user(config: impl FnOnce(&Path) -> String) -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::chown(place.path(), Some(USER), Some(USER)).expect("root may");
+    std::fs::copy(harness::binary(), place.path().join("vitald")).expect("a copy");
+    std::fs::write(place.path().join("config.toml"), config(place.path())).expect("a file");
+    place
+}
+
+/// From now on the daemon can start no thread.
+fn refuse_threads(daemon: &Daemon) {
+    let mut limit = Command::new("prlimit");
+    limit.args(["--nproc=1:1", "--pid"]).arg(daemon.pid().to_string()).uid(USER).gid(USER);
+    assert!(limit.status().expect("util-linux").success());
+}
+
 #[test]
 fn a_stop_needs_no_further_thread_to_remove_the_socket() {
     if !harness::system(NEEDS_ROOT) {
         return;
     }
-    // A user who has no other process; root's threads are not limited.
-    const USER: u32 = 64_321;
-    let place = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| place.path().join(name);
-    std::os::unix::fs::chown(place.path(), Some(USER), Some(USER)).expect("root may");
-    // The user may have no access to where it was built.
-    std::fs::copy(harness::binary(), at("vitald")).expect("a copy");
-    let socket = at("v.sock");
-    let listen = format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", socket.display());
-    std::fs::write(at("config.toml"), listen).expect("a file");
-    let mut command = Command::new(at("vitald"));
-    command.arg("--config").arg(at("config.toml")).uid(USER).gid(USER);
+    let place = place_of_user(|place| {
+        format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", place.join("v.sock").display())
+    });
+    let socket = place.path().join("v.sock");
+    let mut command = Command::new(place.path().join("vitald"));
+    command.arg("--config").arg(place.path().join("config.toml")).uid(USER).gid(USER);
     let own = tempfile::tempdir().expect("a directory");
     let is_up = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
     let mut daemon = Daemon::spawn_unheard(command, own, is_up);
-    let mut limit = Command::new("prlimit");
-    limit.args(["--nproc=1:1", "--pid"]).arg(daemon.pid().to_string()).uid(USER).gid(USER);
-    assert!(limit.status().expect("util-linux").success());
+    refuse_threads(&daemon);
     daemon.signal("TERM");
     assert!(daemon.wait().success());
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_collector_that_hangs_when_there_is_no_further_thread_holds_up_no_answer_and_no_stop() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let namespaces = Namespaces::of_mounts();
+    // Nothing is in it, so the collector looks for its files each time.
+    let fuse = Fuse::mount(&namespaces, Path::new("/proc/pressure"));
+    let collectors = ["loadavg", "pressure", "uname"]
+        .map(|name| format!("[collectors.{name}]\nenabled = true\n"));
+    let place = place_of_user(|_| {
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[scrape]\ntimeout = \"2s\"\nmax_age = \"0s\"\n\
+         default_collectors = false\n"
+            .to_owned()
+            + &collectors.concat()
+    });
+    let mut command = namespaces.command("setpriv");
+    command
+        .args([format!("--reuid={USER}"), format!("--regid={USER}")])
+        .arg("--clear-groups")
+        .arg(place.path().join("vitald"))
+        .arg("--config")
+        .arg(place.path().join("config.toml"));
+    let mut daemon = Daemon::spawn(command, tempfile::tempdir().expect("a directory"));
+    let _release = Release(&fuse);
+    refuse_threads(&daemon);
+    // It is the same for a thread that has hung once.
+    for _ in 0..2 {
+        until("all collectors run", || daemon.metrics().has("node_uname_info"));
+        fuse.hold(&[operation::LOOKUP]);
+        std::thread::scope(|scope| {
+            let scrape = scope.spawn(|| daemon.metrics());
+            until("it hangs", || fuse.waiting() > 0);
+            for _ in 0..3 {
+                assert_eq!(daemon.get("/healthz").status, 200);
+            }
+            assert!(!scrape.is_finished(), "the other requests were answered after the scrape");
+            let page = scrape.join().expect("an answer");
+            assert!(page.has("node_load1") && !page.has("node_uname_info"));
+        });
+        assert!(daemon.log().contains("a thread cannot be started"), "{}", daemon.log());
+        fuse.release();
+    }
+    until("all collectors run", || daemon.metrics().has("node_uname_info"));
+    fuse.hold(&[operation::LOOKUP]);
+    let mut connection = harness::Connection::open(daemon.address());
+    connection.send(harness::request("GET", "/metrics", &[]));
+    until("it hangs", || fuse.waiting() > 0);
+    terminate(&daemon);
+    fuse.release();
+    assert!(daemon.wait().success());
 }

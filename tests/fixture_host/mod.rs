@@ -37,8 +37,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 use vitald_core::host::{
     Address, BtrfsDevice, BtrfsDevices, ClockDiscipline, Entry, EthtoolAnswers, EthtoolDriver,
     EthtoolSettings, Kind, Link, LinkStatistics, Listing, Neighbour, NetworkRoute,
@@ -237,7 +239,10 @@ impl FixtureHost {
         for (path, content) in self.files.iter().filter(|(path, _)| !path.starts_with("file:")) {
             let path = folder.join(path);
             fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
-            fs::write(path, content).expect("the file is written");
+            let mut file = fs::File::create(path).expect("the file is made");
+            file.write_all(content).expect("the file is written");
+            // A collector reads what was changed a moment ago once more.
+            file.set_modified(UNIX_EPOCH).expect("the file is dated back");
         }
         for (path, target) in &self.links {
             let path = folder.join(path);
@@ -403,15 +408,22 @@ impl FixtureHost {
                     .split_whitespace()
                     .map(|column| column.parse().expect("a number"))
                     .collect();
-                let alias =
-                    self.files.get(&self.real_path(&format!("sys/class/net/{name}/ifalias")));
-                let alias = alias
-                    .map(|alias| alias.trim_ascii().to_vec())
-                    .filter(|alias| !alias.is_empty());
+                let attribute = |attribute: &str| {
+                    let path = self.real_path(&format!("sys/class/net/{name}/{attribute}"));
+                    let content = self.files.get(&path)?.trim_ascii();
+                    (!content.is_empty()).then(|| String::from_utf8_lossy(content).into_owned())
+                };
+                let number = |of: &str| attribute(of)?.parse::<u32>().ok();
+                let address = attribute("address").map(|address| {
+                    let byte = |byte| u8::from_str_radix(byte, 16).expect("a byte");
+                    address.split(':').map(byte).collect::<Vec<u8>>()
+                });
                 Link {
-                    index: position as i32 + 1,
+                    index: number("ifindex").unwrap_or(position as u32 + 1) as i32,
                     name: leak(name.as_bytes()),
-                    alias: alias.map(|alias| leak(&alias)),
+                    alias: attribute("ifalias").map(|alias| leak(alias.as_bytes())),
+                    carrier_changes: number("carrier_changes"),
+                    address: address.map(|address| leak(&address)),
                     statistics: Some(LinkStatistics {
                         rx_bytes: columns[0],
                         rx_packets: columns[1],

@@ -5,7 +5,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// The form of a page without compression.
+pub const PLAIN_TEXT: &str = "Accept: text/plain;version=0.0.4\r\n";
+
 pub struct Client {
+    /// Lines of the request's head that say which form of a page is wanted.
+    pub accepts: &'static str,
+    /// What the last answer is, as its head says.
+    pub content_type: String,
     stream: BufReader<TcpStream>,
     request: String,
     line: String,
@@ -23,6 +30,8 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(Client {
+            accepts: PLAIN_TEXT,
+            content_type: String::new(),
             stream: BufReader::new(stream),
             request: String::new(),
             line: String::new(),
@@ -47,8 +56,9 @@ impl Client {
         // Formatting into a string does not fail.
         let _ = write!(
             self.request,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain;version=0.0.4\r\n\
-             X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{}\
+             X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n",
+            self.accepts
         );
         self.stream.get_mut().write_all(self.request.as_bytes())?;
         let (mut length, mut is_chunked) = (None, false);
@@ -56,6 +66,7 @@ impl Client {
         if !status.starts_with("HTTP/1.1 200 ") {
             return Err(io::Error::other(status));
         }
+        self.content_type.clear();
         loop {
             let line = self.line()?.to_ascii_lowercase();
             if line.is_empty() {
@@ -63,6 +74,9 @@ impl Client {
             }
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.parse::<usize>().ok();
+            }
+            if let Some(value) = line.strip_prefix("content-type: ") {
+                value.clone_into(&mut self.content_type);
             }
             is_chunked |= line == "transfer-encoding: chunked";
         }

@@ -7,6 +7,7 @@
 )]
 
 pub mod agreement;
+pub mod bare;
 pub mod client;
 pub mod cost;
 pub mod fuse;
@@ -14,3 +15,5 @@ pub mod namespaces;
 pub mod page;
 pub mod peer;
 pub mod process;
+pub mod statistics;
+pub mod trace;

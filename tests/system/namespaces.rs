@@ -31,6 +31,18 @@ impl Namespaces {
         Self::new(&["--mount", "--net"], "mount --bind /proc/$$ /proc/1 && ip link set lo up")
     }
 
+    /// Both, of which no other program makes more: mounts, `lo` and three interfaces.
+    pub fn of_four_interfaces() -> Self {
+        let namespaces = Self::of_both();
+        // As on a host, sysfs has the interfaces that netlink has.
+        namespaces.sh("mount -t sysfs sysfs /sys");
+        namespaces
+            .sh("ip link add veth1 type veth peer name veth2 && ip link add bridge1 type bridge");
+        let links = namespaces.sh("ip -oneline link");
+        assert_eq!(links.lines().count(), 4, "{links}");
+        namespaces
+    }
+
     fn new(entered: &'static [&'static str], prepare: &str) -> Self {
         // IPv6 sends packets of its own accord.
         let silent = "if [ -e /proc/sys/net/ipv6 ]; then echo 1 | tee \

@@ -51,6 +51,13 @@ impl Page {
         first
     }
 
+    /// What is of the host, and not of the program that shows it.
+    pub fn of_host(&self) -> impl Iterator<Item = &Series> {
+        let own = ["go_", "process_", "promhttp_", "vitald_"];
+        let is_own = move |series: &Series| own.iter().any(|own| series.name.starts_with(own));
+        self.samples.keys().filter(move |series| !is_own(series))
+    }
+
     /// The samples of one name.
     pub fn family(&self, name: &str) -> impl Iterator<Item = (&Series, f64)> {
         self.samples

@@ -1,9 +1,10 @@
 //! Other programs that the tests start and end.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A program that runs until the value ends.
 pub struct Peer {
@@ -12,7 +13,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a program that logs where it listens, as Go's exporters and Prometheus do.
+    /// Starts a program that logs where it listens, as Go's exporters, Prometheus and vitald do.
     pub fn start(mut command: Command) -> Peer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it is installed");
@@ -21,7 +22,9 @@ impl Peer {
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("{command:?} ended:\n{said}") };
             said = said + &line + "\n";
-            let is_reported = line.contains("Listening on") || line.contains("Start listening");
+            let is_reported = ["Listening on", "Start listening", "msg=listening"]
+                .iter()
+                .any(|words| line.contains(words));
             if let Some((_, address)) = line.split_once("address=").filter(|_| is_reported) {
                 let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
                 break address.expect("an address");
@@ -30,6 +33,26 @@ impl Peer {
         // Without a reader it would stop when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
         Peer { child, address }
+    }
+
+    /// Starts a program that was given where to listen, and waits until it does, or says why it does not.
+    pub fn start_at(mut command: Command, address: SocketAddr) -> Result<Peer, String> {
+        const LONG: Duration = Duration::from_secs(20);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        let mut peer = Peer { child, address };
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let ended = peer.child.try_wait().map_err(|error| error.to_string())?;
+            if let Some(status) = ended {
+                return Err(format!("{command:?} ended: {status}"));
+            }
+            if begun.elapsed() > LONG {
+                return Err(format!("{command:?} does not listen on {address}"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(peer)
     }
 
     pub fn pid(&self) -> u32 {
@@ -91,12 +114,23 @@ pub const MANY_FIELDS: Fields =
 /// Flags that make node_exporter 1.5, of which Debian has changed some defaults, and 1.12 show the
 /// same of the standard collectors.
 pub fn flags(textfile: &Path, fields: &Fields) -> Vec<String> {
-    let mut flags: Vec<String> =
-        STANDARD.iter().map(|collector| format!("--collector.{collector}")).collect();
+    let mut flags = these_alone(&STANDARD);
+    flags.extend(filters(textfile, fields));
+    flags
+}
+
+/// Flags for these collectors and no others.
+pub fn these_alone(collectors: &[&str]) -> Vec<String> {
+    let these = collectors.iter().map(|collector| format!("--collector.{collector}"));
+    these.chain(["--collector.disable-defaults".to_owned()]).collect()
+}
+
+/// The flags that decide what the collectors show.
+pub fn filters(textfile: &Path, fields: &Fields) -> Vec<String> {
+    let mut flags = Vec::new();
     flags.extend(
         [
             "--web.listen-address=127.0.0.1:0",
-            "--collector.disable-defaults",
             "--collector.diskstats.device-exclude=^(z?ram|loop|fd)\\d+$",
             "--collector.filesystem.mount-points-exclude=^/(dev|proc|sys)($|/)",
             "--collector.filesystem.fs-types-exclude=^(cgroup2?|devpts|devtmpfs|overlay|proc|sysfs)$",
