@@ -5,7 +5,7 @@
 //! how fast the link is, it does not say: an address or a name that changes, and a link that is lost and found,
 //! show in it. So sysfs is read again once more at the next collection, because a driver may find out how fast a link
 //! is after it has said that there is one. How fast a bridge, a bond or a VLAN is follows from the interfaces below,
-//! so that a change of any interface counts for these, too.
+//! so that a change of any interface counts for these, too, at once and once more; also of one that is not shown.
 //!
 //! Netlink is of the daemon's own network namespace, and sysfs of the one it was mounted in. Only where both know
 //! the same interfaces by the same indexes, with the same addresses and the same changes of their carriers, is
@@ -76,7 +76,7 @@ impl Changes {
     }
 
     /// Gives the name of each interface of which sysfs is to be read again: it is new, it has changed since the last
-    /// dump or the one before, or it follows others of which one has.
+    /// dump or the one before, or it follows others of which one has, shown or not.
     pub(super) fn look(
         &mut self,
         fresh_from: Instant,
@@ -93,21 +93,20 @@ impl Changes {
         let dumped = links.each(fresh_from, &mut |link| {
             let is_shown = || !ignored.matches(link.name);
             let known = pass.row(link.name, || Known { is_shown: is_shown(), ..Known::default() });
-            if !known.is_shown {
-                return;
-            }
             write_facts(facts, &link);
             if known.facts == *facts {
-                if std::mem::take(&mut known.has_just_changed) {
-                    changed(link.name);
+                if !std::mem::take(&mut known.has_just_changed) {
+                    return;
                 }
             } else {
-                has_changed = true;
                 known.has_just_changed = true;
                 known.follows_others = link.kind.is_some_and(|kind| kind != b"veth");
                 known.facts.clone_from(facts);
                 (known.index, known.carrier_changes) = (link.index, link.carrier_changes);
                 write_address(&mut known.address, link.address);
+            }
+            has_changed = true;
+            if known.is_shown {
                 changed(link.name);
             }
         });
@@ -243,10 +242,16 @@ mod tests {
 
     impl Watched {
         fn of(links: &[Link<'static>]) -> Watched {
+            Self::without(links, "^$")
+        }
+
+        /// Without the interfaces of these names.
+        fn without(links: &[Link<'static>], ignored: &str) -> Watched {
             let memory = MemoryHost::from_files(&[(EVENTS, "1\n")]);
             links.iter().for_each(|link| write(&memory, link));
             memory.set_links(links.to_vec());
-            let mut collector = open::<Netclass>(&memory.host(), &[]);
+            let settings = [("ignored_devices", ignored.into())];
+            let mut collector = open::<Netclass>(&memory.host(), &settings);
             // What is new is read again at the next collection.
             let (first, _) = run(&mut collector, None);
             let (last, outcome) = run(&mut collector, Some(&first));
@@ -322,6 +327,34 @@ mod tests {
         host.memory.write("sys/class/net/br0/speed", "10\n");
         host.memory.set_links(links[..2].to_vec());
         assert_eq!(host.values("node_network_speed_bytes").0, [1.25e6, 125e6]);
+    }
+
+    /// The ports of a bridge are often left out, and the bridge is what they are.
+    #[test]
+    fn what_is_above_a_link_that_is_not_shown_is_read_again() {
+        let bridge = Link { kind: Some(b"bridge"), ..link(4, b"br0") };
+        let vlan = Link { kind: Some(b"vlan"), ..link(5, b"br0.5") };
+        let mut links = [bridge, vlan, link(2, b"eth0"), link(3, b"port1")];
+        let mut host = Watched::without(&links, "^port");
+        assert_eq!(host.values("node_network_speed_bytes").0, [125e6; 3]);
+        links[3].carrier_changes = Some(3);
+        for speed in ["100\n", "2500\n"] {
+            // The second one is found out after the change.
+            host.memory.write("sys/class/net/br0/speed", speed);
+            host.memory.write("sys/class/net/br0.5/speed", speed);
+            host.memory.set_links(links.to_vec());
+            let expected = speed.trim().parse::<f64>().unwrap() * 125e3;
+            let (speeds, reads) = host.values("node_network_speed_bytes");
+            assert_eq!(speeds, [expected, expected, 125e6]);
+            assert!(reads <= 1 + 2 * 6 + 2, "only what may follow is read: {reads}");
+        }
+        let (_, reads) = host.values("node_network_speed_bytes");
+        assert!(reads <= 1 + 2, "{reads}");
+        // One that goes does not change itself.
+        host.memory.write("sys/class/net/br0/speed", "10\n");
+        host.memory.remove("sys/class/net/port1");
+        host.memory.set_links(links[..3].to_vec());
+        assert_eq!(host.values("node_network_speed_bytes").0[0], 1.25e6);
     }
 
     #[test]
