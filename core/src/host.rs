@@ -153,7 +153,7 @@ pub use routing_tables::RoutingTables;
 pub use shared::{SharedBytes, SharedFile};
 #[cfg(target_os = "linux")]
 pub use socket_diagnostics::SocketDiagnostics;
-pub use space::{Space, StatfsError};
+pub use space::{Place, Space, StatfsError, Version};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
 pub use uname::Uname;
@@ -285,6 +285,22 @@ impl Host {
             World::Real => self.joined(path.as_bytes(), system::modified),
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => memory.modified(path.as_bytes()),
+        }
+    }
+
+    /// What tells whether a file is still the one that was read, by one system call.
+    ///
+    /// Two changes within the time for which a file system does not look at the clock, which is 2 seconds at most,
+    /// may leave the same: what has changed so recently by [`Version::changed`] has to be read anew.
+    ///
+    /// # Errors
+    ///
+    /// What statx(2) or stat(2) says; no allocation is made for it.
+    pub fn try_version(&self, path: &str) -> io::Result<Version> {
+        match &self.inner.world {
+            World::Real => self.joined(path.as_bytes(), system::version),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.version(path.as_bytes()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use super::listing::{Listed, Listing};
 use super::opened::Opened;
-use super::space::{Space, StatfsError};
+use super::space::{Space, StatfsError, Version};
 use super::uname::Uname;
 
 /// There is never one.
@@ -51,7 +51,11 @@ pub(super) fn modified(_: &CStr) -> io::Result<f64> {
     absent()
 }
 
-pub(super) fn space(_: &CStr) -> Result<Space, StatfsError> {
+pub(super) fn version(_: &CStr) -> io::Result<Version> {
+    absent()
+}
+
+pub(super) fn space(_: &CStr, _: bool) -> Result<Space, StatfsError> {
     Err(StatfsError::Failed(2))
 }
 

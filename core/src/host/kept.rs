@@ -9,7 +9,7 @@ use super::extent::Extent;
 use super::opened::Opened;
 use super::spare::Spare;
 use super::{Handle, Host, limits};
-use crate::errno::{EFBIG, EIO, ENODEV, ENOENT, ESRCH};
+use crate::errno::{EFBIG, EIO, ENODATA, ENODEV, ENOENT, ESRCH};
 use crate::error::{Error, Malformed, Result, is_absence};
 use crate::text;
 
@@ -183,9 +183,27 @@ pub struct KeptFile {
     /// The circumstances of the next read, and those under which the file was absent.
     circumstances: Option<u64>,
     absent_under: Option<u64>,
+    /// How often it was read since it was opened, of a list of mounts.
+    reads_of_mounts: Option<u32>,
 }
 
+/// So often a list of mounts is read before it is opened anew.
+const MOST_READS_OF_MOUNTS: u32 = 64;
+
 impl Host {
+    /// A handle on a list of the mounts of a process, such as `proc/1/mountinfo` or `proc/self/mountstats`.
+    ///
+    /// Opening one of these decides for good whose mounts it has, and below which directory: those that the process
+    /// had then (`mounts_open_common` in fs/proc_namespace.c). After the process has taken another root (pivot_root(2)
+    /// of a container's first process, say) or other namespaces, what is open has nothing or what is no longer so. So a
+    /// list that is empty is opened anew and is ENODATA if it still is, and after some reads it is opened
+    /// anew in any case.
+    pub fn keep_mounts(&self, path: impl Into<Box<str>>) -> KeptFile {
+        let mut file = self.keep(path);
+        file.reads_of_mounts = Some(0);
+        file
+    }
+
     /// A handle on a file that is read at every collection; it is read to its end.
     ///
     /// Nothing is opened until the first read. Not for a path with the name of a device in it,
@@ -225,7 +243,13 @@ impl KeptFile {
             spare: Spare::new(),
             circumstances: None,
             absent_under: None,
+            reads_of_mounts: None,
         }
+    }
+
+    /// Has the next read open the file by its path.
+    pub fn reopen(&mut self) {
+        self.kept = None;
     }
 
     /// The logical path.
@@ -318,9 +342,28 @@ impl KeptFile {
     }
 
     fn load(&mut self, wanted: usize) -> io::Result<()> {
-        let outcome = self.fill(wanted);
+        let outcome = match self.reads_of_mounts {
+            None => self.fill(wanted),
+            Some(reads) => self.fill_mounts(wanted, reads),
+        };
         self.spare.look(&mut self.buffer);
         outcome
+    }
+
+    /// As [`KeptFile::fill`], for a list of mounts that was read so often since it was opened.
+    fn fill_mounts(&mut self, wanted: usize, reads: u32) -> io::Result<()> {
+        if reads >= MOST_READS_OF_MOUNTS {
+            self.kept = None;
+        }
+        let was_open = self.kept.is_some();
+        self.reads_of_mounts = Some(if was_open { reads + 1 } else { 1 });
+        self.fill(wanted)?;
+        if self.buffer.is_empty() && was_open {
+            self.kept = None;
+            self.reads_of_mounts = Some(1);
+            self.fill(wanted)?;
+        }
+        if self.buffer.is_empty() { Err(io::Error::from_raw_os_error(ENODATA)) } else { Ok(()) }
     }
 
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
@@ -437,6 +480,35 @@ mod tests {
         memory.announce("proc/1/mountinfo");
         assert!(!mounts.is_announced_unchanged());
         assert!(!load.is_announced_unchanged() && !load.is_announced_unchanged());
+    }
+
+    #[test]
+    fn a_list_of_mounts_that_has_lost_its_process_is_opened_again() {
+        let path = "proc/1/mountinfo";
+        let memory = MemoryHost::from_files(&[(path, "one")]);
+        let mut mounts = memory.host().keep_mounts(path);
+        let mut plain = memory.host().keep(path);
+        let mut read = || {
+            let before = memory.requests().opened;
+            let content = mounts.try_read().map(<[u8]>::to_vec).map_err(|e| e.raw_os_error());
+            (content, memory.requests().opened - before)
+        };
+        assert_eq!(read(), (Ok(b"one".into()), 1));
+        assert_eq!(read(), (Ok(b"one".into()), 0));
+        plain.read().unwrap();
+        memory.replace(path, "", "two");
+        assert_eq!(read(), (Ok(b"two".into()), 1));
+        assert_eq!(plain.read().unwrap(), b"", "what is open stays so");
+        // It has other mounts by now, and nothing says so.
+        memory.replace(path, "two", "three");
+        let found = (1..).find(|_| read() == (Ok(b"three".into()), 1)).unwrap();
+        assert_eq!(found, MOST_READS_OF_MOUNTS);
+        memory.replace(path, "", "");
+        for _ in 0..2 {
+            assert_eq!(read(), (Err(Some(ENODATA)), 1));
+        }
+        memory.write(path, "four");
+        assert_eq!(read(), (Ok(b"four".into()), 0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::clock::ClockDiscipline;
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
 use super::opened::Opened;
-use super::space::{Space, StatfsError};
+use super::space::{Place, Space, StatfsError, Version};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
 use super::{
@@ -241,7 +241,25 @@ impl MemoryHost {
         assert!(is_file, "{}: something other than a file is there", path.escape_ascii());
         node.content = Content::File(content.as_ref().into());
         (node.failure, node.open_failure) = (None, None);
-        node.modified = now;
+        (node.modified, node.changed) = (now, now);
+    }
+
+    /// Puts another file where one is; what is open of the one goes on, with the content `left`. As a list of the
+    /// mounts of a process does when that has taken another root.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn replace(
+        &self,
+        path: impl AsRef<[u8]>,
+        left: impl AsRef<[u8]>,
+        content: impl AsRef<[u8]>,
+    ) {
+        self.write(path.as_ref(), left);
+        let is_detached = self.lock().names.detach_file(path.as_ref());
+        assert!(is_detached, "{} is not there", path.as_ref().escape_ascii());
+        self.write(path, content);
     }
 
     /// Makes a directory that may stay empty.
@@ -320,13 +338,33 @@ impl MemoryHost {
         self.change(path.as_ref(), |node| node.open_failure = Some(errno));
     }
 
-    /// Sets when a file was last changed, in seconds since the epoch; writing it takes the clock.
+    /// Sets when a file was last changed, in seconds since the epoch, as if that had been all; writing it takes the
+    /// clock.
     ///
     /// # Panics
     ///
     /// If there is no such file.
     pub fn set_modified(&self, path: impl AsRef<[u8]>, seconds: f64) {
-        self.change(path.as_ref(), |node| node.modified = seconds);
+        self.change(path.as_ref(), |node| (node.modified, node.changed) = (seconds, seconds));
+    }
+
+    /// Says that what has this path is on another mount.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn set_mount(&self, path: impl AsRef<[u8]>, mount: u64) {
+        self.change(path.as_ref(), |node| node.mount = mount);
+    }
+
+    /// As a program sets the time of a file's content, which changes something of it now.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn pretend_modified(&self, path: impl AsRef<[u8]>, seconds: f64) {
+        let now = self.now().as_secs_f64();
+        self.change(path.as_ref(), |node| (node.modified, node.changed) = (seconds, now));
     }
 
     /// Announces a change of a file, as the kernel does of the list of mounts. A file is one of those whose
@@ -675,6 +713,18 @@ impl MemoryHost {
     pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {
         let state = self.lock();
         Ok(state.names.node(state.names.resolve(path, true)?)?.modified)
+    }
+
+    pub(super) fn version(&self, path: &[u8]) -> io::Result<Version> {
+        let state = self.lock();
+        let inode = state.names.resolve(path, true)?;
+        let node = state.names.node(inode)?;
+        let size = match &node.content {
+            Content::File(content) => content.len() as u64,
+            _ => 0,
+        };
+        let place = Place { mount: node.mount, device: 0, inode };
+        Ok(Version { place, size, modified: node.modified, changed: node.changed })
     }
 
     pub(super) fn uname(&self) -> Uname {

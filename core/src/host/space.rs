@@ -22,6 +22,37 @@ pub struct Space {
     pub kind: u64,
     /// How it is mounted (`ST_*` in `f_flags`), of the mount and of the file system together.
     pub flags: u64,
+    /// Which file system answered (`f_fsid`); 0 of one that does not say.
+    pub id: u64,
+    /// What the path led to, where that was asked, too ([`StatfsQueue::ask_place`](super::StatfsQueue::ask_place)).
+    pub place: Place,
+}
+
+/// What a path leads to, as statx(2) or stat(2) gives it: while this is the same, it is the same directory or file by
+/// way of the same mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The mount; 0 before Linux 5.8. Since 6.8 no number is used twice, before that the kernel takes those of
+    /// mounts that have gone.
+    pub mount: u64,
+    /// The device of the file system, or what it has for one.
+    pub device: u64,
+    /// The number of the directory or file in its file system.
+    pub inode: u64,
+}
+
+/// What stands for the content of a file: while this is the same, the content is. Also of a file that has been replaced
+/// by one with equal times, and of one on a file system that was mounted over it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Version {
+    /// Where it is.
+    pub place: Place,
+    /// How large it is, in bytes.
+    pub size: u64,
+    /// When the content was changed, in seconds since the epoch; programs can set it.
+    pub modified: f64,
+    /// When anything of the file was changed, in seconds since the epoch; the kernel alone sets it.
+    pub changed: f64,
 }
 
 /// Why a file system's space is not known.

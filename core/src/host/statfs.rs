@@ -49,6 +49,7 @@ struct Asked {
     mount: Vec<u8>,
     device: Vec<u8>,
     may_block: bool,
+    asks_place: bool,
     /// The file system answered the last time it was asked.
     is_known_well: bool,
     answer: Option<Result<Space, StatfsError>>,
@@ -108,8 +109,17 @@ impl StatfsQueue {
             asked.device.extend_from_slice(number);
         }
         asked.may_block = may_block;
+        asked.asks_place = false;
         asked.answer = None;
         self.length += 1;
+    }
+
+    /// Has the mount that was pushed last say, too, what its mount point leads to ([`Space::place`]). It costs one more
+    /// system call.
+    pub fn ask_place(&mut self) {
+        if let Some(asked) = self.asked[..self.length].last_mut() {
+            asked.asks_place = true;
+        }
     }
 
     /// How many mounts were pushed.
@@ -152,13 +162,19 @@ impl StatfsQueue {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn answer_each(&mut self, answer: impl Fn(&[u8]) -> Result<Space, StatfsError>) {
         for asked in &mut self.asked[..self.length] {
-            asked.answer = Some(answer(&asked.mount));
+            let mut space = answer(&asked.mount);
+            if !asked.asks_place
+                && let Ok(space) = &mut space
+            {
+                space.place = Default::default();
+            }
+            asked.answer = Some(space);
         }
     }
 }
 
-/// The call itself; tests put one in that hangs.
-type Ask = Arc<dyn Fn(&CStr) -> Result<Space, StatfsError> + Send + Sync>;
+/// The call itself, and whether it asks for the place, too; tests put one in that hangs.
+type Ask = Arc<dyn Fn(&CStr, bool) -> Result<Space, StatfsError> + Send + Sync>;
 
 /// A call that hangs, and its thread.
 #[derive(Debug)]
@@ -317,7 +333,7 @@ impl StatfsPool {
         for asked in &mut queue.asked[..queue.length] {
             join(&mut path, rootfs, &asked.mount);
             asked.answer = if !asked.may_block {
-                Some(ask(ask_one, &path))
+                Some(ask(ask_one, &path, asked.asks_place))
             } else if hanging.contains(&path, &asked.device) {
                 Some(Err(StatfsError::Stuck))
             } else {
@@ -449,10 +465,11 @@ fn work(shared: &Shared, worker: u64) {
         let asked = &round.queue.asked[index];
         join(&mut path, &round.rootfs, &asked.mount);
         device.clone_from(&asked.device);
+        let asks_place = asked.asks_place;
         round.calls.push(Call { worker, index, began: Instant::now() });
         drop(round);
         // The caller must get the list back, so no panic may end the thread.
-        let answer = catch_unwind(AssertUnwindSafe(|| ask(&shared.ask, &path)))
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(&shared.ask, &path, asks_place)))
             .unwrap_or(Err(StatfsError::Failed(EIO)));
         round = lock(&shared.round);
         let Some(at) = round.calls.iter().position(|call| call.worker == worker) else {
@@ -479,14 +496,14 @@ impl Drop for StatfsPool {
     }
 }
 
-fn ask(ask: &Ask, path: &[u8]) -> Result<Space, StatfsError> {
+fn ask(ask: &Ask, path: &[u8], asks_place: bool) -> Result<Space, StatfsError> {
     let mut answer = Err(StatfsError::Failed(EINVAL));
     // What is returned here is only whether there is an answer.
     let asked = refuse_parent(path).and_then(|()| {
         with_c_string(
             |bytes| bytes.extend_from_slice(path),
             |path| {
-                answer = ask(path);
+                answer = ask(path, asks_place);
                 Ok(())
             },
         )
@@ -541,7 +558,7 @@ mod tests {
 
         fn pool(self: &Arc<Self>, process: &Process) -> StatfsPool {
             let fake = Arc::clone(self);
-            let ask = move |path: &CStr| {
+            let ask = move |path: &CStr, _: bool| {
                 let path = path.to_bytes();
                 fake.calls.fetch_add(1, Ordering::Relaxed);
                 lock(&fake.threads).insert(thread::current().id());
@@ -793,7 +810,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_neither_a_thread_nor_the_call() {
-        let ask = |path: &CStr| {
+        let ask = |path: &CStr, _: bool| {
             assert!(path.to_bytes() != b"/host/n1", "as a test");
             Ok(Space::default())
         };
@@ -804,6 +821,34 @@ mod tests {
             ask_within(&pool, &mut queue, &[("/n1", ""), ("/n2", "")], MINUTE, MINUTE);
             assert_eq!(queue.answer(0), Err(StatfsError::Failed(EIO)));
             assert!(queue.answer(1).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_place_is_asked_for_where_it_is_wanted() {
+        let pool = StatfsPool::new();
+        let mut queue = StatfsQueue::new();
+        for round in 0..2 {
+            queue.clear();
+            for (mount, may_block) in [("/", false), ("/proc", false), ("/", true), ("/proc", true)]
+            {
+                queue.push(mount.as_bytes(), b"", b"", may_block);
+                if round == 0 {
+                    queue.ask_place();
+                }
+            }
+            pool.ask_each(&mut queue, OsStr::new("/"), MINUTE, MINUTE);
+            let places: Vec<_> = queue.iter().map(|asked| asked.answer.unwrap().place).collect();
+            if round == 0 {
+                assert_ne!(places[0], places[1]);
+                assert_eq!(places[..2], places[2..]);
+                let status = std::fs::metadata("/proc").unwrap();
+                use std::os::linux::fs::MetadataExt;
+                let found = (places[1].device, places[1].inode);
+                assert_eq!(found, (status.st_dev(), status.st_ino()));
+            } else {
+                assert_eq!(places, [Default::default(); 4]);
+            }
         }
     }
 

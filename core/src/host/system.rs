@@ -6,12 +6,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom, Statx, StatxFlags,
+    makedev,
+};
 use rustix::io::Errno;
 
 use super::listing::{Kind, Listed, Listing};
 use super::opened::Opened;
-use super::space::{Space, StatfsError};
+use super::space::{Place, Space, StatfsError, Version};
 use super::uname::Uname;
 
 /// `SYSFS_MAGIC` of linux/magic.h.
@@ -151,7 +154,72 @@ pub(super) fn modified(path: &CStr) -> io::Result<f64> {
     Ok(status.st_mtime as f64 + status.st_mtime_nsec as f64 / 1e9)
 }
 
-pub(super) fn space(path: &CStr) -> Result<Space, StatfsError> {
+/// `STATX_MNT_ID_UNIQUE` of linux/stat.h (since Linux 6.8); an older kernel takes no notice of it.
+const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// What a kernel that knows statx(2) says of a path, and what any other one says.
+enum Status {
+    Extended(Statx),
+    Plain(rustix::fs::Stat),
+}
+
+impl Status {
+    fn of(path: &CStr, flags: AtFlags, wanted: StatxFlags) -> io::Result<Status> {
+        let wanted = wanted | StatxFlags::INO | StatxFlags::MNT_ID | UNIQUE_MOUNT;
+        match rustix::fs::statx(CWD, path, flags, wanted) {
+            Err(Errno::NOSYS) => Ok(Status::Plain(rustix::fs::stat(path)?)),
+            status => Ok(Status::Extended(status?)),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Status::Extended(status) => Place {
+                mount: status.stx_mnt_id,
+                device: makedev(status.stx_dev_major, status.stx_dev_minor),
+                inode: status.stx_ino,
+            },
+            Status::Plain(status) => {
+                Place { mount: 0, device: status.st_dev, inode: status.st_ino }
+            }
+        }
+    }
+}
+
+pub(super) fn version(path: &CStr) -> io::Result<Version> {
+    let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
+    let status = Status::of(path, AtFlags::empty(), wanted)?;
+    let time = |seconds: i64, nanoseconds: f64| seconds as f64 + nanoseconds / 1e9;
+    // The widths of these fields differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    let (size, modified, changed) = match &status {
+        Status::Extended(status) => (
+            status.stx_size,
+            time(status.stx_mtime.tv_sec, f64::from(status.stx_mtime.tv_nsec)),
+            time(status.stx_ctime.tv_sec, f64::from(status.stx_ctime.tv_nsec)),
+        ),
+        Status::Plain(status) => (
+            u64::try_from(status.st_size).unwrap_or(0),
+            time(status.st_mtime as i64, status.st_mtime_nsec as f64),
+            time(status.st_ctime as i64, status.st_ctime_nsec as f64),
+        ),
+    };
+    Ok(Version { place: status.place(), size, modified, changed })
+}
+
+/// The space of a file system; and what the path leads to, looked at after it: if that is what it was, the answer is of it.
+pub(super) fn space(path: &CStr, with_place: bool) -> Result<Space, StatfsError> {
+    let mut space = statfs(path)?;
+    if with_place {
+        // Without asking a server.
+        let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let status = Status::of(path, flags, StatxFlags::empty());
+        space.place = status.map(|status| status.place()).unwrap_or_default();
+    }
+    Ok(space)
+}
+
+fn statfs(path: &CStr) -> Result<Space, StatfsError> {
     let status = loop {
         match rustix::fs::statfs(path) {
             Err(Errno::INTR) => {}
@@ -170,6 +238,8 @@ pub(super) fn space(path: &CStr) -> Result<Space, StatfsError> {
             files_free: status.f_ffree as u64,
             kind: status.f_type as u64,
             flags: status.f_flags as u64,
+            id: vitald_sys::file_system_id(&status),
+            place: Place::default(),
         }),
         Err(error) => Err(StatfsError::Failed(error.raw_os_error())),
     }

@@ -9,6 +9,8 @@ mod clock;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod ethtool;
+#[cfg(target_os = "linux")]
+mod file_system;
 mod heap;
 mod perf;
 mod program;
@@ -24,6 +26,8 @@ pub use descriptors::{
 };
 #[cfg(target_os = "linux")]
 pub use ethtool::{EthtoolMemory, EthtoolQuestion};
+#[cfg(target_os = "linux")]
+pub use file_system::file_system_id;
 pub use heap::{keep_heap_small, release_heap};
 pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]

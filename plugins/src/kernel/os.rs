@@ -1,5 +1,6 @@
 //! What distribution runs, from `/etc/os-release` or `/usr/lib/os-release` (os-release(5)).
 
+use vitald_core::host::Version;
 use vitald_core::number::parse_u64;
 use vitald_core::prelude::*;
 
@@ -43,8 +44,8 @@ register_collector!(Os);
 struct Os {
     host: Host,
     content: Vec<u8>,
-    /// The file that was read last, and when it had been changed.
-    read: Option<(&'static str, f64)>,
+    /// The file that was read last, and what it was.
+    read: Option<(&'static str, Version)>,
     release: Release,
 }
 
@@ -79,15 +80,16 @@ impl Collector for Os {
 }
 
 impl Os {
-    /// Reads the file if it has changed, which one stat(2) tells.
+    /// Reads the file if it is another one or has changed, which one statx(2) tells. Not the time of its content: images
+    /// and copies are made with the times of what they were made from.
     fn look(&mut self, batch: &mut Batch) -> Result<()> {
-        let found = PATHS.into_iter().find_map(|path| match self.host.try_modified(path) {
-            Ok(modified) => Some((path, modified)),
+        let found = PATHS.into_iter().find_map(|path| match self.host.try_version(path) {
+            Ok(version) => Some((path, version)),
             Err(_) => None,
         });
         // Something changed at once after it was read could have the same time.
-        let is_settled = found.is_some_and(|(_, modified)| {
-            self.host.now().as_secs_f64() - modified > CLOCK_GRANULARITY
+        let is_settled = found.is_some_and(|(_, version)| {
+            self.host.now().as_secs_f64() - version.changed > CLOCK_GRANULARITY
         });
         if is_settled && self.read == found {
             return Ok(());
@@ -264,6 +266,34 @@ mod tests {
         memory.remove(ETC);
         let (gone, outcome) = run(&mut collector, None);
         assert!(matches!(outcome, Err(Error::Absent { .. })) && gone.is_empty());
+    }
+
+    /// Images are made with one time for all files, and `cp -p` takes the time along.
+    #[test]
+    fn a_file_that_another_one_of_the_same_time_replaces_is_read() {
+        let memory = MemoryHost::from_files(&[(ETC, "ID=debian\nVERSION_ID=\"12\"\n")]);
+        memory.set_modified(ETC, 1e9);
+        memory.set_now(Duration::from_secs(1_100_000_000));
+        let mut collector = open::<Os>(&memory.host(), &[]);
+        let mut version = || {
+            let before = memory.reads();
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            (batch.samples().last().unwrap().1, memory.reads() - before > 0)
+        };
+        assert_eq!([version(), version()], [(12.0, true), (12.0, false)]);
+        // Another file, and one that says another size.
+        for (text, expected) in [("ID=debian\nVERSION_ID=\"13\"\n", 13.0), ("VERSION_ID=9", 9.0)] {
+            memory.write("rootfs/etc/new", text);
+            memory.set_modified("rootfs/etc/new", 1e9);
+            memory.rename("rootfs/etc/new", ETC);
+            assert_eq!([version(), version()], [(expected, true), (expected, false)]);
+        }
+        // The same file with as many bytes.
+        memory.write(ETC, "VERSION_ID=8");
+        memory.pretend_modified(ETC, 1e9);
+        memory.set_now(Duration::from_secs(1_100_000_100));
+        assert_eq!([version(), version()], [(8.0, true), (8.0, false)]);
     }
 
     #[test]

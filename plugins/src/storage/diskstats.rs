@@ -485,6 +485,26 @@ G:systemd
         assert_eq!(model(150.0), "");
     }
 
+    /// As a mount over it does, where inode numbers and times are those of the other one by chance.
+    #[test]
+    fn another_directory_of_udev_is_read() {
+        let files = [("proc/diskstats", TEXT), ("udev/b254:0", "E:ID_MODEL=first\n")];
+        let memory = MemoryHost::from_files(&files);
+        memory.set_modified("udev", 100.0);
+        memory.set_now(Duration::from_secs(200));
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        let mut shows = |model: &str| {
+            let page = render(&run(&mut diskstats, None).0);
+            assert!(page.contains(&format!("model=\"{model}\"")), "{page}");
+        };
+        shows("first");
+        // In place, of which the directory knows nothing.
+        memory.write("udev/b254:0", "E:ID_MODEL=second\n");
+        shows("first");
+        memory.set_mount("udev", 7);
+        shows("second");
+    }
+
     #[test]
     fn the_steady_state_reads_each_source_once() {
         let memory = MemoryHost::from_files(&[

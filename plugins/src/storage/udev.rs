@@ -1,7 +1,7 @@
 //! What udev knows of block devices, from its data base: a file `b8:0` for each device, by its
 //! number, with a line `E:ID_MODEL=TOSHIBA_KSDB4U86` for each property.
 
-use vitald_core::host::Child;
+use vitald_core::host::{Child, Version};
 use vitald_core::prelude::*;
 
 attributes! {
@@ -13,13 +13,16 @@ attributes! {
 /// udev's data base of block devices.
 ///
 /// udev replaces a device's file by renaming another one (systemd's `device_update_db`). So the
-/// directory's own time of change tells that any of them changed, which one stat(2) asks, and a
-/// file's inode number tells which: only those are read again.
+/// directory's own time of change tells that any of them changed, which one statx(2) asks, and a
+/// file's inode number tells which: only those are read again. Where another directory is in its place,
+/// the numbers tell nothing.
 pub(super) struct Udev {
     host: Host,
     devices: Walk<Device>,
-    /// When the directory was last changed; `None` without udev.
-    modified: Option<f64>,
+    /// What the directory was; `None` without udev.
+    version: Option<Version>,
+    /// Counts the directories that were in this place.
+    directories: u64,
     /// Counts the refreshes of `devices`; 0 is before the first one.
     refreshes: u64,
     /// Another change could have the same time, because file systems look at the clock only so
@@ -35,7 +38,8 @@ impl Udev {
         Udev {
             host: host.clone(),
             devices: host.walk("udev/b*").files().slow_reads(0),
-            modified: None,
+            directories: 0,
+            version: None,
             refreshes: 0,
             is_due: true,
         }
@@ -43,14 +47,19 @@ impl Udev {
 
     /// Looks whether udev has written anything, and reads it.
     pub(super) fn look(&mut self) {
-        let modified = self.host.try_modified("udev").ok();
-        if self.is_due || modified != self.modified {
+        let version = self.host.try_version("udev").ok();
+        let place = |version: Option<Version>| version.map(|version| version.place);
+        if place(version) != place(self.version) {
+            self.directories += 1;
+            self.devices.read_all();
+        }
+        if self.is_due || version != self.version {
             self.refreshes += 1;
             self.is_due = self.devices.optional().is_err();
         }
         let now = self.host.now().as_secs_f64();
-        self.is_due |= modified.is_some_and(|modified| now - modified < CLOCK_GRANULARITY);
-        self.modified = modified;
+        self.is_due |= version.is_some_and(|version| now - version.changed < CLOCK_GRANULARITY);
+        self.version = version;
     }
 
     /// Gives what udev says of a device to `learn`, unless that is the same as the last time; it
@@ -61,7 +70,7 @@ impl Udev {
         }
         known.refresh = self.refreshes;
         let device = self.devices.children().find_again(&[&known.name], &mut known.place);
-        let inode = device.as_ref().map(Child::inode);
+        let inode = device.as_ref().map(|device| (self.directories, Child::inode(device)));
         let content = device.map_or(Ok(&b""[..]), |device| device.text(&Device::CONTENT));
         self.is_due |= content.is_err();
         let content = content.unwrap_or_default();
@@ -78,8 +87,8 @@ pub(super) struct Known {
     name: Box<[u8]>,
     place: usize,
     refresh: u64,
-    /// The file's inode number, if there was one.
-    inode: Option<u64>,
+    /// The directory and the file's inode number, if there was one.
+    inode: Option<(u64, u64)>,
     is_empty: bool,
 }
 

@@ -27,6 +27,9 @@ pub(super) struct Node {
     pub(super) open_failure: Option<i32>,
     /// Seconds since the epoch.
     pub(super) modified: f64,
+    /// The same, of anything of it.
+    pub(super) changed: f64,
+    pub(super) mount: u64,
     /// Whether a change is announced that was not asked for yet; `None` where none ever is.
     pub(super) announced: Option<bool>,
 }
@@ -138,6 +141,8 @@ impl Names {
             failure: None,
             open_failure: None,
             modified,
+            changed: modified,
+            mount: 0,
             announced: None,
         }));
         if inode != TOP
@@ -160,6 +165,13 @@ impl Names {
             }
         }
         true
+    }
+
+    /// Takes the name of a file away, which stays for those who have it open; says whether there was one.
+    pub(super) fn detach_file(&mut self, path: &[u8]) -> bool {
+        let found = self.find(path);
+        found.into_iter().for_each(|inode| self.detach(inode));
+        found.is_some()
     }
 
     /// Gives another name; says whether there was anything. What was at the new name is gone.
