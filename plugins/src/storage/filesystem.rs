@@ -1,6 +1,6 @@
 //! Space of mounted file systems, from `/proc/1/mountinfo` (proc_pid_mountinfo(5)) and statfs(2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use vitald_core::errno;
 use vitald_core::host::{Space, StatfsError, StatfsQueue};
 use vitald_core::prelude::*;
@@ -94,6 +94,10 @@ struct Mount {
     repeated: bool,
     /// What statfs(2) said of it the last time, if it answered.
     said: Option<Said>,
+    /// What statfs(2) says of it may be said of another mount, so that this is asked, too.
+    asks_place: bool,
+    /// There are other mounts of this type, shown or not.
+    has_others_of_kind: bool,
 }
 
 impl Collector for Filesystem {
@@ -122,8 +126,8 @@ impl Collector for Filesystem {
         Ok(Filesystem {
             host: host.clone(),
             // A line is as long as the options of its mount: overlay names every layer.
-            first: host.keep("proc/1/mountinfo"),
-            own: host.keep("proc/self/mountinfo"),
+            first: host.keep_mounts("proc/1/mountinfo"),
+            own: host.keep_mounts("proc/self/mountinfo"),
             mount_points: settings.mount_points,
             types: settings.types,
             timeout: settings.mount_timeout,
@@ -137,7 +141,7 @@ impl Collector for Filesystem {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let file = if self.is_own { &self.own } else { &self.first };
+        let file = if self.is_own { &mut self.own } else { &mut self.first };
         let is_current = self.renewal.is_current(file, batch.fresh_from());
         if !is_current {
             self.renew(batch)?;
@@ -145,8 +149,16 @@ impl Collector for Filesystem {
             batch.degraded(OWN_MOUNTS);
         }
         let said_the_same = self.ask(batch);
-        if is_current && !said_the_same && self.renew(batch)? {
-            self.ask(batch);
+        if is_current && !said_the_same {
+            // Another root of the process is one of the reasons.
+            self.first.reopen();
+            self.own.reopen();
+            if self.renew(batch)? {
+                self.ask(batch);
+            }
+        }
+        if self.renewal.is_unconfirmed() {
+            self.tell_apart();
         }
         if self.mounts.iter().any(|mount| mount.said.is_none()) {
             // What says nothing may change without a word.
@@ -165,6 +177,9 @@ impl Filesystem {
         self.queue.clear();
         for mount in &self.mounts {
             self.queue.push(&mount.point, &mount.device, &mount.number, mount.may_block);
+            if mount.asks_place {
+                self.queue.ask_place();
+            }
         }
         self.host.statfs_each(&mut self.queue, self.timeout, batch.time_left());
         let mut said_the_same = true;
@@ -176,10 +191,24 @@ impl Filesystem {
         said_the_same
     }
 
+    /// Has the place asked, too, of what statfs(2) does not tell from another file system, as long as the list stays.
+    fn tell_apart(&mut self) {
+        let mut known: HashMap<Said, usize> = HashMap::new();
+        for said in self.mounts.iter().filter_map(|mount| mount.said) {
+            *known.entry(said.without_place()).or_default() += 1;
+        }
+        for mount in &mut self.mounts {
+            let Some(said) = mount.said else { continue };
+            let is_alone = known.get(&said.without_place()) == Some(&1);
+            mount.asks_place |= !is_alone || mount.has_others_of_kind && !said.has_id();
+        }
+    }
+
     /// Reads the mounts again and brings `mounts` up to date. Answers whether there was anything to change.
     fn renew(&mut self, batch: &mut Batch) -> Result<bool> {
         self.renewal.begin(batch.fresh_from());
         let is_changed = self.refresh(batch);
+        self.renewal.confirm(!matches!(is_changed, Ok(true)));
         if is_changed.is_err() || self.text.is_empty() {
             self.renewal.forget();
         } else {
@@ -196,7 +225,8 @@ impl Filesystem {
             }
             Err(error) if is_hidden(&error) => {
                 // Under hidepid process 1 is another user's. Our own mounts are mostly the same,
-                // but in a sandbox more of them are read-only, and some are missing.
+                // but in a sandbox more of them are read-only, and some are missing. The same where
+                // process 1 has a root that none of its mounts is below.
                 batch.degraded(OWN_MOUNTS);
                 self.is_own = true;
                 self.own.read()?
@@ -213,6 +243,7 @@ impl Filesystem {
         let mut blocking: HashSet<Vec<u8>> = HashSet::new();
         let mut seen: HashSet<Box<[u8]>> = HashSet::new();
         let mut refused = false;
+        let counts = Counts::of(text);
         for line in lines(text) {
             let parsed = batch.tolerate(parse_line(line));
             refused |= parsed.is_none();
@@ -242,6 +273,8 @@ impl Filesystem {
                 may_block: !prompt,
                 repeated,
                 said: None,
+                asks_place: counts.has_others(line.number),
+                has_others_of_kind: counts.has_others(line.kind),
             });
         }
         // The way to a mount point leads through the mounts above it, and one of those may be what
@@ -258,10 +291,31 @@ impl Filesystem {
     }
 }
 
-/// Whether hidepid hides the process (`ENOENT`, or `EPERM` and `EACCES` where it is only closed).
+/// How many mounts there are of each type, and of each file system by its number.
+struct Counts<'t>(HashMap<&'t [u8], usize>);
+
+impl<'t> Counts<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        let mut counts = HashMap::new();
+        for line in lines(text).filter_map(|line| parse_line(line).ok()) {
+            for word in [line.number, line.kind] {
+                *counts.entry(word).or_default() += 1;
+            }
+        }
+        Counts(counts)
+    }
+
+    fn has_others(&self, word: &[u8]) -> bool {
+        self.0.get(word).is_some_and(|count| *count > 1)
+    }
+}
+
+/// Whether hidepid hides the process (`ENOENT`, or `EPERM` and `EACCES` where it is only closed), or the process has
+/// no mounts below its root (`ENODATA`).
 fn is_hidden(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+        || error.raw_os_error() == Some(errno::ENODATA)
 }
 
 fn push(
@@ -485,6 +539,13 @@ mod tests {
         }
     }
 
+    /// What has changed is shown at once, and read once more.
+    fn shows_from_now(collector: &mut Filesystem, expected: &str) {
+        for reads in [1, 1, 0, 0] {
+            assert_eq!(shown(collector), (expected.into(), reads));
+        }
+    }
+
     #[test]
     fn the_list_is_read_when_a_change_is_announced() {
         let (memory, mut collector) = announced();
@@ -492,8 +553,7 @@ mod tests {
         memory.write("proc/1/mountinfo", MOVED);
         assert_eq!(shown(&mut collector), ("/ 0, /x 0".into(), 0), "not announced");
         memory.announce("proc/1/mountinfo");
-        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 1));
-        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 0));
+        shows_from_now(&mut collector, "/ 1, /y 0");
     }
 
     #[test]
@@ -502,8 +562,7 @@ mod tests {
         settle(&mut collector);
         memory.write("proc/1/mountinfo", "28 1 254:1 / / rw - ext4 /dev/vda1 rw,emergency_ro\n");
         memory.write("sys/fs/ext4/vda1/errors_count", "1\n");
-        assert_eq!(shown(&mut collector), ("/ 1".into(), 1));
-        assert_eq!(shown(&mut collector), ("/ 1".into(), 0));
+        shows_from_now(&mut collector, "/ 1");
     }
 
     #[test]
@@ -513,18 +572,100 @@ mod tests {
         // Another namespace made the file system read-only.
         memory.write("proc/1/mountinfo", MOVED.replace("/y", "/x"));
         memory.set_space("/", Ok(Space { flags: 1, ..space(1000) }));
-        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 1));
-        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 0));
+        shows_from_now(&mut collector, "/ 1, /x 0");
         // A directory above the mount point got another name.
         memory.write("proc/1/mountinfo", MOVED);
         memory.set_space("/x", Err(StatfsError::Failed(2)));
-        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 1));
-        assert_eq!(shown(&mut collector), ("/ 1, /y 0".into(), 0));
+        shows_from_now(&mut collector, "/ 1, /y 0");
         // And the old name is that of another directory by now.
         memory.write("proc/1/mountinfo", MOVED.replace("/y", "/x"));
         memory.set_space("/x", Ok(space(1000)));
         memory.set_space("/y", Ok(space(2000)));
-        assert_eq!(shown(&mut collector), ("/ 1, /x 0".into(), 1));
+        shows_from_now(&mut collector, "/ 1, /x 0");
+    }
+
+    /// A directory above a mount point got another name, and the old one is that of a directory of another file system,
+    /// which is as large as what was mounted there.
+    #[test]
+    fn another_file_system_of_the_same_size_is_known_by_what_it_says_of_itself() {
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        memory.write("proc/1/mountinfo", MOVED);
+        memory.set_space("/x", Ok(Space { id: 7, ..space(1000) }));
+        shows_from_now(&mut collector, "/ 1, /y 0");
+    }
+
+    #[test]
+    fn what_statfs_does_not_tell_apart_is_asked_for_its_place() {
+        // A file system that is mounted twice, of which one mount is not shown; two of a type that say nothing of
+        // themselves; two that say the same.
+        let shared = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:1 /a /dev/z rw - xfs /dev/sda1 rw\n";
+        let silent = "30 28 0:7 / /x rw - nfs4 s:/ rw\n31 28 0:8 / /proc/z rw - nfs4 s:/b rw\n";
+        let alike = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:2 / /z rw - xfs /dev/sda2 rw\n";
+        let alone = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:2 / /z rw - xfs /dev/sda2 rw\n";
+        let others = [(shared, 1, 1), (silent, 0, 1), (alike, 1, 2), (alone, 1, 0)];
+        for (case, (lines, id, asked)) in others.into_iter().enumerate() {
+            let (memory, mut collector) = announced();
+            let root = "28 1 254:1 / / rw - ext4 /dev/vda1 rw\n";
+            memory.write("proc/1/mountinfo", format!("{root}{lines}"));
+            let place = |inode| vitald_core::host::Place { inode, ..Default::default() };
+            let of = |id, inode| Ok(Space { id, place: place(inode), ..space(1000) });
+            memory.set_space("/", of(9, 1));
+            memory.set_space("/x", of(id, 2));
+            memory.set_space("/z", of(if case == 3 { 3 } else { id }, 3));
+            for _ in 0..3 {
+                shown(&mut collector);
+            }
+            assert_eq!(shown(&mut collector).1, 0, "case {case}");
+            let asking = collector.mounts.iter().filter(|mount| mount.asks_place);
+            assert_eq!(asking.count(), asked, "case {case}");
+            memory.write("proc/1/mountinfo", format!("{root}{lines}").replace("/x", "/y"));
+            memory.set_space("/y", of(id, 2));
+            memory.set_space("/x", of(id, 4));
+            let (points, reads) = shown(&mut collector);
+            assert_eq!((points.contains("/y"), reads), (asked > 0, u64::from(asked > 0)));
+        }
+    }
+
+    /// Process 1 of a container may take another root or other mounts at any time.
+    #[test]
+    fn a_list_that_has_lost_its_process_is_opened_again() {
+        let path = "proc/1/mountinfo";
+        let (memory, mut collector) = announced();
+        settle(&mut collector);
+        // What is open has nothing, or some of the mounts with other names.
+        for left in ["", "30 28 8:1 / / rw - xfs /dev/sda1 rw\n"] {
+            memory.announce(path);
+            memory.replace(path, left, MOVED);
+            memory.announce(path);
+            for _ in 0..3 {
+                assert_eq!(shown(&mut collector).0, "/ 1, /y 0");
+            }
+            memory.write(path, MOVED.replace("/y", "/x"));
+            memory.announce(path);
+            assert_eq!(shown(&mut collector).0, "/ 1, /x 0");
+            shown(&mut collector);
+        }
+        // It has none at all: our own are shown, and that is said.
+        memory.announce(path);
+        memory.replace(path, "", "");
+        assert!(run(&mut collector, None).1.is_err(), "there are no own ones");
+        memory.write("proc/self/mountinfo", MOVED);
+        for _ in 0..3 {
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            assert_eq!(batch.degraded_reason(), Some("own mounts"));
+            assert!(render(&batch).contains("mountpoint=\"/y\""));
+        }
+        // And these are none, either.
+        memory.write("proc/self/mountinfo", "");
+        memory.announce("proc/self/mountinfo");
+        check_fails::<Filesystem>(
+            &memory.host(),
+            &[],
+            &expect!["proc/self/mountinfo: No data available (os error 61)"],
+            &expect![""],
+        );
     }
 
     #[test]

@@ -179,8 +179,8 @@ impl Collector for Mountstats {
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Mountstats {
-            statistics: host.keep("proc/self/mountstats"),
-            mounts: host.keep("proc/self/mountinfo"),
+            statistics: host.keep_mounts("proc/self/mountstats"),
+            mounts: host.keep_mounts("proc/self/mountinfo"),
             addresses: Addresses::default(),
             seen: HashSet::default(),
         })

@@ -36,8 +36,8 @@ impl Asked {
     pub(super) fn new(host: &Host) -> Self {
         Asked {
             host: host.clone(),
-            first: host.keep("proc/1/mountinfo"),
-            own: host.keep("proc/self/mountinfo"),
+            first: host.keep_mounts("proc/1/mountinfo"),
+            own: host.keep_mounts("proc/self/mountinfo"),
             text: Vec::new(),
             mounts: Vec::new(),
             answers: Vec::new(),

@@ -5,17 +5,26 @@
 //! (`touch_mnt_namespace` in fs/namespace.c), and while it does not, the list is the same but for this:
 //!
 //! * A file system becomes read-only by an error, or by a mount(2) in another namespace, or a directory above
-//!   a mount point gets another name: statfs(2) then says something else, or fails.
+//!   a mount point gets another name: statfs(2) then says something else, or fails. It also says which file system
+//!   it is (`f_fsid`). Where that may be said of two mounts, because they are of one file system or because its type
+//!   says nothing, statx(2) says which mount it is.
 //! * ext4 says since Linux 6.15 that an error has stopped all writing in its options only
 //!   (`emergency_ro`), and counts the error in sysfs.
 //! * A file system of several devices names another one: it is one of [`SILENT_TYPES`].
 //!
 //! Mounts that are left out are asked nothing, and what is not known here may be announced in another way, so
 //! after [`LONGEST`] the list is read in any case.
+//!
+//! A directory may get its name between the reading and the first question to the mounts. So a list that has changed is
+//! read once more at the next collection, before what statfs(2) says counts for what it was.
+//!
+//! What is open of the list is of the mounts and the root that the process had when it was opened. A pivot_root(2) is
+//! announced, another namespace is not: so the list is opened anew whenever something has changed, and when it
+//! becomes too old.
 
 use std::time::Instant;
 
-use vitald_core::host::Space;
+use vitald_core::host::{Place, Space};
 use vitald_core::prelude::*;
 
 /// How old a list may become.
@@ -35,18 +44,30 @@ attributes! {
 }
 
 /// What statfs(2) says of a mount that does not change by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Said {
     kind: u64,
     flags: u64,
     block_size: u64,
     blocks: u64,
+    id: u64,
+    place: Place,
 }
 
 impl Said {
     pub(super) fn of(space: Space) -> Self {
-        let Space { kind, flags, block_size, blocks, .. } = space;
-        Said { kind, flags, block_size, blocks }
+        let Space { kind, flags, block_size, blocks, id, place, .. } = space;
+        Said { kind, flags, block_size, blocks, id, place }
+    }
+
+    /// What is said by statfs(2) alone.
+    pub(super) fn without_place(self) -> Self {
+        Said { place: Place::default(), ..self }
+    }
+
+    /// Whether it says which file system it is.
+    pub(super) fn has_id(self) -> bool {
+        self.id != 0
     }
 }
 
@@ -54,6 +75,10 @@ pub(super) struct Renewal {
     ext4: Walk<Ext4>,
     /// Under which circumstances the list was read; `None` when it is to be read in any case.
     read: Option<Read>,
+    /// When the list was opened anew.
+    opened: Option<Instant>,
+    /// The list had changed when it was read last.
+    is_unconfirmed: bool,
     /// How many lists were read: while it is the same there are the same file systems.
     pub(super) count: u64,
     /// One of the mounts is of a silent type, so that nothing else need be known.
@@ -76,15 +101,39 @@ struct Errors {
 
 impl Renewal {
     pub(super) fn new(host: &Host) -> Self {
-        Renewal { ext4: host.walk("sys/fs/ext4/*"), read: None, count: 0, has_silent: false }
+        Renewal {
+            ext4: host.walk("sys/fs/ext4/*"),
+            read: None,
+            opened: None,
+            is_unconfirmed: false,
+            count: 0,
+            has_silent: false,
+        }
     }
 
     /// Whether the list that was read is that of now, as far as can be said before the mounts are asked.
-    pub(super) fn is_current(&mut self, list: &KeptFile, now: Instant) -> bool {
+    pub(super) fn is_current(&mut self, list: &mut KeptFile, now: Instant) -> bool {
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= LONGEST;
+        let is_unchanged = list.is_announced_unchanged();
+        if !is_unchanged || self.opened.is_none_or(is_old) {
+            list.reopen();
+            self.opened = Some(now);
+        }
         let Some(Read { at, errors }) = self.read else { return false };
-        list.is_announced_unchanged()
-            && now.saturating_duration_since(at) < LONGEST
+        is_unchanged
+            && !self.is_unconfirmed
+            && !is_old(at)
             && (errors.is_none() || self.errors() == errors)
+    }
+
+    /// Whether the list had changed when it was read last, and so is to be read once more.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.is_unconfirmed
+    }
+
+    /// Says whether the list was what it had been.
+    pub(super) fn confirm(&mut self, is_same: bool) {
+        self.is_unconfirmed = !is_same;
     }
 
     /// Begins a reading: what happens from here on shows in the next question.
@@ -137,13 +186,14 @@ mod tests {
         let mut list = memory.host().keep("proc/1/mountinfo");
         let mut renewal = Renewal::new(&memory.host());
         let began = Instant::now();
-        assert!(!renewal.is_current(&list, began), "it was never read");
+        assert!(!renewal.is_current(&mut list, began), "it was never read");
         list.read().unwrap();
         renewal.begin(began);
         renewal.end([&b"xfs"[..]].into_iter());
-        assert!(!renewal.is_current(&list, began), "a change is announced");
+        assert!(!renewal.is_current(&mut list, began), "a change is announced");
+        list.read().unwrap();
         let almost = LONGEST - Duration::from_nanos(1);
-        assert!(renewal.is_current(&list, began + almost));
-        assert!(!renewal.is_current(&list, began + LONGEST));
+        assert!(renewal.is_current(&mut list, began + almost));
+        assert!(!renewal.is_current(&mut list, began + LONGEST));
     }
 }

@@ -152,7 +152,7 @@ fn addresses_are_found_by_mount_point_too() {
             "export=nas:/a\\\\040b,protocol=tcp,mountaddr=10.0.0.3,mountpoint=/a\\\\040b} 1".into()
         ]
     );
-    memory.write(MOUNTS, "");
+    memory.write(MOUNTS, mounts);
     assert!(self::page(&memory).1.contains("mountaddr=\"\",mountpoint=\"/home\"} 1"));
 }
 

@@ -67,7 +67,7 @@ impl Mounts {
     pub(super) fn new(host: &Host) -> Self {
         Mounts {
             host: host.clone(),
-            mounts: host.keep("proc/self/mountinfo"),
+            mounts: host.keep_mounts("proc/self/mountinfo"),
             disks: host.keep("proc/diskstats"),
             queue: StatfsQueue::new(),
         }
