@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use system::client::Client;
+use system::links::{PORTS, interfaces_are_those_of_sysfs};
 use system::namespaces::Namespaces;
 use system::page::Page;
 
@@ -223,199 +224,26 @@ fn interfaces_have_their_own_figures_under_every_name() {
     }
 }
 
-/// What sysfs has of the interfaces in a mount namespace, but for attributes that are empty.
-fn attributes(namespaces: &Namespaces) -> BTreeMap<(String, String), String> {
-    let names = ATTRIBUTES.map(|(_, attribute, _)| attribute);
-    let texts = ["address", "broadcast", "duplex", "operstate", "ifalias"];
-    let paths: String =
-        names.iter().chain(&texts).map(|attribute| format!(" */{attribute}")).collect();
-    // grep fails because of the attributes that have no value.
-    let text = namespaces.sh(&format!("cd /sys/class/net && grep -sH '' {paths} || true"));
-    let line = |line: &str| {
-        let (path, content) = line.split_once(':').expect("a path");
-        let (name, attribute) = path.split_once('/').expect("a directory");
-        ((name.to_owned(), attribute.to_owned()), content.trim().to_owned())
-    };
-    text.lines().map(line).filter(|(_, content)| !content.is_empty()).collect()
-}
-
-/// The families of attributes that are numbers, and their units.
-const ATTRIBUTES: [(&str, &str, f64); 17] = [
-    ("node_network_flags", "flags", 1.0),
-    ("node_network_address_assign_type", "addr_assign_type", 1.0),
-    ("node_network_carrier", "carrier", 1.0),
-    ("node_network_carrier_changes_total", "carrier_changes", 1.0),
-    ("node_network_carrier_up_changes_total", "carrier_up_count", 1.0),
-    ("node_network_carrier_down_changes_total", "carrier_down_count", 1.0),
-    ("node_network_device_id", "dev_id", 1.0),
-    ("node_network_dormant", "dormant", 1.0),
-    ("node_network_iface_id", "ifindex", 1.0),
-    ("node_network_iface_link", "iflink", 1.0),
-    ("node_network_iface_link_mode", "link_mode", 1.0),
-    ("node_network_mtu_bytes", "mtu", 1.0),
-    ("node_network_net_dev_group", "netdev_group", 1.0),
-    ("node_network_name_assign_type", "name_assign_type", 1.0),
-    ("node_network_speed_bytes", "speed", 125_000.0),
-    ("node_network_transmit_queue_length", "tx_queue_len", 1.0),
-    ("node_network_protocol_type", "type", 1.0),
-];
-
-/// What a page has of that.
-fn shown_attributes(page: &Page) -> BTreeMap<(String, String), String> {
-    let mut shown = BTreeMap::new();
-    for (family, attribute, unit) in ATTRIBUTES {
-        for (series, value) in page.family(family) {
-            let name = series.label("device").expect("a device").to_owned();
-            let value = value / unit;
-            let text = if attribute == "flags" || attribute == "dev_id" {
-                format!("{:#x}", value as u64)
-            } else {
-                value.to_string()
-            };
-            shown.insert((name, attribute.to_owned()), text);
-        }
-    }
-    for (series, _) in page.family("node_network_info") {
-        let name = series.label("device").expect("a device");
-        for attribute in ["address", "broadcast", "duplex", "operstate", "ifalias"] {
-            let text = series.label(attribute).unwrap_or_default().to_owned();
-            if !text.is_empty() {
-                shown.insert((name.to_owned(), attribute.to_owned()), text);
-            }
-        }
-    }
-    shown
-}
-
-/// Changes of interfaces, and how many pages later all of each is seen.
-const LINK_CHANGES: &[(&str, usize)] = &[
-    ("ip link add v0 type veth peer name v1", 0),
-    ("ip link set v0 up", 0),
-    ("ip link set v1 up", 0),
-    ("ip link set v1 down", 0),
-    ("ip link set v1 up && ip link set v1 down && ip link set v1 up", 0),
-    ("ip link set v0 mtu 1400", 0),
-    ("ip link set v0 address 02:00:00:00:00:77", 0),
-    ("ip link set v0 alias ' to the rack, and a long way further'", 0),
-    ("ip link set v0 alias ''", 0),
-    ("ip link set v0 txqueuelen 77", 0),
-    ("ip link set v0 group 5", 0),
-    ("ip link set v0 promisc on", 0),
-    ("ip link set v0 allmulticast on", 0),
-    ("ip link set v0 multicast off arp off", 0),
-    ("ip link set v0 mode dormant", 0),
-    ("ip link set v0 mode default", 0),
-    ("ip link add br0 type bridge", 0),
-    // In a bridge an interface takes all packets, of which its flags in netlink say nothing.
-    ("ip link set v1 master br0 && ip link set br0 up", 0),
-    ("ip link set v1 nomaster", 0),
-    ("ip link set v0 down && ip link set v0 name w0", 0),
-    ("ip link set w0 up", 0),
-    (
-        "ip link set w0 down && ip link set w0 name x && ip link set v1 down && ip link set v1 name w0",
-        0,
-    ),
-    ("ip link set x name v1", 0),
-    (
-        "i=$(cat /sys/class/net/v1/ifindex); ip link delete v1 && ip link add v1 index $i type ifb",
-        0,
-    ),
-    ("ip link add i0 type ifb && ip link set i0 up", 0),
-    ("ip link delete i0 && ip link add i0 type ifb", 0),
-    ("ip tuntap add t0 mode tun && ip link set t0 up", 0),
-    // The speed of a tun changes without an event.
-    ("ethtool -s t0 speed 1000 duplex half autoneg off", 32),
-    ("ip link set lo mtu 1600", 0),
-    ("ip link set lo down && ip link set lo up", 0),
-    ("for i in $(seq 20); do ip link add many$i type ifb; done", 0),
-    ("for i in $(seq 20); do ip link delete many$i; done", 0),
-];
-
-/// The same of kinds of interfaces that not every kernel has.
-const CHANGES_OF_KINDS: &[(&str, &[&str])] = &[
-    ("dummy", &["ip link add d0 type dummy && ip link set d0 up", "ip link set d0 carrier off"]),
-    ("vlan", &["ip link add link br0 name br0.5 type vlan id 5", "ip link set br0.5 up"]),
-    (
-        "macvlan",
-        &[
-            "ip link add link br0 name m0 type macvlan && ip link set m0 up",
-            "ip link set m0 protodown on",
-            "ip link set m0 protodown off",
-        ],
-    ),
-    (
-        "bond",
-        &[
-            "ip link add bond0 type bond && ip link add s0 type veth peer name s1",
-            "ip link set s0 master bond0",
-            "ip link set s1 up && ip link set bond0 up",
-        ],
-    ),
-];
-
-/// Whether the kernel has interfaces of this kind; says what is left out where it has not.
-fn has_kind(namespaces: &Namespaces, kind: &str) -> bool {
-    let parent = if kind.ends_with("vlan") { "link br0" } else { "" };
-    let id = if kind == "vlan" { "id 9" } else { "" };
-    let add = format!("ip link add {parent} name probe type {kind} {id}");
-    let answer =
-        namespaces.sh(&format!("({add} && ip link delete probe && echo yes) 2>&1 || true"));
-    let has = answer.contains("yes");
-    if !has {
-        println!("left out: interfaces of kind {kind}, which this kernel lacks: {}", answer.trim());
-    }
-    has
-}
-
-/// Changes interfaces in namespaces with a sysfs of their own and compares each page with it.
-fn interfaces_are_those_of_sysfs(namespaces: &Namespaces, page: &dyn Fn() -> Page) {
-    let more = CHANGES_OF_KINDS.iter().filter(|(kind, _)| has_kind(namespaces, kind));
-    let more = more.flat_map(|(_, changes)| changes.iter().map(|change| (*change, 0)));
-    for (change, later) in LINK_CHANGES.iter().copied().chain(more) {
-        // What has settled is not read again.
-        for _ in 0..3 {
-            page();
-        }
-        namespaces.sh(&format!("({change}) 2>&1"));
-        for _ in 0..later {
-            page();
-        }
-        // The state of a link changes some time after the link.
-        until("a page shows what sysfs has before it and after it", || {
-            let before = attributes(namespaces);
-            let shown = shown_attributes(&page());
-            let is_settled = attributes(namespaces) == before;
-            assert!(!is_settled || shown == before, "{change}: {}", differences(&shown, &before));
-            is_settled
-        });
-    }
-}
-
-fn differences(
-    shown: &BTreeMap<(String, String), String>,
-    expected: &BTreeMap<(String, String), String>,
-) -> String {
-    let both: BTreeSet<_> = shown.keys().chain(expected.keys()).collect();
-    let different = both.into_iter().filter(|key| shown.get(key) != expected.get(key));
-    different
-        .map(|key| format!("{key:?}: {:?}, not {:?}; ", shown.get(key), expected.get(key)))
-        .collect()
-}
-
 const NETCLASS: &str = "[collectors.netclass]\nenabled = true\n";
+
+/// Of the kinds that not every kernel has, the least that is there; `system_vm` has all of them.
+const LEAST_KINDS: usize = 1;
 
 #[test]
 fn interfaces_are_what_sysfs_says() {
     if !harness::system("root, iproute2 and ethtool") {
         return;
     }
-    let namespaces = Namespaces::of_both();
-    namespaces.sh("mount -t sysfs sysfs /sys");
-    let daemon = start_in(&namespaces, &format!("{ONLY}{NETCLASS}"));
-    namespaces.run(|| {
-        let page = || Page::parse(&daemon.metrics().body);
-        interfaces_are_those_of_sysfs(&namespaces, &page);
-    });
+    for left_out in [&[][..], &PORTS] {
+        let namespaces = Namespaces::of_both();
+        namespaces.sh("mount -t sysfs sysfs /sys");
+        let ignored = format!("ignored_devices = \"^({})$\"\n", left_out.join("|"));
+        let daemon = start_in(&namespaces, &format!("{ONLY}{NETCLASS}{ignored}"));
+        namespaces.run(|| {
+            let page = || Page::parse(&daemon.metrics().body);
+            interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, left_out, &page);
+        });
+    }
 }
 
 /// Netlink answers for the machine's own interfaces then.
@@ -433,7 +261,7 @@ fn interfaces_are_those_of_the_namespace_of_sysfs() {
         *command = inside;
     });
     let page = || Page::parse(&daemon.metrics().body);
-    interfaces_are_those_of_sysfs(&namespaces, &page);
+    interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, &[], &page);
 }
 
 /// A file of zeros as a disk; gone with the value.
@@ -771,5 +599,176 @@ fn every_change_of_mounts_is_in_the_next_page() {
         }
         namespaces.sh(&change);
         assert_eq!(shown(), expected, "{what}: {change}");
+    }
+}
+
+/// Directories that get other names take the mounts below them along, which the kernel does not announce. What lies at
+/// the old name then is told from the mount, though it is as large and of the same type, or the same file system.
+#[test]
+fn what_has_moved_is_not_taken_for_what_is_in_its_place() {
+    if !harness::system("root, util-linux") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let base = directory.path().display().to_string();
+    let namespaces = Namespaces::of_mounts();
+    namespaces.sh(&format!(
+        "mount -t tmpfs -o size=4m base {base} && cd {base} && mkdir -p bound a/point b/point c/point data && \
+         mount -t tmpfs -o size=4m one a/point && mount -t tmpfs -o size=4m two b/point && \
+         mount --bind data c/point && mount --bind data bound && \
+         dd if=/dev/zero of=a/point/file bs=1M count=1 status=none && \
+         dd if=/dev/zero of=b/point/file bs=1M count=2 status=none && \
+         dd if=/dev/zero of=file bs=1M count=3 status=none"
+    ));
+    let daemon = start_in(&namespaces, &format!("{ONLY}[collectors.filesystem]\nenabled = true\n"));
+    // The places of each device, and how many MiB are free there.
+    let shown = || {
+        let page = Page::parse(&daemon.metrics().body);
+        let here = page.family("node_filesystem_free_bytes").filter_map(|(series, free)| {
+            let point = series.label("mountpoint")?.strip_prefix(&base)?.trim_start_matches('/');
+            Some(format!("{} {point} {}", series.label("device")?, free / f64::from(1 << 20)))
+        });
+        let mut here: Vec<String> = here.collect();
+        here.sort_unstable();
+        here.join(", ")
+    };
+    let steps = [
+        ("true", "base  1, base bound 1, base c/point 1, one a/point 3, two b/point 2"),
+        // Another file system, as large.
+        (
+            "mv a d && mkdir -p a/point",
+            "base  1, base bound 1, base c/point 1, one d/point 3, two b/point 2",
+        ),
+        // A directory of the same file system.
+        (
+            "mv c e && mkdir -p c/point",
+            "base  1, base bound 1, base e/point 1, one d/point 3, two b/point 2",
+        ),
+        // Two mounts that are alike.
+        (
+            "mv d f && mv b d && mv f b",
+            "base  1, base bound 1, base e/point 1, one b/point 3, two d/point 2",
+        ),
+        (
+            "mv e f && mv d e && mv f d",
+            "base  1, base bound 1, base d/point 1, one b/point 3, two e/point 2",
+        ),
+    ];
+    for (change, expected) in steps {
+        // What was asked in between is not to make it right by chance.
+        for _ in 0..3 {
+            shown();
+        }
+        namespaces.sh(&format!("cd {base} && {change}"));
+        assert_eq!(shown(), expected, "{change}");
+    }
+}
+
+/// A process that is the first one of namespaces of its own and does what it is told.
+struct FirstProcess {
+    child: std::process::Child,
+    said: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl FirstProcess {
+    fn start() -> FirstProcess {
+        use std::io::BufRead;
+        let mut child = Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
+            .args(["sh", "-c", "while read -r line; do eval \"$line\" && echo did; done"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("unshare of util-linux");
+        let said = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut first = FirstProcess { child, said };
+        // It is there.
+        first.does("true");
+        first
+    }
+
+    /// Has it run a line of shell, without another process where that matters.
+    fn does(&mut self, line: &str) {
+        use std::io::Write;
+        let mut input = self.child.stdin.as_ref().expect("a pipe");
+        writeln!(input, "{line}").expect("it listens");
+        let said = self.said.next().expect("it lives").expect("text");
+        assert_eq!(said, "did", "{line}");
+    }
+
+    /// A command in its namespaces.
+    fn command(&self, program: &std::ffi::OsStr) -> Command {
+        let parent = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let first = children.expect("a process").trim().to_owned();
+        let mut command = Command::new("nsenter");
+        command.args([format!("--target={first}").as_str(), "--mount", "--pid", "--"]).arg(program);
+        command
+    }
+}
+
+impl Drop for FirstProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// As a container does, and as a machine does when it leaves its first root.
+#[test]
+fn the_mounts_are_those_of_process_1_after_it_has_taken_another_root() {
+    if !harness::system("root, util-linux") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let [clone, point] = ["clone", "point"].map(|name| directory.path().join(name));
+    for place in [&clone, &point] {
+        fs::create_dir(place).expect("a directory");
+    }
+    let [clone, point] = [clone, point].map(|place| place.display().to_string());
+    let mut first = FirstProcess::start();
+    let config = format!("{ONLY}[collectors.filesystem]\nenabled = true\n");
+    let daemon = Daemon::start_by(&config, |command| {
+        let mut inside = first.command(command.get_program());
+        inside.args(command.get_args());
+        *command = inside;
+    });
+    // What is mounted at these places, and whether all went well.
+    let shown = || {
+        let page = Page::parse(&daemon.metrics().body);
+        let success = page.value("node_scrape_collector_success", &[("collector", "filesystem")]);
+        let free = |point: &str| {
+            let labels = [("mountpoint", point), ("device_error", "")];
+            page.family("node_filesystem_free_bytes")
+                .filter(|(series, _)| labels.iter().all(|(l, v)| series.label(l) == Some(*v)))
+                .filter_map(|(series, _)| series.label("device").map(str::to_owned))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        (success, free("/"), free(&point))
+    };
+    let root = shown().1;
+    assert!(!root.is_empty());
+    // The old root is still there, at a place in the new one, which is a copy of it; and then it is not.
+    let changes = [
+        format!("cd {clone} && pivot_root . .{clone}"),
+        format!(
+            "umount -l {point} && umount -l {clone} && mount --rbind / {clone} && \
+                 cd {clone} && pivot_root . . && umount -l ."
+        ),
+    ];
+    first.does(&format!("mount --rbind / {clone}"));
+    for (round, change) in changes.iter().enumerate() {
+        for _ in 0..3 {
+            shown();
+        }
+        first.does(change);
+        for _ in 0..3 {
+            assert_eq!(shown(), (Some(1.0), root.clone(), String::new()), "{change}");
+        }
+        first.does(&format!("mount -t tmpfs after{round} {point}"));
+        for _ in 0..3 {
+            assert_eq!(shown(), (Some(1.0), root.clone(), format!("after{round}")), "{change}");
+        }
     }
 }

@@ -4,12 +4,15 @@
 mod harness;
 mod system;
 
+use harness::Daemon;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use system::agreement::{Agreement, Comparison, Exception};
+use system::links::{ALL_KINDS, PORTS, interfaces_are_those_of_sysfs};
+use system::namespaces::Namespaces;
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER};
 use vitald_core::collector::roll_call;
@@ -157,7 +160,7 @@ const FAIL_FOR_NOBODY: &[&str] = &[
 ];
 
 /// How long anything in the machine may take: an emulated processor is slow.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 const LEAST_ROUNDS: usize = 5;
 const MOST_ROUNDS: usize = 200;
 
@@ -232,8 +235,13 @@ fn beside(name: &str) -> PathBuf {
 }
 
 impl Machine {
-    /// Starts a machine that runs these programs, by name and words, and has this directory.
-    fn start(results: tempfile::TempDir, programs: &[(&str, Vec<String>)]) -> Machine {
+    /// Starts a machine that runs a script beside this test, which starts these programs, by name and words, and has this
+    /// directory.
+    fn start(
+        results: tempfile::TempDir,
+        script: &str,
+        programs: &[(&str, Vec<String>)],
+    ) -> Machine {
         let kernel = std::env::var_os("VITALD_VM_KERNEL");
         let kernel = PathBuf::from(kernel.unwrap_or_else(|| panic!("the test needs {NEEDS}")));
         let image = beginning(&kernel.join("boot"), "vmlinuz-");
@@ -250,7 +258,7 @@ impl Machine {
         let share = |path: &Path, tag: &str, access: &str| {
             format!("local,path={},mount_tag={tag},security_model=none,{access}", path.display())
         };
-        let script = fs::canonicalize(beside("machine.sh")).expect("the script");
+        let script = fs::canonicalize(beside(script)).expect("the script");
         let mut emulator = Command::new("qemu-system-x86_64");
         emulator
             .args([
@@ -299,7 +307,7 @@ impl Machine {
             format!("--- {name}\n{}\n", String::from_utf8_lossy(&text))
         };
         let console = fs::read(&self.console).unwrap_or_default();
-        ["log", "theirs.log", "ours.log", "nobodys.log"].map(named).concat()
+        ["log", "theirs.log", "ours.log", "nobodys.log", "program.log"].map(named).concat()
             + &String::from_utf8_lossy(&console)
     }
 
@@ -384,7 +392,7 @@ fn devices_of_other_machines_show_what_node_exporter_shows() {
         ("ours", with("/results/node_exporter", 9102)),
         ("nobodys", words(&nobodys.concat())),
     ];
-    let mut machine = Machine::start(results, &programs);
+    let mut machine = Machine::start(results, "machine.sh", &programs);
 
     let mut comparison = Comparison::new(AGREEMENT);
     while comparison.rounds < LEAST_ROUNDS || !comparison.undecided.is_empty() {
@@ -412,4 +420,58 @@ fn devices_of_other_machines_show_what_node_exporter_shows() {
         kinds.filter(|(series, count)| series.label("kind") == Some("panic") && *count > 0.0);
     assert_eq!(panics.count(), 0, "{}", machine.said());
     machine.stop();
+}
+
+/// Set where this test runs inside the machine.
+const INSIDE: &str = "VITALD_INSIDE_MACHINE";
+
+/// The test of `system_devices` under a kernel that has every kind of interface: the machine runs this test once more.
+#[test]
+fn interfaces_of_every_kind_are_what_sysfs_says() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    if std::env::var_os(INSIDE).is_some() {
+        return every_kind_is_what_sysfs_says();
+    }
+    let own = std::env::current_exe().and_then(fs::canonicalize).expect("a program");
+    let binary = fs::canonicalize(harness::binary()).expect("the binary");
+    let environment = [
+        "env".to_owned(),
+        "VITALD_SYSTEM=1".to_owned(),
+        format!("{INSIDE}=1"),
+        format!("VITALD_BINARY={}", binary.display()),
+        own.display().to_string(),
+    ];
+    let name = "interfaces_of_every_kind_are_what_sysfs_says";
+    let program = [environment.to_vec(), words(&[name, "--exact", "--nocapture"])].concat();
+    let results = tempfile::tempdir().expect("a directory");
+    run(Command::new("chmod").arg("a+rx").arg(results.path()));
+    let mut machine = Machine::start(results, "links.sh", &[("program", program)]);
+    machine.wait(|machine| machine.emulator.try_wait().expect("a child").is_some());
+    let status = fs::read_to_string(machine.file("status")).unwrap_or_default();
+    assert_eq!(status.trim(), "0", "{}", machine.said());
+    let log = fs::read_to_string(machine.file("program.log")).expect("a file");
+    assert!(log.contains("1 passed"), "{log}");
+}
+
+fn every_kind_is_what_sysfs_says() {
+    for left_out in [&PORTS[..], &[]] {
+        let namespaces = Namespaces::of_both();
+        namespaces.sh("mount -t sysfs sysfs /sys");
+        let config = format!(
+            "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n\
+             [collectors.netclass]\nenabled = true\nignored_devices = \"^({})$\"\n",
+            left_out.join("|")
+        );
+        let daemon = Daemon::start_by(&config, |command| {
+            let mut inside = namespaces.command(command.get_program());
+            inside.args(command.get_args());
+            *command = inside;
+        });
+        namespaces.run(|| {
+            let page = || Page::parse(&daemon.metrics().body);
+            interfaces_are_those_of_sysfs(&namespaces, ALL_KINDS, left_out, &page);
+        });
+    }
 }

@@ -11,6 +11,7 @@ pub mod bare;
 pub mod client;
 pub mod cost;
 pub mod fuse;
+pub mod links;
 pub mod namespaces;
 pub mod page;
 pub mod peer;

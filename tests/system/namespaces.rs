@@ -80,8 +80,9 @@ impl Namespaces {
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
         let output = self.command("sh").args(["-c", line]).output().expect("nsenter of util-linux");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {} {stderr}", output.status);
+        let [stdout, stderr] =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(output.status.success(), "{line}: {} {stderr}{stdout}", output.status);
         String::from_utf8(output.stdout).expect("text")
     }
 

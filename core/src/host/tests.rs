@@ -304,6 +304,51 @@ fn a_user_names_files_beside_the_roots() {
     assert_eq!(listing.len(), 1);
 }
 
+/// As images are made, and as `cp -p` does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_the_same_time_is_another_version() {
+    let scratch = Scratch::new();
+    let host = scratch.host();
+    let file = |name: &str| scratch.0.join("textfile").join(name);
+    let path = format!("file:{}", file("a").display());
+    let mut versions: Vec<Version> = Vec::new();
+    let mut is_new = || {
+        let version = host.try_version(&path).unwrap();
+        assert_eq!(host.try_version(&path).unwrap(), version);
+        let is_new = !versions.contains(&version);
+        versions.push(version);
+        is_new
+    };
+    let write = |name: &str, content: &str| {
+        scratch.write(&format!("textfile/{name}"), content);
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        fs::File::options().write(true).open(file(name)).unwrap().set_modified(time).unwrap();
+    };
+    write("a", "a 1\n");
+    assert!(is_new() && !is_new());
+    // Another file of as many bytes.
+    write("b", "a 2\n");
+    fs::rename(file("b"), file("a")).unwrap();
+    assert!(is_new());
+    // More bytes in the same file.
+    write("a", "a 34\n");
+    assert!(is_new());
+    // As many, once the file system's clock has gone on.
+    let dated = host.try_version(&path).unwrap();
+    let mut rewrites = 0..100_000;
+    let has_changed = rewrites.any(|_| {
+        write("a", "a 56\n");
+        host.try_version(&path).unwrap() != dated
+    });
+    assert!(has_changed);
+    assert_eq!((dated.modified, dated.size), (1e9, 5));
+    assert!(host.try_version("file:/no such file").is_err());
+    // A place is of a mount, too.
+    let [root, proc] = ["file:/", "file:/proc"].map(|path| host.try_version(path).unwrap().place);
+    assert_ne!((root.device, root.mount), (proc.device, proc.mount));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_fifo_does_not_hold_us_up() {
