@@ -142,19 +142,10 @@ fn system_calls_of_a_scrape_grow_by_the_unit() {
     let directory = tempfile::tempdir().expect("a directory");
     let namespaces = place();
     let (mounts, interfaces, base) = calls(&namespaces);
-    namespaces.sh(&format!(
-        "for number in $(seq {MOUNTS}); do
-             mkdir {directory}/$number && mount -t tmpfs many$number {directory}/$number
-         done",
-        directory = directory.path().display()
-    ));
+    namespaces.add_mounts(MOUNTS, directory.path());
     let (more_mounts, _, with_mounts) = calls(&namespaces);
     assert_eq!(more_mounts, mounts + MOUNTS);
-    namespaces.sh(&format!(
-        "for number in $(seq {PAIRS}); do
-             echo link add va$number type veth peer name vb$number
-         done | ip -batch -"
-    ));
+    namespaces.add_pairs(PAIRS);
     let (_, more_interfaces, with_both) = calls(&namespaces);
     assert_eq!(more_interfaces, interfaces + 2 * PAIRS);
     let of_a_mount = (with_mounts - base) / MOUNTS as f64;

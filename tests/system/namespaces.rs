@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -41,6 +42,25 @@ impl Namespaces {
         let links = namespaces.sh("ip -oneline link");
         assert_eq!(links.lines().count(), 4, "{links}");
         namespaces
+    }
+
+    /// Adds pairs of interfaces, each connected to the other and down: `va1` and `vb1`, `va2` and `vb2`, and so on.
+    pub fn add_pairs(&self, pairs: usize) {
+        self.sh(&format!(
+            "for number in $(seq {pairs}); do
+                 echo link add va$number type veth peer name vb$number
+             done | ip -batch -"
+        ));
+    }
+
+    /// Mounts empty file systems in memory, each in a directory of its number below this one.
+    pub fn add_mounts(&self, mounts: usize, below: &Path) {
+        self.sh(&format!(
+            "for number in $(seq {mounts}); do
+                 mkdir {below}/$number && mount -t tmpfs many$number {below}/$number
+             done",
+            below = below.display()
+        ));
     }
 
     fn new(entered: &'static [&'static str], prepare: &str) -> Self {
