@@ -1,4 +1,4 @@
-//! What is made of values that came round by round.
+//! What is made of values that came round by round, or in blocks of rounds.
 
 /// How often the bootstrap draws, and the draws between which 95 % of all are.
 const DRAWS: usize = 4000;
@@ -30,7 +30,18 @@ pub fn ratio(above: &[f64], below: &[f64]) -> (f64, f64, f64) {
     interval(&ratios)
 }
 
-/// The median of values that came round by round, with such an interval. The same values have the same
+/// The same where each block of rounds is of other processes. How a process lies in memory and what came before it is in
+/// all rounds of its block, so that a block counts as one value, however many rounds it has: the median of their ratios.
+pub fn ratio_of_blocks(above: &[Vec<f64>], below: &[Vec<f64>]) -> (f64, f64, f64) {
+    let of_block = |(above, below): (&Vec<f64>, &Vec<f64>)| {
+        let ratios = above.iter().zip(below).map(|(above, below)| above / below);
+        median(&ratios.collect::<Vec<_>>())
+    };
+    let blocks: Vec<f64> = above.iter().zip(below).map(of_block).collect();
+    interval(&blocks)
+}
+
+/// The median of values that came one by one, with such an interval. The same values have the same
 /// interval each time.
 pub fn interval(values: &[f64]) -> (f64, f64, f64) {
     let mut seed = 1_u64;

@@ -1,35 +1,33 @@
 //! `cargo xtask bench`: what a scrape costs, beside node_exporter, collectd and the bare reads of the same
 //! files, in one run that needs nothing but the programs.
 
-mod collectors;
 mod document;
 mod doubts;
 mod figures;
 mod growth;
+mod kernels;
+mod lineup;
 mod machine;
 mod measure;
 mod names;
 mod options;
 mod programs;
 mod progress;
+mod publish;
 mod quote;
 mod reader;
 mod rounds;
 mod sets;
 mod work;
 
-use crate::files;
 use crate::system::namespaces::Namespaces;
 use figures::Figures;
 use options::{Options, Place};
 use programs::Programs;
 use progress::say;
+use publish::publish;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Where the tables are, and what quotes them.
-const TABLES: &str = "docs/benchmark.md";
-const QUOTED: &str = "README.md";
 
 /// Does what the words say that come after `bench`.
 pub(crate) fn run(root: &Path, words: &[&str]) -> Result<String, String> {
@@ -51,11 +49,18 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<String, String> {
     if options.place == Place::Made && machine::can_make_namespaces() {
         return inside(words, &binary);
     }
-    let programs = Programs::find(&options, binary)?;
+    let mut programs = Programs::find(&options, binary)?;
+    let left_out = [options.left_out(), programs.missing()].concat();
+    if options.output.is_none() {
+        left_out.iter().for_each(|reason| say(&format!("only printed: {reason}")));
+        if left_out.is_empty() {
+            machine::settle();
+        }
+    }
     let circumstances = machine::circumstances(root, &programs, &options);
-    let mut figures = Figures { circumstances, ..Figures::default() };
-    measure::all(&programs, &options, &mut figures);
-    publish(root, &options, &figures)
+    let mut figures = Figures { circumstances, left_out, ..Figures::default() };
+    measure::all(&mut programs, &options, &mut figures);
+    publish(root, options.output.as_deref(), &figures)
 }
 
 /// The release binary with every collector, as it is delivered.
@@ -85,23 +90,4 @@ fn inside(words: &[&str], binary: &Path) -> Result<String, String> {
     command.args(["bench", "--inside"]).arg(folder).args(words).arg("--binary").arg(binary);
     let status = command.status().map_err(|error| format!("nsenter: {error}"))?;
     if status.success() { Ok(String::new()) } else { Err("the benchmark failed".to_owned()) }
-}
-
-/// Writes the tables where they belong, but for those of a run that is worthless, which fails.
-fn publish(root: &Path, options: &Options, figures: &Figures) -> Result<String, String> {
-    let tables = document::tables(figures);
-    let mut said = tables.clone();
-    if let Some(output) = &options.output {
-        files::write(output, &tables)?;
-    } else if !options.effort.is_quick && !figures.is_worthless {
-        files::write(&root.join(TABLES), &tables)?;
-        let readme = files::read(&root.join(QUOTED))?;
-        files::write(&root.join(QUOTED), &quote::quoted_in(&readme, figures)?)?;
-        said += &format!("\nwrote {TABLES} and {QUOTED}");
-    }
-    if !figures.is_worthless {
-        return Ok(said);
-    }
-    say(&said);
-    Err("the control is so far off that nothing of this run can be used: see above".to_owned())
 }

@@ -2,21 +2,21 @@
 
 use super::names::{CONTROL, VITALD};
 use super::work::Work;
-use crate::system::statistics::{exponent, interval, median, percentile, ratio};
+use crate::system::statistics::{exponent, interval, median, percentile, ratio, ratio_of_blocks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What one program took, in microseconds.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// CPU time of a scrape, round by round.
-    pub(crate) spent: Vec<f64>,
+    /// CPU time of a scrape, round by round. Each block is of another process.
+    pub(crate) blocks: Vec<Vec<f64>>,
     /// How long scrapes took, as the client saw it.
     latencies: Vec<f64>,
 }
 
 impl Row {
-    /// Of nanoseconds of rounds with so many scrapes, and of the seconds that scrapes took.
+    /// One block, of nanoseconds of rounds with so many scrapes, and of the seconds that scrapes took.
     pub(crate) fn new(
         name: &'static str,
         (rounds, mut latencies): (Vec<f64>, Vec<f64>),
@@ -24,11 +24,15 @@ impl Row {
     ) -> Row {
         latencies.iter_mut().for_each(|seconds| *seconds *= 1e6);
         let spent = rounds.iter().map(|round| round / 1e3 / scrapes as f64).collect();
-        Row { name, spent, latencies }
+        Row { name, blocks: vec![spent], latencies }
+    }
+
+    fn medians(&self) -> Vec<f64> {
+        self.blocks.iter().map(|block| median(block)).collect()
     }
 
     pub(crate) fn median(&self) -> f64 {
-        median(&self.spent)
+        median(&self.medians())
     }
 
     /// The time that this share of the scrapes took at most.
@@ -38,16 +42,33 @@ impl Row {
 }
 
 /// Programs that were scraped in turn.
+#[derive(Default)]
 pub(crate) struct Regime {
     pub(crate) name: String,
     pub(crate) rows: Vec<Row>,
-    /// What the control was the first time, where this is the second.
-    pub(crate) control_before: Option<Interval>,
 }
 
 impl Regime {
-    pub(crate) fn of(name: &str, rows: Vec<Row>) -> Regime {
-        Regime { name: name.to_owned(), rows, control_before: None }
+    pub(crate) fn new(name: &str) -> Regime {
+        Regime { name: name.to_owned(), rows: Vec::new() }
+    }
+
+    /// Adds blocks of the same programs, in whichever order they come.
+    pub(crate) fn extend(&mut self, rows: Vec<Row>) {
+        for more in rows {
+            match self.rows.iter_mut().find(|row| row.name == more.name) {
+                Some(row) => {
+                    row.blocks.extend(more.blocks);
+                    row.latencies.extend(more.latencies);
+                }
+                None => self.rows.push(more),
+            }
+        }
+    }
+
+    /// How many processes of each program there were.
+    pub(crate) fn blocks(&self) -> usize {
+        self.row(VITALD).map_or(0, |row| row.blocks.len())
     }
 
     /// The same program beside itself, which has to hold 1.
@@ -55,22 +76,14 @@ impl Regime {
         self.ratio(CONTROL, VITALD)
     }
 
-    /// Adds the rounds of another one over the same programs.
-    pub(crate) fn extend(&mut self, other: Regime) {
-        for (row, more) in self.rows.iter_mut().zip(other.rows) {
-            row.spent.extend(more.spent);
-            row.latencies.extend(more.latencies);
-        }
-    }
-
     pub(crate) fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
     }
 
-    /// How many times as much CPU time as the other a program took, of the rounds that both have.
+    /// How many times as much CPU time as the other a program took, of the blocks that both have.
     pub(crate) fn ratio(&self, above: &str, below: &str) -> Option<Interval> {
         let (above, below) = (self.row(above)?, self.row(below)?);
-        Some(Interval::of(ratio(&above.spent, &below.spent)))
+        Some(Interval::of(ratio_of_blocks(&above.blocks, &below.blocks)))
     }
 }
 
@@ -155,7 +168,23 @@ pub(crate) struct Form {
     pub(crate) regime: Regime,
 }
 
-/// A generated host.
+/// A set of collectors on the host of the kernel's that has many interfaces and mounts.
+pub(crate) struct Kernels {
+    pub(crate) set: &'static str,
+    pub(crate) interfaces: usize,
+    pub(crate) mounts: usize,
+    pub(crate) sizes: Vec<Size>,
+    pub(crate) regime: Regime,
+}
+
+impl Kernels {
+    /// As doubts name it.
+    pub(crate) fn place(&self) -> String {
+        format!("{} on many interfaces", self.set)
+    }
+}
+
+/// A host of plain files.
 pub(crate) struct Host {
     pub(crate) cpus: usize,
     pub(crate) disks: usize,
@@ -164,25 +193,18 @@ pub(crate) struct Host {
     pub(crate) regime: Regime,
 }
 
-/// How fast the CPU time of a program grows with the host, round by round: 1 is in proportion.
+/// How fast the CPU time of a program grows with the host, block by block: 1 is in proportion.
 pub(crate) fn growth(hosts: &[Host], name: &str) -> Option<Interval> {
     let rows: Option<Vec<&Row>> = hosts.iter().map(|host| host.regime.row(name)).collect();
     let rows = rows.filter(|rows| rows.len() > 1)?;
     let sizes: Vec<f64> = hosts.iter().map(|host| host.cpus as f64).collect();
-    let rounds = rows.iter().map(|row| row.spent.len()).min().filter(|rounds| *rounds > 0)?;
-    let of_round = |round: usize| {
-        let spent: Vec<f64> = rows.iter().map(|row| row.spent[round]).collect();
+    let blocks = rows.iter().map(|row| row.blocks.len()).min().filter(|blocks| *blocks > 0)?;
+    let of_block = |block: usize| {
+        let spent: Vec<f64> = rows.iter().map(|row| median(&row.blocks[block])).collect();
         exponent(&sizes, &spent)
     };
-    let exponents: Vec<f64> = (0..rounds).map(of_round).collect();
+    let exponents: Vec<f64> = (0..blocks).map(of_block).collect();
     Some(Interval::of(interval(&exponents)))
-}
-
-/// What a collector takes by each program's own account, in microseconds.
-pub(crate) struct OfCollector {
-    pub(crate) name: String,
-    pub(crate) there: Option<f64>,
-    pub(crate) here: Option<f64>,
 }
 
 /// Milliseconds from a program's start to its first page.
@@ -206,14 +228,16 @@ pub(crate) struct Figures {
     pub(crate) sets: Vec<OfSet>,
     pub(crate) starts: Option<Starts>,
     pub(crate) forms: Vec<Form>,
+    pub(crate) kernels: Vec<Kernels>,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) collectors: Vec<OfCollector>,
+    /// The load average before the run.
+    pub(crate) load: f64,
+    /// The share of the CPU time that neither this program nor what it measured had.
+    pub(crate) others: f64,
+    /// What of a full run was not asked for or is not here.
+    pub(crate) left_out: Vec<String>,
     /// What is not as it has to be for the figures to be compared.
     pub(crate) doubts: Vec<String>,
-    /// Whether the machine had other work.
-    pub(crate) is_busy: bool,
-    /// A doubt that makes the whole run worthless.
-    pub(crate) is_worthless: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! Hosts that grow.
+//! Hosts that grow. They are plain files.
 
-use super::doubts::doubt_samples;
-use super::figures::{Figures, Host, Regime};
+use super::figures::{Host, Regime, Size};
 use super::names::VITALD;
 use super::options::Options;
 use super::programs::{Programs, Running};
@@ -9,31 +8,32 @@ use super::progress::say;
 use super::rounds::back_to_back;
 use super::sets::SIXTEEN;
 use crate::synthetic_host::{SyntheticHost, Trees};
-use crate::system::cost::scrape;
 
-/// A generated host, and the programs that run on it.
+/// Rounds of a block.
+const ROUNDS: usize = 2;
+
+/// A host that was written to files, and what was measured on it.
 struct Place {
     host: SyntheticHost,
     trees: Trees,
-    running: Vec<Running>,
-    regime: Option<Regime>,
+    config: String,
+    flags: Vec<String>,
+    /// With which every counter grows.
+    age: u64,
+    sizes: Vec<Size>,
+    regime: Regime,
     _directory: tempfile::TempDir,
 }
 
 /// Generated hosts, each larger than the one before.
-pub(crate) fn hosts(programs: &Programs, options: &Options, figures: &mut Figures) -> Vec<Host> {
+pub(crate) fn hosts(programs: &Programs, options: &Options) -> Vec<Host> {
     let mut places: Vec<Place> =
         options.effort.cpus.iter().map(|&cpus| Place::new(programs, cpus)).collect();
-    say("each host in turn");
-    for round in 0..options.effort.rounds_of_growth {
-        places.iter_mut().for_each(|place| place.measure(round));
+    say("each host of plain files in turn");
+    for block in 0..options.effort.blocks_of_large {
+        places.iter_mut().for_each(|place| place.measure(programs, block));
     }
-    let hosts: Vec<Host> = places.into_iter().filter_map(Place::done).collect();
-    // What one of them lacks they all lack.
-    if let Some(host) = hosts.last() {
-        doubt_samples(&format!("{} CPUs", host.cpus), &host.sizes, figures);
-    }
-    hosts
+    places.into_iter().map(Place::done).collect()
 }
 
 impl Place {
@@ -50,25 +50,29 @@ impl Place {
         let without_netlink = [("netdev", "netlink = false")];
         let config = SIXTEEN.config(&programs.textfiles(), &without_netlink) + &trees.config();
         let flags = [SIXTEEN.flags(&programs.textfiles()), trees.flags()].concat();
-        let mut running = vec![programs.start_vitald(VITALD, &config)];
-        running.extend(programs.start_node_exporter(&flags));
-        running.iter_mut().for_each(|running| scrape(&mut running.target.client, 3));
-        Place { host, trees, running, regime: None, _directory: directory }
+        let (sizes, regime) = (Vec::new(), Regime::default());
+        Place { host, trees, config, flags, age: 0, sizes, regime, _directory: directory }
     }
 
-    /// Scrapes each program once, and each finds other counts than the last time.
-    fn measure(&mut self, round: usize) {
-        self.trees.advance(&self.host, 1 + round as u64);
-        let more = back_to_back("", &mut self.running, round..round + 1, 1);
-        match &mut self.regime {
-            Some(regime) => regime.extend(more),
-            None => self.regime = Some(more),
+    /// Scrapes new processes, each of which finds other counts than the last time.
+    fn measure(&mut self, programs: &Programs, block: usize) {
+        let mut running = vec![programs.start_vitald(VITALD, &self.config)];
+        running.extend(programs.start_node_exporter(&self.flags));
+        running.iter_mut().for_each(Running::warm);
+        let (trees, host, age) = (&self.trees, &self.host, &mut self.age);
+        let rows = back_to_back(&mut running, block, ROUNDS, 1, |_| {
+            *age += 1;
+            trees.advance(host, *age);
+        });
+        self.regime.extend(rows);
+        // It takes long, and is the same in each block.
+        if self.sizes.is_empty() {
+            self.sizes = running.iter_mut().map(Running::size).collect();
         }
     }
 
-    fn done(mut self) -> Option<Host> {
-        let sizes = self.running.iter_mut().map(Running::size).collect();
+    fn done(self) -> Host {
         let SyntheticHost { cpus, disks, interfaces, .. } = self.host;
-        Some(Host { cpus, disks, interfaces, sizes, regime: self.regime? })
+        Host { cpus, disks, interfaces, sizes: self.sizes, regime: self.regime }
     }
 }

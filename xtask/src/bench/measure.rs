@@ -1,12 +1,13 @@
 //! What is measured, one after another.
 
-use super::collectors::collectors;
-use super::doubts::{doubt_control, doubt_rest, doubt_samples};
+use super::doubts::doubts;
 use super::figures::{Figures, Form, OfSet, Regime, Size, Starts};
 use super::growth::hosts;
-use super::machine;
-use super::names::{CONTROL, THEIRS, VITALD};
-use super::options::{Effort, Options};
+use super::kernels::kernels;
+use super::lineup::{Lineup, in_blocks};
+use super::machine::{self, Usage};
+use super::names::{COLLECTD, THEIRS, VITALD};
+use super::options::{Effort, Options, rate_in_words};
 use super::programs::{Programs, Running};
 use super::progress::say;
 use super::rounds::{at_rate, back_to_back};
@@ -31,79 +32,110 @@ const FORMS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-pub(crate) fn all(programs: &Programs, options: &Options, figures: &mut Figures) {
-    doubt_rest("CPU time of others before the run", machine::used(), figures);
-    for set in &options.sets {
-        let of_set = of_set(programs, options, set, figures);
-        figures.sets.push(of_set);
+pub(crate) fn all(programs: &mut Programs, options: &Options, figures: &mut Figures) {
+    figures.load = machine::load_average();
+    let before = Usage::now();
+    let lineups: Vec<(&Set, Lineup)> =
+        options.sets.iter().map(|set| lineup(programs, set)).collect();
+    figures.sets = lineups
+        .iter()
+        .map(|(set, lineup)| back_to_back_of(programs, options, set, lineup))
+        .collect();
+    for &rate in &options.rates {
+        at_rate_of_all(programs, options, &lineups, rate, figures);
     }
     figures.starts = Some(starts(programs, options));
     figures.forms = forms(programs, options);
-    figures.collectors = collectors(programs, options);
-    figures.hosts = hosts(programs, options, figures);
-    doubt_rest("CPU time of others after the run", machine::used(), figures);
+    figures.kernels = kernels(programs, options);
+    figures.hosts = hosts(programs, options);
+    figures.others = Usage::now().of_others_since(&before);
+    figures.doubts.extend(doubts(figures));
 }
 
-/// One set of collectors, at every rate.
-fn of_set(programs: &Programs, options: &Options, set: &Set, figures: &mut Figures) -> OfSet {
-    say(&format!("{}: starting the programs", set.name));
-    let config = set.config(&programs.textfiles(), &[]);
-    let (reader, work) = programs.start_reader(&config);
-    let mut running = vec![
-        programs.start_vitald(VITALD, &config),
-        programs.start_vitald(CONTROL, &config),
-        reader,
-    ];
-    running.extend(programs.start_node_exporter(&set.flags(&programs.textfiles())));
-    running.iter_mut().for_each(Running::warm);
+fn lineup(programs: &Programs, set: &'static Set) -> (&'static Set, Lineup) {
+    say(&format!("{}: what vitald reads", set.name));
+    (set, Lineup::new(programs, set).with_reader(programs))
+}
 
+/// One set of collectors by itself, and what the programs are like.
+fn back_to_back_of(
+    programs: &Programs,
+    options: &Options,
+    set: &'static Set,
+    lineup: &Lineup,
+) -> OfSet {
     say(&format!("{}: back to back", set.name));
-    let Effort { rounds, scrapes, .. } = options.effort;
-    let mut regimes =
-        vec![controlled(|| back_to_back("back to back", &mut running, 0..rounds, scrapes))];
-    let mut of_collectd = None;
-    for &rate in &options.rates {
-        let rounds = options.effort.rounds_at(rate);
-        let seconds = (rounds + 1) as f64 / rate;
-        say(&format!("{}: {rate} Hz, {seconds:.0} s", set.name));
-        let always = running.len();
-        if let Some(program) = programs.collectd.as_ref().filter(|_| set.is_beside_collectd()) {
-            match programs.start_collectd(program, rate) {
-                Ok(collectd) => running.push(collectd),
-                Err(error) => figures.doubts.push(format!(
-                    "collectd is missing: {error}; its write_prometheus needs libmicrohttpd and libprotobuf-c, \
-                     which Debian does not install with it"
-                )),
-            }
-        }
-        regimes.push(controlled(|| at_rate(&mut running, rate, rounds)));
-        let collectd = running.drain(always..).next();
-        of_collectd = collectd.map(|mut collectd| collectd.size()).or(of_collectd);
-    }
-    for regime in &regimes {
-        doubt_control(set.name, regime, figures);
-    }
+    let Effort { blocks, rounds, scrapes, .. } = options.effort;
+    let mut running = Vec::new();
+    let regimes = in_blocks("back to back", 1, blocks, |block| {
+        running.clear();
+        running = lineup.start(programs, block);
+        vec![back_to_back(&mut running, block, rounds, scrapes, |_| ())]
+    });
     let mut sizes: Vec<Size> = running.iter_mut().map(Running::size).collect();
-    doubt_samples(set.name, &sizes, figures);
     if programs.strace {
         for (size, running) in sizes.iter_mut().zip(&mut running) {
             size.calls = Some(running.calls());
         }
     }
-    sizes.extend(of_collectd);
+    let work = lineup.work();
     OfSet { name: set.name, about: set.about, names: set.names(), sizes, regimes, work }
 }
 
-/// Measures once more where vitald beside itself does not cost the same.
-fn controlled(mut measure: impl FnMut() -> Regime) -> Regime {
-    let first = measure();
-    match first.control().filter(|control| !control.holds(1.0)) {
-        Some(control) => {
-            say(&format!("vitald beside itself is {control}: again"));
-            Regime { control_before: Some(control), ..measure() }
+/// All sets side by side, since most of the time at a rate is waiting.
+fn at_rate_of_all(
+    programs: &Programs,
+    options: &Options,
+    lineups: &[(&Set, Lineup)],
+    rate: f64,
+    figures: &mut Figures,
+) {
+    let name = rate_in_words(rate);
+    let (blocks, rounds) = (options.effort.blocks, options.effort.rounds_at(rate));
+    say(&format!("{name}, {:.0} s", (blocks * (rounds + 1)) as f64 / rate));
+    let mut of_collectd = None;
+    let regimes = in_blocks(&name, lineups.len(), blocks, |block| {
+        let mut running = Vec::new();
+        let mut lengths = Vec::new();
+        for (set, lineup) in lineups {
+            let before = running.len();
+            running.extend(lineup.start(programs, block));
+            if set.is_beside_collectd() {
+                running.extend(collectd(programs, rate, figures));
+            }
+            lengths.push(running.len() - before);
         }
-        None => first,
+        let mut rows = at_rate(&mut running, block, rounds, rate);
+        let collectd = running.iter_mut().find(|running| running.target.name == COLLECTD);
+        of_collectd = collectd.map(Running::size).or(of_collectd.take());
+        lengths.iter().map(|length| rows.drain(..*length).collect()).collect()
+    });
+    for (of_set, regime) in figures.sets.iter_mut().zip(regimes) {
+        of_set.regimes.push(regime);
     }
+    if let Some(sizes) = lineups
+        .iter()
+        .position(|(set, _)| set.is_beside_collectd())
+        .map(|place| &mut figures.sets[place].sizes)
+    {
+        sizes.retain(|size| size.name != COLLECTD);
+        sizes.extend(of_collectd);
+    }
+}
+
+/// collectd with the rate as its interval, where it is installed and starts.
+fn collectd(programs: &Programs, rate: f64, figures: &mut Figures) -> Option<Running> {
+    let started = programs.start_collectd(programs.collectd.as_ref()?, rate);
+    let doubt = |error: &String| {
+        let doubt = format!(
+            "collectd is missing: {error}; its write_prometheus needs libmicrohttpd and libprotobuf-c, \
+             which Debian does not install with it"
+        );
+        if !figures.doubts.contains(&doubt) {
+            figures.doubts.push(doubt);
+        }
+    };
+    started.inspect_err(doubt).ok()
 }
 
 /// From the start of a process to the end of its first page, in turn.
@@ -117,8 +149,11 @@ fn starts(programs: &Programs, options: &Options) -> Starts {
     }
     // Not within what is measured: some file systems write a file to the disk when it is replaced.
     programs.write_config(&config);
-    for _ in 0..options.effort.starts {
-        for (name, milliseconds) in &mut rows {
+    for start in 0..options.effort.starts {
+        let first = start % rows.len();
+        let mut in_turn: Vec<_> = rows.iter_mut().collect();
+        in_turn.rotate_left(first);
+        for (name, milliseconds) in in_turn {
             let begun = Instant::now();
             let started = if *name == VITALD {
                 Some(programs.start_vitald_again(VITALD))
@@ -131,24 +166,29 @@ fn starts(programs: &Programs, options: &Options) -> Starts {
     Starts { rows }
 }
 
-/// Each form of a page.
+/// Each form of a page, of the same processes in each block.
 fn forms(programs: &Programs, options: &Options) -> Vec<Form> {
     say("gzip and OpenMetrics");
     let config = SIXTEEN.config(&programs.textfiles(), &[]);
     let config = config.replacen("[scrape]\n", "[scrape]\nopenmetrics = true\n", 1);
-    let mut running = vec![programs.start_vitald(VITALD, &config)];
-    running.extend(programs.start_node_exporter(&SIXTEEN.flags(&programs.textfiles())));
-    let form = |(name, accepts, content_type): (&'static str, &'static str, &str)| {
-        let mut bytes = Vec::new();
-        for Running { target, .. } in &mut running {
-            target.client.accepts = accepts;
-            scrape(&mut target.client, 5);
-            let length = target.client.try_get("/metrics").map_or(0, <[u8]>::len);
-            let is_asked_for = target.client.content_type.starts_with(content_type);
-            bytes.push((target.name, is_asked_for.then_some(length)));
+    let flags = SIXTEEN.flags(&programs.textfiles());
+    let Effort { blocks, rounds, scrapes, .. } = options.effort;
+    let mut forms =
+        FORMS.map(|(name, ..)| Form { name, bytes: Vec::new(), regime: Regime::new(name) });
+    for block in 0..blocks {
+        let mut running = vec![programs.start_vitald(VITALD, &config)];
+        running.extend(programs.start_node_exporter(&flags));
+        for (form, (_, accepts, content_type)) in forms.iter_mut().zip(FORMS) {
+            form.bytes.clear();
+            for Running { target, .. } in &mut running {
+                target.client.accepts = accepts;
+                scrape(&mut target.client, 5);
+                let length = target.client.try_get("/metrics").map_or(0, <[u8]>::len);
+                let is_asked_for = target.client.content_type.starts_with(content_type);
+                form.bytes.push((target.name, is_asked_for.then_some(length)));
+            }
+            form.regime.extend(back_to_back(&mut running, block, rounds, scrapes / 2, |_| ()));
         }
-        let (rounds, scrapes) = (0..options.effort.rounds / 2, options.effort.scrapes);
-        Form { name, bytes, regime: back_to_back(name, &mut running, rounds, scrapes) }
-    };
-    FORMS.map(form).into()
+    }
+    forms.into()
 }

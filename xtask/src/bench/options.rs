@@ -5,23 +5,25 @@ use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "usage: cargo xtask bench [OPTIONS]
 
-  --quick                 a minute, to see that everything works; its figures are rough
+Without options it takes a quarter of an hour and writes docs/benchmark.md and README.md, if it is complete and the machine
+has no other work; what stands against it is said at the end.
+
+  --quick                 two minutes, to see that everything works; its figures are rough
   --sets NAME,...         the sets of collectors: sixteen, fixed, default; all of them unless set
-  --rates HZ,...          how often each program is scraped in a second, beside back to back, or
-                          `none`; 0.2,1,2 unless set
+  --rates HZ,...          how often each program is scraped in a second, as 2 or 1/15, beside back to
+                          back, or `none`; 2,1/15 unless set. 1/60 takes 36 minutes
   --binary FILE           the release binary to measure; built unless set
   --node-exporter FILE    node_exporter; looked for unless set
   --collectd FILE         collectd; looked for unless set
   --here                  with the mounts and interfaces of this machine, also where root could make
                           others
-  --output FILE           where the tables are written; docs/benchmark.md and README.md unless set,
-                          and with --quick none";
+  --output FILE           where the tables are written, and not to docs/benchmark.md and README.md";
 
-/// The rates that a full run has.
-const RATES: [f64; 3] = [0.2, 1.0, 2.0];
-/// A run at another rate takes too long, or is back to back.
-const SLOWEST: f64 = 0.01;
-const FASTEST: f64 = 20.0;
+/// The rates that a full run has: one at which a person looks, and that of most servers of Prometheus.
+const RATES: [f64; 2] = [2.0, 1.0 / 15.0];
+/// A rarer one outlasts connections, and a faster one has no time for all programs side by side.
+const SLOWEST: f64 = 1.0 / 60.0;
+const FASTEST: f64 = 5.0;
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -50,43 +52,57 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) is_quick: bool,
-    /// Rounds back to back, and the scrapes of each program in a round.
+    /// How often each program is started, and measured for a while.
+    pub(crate) blocks: usize,
+    /// The same on large hosts.
+    pub(crate) blocks_of_large: usize,
+    /// Rounds of a block back to back, and the scrapes of each program in a round.
     pub(crate) rounds: usize,
     pub(crate) scrapes: usize,
-    /// How often each program is started.
+    /// How often the time of a start is taken.
     pub(crate) starts: usize,
-    /// The CPUs of the hosts that grow, and rounds over them.
+    /// The CPUs of the hosts of plain files.
     pub(crate) cpus: &'static [usize],
-    pub(crate) rounds_of_growth: usize,
-    /// Scrapes from which the duration of each collector is taken.
-    pub(crate) scrapes_of_collectors: usize,
+    /// Of the host of the kernel's: pairs of interfaces, and mounts.
+    pub(crate) pairs: usize,
+    pub(crate) mounts: usize,
+    /// How long a block is scraped at a rate, in seconds, and how often at least.
+    seconds: f64,
+    fewest: usize,
 }
 
-const FULL: Effort = Effort {
+pub(crate) const FULL: Effort = Effort {
     is_quick: false,
-    rounds: 32,
-    scrapes: 50,
+    blocks: 12,
+    blocks_of_large: 6,
+    rounds: 4,
+    scrapes: 30,
     starts: 15,
     cpus: &[64, 128, 256, 512],
-    rounds_of_growth: 12,
-    scrapes_of_collectors: 40,
+    pairs: 500,
+    mounts: 300,
+    seconds: 4.0,
+    fewest: 2,
 };
 
 const QUICK: Effort = Effort {
     is_quick: true,
-    rounds: 8,
+    blocks: 3,
+    blocks_of_large: 2,
+    rounds: 2,
     scrapes: 10,
     starts: 3,
     cpus: &[64, 128],
-    rounds_of_growth: 3,
-    scrapes_of_collectors: 5,
+    pairs: 50,
+    mounts: 20,
+    seconds: 1.0,
+    fewest: 1,
 };
 
 impl Effort {
-    /// How many scrapes of each program there are at a rate: some seconds, and never few.
+    /// How many scrapes of each program a block has at a rate.
     pub(crate) fn rounds_at(&self, rate: f64) -> usize {
-        let (seconds, fewest) = if self.is_quick { (4.0, 6) } else { (40.0, 24) };
-        ((seconds * rate) as usize).max(fewest)
+        ((self.seconds * rate) as usize).max(self.fewest)
     }
 }
 
@@ -139,17 +155,44 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// What of a full run is not asked for.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let has_all_sets =
+            sets::ALL.iter().all(|set| self.sets.iter().any(|it| it.name == set.name));
+        let left_out = [
+            (self.effort.is_quick, "--quick measures too little"),
+            (!has_all_sets, "--sets leaves some out"),
+            (self.rates != RATES, "--rates asks for others"),
+            (
+                self.place != Place::Inside,
+                "it was measured with the mounts and interfaces of this machine, not with those that root makes for a run",
+            ),
+        ];
+        left_out.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what.to_owned()).collect()
+    }
 }
 
 fn list<T>(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     text.split(',').map(one).collect()
 }
 
+/// A number, or one over another one.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (SLOWEST..=FASTEST).contains(rate));
-    rate.ok_or_else(|| {
-        format!("{text} is not a number of scrapes a second from {SLOWEST} to {FASTEST}")
-    })
+    let (above, below) = text.split_once('/').unwrap_or((text, "1"));
+    let number = |text: &str| text.parse::<f64>().ok();
+    let rate = number(above).zip(number(below)).map(|(above, below)| above / below);
+    rate.filter(|rate| (SLOWEST..=FASTEST).contains(rate))
+        .ok_or_else(|| format!("{text} is not a number of scrapes a second from 1/60 to {FASTEST}"))
+}
+
+/// A rate as tables name it.
+pub(crate) fn rate_in_words(rate: f64) -> String {
+    if rate < 1.0 {
+        format!("once in {:.3} s", 1.0 / rate).replace(".000", "")
+    } else {
+        format!("{rate} Hz")
+    }
 }
 
 #[cfg(test)]
@@ -168,8 +211,8 @@ mod tests {
             error(&["--sets", "sixteen,fourteen"]),
             "there is no set fourteen; the sets are sixteen, fixed, default"
         );
-        for rate in ["0", "1,often", "-1", "NaN", "inf", "100", ""] {
-            let end = "is not a number of scrapes a second from 0.01 to 20";
+        for rate in ["0", "1,often", "-1", "NaN", "inf", "100", "", "1/", "/2", "1/0", "1/61"] {
+            let end = "is not a number of scrapes a second from 1/60 to 5";
             assert!(error(&["--rates", rate]).ends_with(end), "{rate}");
         }
         assert_eq!(error(&["--binary", "/no/such"]), "/no/such: there is no such file");
@@ -193,9 +236,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for() {
-        let words = ["--rates", "0.5,5", "--quick", "--sets", "default", "--here"];
+        let words = ["--rates", "0.5,1/15", "--quick", "--sets", "default", "--here"];
         let options = Options::parse(&words).unwrap();
-        assert_eq!(options.rates, [0.5, 5.0]);
+        assert_eq!(options.rates, [0.5, 1.0 / 15.0]);
         assert_eq!(options.sets[0].name, "default");
         assert_eq!(options.place, Place::Here);
         assert!(options.effort.is_quick);
@@ -203,9 +246,30 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rate_has_rounds_enough_for_an_interval() {
-        assert_eq!(FULL.rounds_at(0.2), 24);
-        assert_eq!(FULL.rounds_at(2.0), 80);
-        assert_eq!(QUICK.rounds_at(2.0), 8);
+    fn whatever_is_less_than_a_full_run_is_known_to_be() {
+        let left_out = |words: &[&str]| Options::parse(words).unwrap().left_out();
+        let inside = ["--inside", "/"];
+        assert_eq!(left_out(&inside), [""; 0]);
+        assert_eq!(left_out(&[&inside[..], &["--rates", "2,1/15"]].concat()), [""; 0]);
+        for (words, expected) in [
+            (&["--quick"][..], "--quick"),
+            (&["--sets", "sixteen,default"], "--sets"),
+            (&["--rates", "2,1/15,1/60"], "--rates"),
+            (&["--here"], "mounts and interfaces of this machine"),
+        ] {
+            let left_out = left_out(&[&inside[..], words].concat());
+            assert!(left_out.iter().any(|reason| reason.contains(expected)), "{left_out:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_has_few_scrapes() {
+        assert_eq!(
+            [2.0, 0.2, 1.0 / 15.0, 1.0 / 60.0].map(|rate| FULL.rounds_at(rate)),
+            [8, 2, 2, 2]
+        );
+        assert_eq!([2.0, 0.2].map(|rate| QUICK.rounds_at(rate)), [2, 1]);
+        let words = [2.0, 1.5, 0.2, 1.0 / 15.0, 0.3].map(rate_in_words);
+        assert_eq!(words, ["2 Hz", "1.5 Hz", "once in 5 s", "once in 15 s", "once in 3.333 s"]);
     }
 }

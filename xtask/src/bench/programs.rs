@@ -5,6 +5,7 @@ use super::names::{COLLECTD, READER, THEIRS, VITALD};
 use super::options::Options;
 use super::work::{self, Work};
 use crate::system::cost::{Target, scrape};
+use crate::system::namespaces::Namespaces;
 use crate::system::page::Page;
 use crate::system::peer::{NODE_EXPORTER, Peer};
 use crate::system::process;
@@ -14,10 +15,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Scrapes after which a program does the same each time.
+/// Scrapes after which a program does the same each time, and the few and the time that are enough on a host where they
+/// take long.
 const WARM: usize = 20;
+const FEW: usize = 3;
+const LONG: Duration = Duration::from_secs(2);
 /// Scrapes that strace looks at.
 const TRACED: usize = 100;
 
@@ -28,6 +32,8 @@ pub(crate) struct Programs {
     pub(crate) collectd: Option<PathBuf>,
     /// Whether strace is there and may look at processes.
     pub(crate) strace: bool,
+    /// Where they run, if not where this program does; who starts them has to be in the network namespace.
+    pub(crate) namespaces: Option<Namespaces>,
     /// What has been written for the programs, and their textfiles.
     directory: tempfile::TempDir,
 }
@@ -49,10 +55,29 @@ impl Programs {
             node_exporter: node_exporter.or(there).or_else(|| found("node_exporter")),
             collectd: options.collectd.clone().or_else(|| found("collectd")),
             strace: is_root && found("strace").is_some(),
+            namespaces: None,
             directory,
         };
         fs::create_dir(programs.textfiles()).map_err(|error| error.to_string())?;
         Ok(programs)
+    }
+
+    /// What a full run needs and is not here.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let missing = [
+            (self.node_exporter.is_some(), "node_exporter is not installed"),
+            (self.collectd.is_some(), "collectd is not installed"),
+            (self.strace, "system calls cannot be counted, which takes root and strace"),
+        ];
+        missing
+            .into_iter()
+            .filter(|(is_there, _)| !is_there)
+            .map(|(_, what)| what.to_owned())
+            .collect()
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        self.namespaces.as_ref().map_or_else(|| Command::new(program), |it| it.command(program))
     }
 
     pub(crate) fn textfiles(&self) -> PathBuf {
@@ -73,7 +98,7 @@ impl Programs {
 
     /// vitald with the configuration that was written last.
     pub(crate) fn start_vitald_again(&self, name: &'static str) -> Running {
-        let mut command = Command::new(&self.vitald);
+        let mut command = self.command(&self.vitald);
         command.arg("run").arg("--config").arg(self.config_file());
         Running::of(name, Peer::start(command))
     }
@@ -84,7 +109,7 @@ impl Programs {
 
     /// node_exporter, where it is installed.
     pub(crate) fn start_node_exporter(&self, flags: &[String]) -> Option<Running> {
-        let mut command = Command::new(self.node_exporter.as_ref()?);
+        let mut command = self.command(self.node_exporter.as_ref()?);
         command.args(flags);
         Some(Running::of(THEIRS, Peer::start(command)))
     }
@@ -119,9 +144,8 @@ impl Programs {
         Ok(Running::of(COLLECTD, Peer::start_at(command, address)?))
     }
 
-    /// The bare reader of what vitald reads with this configuration.
-    pub(crate) fn start_reader(&self, config: &str) -> (Running, Work) {
-        // Another one: after strace it may have another thread.
+    /// What the bare reader has to do to read what vitald reads with this configuration.
+    pub(crate) fn work(&self, config: &str) -> Work {
         let mut vitald = self.start_vitald(VITALD, config);
         vitald.warm();
         let process = vitald.target.process;
@@ -135,9 +159,13 @@ impl Programs {
             Work::of_kept(process, mounts)
         };
         work.bytes = text.len();
+        work
+    }
+
+    pub(crate) fn start_reader(&self, work: &Work) -> Running {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["bench", "--reader"]).args(work.arguments());
-        (Running::of(READER, Peer::start(command)), work)
+        Running::of(READER, Peer::start(command))
     }
 }
 
@@ -147,7 +175,9 @@ impl Running {
     }
 
     pub(crate) fn warm(&mut self) {
-        scrape(&mut self.target.client, WARM);
+        let begun = Instant::now();
+        let is_needed = |number: &usize| *number < FEW || begun.elapsed() < LONG;
+        (0..WARM).take_while(is_needed).for_each(|_| scrape(&mut self.target.client, 1));
     }
 
     /// Milliseconds from `begun` to the end of its first page.

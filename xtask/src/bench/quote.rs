@@ -1,6 +1,6 @@
 //! What README.md quotes of a run.
 
-use super::figures::{Figures, Host, Interval, Regime};
+use super::figures::{Figures, Host, Interval, Kernels, Regime};
 use super::names::{READER, THEIRS, VITALD};
 use std::fmt::Write as _;
 
@@ -16,91 +16,147 @@ pub(crate) fn quoted_in(readme: &str, figures: &Figures) -> Result<String, Strin
     Ok(format!("{before}{begin}{}{end}{after}", quote(figures)))
 }
 
-/// The small machine and the large one, in words.
+/// The small machine and the large ones, in words.
 fn quote(figures: &Figures) -> String {
     let circumstance = |what: &str| {
         let found = figures.circumstances.iter().find(|(name, _)| *name == what);
         found.map_or("", |(_, which)| which.as_str())
     };
-    let mut text = String::new();
     let machine =
         if circumstance("virtual machine") == "yes" { "virtual machine" } else { "machine" };
-    let (cpus, kernel) = (circumstance("CPUs"), circumstance("kernel"));
-    let cpus = cpus.split(',').next().unwrap_or_default();
-    let kernel = kernel.split(',').next().unwrap_or_default();
+    // 2, AMD EPYC
+    let (cpus, model) = circumstance("CPUs").split_once(", ").unwrap_or(("unknown", "unknown"));
+    let kernel = circumstance("kernel").split(',').next().unwrap_or_default();
     let theirs = circumstance("node_exporter");
     // node_exporter, version 1.5.0 (branch: ...
     let version = theirs.split_once("version ").map_or(theirs, |(_, rest)| rest);
     let version = version.split(' ').next().unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "How many times as much CPU time a scrape takes, in a {machine} with {cpus} CPUs and {kernel}:\n\
-         node_exporter {version} beside vitald with the same collectors, and vitald beside a program that only makes the\n\
-         same reads and sends as many bytes. Where scrapes are seconds apart, the columns of the low rates count.\n"
-    );
-    if figures.is_busy {
-        text += "**The machine was busy when this was measured.**\n\n";
-    }
     let regimes = figures.sets.first().map_or(&[][..], |set| &set.regimes);
+    let mut text = format!(
+        "How many times as much CPU time a scrape takes, in a {machine} with {cpus} CPUs ({model}) and {kernel}:\n\
+         node_exporter {version} beside vitald with the same collectors, and vitald beside a program that only makes the\n\
+         same reads and sends as many bytes. In brackets is the interval that holds it with 95 % probability, over {}\n\
+         processes of each. {}\n\n",
+        regimes.first().map_or(0, Regime::blocks),
+        of_rates(regimes).unwrap_or_default()
+    );
     let names: Vec<&str> = regimes.iter().map(|regime| regime.name.as_str()).collect();
     let _ = writeln!(text, "| | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
     for set in &figures.sets {
+        let mut row = |what: &str, cell: &dyn Fn(&Regime) -> Option<String>| {
+            let cells = set.regimes.iter().map(|regime| cell(regime).unwrap_or_default());
+            let cells: Vec<String> = cells.collect();
+            let _ = writeln!(text, "| {}: {what} | {} |", set.name, cells.join(" | "));
+        };
         for (above, below) in [(THEIRS, VITALD), (VITALD, READER)] {
-            let ratio = |regime: &Regime| regime.ratio(above, below);
-            let cell = |ratio: Interval| format!("{:.1}", ratio.median);
-            let ratios: Vec<Interval> = set.regimes.iter().filter_map(ratio).collect();
-            if !ratios.is_empty() {
-                let cells: Vec<String> = ratios.into_iter().map(cell).collect();
-                let _ =
-                    writeln!(text, "| {}: {above} / {below} | {} |", set.name, cells.join(" | "));
-            }
+            let ratio = |regime: &Regime| Some(in_short(regime.ratio(above, below)?));
+            row(&format!("{above} / {below}"), &ratio);
         }
+        let micros = |regime: &Regime| Some(format!("{:.0}", regime.row(VITALD)?.median()));
+        row("vitald, us a scrape", &micros);
     }
-    text += &figures.hosts.last().and_then(large).unwrap_or_default();
+    text += &of_kernels(&figures.kernels);
+    text += &figures.hosts.last().and_then(of_plain_files).unwrap_or_default();
     text
 }
 
-/// The largest of the generated hosts.
-fn large(host: &Host) -> Option<String> {
+/// What the same scrape costs more where it is rarer, of the set that is first.
+fn of_rates(regimes: &[Regime]) -> Option<String> {
+    // Those at a rate come after the one back to back, and the rarest one is last.
+    let [_, often, .., rare] = regimes else { return None };
+    let spent = |regime: &Regime| Some(regime.row(VITALD)?.median());
+    let more = (spent(rare)? / spent(often)? - 1.0) * 100.0;
+    Some(format!(
+        "A scrape of vitald costs {:.0} % {} {} than at {}.",
+        more.abs(),
+        if more < 0.0 { "less" } else { "more" },
+        rare.name,
+        often.name
+    ))
+}
+
+fn in_short(Interval { median, least, most }: Interval) -> String {
+    format!("{median:.1} [{least:.1}..{most:.1}]")
+}
+
+/// The host with many interfaces.
+fn of_kernels(hosts: &[Kernels]) -> String {
+    let Some(Kernels { interfaces, mounts, .. }) = hosts.first() else { return String::new() };
+    let times = |host: &Kernels| {
+        let ratio = in_short(host.regime.ratio(THEIRS, VITALD)?);
+        Some(format!("{ratio} times as much with `{}`", host.set))
+    };
+    let times: Vec<String> = hosts.iter().filter_map(times).collect();
+    format!(
+        "\nWith {interfaces} interfaces and {mounts} mounts of the kernel node_exporter takes\n{}.\n",
+        times.join(", and\n")
+    )
+}
+
+/// The largest of the hosts of plain files.
+fn of_plain_files(host: &Host) -> Option<String> {
     let Host { cpus, disks, interfaces, sizes, regime } = host;
-    let times = regime.ratio(THEIRS, VITALD)?.median;
+    let times = in_short(regime.ratio(THEIRS, VITALD)?);
     let peak = |name| {
         let size = sizes.iter().find(|size| size.name == name)?;
         Some(size.peak_kib as f64 / 1024.0)
     };
     let (ours, theirs) = (peak(VITALD)?, peak(THEIRS)?);
     Some(format!(
-        "\nOn a generated host with {cpus} CPUs, {disks} disks and {interfaces} interfaces node_exporter takes {times:.0} times \
-         as much,\nand {theirs:.0} MiB of memory at the peak, where vitald takes {ours:.0}.\n"
+        "\nOf a host with {cpus} CPUs, {disks} disks and {interfaces} interfaces there are only generated plain files. To read them costs\n\
+         less than to have a kernel make these texts, which is the same work for both and flatters vitald: there node_exporter\n\
+         takes {times} times as much, and {theirs:.0} MiB of memory at the peak, where vitald takes {ours:.0}.\n"
     ))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::bench::figures::Row;
     use crate::bench::figures::tests::figures;
+
+    /// With a place for a quotation.
+    pub(crate) const README: &str =
+        "before\n<!-- from docs/benchmark.md -->\nold\n<!-- to here -->\nafter\n";
+
+    #[test]
+    fn a_rare_scrape_beside_a_frequent_one() {
+        let regime = |name: &str, spent: f64| {
+            let mut regime = Regime::new(name);
+            regime.extend(vec![Row::new(VITALD, (vec![spent], vec![]), 1)]);
+            regime
+        };
+        let regimes = [("back to back", 1e5), ("2 Hz", 2e5), ("once in 15 s", 2.5e5)]
+            .map(|(name, spent)| regime(name, spent));
+        let said = of_rates(&regimes).unwrap();
+        assert_eq!(said, "A scrape of vitald costs 25 % more once in 15 s than at 2 Hz.");
+        assert_eq!(of_rates(&regimes[..2]), None);
+    }
 
     #[test]
     fn the_readme_quotes_the_run_and_keeps_the_rest() {
-        let (begin, end) = QUOTE;
-        let readme = format!("before\n{begin}old\n{end}after\n");
-        let text = quoted_in(&readme, &figures()).unwrap();
-        assert!(text.starts_with("before\n") && text.ends_with(&format!("{end}after\n")));
+        let text = quoted_in(README, &figures()).unwrap();
+        assert!(text.starts_with("before\n") && text.ends_with("<!-- to here -->\nafter\n"));
         assert!(!text.contains("old\n"));
         for line in [
             "| | back to back | 2 Hz |",
-            "| sixteen: node_exporter / vitald | 7.5 | 7.5 |",
-            "| sixteen: vitald / bare reader | 2.0 | 2.0 |",
+            "| sixteen: node_exporter / vitald | 7.5 [7.5..7.5] | 7.5 [7.5..7.5] |",
+            "| sixteen: vitald / bare reader | 2.0 [2.0..2.0] | 2.0 [2.0..2.0] |",
+            "| sixteen: vitald, us a scrape | 200 | 200 |",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
-        assert!(!text.contains("busy"));
-        let busy = Figures { is_busy: true, ..figures() };
-        assert!(quoted_in(&readme, &busy).unwrap().contains("busy"));
-        let large = "512 CPUs, 2048 disks and 5120 interfaces node_exporter takes 8 times as much,\n\
-                     and 6 MiB of memory at the peak, where vitald takes 6.\n";
-        assert!(text.contains(large), "{text}");
+        for words in [
+            "a machine with 2 CPUs (Example) and Linux 6.18:\nnode_exporter 1.5.0 beside vitald",
+            "over 12\nprocesses of each",
+            "1001 interfaces and 303 mounts of the kernel node_exporter takes\n\
+             7.5 [7.5..7.5] times as much with `sixteen`, and\n7.5 [7.5..7.5] times as much with `default`.",
+            "512 CPUs, 2048 disks and 5120 interfaces there are only generated plain files.",
+            "takes 7.5 [7.5..7.5] times as much, and 6 MiB of memory at the peak, where vitald takes 6.\n",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
         assert_eq!(quoted_in(&text, &figures()).unwrap(), text);
         assert!(quoted_in("nothing", &figures()).is_err());
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const CALLS: &str = "trace=pread64,statfs";
 
 /// What the bare reader does for each scrape.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Work {
     pub(crate) readings: Vec<Reading>,
     /// How many of those it reads that are read in rotation.
