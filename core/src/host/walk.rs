@@ -40,9 +40,9 @@ const SLOW_READS: usize = 2;
 ///   says that its device has gone (ENODEV, ENOENT, ESRCH, EIO) means one reopen by path.
 /// * Children are directories and links; regular files beside them are not, unless
 ///   [`Walk::files`] says so. Descriptors are kept on procfs and sysfs only.
-/// * That a plain attribute is absent (ENOENT) is remembered for the life of its child, since sysfs
+/// * That a plain attribute is absent (ENOENT) is remembered in sysfs for the life of its child, since it
 ///   makes a device and its attributes together; an attribute in a directory below the child is
-///   looked for each time, since those come with drivers and with CPUs that go on line.
+///   looked for each time, since those come with drivers and with CPUs that go on line. So is one elsewhere.
 /// * A child that lacks an attribute which is not optional, or whose driver has no value for it now
 ///   (EINVAL, EIO, ENODATA, EOPNOTSUPP, EAGAIN, EBUSY, ETIMEDOUT), is left out this time; an
 ///   optional attribute is only absent then. Other errors are given to the reader of the

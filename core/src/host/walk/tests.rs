@@ -229,6 +229,20 @@ fn an_absence_is_remembered_for_plain_attributes_only() {
 }
 
 #[test]
+fn what_is_made_later_in_procfs_is_found() {
+    crate::attributes! { Pool { STATE: text = "state", optional; IO: text = "io", optional; } }
+    let memory = MemoryHost::from_files(&[("proc/spl/kstat/zfs/tank/io", "1")]);
+    let mut walk = memory.host().walk::<Pool>("proc/spl/kstat/zfs/*");
+    let mut state = || {
+        let pool = walk.refresh().unwrap().next().unwrap();
+        String::from_utf8_lossy(pool.text(&Pool::STATE).unwrap()).into_owned()
+    };
+    assert_eq!(state(), "");
+    memory.write("proc/spl/kstat/zfs/tank/state", "ONLINE");
+    assert_eq!(state(), "ONLINE");
+}
+
+#[test]
 fn a_steady_refresh_reads_each_attribute_once() {
     let memory = ports();
     let mut walk: Walk<Port> = memory.host().walk(PORTS);

@@ -415,10 +415,12 @@ impl Refresh<'_> {
         let handle = match self.open(parent, Opened::File) {
             Ok(handle) => handle,
             Err(error) => {
-                // Below a directory that cannot be kept, which is an ordinary file system, a file
-                // may appear at any time. That of a child which has gone itself is absent until
-                // the next refresh finds the child gone, so remembering does no harm.
-                let lasts = parent.is_some() && !attribute.path.contains('/');
+                // Elsewhere than in sysfs a file may appear at any time: ZFS makes those of a pool one after
+                // another. That of a child which has gone itself is absent until the next refresh finds the child
+                // gone, so remembering does no harm.
+                let lasts = parent.is_some()
+                    && self.path.starts_with(b"sys/")
+                    && !attribute.path.contains('/');
                 if lasts && error.raw_os_error() == Some(ENOENT) {
                     *slot = Slot::Absent;
                 }
