@@ -20,6 +20,7 @@
 //! * [`Walk`]: directories of a class, and attributes of each child;
 //! * [`Children`]: a directory of too many children to keep anything of each, such as `proc`;
 //! * [`DeviceEvents`]: whether a device or a module may have come;
+//! * [`Turns`]: which of much that hardly changes is read this time;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
 //! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
@@ -37,7 +38,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, Result};
 
@@ -101,6 +102,7 @@ mod statfs;
 mod stuck;
 #[cfg_attr(not(target_os = "linux"), path = "host/elsewhere.rs")]
 mod system;
+mod turns;
 mod uname;
 mod view;
 mod walk;
@@ -156,6 +158,7 @@ pub use socket_diagnostics::SocketDiagnostics;
 pub use space::{Place, Space, StatfsError, Version};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
+pub use turns::Turns;
 pub use uname::Uname;
 pub use view::{Namespace, View};
 pub use vitald_sys::{
@@ -332,6 +335,15 @@ impl Host {
             }
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// The clock by which durations are measured; in memory it stands still unless a test lets time pass.
+    fn instant(&self) -> Instant {
+        match &self.inner.world {
+            World::Real => Instant::now(),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(memory) => memory.instant(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use vitald_sys::{BtrfsDevices, PerfEvent};
@@ -117,6 +117,7 @@ struct State {
     spaces: HashMap<Vec<u8>, Result<Space, StatfsError>>,
     uname: Uname,
     now: Duration,
+    instant: Instant,
     clock: Option<std::result::Result<ClockDiscipline, i32>>,
     exchange: Option<Exchange>,
     #[cfg(target_os = "linux")]
@@ -183,6 +184,7 @@ impl MemoryHost {
             spaces: HashMap::new(),
             uname,
             now: Duration::from_secs(1_700_000_000),
+            instant: Instant::now(),
             clock: None,
             exchange: None,
             #[cfg(target_os = "linux")]
@@ -577,6 +579,12 @@ impl MemoryHost {
         self.lock().now = now;
     }
 
+    /// Lets time pass on the clock by which durations are measured, which stands still otherwise. That of
+    /// [`MemoryHost::set_now`] is another one.
+    pub fn pass_time(&self, time: Duration) {
+        self.lock().instant += time;
+    }
+
     /// Sets what adjtimex(2) says, or its `errno`. Without it the answer is ENOSYS.
     pub fn set_clock_discipline(&self, answer: std::result::Result<ClockDiscipline, i32>) {
         self.lock().clock = Some(answer);
@@ -733,6 +741,10 @@ impl MemoryHost {
 
     pub(super) fn now(&self) -> Duration {
         self.lock().now
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.lock().instant
     }
 
     pub(super) fn clock_discipline(&self) -> io::Result<ClockDiscipline> {

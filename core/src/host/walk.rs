@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Host;
+#[cfg(doc)]
+use super::Turns;
 use super::extent::Extent;
 use crate::batch::{Batch, Labels};
 use crate::errno::{ENOENT, is_absent, is_forbidden, is_without_value};
@@ -23,10 +25,6 @@ mod tree;
 use attributes::{Attribute, Attributes, Number, Text};
 use table::Table;
 use tree::{Directory, Level, Refresh, Rotation};
-
-/// How many slow attributes are read again at a refresh unless the walk says otherwise. Without a
-/// kept descriptor each is an open, a read and a close.
-const SLOW_READS: usize = 2;
 
 /// The children that match a pattern such as `sys/class/infiniband/*/ports/*`, and the attributes
 /// `S` of each, which [`attributes!`](crate::attributes) declares.
@@ -47,8 +45,9 @@ const SLOW_READS: usize = 2;
 ///   (EINVAL, EIO, ENODATA, EOPNOTSUPP, EAGAIN, EBUSY, ETIMEDOUT), is left out this time; an
 ///   optional attribute is only absent then. Other errors are given to the reader of the
 ///   attribute.
-/// * Slow attributes are read when their child appears or its inode changes, and then in rotation.
-///   The first few of a walk keep their descriptors; those of thousands of children do not.
+/// * Slow attributes are read when their child appears or its inode changes, and then in turn
+///   ([`Turns`]): each at least once in a minute of refreshes, and all of them where the last refresh
+///   is as long ago. The first few of a walk keep their descriptors; those of thousands of children do not.
 /// * Where something else tells that children may have come or gone, [`Walk::under`] saves listing.
 pub struct Walk<S> {
     host: Host,
@@ -92,7 +91,7 @@ impl Host {
             reads_all: false,
             extent: Extent::Whole,
             table: Table::default(),
-            rotation: Rotation::new(SLOW_READS),
+            rotation: Rotation::new(S::LIST.iter().any(|attribute| attribute.is_slow)),
             circumstances: None,
             listed_under: None,
             is_of_devices: false,
@@ -140,27 +139,23 @@ impl<S: Attributes> Walk<S> {
         self
     }
 
-    /// Sets how many slow attributes are read again at a refresh, of all children together; 0 if
-    /// they only change with their child, where only faults are tried again. The first refresh
-    /// reads all of them.
+    /// Has slow attributes read with their child and never again, for those that cannot change without it. Only
+    /// faults are tried again.
     #[must_use]
-    pub fn slow_reads(mut self, most: usize) -> Self {
-        self.rotation.most = most;
+    pub fn slow_once(mut self) -> Self {
+        self.rotation.turns = None;
         self
     }
 
-    /// Has each slow attribute read again within that many refreshes, however many there are; beside what
-    /// [`Walk::read_again`] is asked for.
+    /// Has each slow attribute read again within that many refreshes, too, however close together they are.
+    /// Each refresh then reads that part of them, at the least.
     ///
     /// # Panics
     ///
     /// If it is 0.
     #[must_use]
     pub fn slow_within(mut self, refreshes: usize) -> Self {
-        assert!(refreshes > 0, "an attribute cannot be read within no refresh");
-        // The first refresh reads all of them, and the next one begins with the first.
-        self.rotation.most = 0;
-        self.rotation.within = Some(refreshes);
+        self.rotation.turns.get_or_insert_default().within(refreshes);
         self
     }
 
@@ -187,6 +182,7 @@ impl<S: Attributes> Walk<S> {
         if let Some(last) = self.levels.last_mut() {
             last.slow = Some(Box::new(is_slow));
         }
+        self.rotation.is_needed = true;
         self
     }
 
@@ -256,6 +252,7 @@ impl<S: Attributes> Walk<S> {
         {
             return if is_there { Ok(()) } else { Err(io::Error::from_raw_os_error(ENOENT)) };
         }
+        self.rotation.begin(&self.host);
         let is_steady = self.circumstances.is_some() && self.listed_under == self.circumstances;
         let mut refresh = Refresh {
             host: &self.host,
@@ -280,7 +277,6 @@ impl<S: Attributes> Walk<S> {
             _ => None,
         };
         self.bare_under = self.circumstances.filter(|_| self.is_of_devices).zip(is_there);
-        self.rotation.end();
         if loaded.is_err() {
             self.table.clear();
         }

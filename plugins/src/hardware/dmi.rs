@@ -77,7 +77,7 @@ impl Collector for Dmi {
 
     fn open((): (), host: &Host) -> Result<Self> {
         let walk = host.walk("sys/class/dmi/*");
-        let walk = walk.only(0, |name| name == b"id").slow_reads(0);
+        let walk = walk.only(0, |name| name == b"id").slow_once();
         Ok(Dmi { walk, events: host.device_events() })
     }
 

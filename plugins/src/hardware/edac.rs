@@ -46,9 +46,6 @@ attributes! {
     }
 }
 
-/// Within how many runs the labels of memory modules are read again, which an administrator may set.
-const STALE_AFTER: usize = 16;
-
 register_collector!(Edac);
 
 struct Edac {
@@ -92,8 +89,8 @@ impl Collector for Edac {
                 .only(0, is_controller)
                 .only(1, is_row)
                 .only(2, |name| ChannelName::of(name).is_some())
-                .slow_children(|name| name.ends_with(b"_dimm_label"))
-                .slow_within(STALE_AFTER),
+                // An administrator may set the label of a memory module.
+                .slow_children(|name| name.ends_with(b"_dimm_label")),
             label: Vec::new(),
             events: host.device_events(),
         })

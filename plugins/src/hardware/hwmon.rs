@@ -50,10 +50,6 @@ settings! {
     };
 }
 
-/// Within how many runs labels and limits are read again. They are more than half of the files of most chips, and
-/// many a driver asks the hardware for a limit each time.
-const STALE_AFTER: usize = 16;
-
 register_collector!(Hwmon);
 
 struct Hwmon {
@@ -98,14 +94,16 @@ impl Collector for Hwmon {
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let files = ["sys/class/hwmon/*/*", "sys/class/hwmon/*/device/*"].map(|pattern| {
             let walk = host.walk(pattern).files().only(1, |name| SensorFile::of(name).is_some());
+            // Labels and limits are more than half of the files of most chips, and many a driver asks the
+            // hardware for a limit each time.
             let is_slow =
                 |name: &[u8]| SensorFile::of(name).is_some_and(|file| file.hardly_changes());
-            walk.slow_children(is_slow).slow_within(STALE_AFTER)
+            walk.slow_children(is_slow)
         });
         Ok(Hwmon {
             host: host.clone(),
             settings,
-            chips: host.walk("sys/class/hwmon/*").slow_reads(0),
+            chips: host.walk("sys/class/hwmon/*"),
             files,
             known: Rows::new(),
             key: Vec::new(),

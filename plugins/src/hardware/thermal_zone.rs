@@ -27,9 +27,6 @@ attributes! {
     }
 }
 
-/// Within how many runs types, which last, and the most that a device can cool are read again.
-const STALE_AFTER: usize = 16;
-
 register_collector!(ThermalZone);
 
 struct ThermalZone {
@@ -58,8 +55,8 @@ impl Collector for ThermalZone {
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(ThermalZone {
-            zones: host.walk("sys/class/thermal/thermal_zone*").slow_within(STALE_AFTER),
-            devices: host.walk("sys/class/thermal/cooling_device*").slow_within(STALE_AFTER),
+            zones: host.walk("sys/class/thermal/thermal_zone*"),
+            devices: host.walk("sys/class/thermal/cooling_device*"),
         })
     }
 

@@ -13,7 +13,7 @@
 //! that containers often have wrong or not at all: lxcfs gives the container's own uptime beside
 //! start times that count from the boot of the host, and may cut `proc/stat` short before `btime`.
 
-use vitald_core::host::{Children, Listing};
+use vitald_core::host::{Children, Listing, Turns};
 use vitald_core::prelude::*;
 
 use birth::Births;
@@ -134,6 +134,8 @@ struct ProcessGroups {
     buffer: Vec<u8>,
     /// Counts collections, wrapping.
     round: u32,
+    /// Of which processes the soft limit of descriptors is read this time.
+    turns: Turns,
     births: Births,
     /// When the system booted, if it says so.
     boot_seconds: Option<u64>,
@@ -207,6 +209,7 @@ impl Collector for ProcessGroups {
             command_name: Vec::new(),
             buffer: Vec::new(),
             round: 0,
+            turns: Turns::new(),
             births: Births::default(),
             boot_seconds: None,
             ticks_per_second: host.ticks_per_second(),
@@ -395,8 +398,10 @@ impl ProcessGroups {
             status: read_status,
             io: read_io,
             descriptors: read_descriptors,
+            limit: false,
             smaps: read_smaps,
         };
+        self.turns.begin(&self.host);
         self.groups.begin();
         for place in 0..self.processes.len() {
             let Some(mut process) = self.processes.get(place).copied() else { break };
@@ -404,6 +409,7 @@ impl ProcessGroups {
                 process.stop_counting();
             } else {
                 let (births, children) = (&self.births, &mut self.children);
+                let wanted = Wanted { limit: self.turns.is_due(process.pid), ..wanted };
                 let measured = process.measure(wanted, self.round, births, children, batch);
                 self.groups.add(process.group, &measured.now, measured.gained);
                 self.errors.partial += u64::from(measured.is_partial);

@@ -37,10 +37,6 @@ attributes! {
     }
 }
 
-/// How many slow attributes are read at a time: all of them up to 21 CPUs, and those of 512 within 24
-/// collections.
-const SLOW_READS: usize = 64;
-
 register_collector!(Cpufreq);
 
 struct Cpufreq {
@@ -80,7 +76,7 @@ impl Collector for Cpufreq {
         let cpus = host.walk("sys/devices/system/cpu/cpu*");
         Ok(Cpufreq {
             offline: host.keep_whole("sys/devices/system/cpu/offline"),
-            cpus: cpus.only(0, |name| number(name).is_some()).slow_reads(SLOW_READS),
+            cpus: cpus.only(0, |name| number(name).is_some()),
             is_offline: Vec::new(),
         })
     }
@@ -147,6 +143,7 @@ fn parse_frequency(text: &[u8]) -> Result<Option<f64>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use vitald_core::testing::*;
 
     const CPUS: &str = "sys/devices/system/cpu";
@@ -241,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hardly_changes_is_read_in_rotation_where_there_are_many_cpus() {
+    fn what_hardly_changes_is_read_in_turn() {
         const MANY: usize = 128;
         let memory = MemoryHost::from_files(&[("sys/devices/system/cpu/offline", "\n")]);
         let set_maximum = |hertz: &str| {
@@ -266,10 +263,11 @@ mod tests {
         let before = memory.reads();
         last = run(&mut collector, Some(&last)).0;
         let reads = memory.reads() - before;
-        assert_eq!(reads, (1 + 2 * MANY + SLOW_READS) as u64, "two of each CPU, and the rotation");
-        // A processor that may no longer turbo is shown as that within the rotation.
+        assert_eq!(reads, 1 + 2 * MANY as u64, "two of each CPU");
+        // A processor that may no longer turbo is shown as that within a minute.
         set_maximum("2100000\n");
-        for _ in 0..=(3 * MANY).div_ceil(SLOW_READS) {
+        for _ in 0..4 {
+            memory.pass_time(Duration::from_secs(15));
             last = run(&mut collector, Some(&last)).0;
         }
         let page = render(&last);

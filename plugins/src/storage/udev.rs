@@ -37,7 +37,7 @@ impl Udev {
     pub(super) fn new(host: &Host) -> Self {
         Udev {
             host: host.clone(),
-            devices: host.walk("udev/b*").files().slow_reads(0),
+            devices: host.walk("udev/b*").files().slow_once(),
             directories: 0,
             version: None,
             refreshes: 0,

@@ -18,7 +18,7 @@ pub struct AttributeInfo {
     pub path: &'static str,
     /// A child without it is a child all the same, also if the daemon may not read it.
     pub is_optional: bool,
-    /// It hardly ever changes, and is read in rotation.
+    /// It hardly ever changes, and is read in turn.
     pub is_slow: bool,
 }
 
@@ -185,7 +185,7 @@ pub fn after_colon(text: &[u8]) -> &[u8] {
 ///
 /// Marks: a child without an attribute that is not `optional` is left out of the walk; where the daemon
 /// may not read an attribute, an `optional` one is absent and another one is an error. A `slow`
-/// attribute hardly ever changes and is read in rotation, see [`Walk::slow_reads`](crate::host::Walk::slow_reads).
+/// attribute hardly ever changes and is read in turn, see [`Walk`](crate::host::Walk).
 ///
 /// The names are constants of a type that has no values: `Port::RATE`.
 #[macro_export]

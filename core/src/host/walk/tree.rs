@@ -10,7 +10,7 @@ use crate::host::extent::Extent;
 use crate::host::kept::{Kept, Purpose, fill, is_gone, is_keepable};
 use crate::host::listing::{Kind, Listed, Listing};
 use crate::host::opened::Opened;
-use crate::host::{Handle, Host};
+use crate::host::{Handle, Host, Turns};
 
 /// One component of a pattern that matches names, and what is before it.
 pub(super) struct Level {
@@ -106,6 +106,8 @@ struct Child {
     slots: Vec<Slot>,
     /// Its slow attributes are read again at the next refresh.
     is_due: bool,
+    /// The number of its first attribute among the walk's turns, given with the slots.
+    number: u32,
 }
 
 enum Slot {
@@ -132,16 +134,15 @@ impl Slot {
 /// does, which shows on a host of a few disks; thousands of descriptors would cost memory instead.
 const SLOW_KEPT: usize = 96;
 
-/// Which slow attributes are read this time, counted over all children.
-#[derive(Debug)]
+/// Which slow attributes are read this time, of all children.
 pub(super) struct Rotation {
-    /// How many are read again at a refresh.
-    pub(super) most: usize,
-    /// Within how many refreshes each is to be read again, however many there are.
-    pub(super) within: Option<usize>,
-    /// The first one to be read again.
-    next: usize,
-    /// Those passed so far.
+    /// There are slow attributes. Without any no clock is looked at.
+    pub(super) is_needed: bool,
+    /// None: they are only read with their child.
+    pub(super) turns: Option<Turns>,
+    /// How many attributes have got a number.
+    numbers: u32,
+    /// How many slow ones were passed at this refresh.
     passed: usize,
 }
 
@@ -154,29 +155,33 @@ struct Turn {
 }
 
 impl Rotation {
-    pub(super) fn new(most: usize) -> Self {
-        Rotation { most, within: None, next: 0, passed: 0 }
+    pub(super) fn new(is_needed: bool) -> Self {
+        Rotation { is_needed, turns: Some(Turns::new()), numbers: 0, passed: 0 }
     }
 
-    /// The turn of the next attribute.
-    fn turn(&mut self) -> Turn {
+    /// Begins a refresh.
+    pub(super) fn begin(&mut self, host: &Host) {
+        self.passed = 0;
+        if let Some(turns) = self.turns.as_mut().filter(|_| self.is_needed) {
+            turns.begin(host);
+        }
+    }
+
+    /// Gives numbers to so many attributes, and says the first.
+    fn take_numbers(&mut self, count: usize) -> u32 {
+        let first = self.numbers;
+        self.numbers = first.wrapping_add(count as u32);
+        first
+    }
+
+    /// The turn of an attribute.
+    fn turn(&mut self, number: u32) -> Turn {
         let place = self.passed;
         self.passed += 1;
         Turn {
-            is_due: (self.next..self.next.saturating_add(self.most)).contains(&place),
-            keeps: (self.most > 0 || self.within.is_some()) && place < SLOW_KEPT,
+            is_due: self.turns.as_ref().is_some_and(|turns| turns.is_due(number)),
+            keeps: self.turns.is_some() && place < SLOW_KEPT,
         }
-    }
-
-    pub(super) fn end(&mut self) {
-        self.next = self.next.saturating_add(self.most);
-        if self.next >= self.passed {
-            self.next = 0;
-        }
-        if let Some(within) = self.within {
-            self.most = self.passed.div_ceil(within).max(1);
-        }
-        self.passed = 0;
     }
 }
 
@@ -302,6 +307,7 @@ impl Refresh<'_> {
     fn attributes(&mut self, child: &mut Child, parent: Option<Parent<'_>>) {
         if child.slots.len() < self.attributes.len() {
             child.slots.resize_with(self.attributes.len(), || Slot::Closed);
+            child.number = self.rotation.take_numbers(self.attributes.len());
         }
         let length = self.path.len();
         let mut is_whole = true;
@@ -309,14 +315,23 @@ impl Refresh<'_> {
         // What the child itself says, if it is a file: that is in the buffer as long as nothing else is read.
         let mut own: Option<Result<(), i32>> = None;
         self.table.begin_row();
-        for (attribute, slot) in self.attributes.iter().zip(&mut child.slots) {
+        for ((attribute, slot), number) in
+            self.attributes.iter().zip(&mut child.slots).zip(child.number..)
+        {
             if !attribute.path.is_empty() {
                 self.path.push(b'/');
                 self.path.extend_from_slice(attribute.path.as_bytes());
             }
             let read = match own.take().filter(|_| attribute.path.is_empty()) {
                 Some(read) => read,
-                None => self.attribute(attribute, child.is_slow, slot, parent, again),
+                None if attribute.is_slow || child.is_slow => {
+                    // Also one that is read anyhow is counted, so that those behind it keep their descriptors.
+                    let mut turn = self.rotation.turn(number);
+                    turn.is_due |= again;
+                    turn.keeps |= self.reads_all;
+                    self.slow_attribute(attribute, child.is_slow, slot, parent, &turn)
+                }
+                None => self.read(attribute, slot, parent, true).map_err(errno_of),
             };
             if attribute.path.is_empty() {
                 own = Some(read);
@@ -338,22 +353,15 @@ impl Refresh<'_> {
         }
     }
 
-    /// Brings the content of an attribute into the buffer.
-    fn attribute(
+    /// Brings the content of a slow attribute into the buffer.
+    fn slow_attribute(
         &mut self,
         attribute: &AttributeInfo,
         is_slow_child: bool,
         slot: &mut Slot,
         parent: Option<Parent<'_>>,
-        again: bool,
+        turn: &Turn,
     ) -> Result<(), i32> {
-        if !(attribute.is_slow || is_slow_child) {
-            return self.read(attribute, slot, parent, true).map_err(number);
-        }
-        // Also a new child's has its turn, so that the others keep theirs.
-        let mut turn = self.rotation.turn();
-        turn.is_due |= again;
-        turn.keeps |= self.reads_all;
         let mut opened = Slot::Closed;
         match slot {
             Slot::Absent => return Err(ENOENT),
@@ -361,7 +369,7 @@ impl Refresh<'_> {
             // values back at once.
             Slot::Slow { content, .. }
                 if !turn.is_due
-                    && (content.is_ok() || (self.rotation.most > 0 && !is_slow_child)) =>
+                    && (content.is_ok() || (self.rotation.turns.is_some() && !is_slow_child)) =>
             {
                 return content.as_ref().map_err(|errno| *errno).map(|content| {
                     self.buffer.clear();
@@ -371,7 +379,7 @@ impl Refresh<'_> {
             Slot::Slow { kept, .. } => opened = kept.take().map_or(Slot::Closed, Slot::Open),
             _ => {}
         }
-        let read = self.read(attribute, &mut opened, parent, turn.keeps).map_err(number);
+        let read = self.read(attribute, &mut opened, parent, turn.keeps).map_err(errno_of);
         let kept = match opened {
             Slot::Absent => {
                 *slot = Slot::Absent;
@@ -442,7 +450,7 @@ impl Refresh<'_> {
     }
 }
 
-fn number(error: io::Error) -> i32 {
+fn errno_of(error: io::Error) -> i32 {
     error.raw_os_error().unwrap_or(crate::errno::EIO)
 }
 
@@ -473,6 +481,7 @@ impl Directory {
                 below: Directory::default(),
                 slots: Vec::new(),
                 is_due: false,
+                number: 0,
             }));
         }
     }

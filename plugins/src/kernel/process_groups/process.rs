@@ -9,10 +9,6 @@ use super::birth::Births;
 use super::groups::{Counters, Gauges};
 use super::parse::{self, Parsed, Stat, Status};
 
-/// The soft limit of descriptors hardly ever changes, and is read at every sixteenth collection, each
-/// time of other processes.
-const LIMIT_PERIOD: u32 = 16;
-
 /// A process that no rule has given to a group.
 pub(super) const NO_GROUP: u32 = u32::MAX;
 
@@ -58,6 +54,8 @@ pub(super) struct Wanted {
     pub(super) status: bool,
     pub(super) io: bool,
     pub(super) descriptors: bool,
+    /// The soft limit of descriptors, which hardly ever changes; of a process that is new it is read anyhow.
+    pub(super) limit: bool,
     pub(super) smaps: bool,
 }
 
@@ -177,7 +175,7 @@ impl Process {
                     shares.unwrap_or_default().map(Option::unwrap_or_default);
             }
             if wanted.descriptors {
-                self.count_descriptors(name, round, &mut now, &mut is_partial, children, batch);
+                self.count_descriptors(name, wanted.limit, &mut now, &mut is_partial, children, batch);
             }
         }
         Measured { now, gained: counters.since(before), is_partial }
@@ -186,14 +184,13 @@ impl Process {
     fn count_descriptors(
         &mut self,
         name: &[u8],
-        round: u32,
+        reads_limit: bool,
         now: &mut Gauges,
         is_partial: &mut bool,
         children: &mut Children,
         batch: &mut Batch,
     ) {
-        let is_due = self.pid.wrapping_add(round).is_multiple_of(LIMIT_PERIOD);
-        if is_due || self.descriptor_limit.is_none() {
+        if reads_limit || self.descriptor_limit.is_none() {
             let read = children.read(name, "limits");
             let limit = taken(read, parse::descriptor_limit, is_partial, batch);
             self.descriptor_limit = limit.flatten().or(self.descriptor_limit);

@@ -1,5 +1,6 @@
 use super::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use vitald_core::settings::{self, Node, Origin, Value};
 use vitald_core::testing::*;
 
@@ -292,6 +293,26 @@ fn the_smaller_groups_are_one() {
     assert_eq!(samples(&mut collector, "namedprocess_groups"), counts);
     let left_out = ["namedprocess_processes_left_out_total 1"];
     assert_eq!(samples(&mut collector, "left_out"), left_out);
+}
+
+#[test]
+fn a_limit_of_descriptors_is_read_again_within_a_minute() {
+    let memory = booted();
+    for pid in 100..600 {
+        Spawn { pid, ..SHELL }.on(&memory);
+    }
+    let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
+    assert_eq!(samples(&mut collector, "worst_fd_ratio"), [r#"worst_fd_ratio{groupname="bash"} 0.25"#]);
+    // The highest ratio goes down when the last of them is known to have more.
+    for pid in 100..600 {
+        let limits = "Max open files            16                   16                   files     \n";
+        memory.write(format!("proc/{pid}/limits"), limits);
+    }
+    for expected in ["0.25", "0.25", "0.25", "0.125"] {
+        memory.pass_time(Duration::from_secs(15));
+        let line = format!("worst_fd_ratio{{groupname=\"bash\"}} {expected}");
+        assert_eq!(samples(&mut collector, "worst_fd_ratio"), [line]);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ attributes! {
     }
 }
 
-/// The queues of all disks, read in rotation, and at once where a disk is new.
+/// The queues of all disks, read in turn, and at once where a disk is new.
 ///
 /// The kernel sends an event for each device that comes or goes, and counts them. While the count
 /// is the same, no name means another disk than before, and thousands of disks are not listed.
