@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 use vitald::encode::{Encoder, Format};
 use vitald_core::collector::{Descriptor, Prepared, Running, roll_call};
@@ -471,7 +472,7 @@ impl Fault {
                 if tried.contains(&changed) {
                     return false;
                 }
-                memory.write(path, &changed);
+                rewrite(memory, path, &changed);
                 tried.insert(changed);
             }
         }
@@ -521,6 +522,15 @@ fn no_fault_of_a_file_stops_a_collector_or_spoils_the_page() {
         jobs.extend(files.map(|(path, content)| (place, path.as_str(), content.as_slice())));
     }
     jobs.sort_by_key(|(place, _, content)| Reverse(content.len() * place.host.files.len()));
+    let asks = |subject: &Subject| subject.descriptor.sources.contains(&EVENTS);
+    let counts = |subject: &Subject| {
+        let is_same = |place: &&Place| place.subject.descriptor.name == subject.descriptor.name;
+        Place::all().iter().filter(is_same).map(counts_events).collect::<BTreeSet<bool>>().len()
+    };
+    for subject in subjects().iter().filter(|subject| asks(subject)) {
+        // With the number of events and without it.
+        assert_eq!(counts(subject), 2, "{}", subject.descriptor.name);
+    }
     let wrong = Mutex::new(BTreeSet::new());
     on_all_processors(&jobs, |(place, path, content)| {
         if let Err(what) = spoil_file(place, path, content) {
@@ -566,19 +576,44 @@ fn near(host: &FixtureHost, path: &str) -> BTreeSet<String> {
     host.files.keys().filter(is_near).cloned().collect()
 }
 
-/// Lets there be an event of a device, without which what is absent is looked for now and then only.
-fn announce(memory: &MemoryHost) {
-    const PATH: &str = "sys/kernel/uevent_seqnum";
-    let last = memory.content(PATH).and_then(|last| String::from_utf8(last).ok());
-    if let Some(last) = last.and_then(|last| last.trim().parse::<u32>().ok()) {
-        memory.write(PATH, format!("{}\n", last + 1));
+/// Gives a file another content, as who writes it does.
+fn rewrite(memory: &MemoryHost, path: &str, content: &[u8]) {
+    if !path.starts_with("udev/") {
+        return memory.write(path, content);
     }
+    // udev replaces a file by another one, which changes the directory.
+    memory.write("udev/.new", content);
+    memory.rename("udev/.new", path);
+    static TIMES: AtomicUsize = AtomicUsize::new(0);
+    memory.set_modified("udev", 1_000_000.0 + TIMES.fetch_add(1, Ordering::Relaxed) as f64);
+}
+
+/// How the kernel counts its events of devices.
+const EVENTS: &str = "sys/kernel/uevent_seqnum";
+
+/// Lets there be an event of a device, without which what is absent is looked for now and then only. Says whether the host
+/// counts them; one that does not has everything looked for each time.
+fn announce(memory: &MemoryHost) -> bool {
+    let last = memory.content(EVENTS).and_then(|last| String::from_utf8(last).ok());
+    let last = last.and_then(|last| last.trim().parse::<u32>().ok());
+    if let Some(last) = last {
+        memory.write(EVENTS, format!("{}\n", last + 1));
+    }
+    last.is_some()
+}
+
+/// Whether the collector asks for the number of events, on a host that has it.
+fn counts_events(place: &Place) -> bool {
+    place.host.files.contains_key(EVENTS) && place.subject.descriptor.sources.contains(&EVENTS)
 }
 
 /// Lets everything happen to one file, under a collector that finds it so and under one that has
 /// run before, and looks whether the latter is well again when it is over.
 fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
     let memory = place.host.with_only(&near(&place.host, path)).memory();
+    if counts_events(place) && path != EVENTS {
+        assert!(announce(&memory), "the host counts events, and nothing that stands for it does");
+    }
     let Subject { descriptor, variations } = place.subject;
     // Spoiling what makes no difference by default would be for nothing, so it is done where the
     // file matters; if it matters nowhere, where most is read.
@@ -597,7 +632,7 @@ fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
     let variation = &variations[(1..variations.len()).chain([0]).find(matters).unwrap_or(most)];
     let open = || variation.open(&host);
     let mut lasting = open();
-    let before = Outcome::of(&mut *lasting, descriptor, None).error;
+    let before = Outcome::of(&mut *lasting, descriptor, None);
     let (mut last_fresh, mut last_lasting) =
         (Arc::new(Run::new(descriptor.families)), Arc::new(Run::new(descriptor.families)));
     let mut tried = HashSet::from([content.to_vec()]);
@@ -605,9 +640,9 @@ fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
     for fault in Fault::all(content.len()) {
         let place = |what: String| format!("{}: {fault:?}: {what}", variation.name);
         // sysfs makes a device and its attributes together, so a collector may take an attribute
-        // that has gone from a device that has not as gone for good.
-        let is_for_good =
-            matches!(fault, Fault::Removed | Fault::Directory) && path.starts_with("sys/");
+        // that has gone from a device that has not as gone for good. So are the files of pressure when the kernel boots.
+        let is_for_good = matches!(fault, Fault::Removed | Fault::Directory)
+            && ["sys/", "proc/pressure/"].iter().any(|start| path.starts_with(start));
         if !fault.happen(&memory, path, content, &mut tried) {
             continue;
         }
@@ -631,17 +666,235 @@ fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
         if matches!(fault, Fault::Directory) {
             memory.remove(path);
         }
-        memory.write(path, content);
+        rewrite(&memory, path, content);
     }
     announce(&memory);
-    // What hardly changes is read in rotation.
-    let mut run = || Outcome::of(&mut *lasting, descriptor, Some(&last_lasting)).error;
-    let after = (0..64).map(|_| run()).find(|after| *after == before);
-    let after = after.unwrap_or_else(run);
-    if after != before {
-        return Err(format!("{}: after all faults: {after:?}", variation.name));
+    // What hardly changes is read in turn. Values may be others for ever: a counter that was seen higher stays so.
+    let mut after = None;
+    for _ in 0..SCRAPES_OF_A_MINUTE {
+        memory.pass_time(Duration::from_secs(15));
+        after = Some(Outcome::of(&mut *lasting, descriptor, Some(&last_lasting)));
+    }
+    let after = after.expect("there are scrapes in a minute");
+    // A group of processes stays when they have gone.
+    let keeps_series = descriptor.name != "process_groups";
+    if after.error != before.error || (keeps_series && after.series() != before.series()) {
+        let page = |run: &Outcome| String::from_utf8_lossy(&run.page()).into_owned();
+        let (before, after) = (page(&before), page(&after));
+        let only = |one: &str, other: &str| {
+            let lines = one.lines().filter(|line| !other.contains(line));
+            lines.take(3).collect::<Vec<_>>().join("; ")
+        };
+        let (lacks, has) = (only(&before, &after), only(&after, &before));
+        return Err(format!("{}: after all faults it lacks {lacks}, has {has}", variation.name));
     }
     Ok(())
+}
+
+/// What hardly ever changes may be shown as it was for less than this, scraped every 15 seconds.
+const SCRAPES_OF_A_MINUTE: usize = 4;
+
+/// What is not shown so: by collector and a part of the path, with the reason. Each is met.
+const NOT_IN_TURN: &[(&str, &str, &str)] = &[
+    ("cpu", "/topology/", "where a CPU is does not change while the same ones are on line"),
+    ("cpu", "proc/stat", "times that go back are shown as they were"),
+    ("dmi", "sys/devices/virtual/dmi/id/", "the kernel copies the firmware's tables when it boots"),
+    ("netclass", "/addr_assign_type", "by netlink each change of it has an event"),
+    ("netclass", "/dev_id", "by netlink each change of it has an event"),
+    ("netclass", "/name_assign_type", "by netlink each change of it has an event"),
+    ("pcidevice", "sys/devices/pci", "which device it is does not change while it is there"),
+    ("pcidevice", "pci.ids", "names are looked up when a device comes"),
+    ("process_groups", "proc/", "what processes have used is added up"),
+];
+
+/// Whether a file is one of these; by default `netclass` reads sysfs, and is no exception.
+fn excuse(
+    descriptor: &Descriptor,
+    variation: &Variation,
+    path: &str,
+) -> Option<&'static (&'static str, &'static str, &'static str)> {
+    let is_default = descriptor.name == "netclass" && variation.name == "by default";
+    let of_it = NOT_IN_TURN.iter().filter(|(name, _, _)| *name == descriptor.name && !is_default);
+    of_it.into_iter().find(|(_, part, _)| path.contains(part))
+}
+
+/// What a file may hold instead: other numbers of as many digits, and another word.
+fn changed(content: &[u8]) -> [Vec<u8>; 2] {
+    let number = |byte: &u8| match byte {
+        b'9' => b'1',
+        b'0'..=b'8' => byte + 1,
+        _ => *byte,
+    };
+    let mut word = content.to_vec();
+    if let Some(last) = word.iter_mut().rfind(|byte| byte.is_ascii_alphabetic()) {
+        *last ^= 1;
+    }
+    [content.iter().map(number).collect(), word]
+}
+
+/// A collector that has run, and what it shows after a minute of scrapes.
+struct Lasting<'a> {
+    memory: &'a MemoryHost,
+    descriptor: &'static Descriptor,
+    collector: Box<dyn Running>,
+    last: Outcome,
+}
+
+impl<'a> Lasting<'a> {
+    fn open(
+        memory: &'a MemoryHost,
+        descriptor: &'static Descriptor,
+        variation: &Variation,
+    ) -> Self {
+        let mut collector = variation.open(&memory.host());
+        let last = Outcome::of(&mut *collector, descriptor, None);
+        Lasting { memory, descriptor, collector, last }
+    }
+
+    fn scrape(&mut self) -> (Vec<u8>, Option<String>) {
+        self.last = Outcome::of(&mut *self.collector, self.descriptor, Some(&self.last.batch));
+        self.last.steady()
+    }
+
+    fn after_a_minute(&mut self) -> (Vec<u8>, Option<String>) {
+        for _ in 0..SCRAPES_OF_A_MINUTE {
+            self.memory.pass_time(Duration::from_secs(15));
+            self.scrape();
+        }
+        self.last.steady()
+    }
+}
+
+/// Whatever is kept from scrape to scrape, a change of any file is on the page of a collector that has run for long as
+/// it is on that of one that has just begun.
+#[test]
+fn a_change_of_any_file_is_shown_within_a_minute() {
+    let (wrong, excused) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let shown = AtomicUsize::new(0);
+    let mut jobs = Vec::new();
+    for place in Place::all() {
+        // What settings add is on in the second one.
+        jobs.extend(place.subject.variations.iter().take(2).map(|variation| (place, variation)));
+    }
+    on_all_processors(&jobs, |(place, variation)| {
+        let descriptor = place.subject.descriptor;
+        let memory = place.host.memory();
+        let fresh = || {
+            let mut collector = variation.open(&memory.host());
+            let first = Outcome::of(&mut *collector, descriptor, None);
+            Outcome::of(&mut *collector, descriptor, Some(&first.batch)).steady()
+        };
+        let mut lasting = Lasting::open(&memory, descriptor, variation);
+        let before = fresh();
+        for (path, content) in &place.host.files {
+            for other in changed(content) {
+                rewrite(&memory, path, &other);
+                let expected = fresh();
+                if expected == before {
+                    continue;
+                }
+                shown.fetch_add(1, Ordering::Relaxed);
+                let is_shown = lasting.after_a_minute() == expected;
+                rewrite(&memory, path, content);
+                if is_shown && lasting.after_a_minute() == before {
+                    continue;
+                }
+                match excuse(descriptor, variation, path) {
+                    Some(excuse) => drop(excused.lock().expect("no job panics").insert(excuse)),
+                    None => {
+                        let way = if is_shown { "back " } else { "" };
+                        let what = format!("{}, {path}: no change {way}", place.label(variation));
+                        wrong.lock().expect("no job panics").insert(what);
+                    }
+                }
+                lasting = Lasting::open(&memory, descriptor, variation);
+            }
+            rewrite(&memory, path, content);
+        }
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
+    let excused = excused.into_inner().expect("no job panics");
+    let linked = |name: &str| subjects().iter().any(|subject| subject.descriptor.name == name);
+    for excuse in NOT_IN_TURN.iter().filter(|(name, _, _)| linked(name)) {
+        assert!(excused.contains(excuse), "{excuse:?} is no exception any more");
+    }
+    assert!(shown.into_inner() > 1000, "hardly a change makes a difference");
+}
+
+/// Of how many children each has its turn in time.
+const MANY: usize = 500;
+
+/// The collectors that the next test is about: those that keep what they read of children in sysfs.
+const WITH_MANY: &[&str] = &[
+    "btrfs",
+    "dmmultipath",
+    "edac",
+    "fibrechannel",
+    "hwmon",
+    "infiniband",
+    "nvme",
+    "nvmesubsystem",
+    "pcidevice",
+    "rapl",
+    "thermal_zone",
+    "watchdog",
+];
+
+/// As the test before, of children that are many and all change at once. One host is enough for each kind of children, and
+/// kinds of which nothing is kept from scrape to scrape are left out.
+#[test]
+fn a_change_of_any_of_many_children_is_shown_within_a_minute() {
+    let mut kinds = BTreeMap::new();
+    for host in hosts() {
+        for subject in subjects() {
+            for pattern in file_sources(subject.descriptor) {
+                let Some(star) = pattern.find('*').filter(|_| pattern.starts_with("sys/")) else {
+                    continue;
+                };
+                let end = pattern[star..].find('/').map_or(pattern.len(), |slash| star + slash);
+                let host = host.with_only(&files_of(subject, host));
+                if !host.expand(&pattern).is_empty() {
+                    let kind = (subject.descriptor.name, pattern[..end].to_owned());
+                    kinds.entry(kind).or_insert((host, subject));
+                }
+            }
+        }
+    }
+    let (wrong, met) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let kinds: Vec<_> = kinds.into_iter().collect();
+    on_all_processors(&kinds, |((name, pattern), (host, subject))| {
+        let (descriptor, variation) = (subject.descriptor, &subject.variations[0]);
+        for many in [2, MANY] {
+            let large = host.with_many(pattern, many);
+            let children = large.files.iter().filter(|(path, _)| {
+                !host.files.contains_key(*path) && excuse(descriptor, variation, path).is_none()
+            });
+            let memory = large.memory();
+            let mut lasting = Lasting::open(&memory, descriptor, variation);
+            let mut is_kept = false;
+            for change in [0, 1] {
+                for (path, content) in children.clone() {
+                    rewrite(&memory, path, &changed(content)[change]);
+                }
+                let fresh = Lasting::open(&memory, descriptor, variation);
+                is_kept |= lasting.scrape() != fresh.last.steady();
+                if lasting.after_a_minute() != fresh.last.steady() {
+                    let what = format!("{name}, {many} of {pattern}");
+                    wrong.lock().expect("no job panics").insert(what);
+                }
+            }
+            if !is_kept {
+                return;
+            }
+        }
+        met.lock().expect("no job panics").insert(*name);
+    });
+    let wrong = wrong.into_inner().expect("no job panics");
+    assert!(wrong.is_empty(), "\n{}", Vec::from_iter(wrong).join("\n"));
+    let met = met.into_inner().expect("no job panics");
+    let linked = |name: &&&str| subjects().iter().any(|subject| subject.descriptor.name == **name);
+    assert_eq!(met, WITH_MANY.iter().filter(linked).copied().collect::<BTreeSet<_>>());
 }
 
 /// What can be wrong with a reply of the bus.

@@ -317,6 +317,50 @@ impl FixtureHost {
         file.or(folder).or(link).is_some()
     }
 
+    /// The host with so many more children of the kind that the first star of a pattern stands for, each a copy of the
+    /// one that has the most files. It is the same host where there is none.
+    pub fn with_many(&self, pattern: &str, count: usize) -> FixtureHost {
+        let mut many = self.clone();
+        let Some((directory, rest)) = pattern.find('*').and_then(|star| {
+            let slash = pattern[..star].rfind('/')?;
+            Some((&pattern[..slash], &pattern[slash + 1..]))
+        }) else {
+            return many;
+        };
+        let component = rest.split('/').next().unwrap_or_default();
+        let mut listing = Listing::new();
+        let _ = self.only_files().host().list(directory, &mut listing);
+        let names = listing.iter().map(|entry| String::from_utf8_lossy(entry.name).into_owned());
+        let below = |name: &str| {
+            let path = self.real_path(&format!("{directory}/{name}"));
+            let is_below = |file: &&String| {
+                file.strip_prefix(&path)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let files: Vec<String> = self.files.keys().filter(is_below).cloned().collect();
+            let links: Vec<String> = self.links.keys().filter(is_below).cloned().collect();
+            (path, files, links)
+        };
+        let all = names.filter(|name| matches(component, name)).map(|name| (below(&name), name));
+        let Some(((path, files, links), name)) = all.max_by_key(|((_, files, _), _)| files.len())
+        else {
+            return many;
+        };
+        for number in 0..count {
+            let copy = format!("{directory}/{}", numbered(&name, number));
+            for file in &files {
+                let content = self.files[file].clone();
+                many.files.insert(format!("{copy}{}", &file[path.len()..]), content);
+            }
+            for link in links.iter().filter(|link| **link != path) {
+                let link_copy = format!("{copy}{}", &link[path.len()..]);
+                let up = "../".repeat(link_copy.matches('/').count());
+                many.links.insert(link_copy, format!("{up}{}", self.real_path(link)));
+            }
+        }
+        many
+    }
+
     /// Where a pattern leads, whether something is there or not.
     fn walk(&self, pattern: &str) -> BTreeSet<String> {
         let host = self.only_files().host();
@@ -493,7 +537,10 @@ impl FixtureHost {
             Some((uuid, device.strip_suffix("/size")?, sectors * 512))
         });
         let mut devices = BtrfsDevices::default();
-        for (number, (uuid, device, size)) in sizes.enumerate() {
+        // One file system is mounted, whose UUID is the last of all.
+        let last = sizes.clone().next_back().map(|(uuid, _, _)| uuid);
+        let own = sizes.filter(|(uuid, _, _)| Some(*uuid) == last);
+        for (number, (uuid, device, size)) in own.enumerate() {
             let digits = uuid.replace('-', "");
             devices.uuid = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
             let path = format!("/dev/{device}");
@@ -668,6 +715,20 @@ fn space(position: u64) -> Space {
         files_free: 6_100_000 - position,
         ..Space::default()
     }
+}
+
+/// Another name of the same form: a UUID, the address of a PCI device, or a number at its end.
+fn numbered(name: &str, number: usize) -> String {
+    if name.len() == 36 {
+        return format!("{}{number:03x}", &name[..33]);
+    }
+    if let [domain, _, _] = name.split(':').collect::<Vec<_>>()[..]
+        && domain.len() == 4
+    {
+        return format!("{domain}:{:02x}:{:02x}.0", number / 32 + 64, number % 32);
+    }
+    let end = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    format!("{}{}", &name[..end], 1000 + number)
 }
 
 /// Whether a name is what a pattern with stars says.
