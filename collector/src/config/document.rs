@@ -17,6 +17,13 @@ const MOST_VALUES: usize = 10_000;
 /// is known before the text is parsed, which takes fifty times the size of noise.
 const MOST_SIGNS: usize = 4 * MOST_VALUES;
 
+/// The most lines that a text may have: of an empty one the parser makes sixty times its size.
+const MOST_LINES: usize = MOST_SIGNS;
+
+/// The longest path of a value, in bytes, such as `collectors.cpu.enabled`. No setting comes near it; but
+/// everything below a key carries the key, so one of half the file would be there ten thousand times.
+pub(super) const LONGEST_PATH: usize = 250;
+
 /// How much of a text is searched for more mistakes of syntax from the first one on: the parser
 /// makes an error of some hundred bytes of every word of a text that is noise.
 const BROKEN_BYTES: usize = 64 << 10;
@@ -40,11 +47,8 @@ pub(super) type TablePlaces = BTreeMap<String, Places>;
 ///
 /// Every mistake of syntax, and every value that no setting can take.
 pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
-    let signs = text.bytes().filter(|byte| matches!(byte, b'=' | b',')).count();
-    if signs > MOST_SIGNS {
-        let message = format!(
-            "it is not a configuration: it has {signs} signs = and ,, and {MOST_SIGNS} would be many"
-        );
+    if let Some(excess) = excess(text) {
+        let message = format!("it is not a configuration: it has {excess} would be many");
         let origin = Origin::File { file: Arc::clone(file), line: 1, column: 1 };
         return Err(vec![Mistake { origin, path: String::new(), message }]);
     }
@@ -56,6 +60,16 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
     let mut walk = Walk::new(Arc::clone(file), lines);
     walk.table(document.get_ref(), "");
     if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
+}
+
+/// Of what a text has more than any configuration, and how much would be many.
+fn excess(text: &str) -> Option<String> {
+    let signs = text.bytes().filter(|byte| matches!(byte, b'=' | b',')).count();
+    if signs > MOST_SIGNS {
+        return Some(format!("{signs} signs = and ,, and {MOST_SIGNS}"));
+    }
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    (lines > MOST_LINES).then(|| format!("{lines} lines, and {MOST_LINES}"))
 }
 
 /// The mistakes of syntax, of which the first one is known to be at `first`.
@@ -160,6 +174,11 @@ impl<'t> Walk<'t> {
                 // config would take the dots of a quoted key for tables.
                 self.values += 1;
                 self.refuse(key, &path, "a key has letters, digits and _ only");
+                continue;
+            }
+            if path.len() > LONGEST_PATH {
+                self.values += 1;
+                self.refuse(key, &path, "no setting lies so deep or has so long a name");
                 continue;
             }
             if let Some(value) = self.value(value, Some(key), &path) {

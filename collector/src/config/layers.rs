@@ -148,6 +148,8 @@ fn first_origin(table: &Table, path: &str) -> Option<Origin> {
 
 /// How the names of our variables begin.
 pub(crate) const PREFIX: &str = "VITALD__";
+/// How much is shown of a name that is longer than any of ours, in bytes.
+const SHOWN_NAME: usize = 60;
 
 /// The variables of the environment as a layer: `VITALD__LOG__LEVEL` is `level` of `[log]`.
 ///
@@ -158,6 +160,12 @@ pub(super) fn environment(variables: &[(String, String)], mistakes: &mut Mistake
     ours.sort();
     let mut layer = Table::default();
     for (name, text) in ours {
+        if name.len() > PREFIX.len() + document::LONGEST_PATH {
+            let shown = &name[..name.floor_char_boundary(SHOWN_NAME)];
+            let origin = Origin::Environment(format!("{shown}…").into());
+            mistakes.add(origin, "", "no setting lies so deep or has so long a name");
+            continue;
+        }
         let origin = Origin::Environment(name.as_str().into());
         let path = name[PREFIX.len()..].to_ascii_lowercase();
         let keys: Vec<&str> = path.split("__").collect();

@@ -1022,7 +1022,13 @@ fn noise_gives_a_bounded_answer() {
     let below: String = (0..1_000).map(|number| format!("k{number} = 1\n")).collect();
     let below = format!("[{}]\n{below}", "k".repeat(900_000));
     let quoted: String = (0..20_000).map(|number| format!("\".{number}\" = 1\n")).collect();
-    for text in [signs, fewer_signs, words, keys, long, below, quoted] {
+    let empty_lines = "\n".repeat(1 << 20);
+    let deep = format!("[{}]\n", ["k"; 79].map(|key| key.repeat(10_000)).join("."));
+    let tables: String = (0..5_000).map(|number| format!("k{number} = {{}}\n")).collect();
+    let below_deep = deep.clone() + &tables;
+    let below_long = format!("[{}]\n{tables}", "k".repeat(900_000));
+    let texts = [signs, fewer_signs, words, keys, long, below, quoted];
+    for text in texts.into_iter().chain([empty_lines, deep, below_deep, below_long]) {
         let mistakes = try_plan(&text, &[]).err().expect("it is refused");
         assert!(mistakes.len() <= 101, "{}", mistakes.len());
         assert!(lines(&mistakes).len() < 100_000, "{}", lines(&mistakes).len());
@@ -1042,12 +1048,99 @@ fn a_configuration_has_a_bounded_number_of_values() {
         (items(20_000), "config.toml:2:", "more than 10000 values"),
         (keys(100_000), "config.toml:1:1:", "it has 100000 signs = and ,"),
         (items(300_000), "config.toml:1:1:", "it has 300001 signs = and ,"),
+        ("\n".repeat(50_000), "config.toml:1:1:", "it has 50000 lines, and 40000 would be many"),
     ] {
         let mistakes = try_plan(&text, &[]).err().expect("it is refused");
         assert_eq!(mistakes.len(), 1, "{}", lines(&mistakes));
         let told = lines(&mistakes);
         assert!(told.contains(place) && told.contains(expected), "{told}");
     }
+}
+
+#[test]
+fn what_is_too_deep_or_too_long_for_a_setting_is_refused_at_its_beginning() {
+    let expected = "no setting lies so deep or has so long a name";
+    let deep = format!("[{}]\n", ["table"; 60].join("."));
+    let long = format!("[log]\nlevel = \"info\"\n{} = 1\n", "k".repeat(400_000));
+    for (text, place) in [(deep, "config.toml:1:248: table."), (long, "config.toml:3:1: log.kkk")] {
+        let mistakes = try_plan(&text, &[]).err().expect("it is refused");
+        let told = lines(&mistakes);
+        assert!(told.contains(place) && told.contains(expected), "{told}");
+    }
+    // A variable may have 128 KiB, and each level would carry the path of those above it.
+    for deep in ["__A".repeat(40_000), "__".to_owned() + &"A".repeat(120_000)] {
+        let name = format!("VITALD{deep}");
+        let mistakes = try_plan("", &[(&name, "1"), ("VITALD__X", "1")]).err().expect("refused");
+        assert_eq!(mistakes.len(), 2);
+        let told = lines(&mistakes);
+        assert!(told.contains(expected) && told.len() < 1_000, "{}", told.len());
+    }
+}
+
+#[test]
+fn a_thousand_variables_of_junk_are_told_of_a_hundred_times() {
+    let junk: Vec<(String, String)> = (0..1_000)
+        .map(|number| (format!("VITALD__JUNK{number}__\u{e4}"), "\u{1}x".repeat(50)))
+        .collect();
+    let junk: Vec<(&str, &str)> = junk.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let mistakes = try_plan("[log]\nlevel = \"info\"", &junk).err().expect("it is refused");
+    assert_eq!(mistakes.len(), 101);
+    assert!(mistakes[100].message.contains("900 more mistakes"), "{}", mistakes[100].message);
+    assert!(lines(&mistakes).len() < 20_000);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    /// Whatever the text, the answer is a plan or a bounded list of mistakes.
+    #[test]
+    fn no_text_is_worse_than_refused(text in proptest::collection::vec(junk(), 0..600)) {
+        if let Err(mistakes) = try_plan(&text.concat(), &[]) {
+            assert!(!mistakes.is_empty() && mistakes.len() <= 101, "{}", mistakes.len());
+            assert!(lines(&mistakes).len() < 100_000);
+        }
+    }
+}
+
+/// A piece of a text: of what configurations are made, and anything.
+fn junk() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    const PIECES: &[&str] = &[
+        "[",
+        "]",
+        "[[",
+        "{",
+        "}",
+        "=",
+        ",",
+        ".",
+        "\n",
+        "\"",
+        "'",
+        "\"\"\"",
+        "#",
+        "\\",
+        "\0",
+        "server",
+        "log",
+        "collectors",
+        "sample",
+        "enabled",
+        "listen",
+        "level",
+        "true",
+        "1e999",
+        "-9",
+        "0x",
+        "9999999999999999999",
+        "1979-05-27",
+        "info",
+        " ",
+    ];
+    prop_oneof![
+        8 => proptest::sample::select(PIECES).prop_map(str::to_owned),
+        1 => any::<char>().prop_map(String::from),
+    ]
 }
 
 #[test]
