@@ -18,6 +18,9 @@ pub const MAX_SERIES: &str = "max_series";
 /// each of two readers that keep what they have seen.
 const KEPT_SPARES: usize = 3;
 
+/// A column of values with room for no more than these is left as it is.
+const SMALL: usize = 8 << 10;
+
 /// One run of one collector; its memory is used again for later ones.
 pub struct Run {
     batch: Batch,
@@ -39,6 +42,10 @@ impl Run {
         }
         batch.building = None;
         batch.values.clear();
+        if batch.values.capacity() > SMALL.max(4 * batch.shape.len()) {
+            // There were many more once.
+            batch.values.shrink_to(batch.shape.len());
+        }
         batch.values.reserve(batch.shape.len());
         (batch.next_set, batch.next_family) = (0, 0);
         batch.limit = if limit == 0 { u32::MAX } else { limit };
@@ -177,8 +184,10 @@ impl Spares {
         free.map_or_else(|| Arc::new(Run::new(self.families)), |at| self.kept.swap_remove(at))
     }
 
-    /// Keeps a run that is over. When there are enough, the oldest one goes.
+    /// Keeps a run that is over. When there are enough, the oldest one goes; and so does each that has other
+    /// series, which it might hold for ever: of several spare runs some are never needed.
     pub fn keep(&mut self, run: Arc<Run>) {
+        self.kept.retain(|kept| Arc::ptr_eq(kept.shape(), run.shape()));
         if self.kept.len() == KEPT_SPARES {
             self.kept.remove(0);
         }
@@ -514,6 +523,31 @@ mod tests {
         assert_eq!(named(&first, &difference.gone), ["t_reads_total{device=sdb} 1", "t_sdb{} 1"]);
         assert_eq!(named(&second, &difference.come), ["t_reads_total{device=sdd} 1", "t_sdd{} 1"]);
         assert!(first.shape().diff(first.shape()).is_empty());
+    }
+
+    #[test]
+    fn what_many_series_took_once_is_given_back() {
+        let mut spares = Spares::new(FAMILIES);
+        let mut last: Option<Arc<Run>> = None;
+        let mut run_of = |devices: usize| {
+            let mut next = spares.take();
+            let run = Arc::get_mut(&mut next).expect("a spare is free");
+            run.begin(last.as_deref(), 0);
+            for device in 0..devices {
+                run.batch().row(&READS, [format!("{device}").as_bytes()], device);
+            }
+            run.seal();
+            let (shape, room) = (Arc::downgrade(run.shape()), run.batch.values.capacity());
+            if let Some(before) = last.replace(next) {
+                spares.keep(before);
+            }
+            (shape, room)
+        };
+        let (many, room) = (0..6).map(|_| run_of(100_000)).next_back().expect("some");
+        assert!(many.strong_count() > 0 && room >= 100_000);
+        let rooms: Vec<usize> = (0..6).map(|_| run_of(10).1).collect();
+        assert_eq!(many.strong_count(), 0, "something holds a hundred thousand series");
+        assert!(rooms[2..].iter().all(|room| *room <= SMALL), "{rooms:?}");
     }
 
     #[test]

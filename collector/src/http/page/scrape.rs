@@ -11,6 +11,7 @@ use crate::http::request::Request;
 use crate::http::site::{Mode, Site};
 use crate::sync::lock;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -27,17 +28,23 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 const LEAST_MARGIN: Duration = Duration::from_millis(250);
 /// Pages that are likely longer than this are written and compressed off the async thread.
 const LONG_PAGE_BYTES: usize = 256 << 10;
+/// After so many short pages in a row the memory for long ones is given back.
+const SHORT_PAGES_BEFORE_GIVING_BACK: u32 = 60;
 /// About what a sample takes on a page.
 const SAMPLE_BYTES: usize = 80;
 
 /// What all scrapes share.
 pub(in crate::http) struct Scrapes {
+    own: Option<Arc<dyn OwnFamilies>>,
     pages: Arc<PagePool>,
     /// Writes short pages, on the thread that serves.
     short: Mutex<Writer>,
     /// Writes long pages, one after another on a thread of their own, so that they hold up no short
     /// one. A request that waits for it holds no thread.
     long: Arc<tokio::sync::Mutex<Writer>>,
+    /// How many short pages there have been since the last long one, and one more; 0: no long one has been
+    /// written since its writer was made.
+    short_pages: AtomicU32,
     /// What the last scraper accepts, which most likely the next one does, too.
     accepted: Mutex<Accepted>,
 }
@@ -65,16 +72,43 @@ struct Wanted {
 
 impl Scrapes {
     pub(in crate::http) fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
-        let writer = || {
-            let pages = PageWriter::new(own.clone());
-            Writer { pages, collection: Collection::new() }
-        };
-        let (short, long) = (Mutex::new(writer()), Arc::new(tokio::sync::Mutex::new(writer())));
-        Scrapes { pages: Arc::default(), short, long, accepted: Mutex::default() }
+        let short = Mutex::new(Writer::new(own.clone()));
+        let long = Arc::new(tokio::sync::Mutex::new(Writer::new(own.clone())));
+        let short_pages = AtomicU32::new(0);
+        Scrapes { own, pages: Arc::default(), short, long, short_pages, accepted: Mutex::default() }
+    }
+
+    /// Takes note of a page, and gives back what long ones took when there has been none for long: their
+    /// writer would keep it for ever, as nobody asks it for anything.
+    fn note_page(&self, is_long: bool) {
+        if is_long {
+            return self.short_pages.store(1, Ordering::Relaxed);
+        }
+        let short_pages = self.short_pages.load(Ordering::Relaxed);
+        if short_pages == 0 {
+            return;
+        }
+        if short_pages < SHORT_PAGES_BEFORE_GIVING_BACK {
+            return self.short_pages.store(short_pages + 1, Ordering::Relaxed);
+        }
+        // One that is at a page is not idle, and says so again.
+        let Ok(mut writer) = Arc::clone(&self.long).try_lock_owned() else { return };
+        self.short_pages.store(0, Ordering::Relaxed);
+        let fresh = Writer::new(self.own.clone());
+        // It is much memory, so not on the thread that serves.
+        drop(tokio::task::spawn_blocking(move || {
+            *writer = fresh;
+            drop(writer);
+            vitald_core::host::release_heap();
+        }));
     }
 }
 
 impl Writer {
+    fn new(own: Option<Arc<dyn OwnFamilies>>) -> Self {
+        Writer { pages: PageWriter::new(own), collection: Collection::new() }
+    }
+
     fn write(
         &mut self,
         collecting: Collecting,
@@ -119,7 +153,9 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
     let mut collecting = site.served.engine().collect(collection);
     collected(&mut collecting, deadline).await;
 
-    let page = if collecting.samples() * SAMPLE_BYTES < LONG_PAGE_BYTES {
+    let is_long = collecting.samples() * SAMPLE_BYTES >= LONG_PAGE_BYTES;
+    scrapes.note_page(is_long);
+    let page = if !is_long {
         lock(&scrapes.short).write(collecting, wanted, pages, &site.counters)
     } else {
         let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
