@@ -9,6 +9,7 @@ use crate::sync::lock;
 use sd_notify::NotifyState;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
 
 /// How long the last message may take at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,15 +51,21 @@ impl Drop for Reloading {
     }
 }
 
-/// Feeds the watchdog, if the unit has one. The feed is asked for by the thread that serves: when
-/// that hangs, nothing else is of use. A stuck collector does not stop it: another thread goes on.
-pub(crate) async fn feed_watchdog() {
+/// Feeds the watchdog, if the unit has one, while `sign_of_life` answers something else each time. The feed
+/// is asked for by the thread that serves: when that hangs, nothing else is of use.
+pub(crate) async fn feed_watchdog(mut sign_of_life: impl FnMut() -> u64) {
     let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
     let Some(limit) = limit else { return };
     let mut ticks = tokio::time::interval((limit / 3).max(MIN_WATCHDOG_INTERVAL));
+    // After the process was suspended, one tick is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
     loop {
         ticks.tick().await;
-        report(|pending| pending.watchdog = true);
+        let sign = Some(sign_of_life());
+        if std::mem::replace(&mut last, sign) != sign {
+            report(|pending| pending.watchdog = true);
+        }
     }
 }
 

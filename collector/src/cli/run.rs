@@ -267,7 +267,8 @@ async fn serve(started: Started) -> ExitCode {
     announce(&daemon);
     first_collection(&daemon, &http);
     systemd::ready();
-    let watchdog = tokio::spawn(systemd::feed_watchdog());
+    let engine = Arc::clone(&daemon.engine);
+    let watchdog = tokio::spawn(systemd::feed_watchdog(move || engine.sign_of_life()));
     let reloading = (!drop_in).then(|| Arc::clone(&daemon));
     let hangups = tokio::spawn(answer_hangups(signals.hangup, reloading));
     signals.stop.recv().await;

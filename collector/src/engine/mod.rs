@@ -182,6 +182,12 @@ impl Engine {
         self.queue.look_after(now)
     }
 
+    /// A number that is another one at the next call if collections can be made: the collection thread, or the
+    /// one that has taken its place, has been called in between and has looked for something to do.
+    pub fn sign_of_life(&self) -> u64 {
+        self.queue.looks()
+    }
+
     /// Names of the collectors that are on.
     pub fn names(&self) -> Vec<&'static str> {
         self.set().shown().map(|slot| slot.name()).collect()

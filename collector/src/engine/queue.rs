@@ -62,6 +62,8 @@ struct State {
     /// they may count on ([`LockedQueue::wakes_requests_soon`]). Those that still wait for a lane are not woken again
     /// before that, or each would keep the collection thread awake, and it them.
     has_news: bool,
+    /// How often a collection thread has looked for jobs.
+    looks: u64,
     /// The watch of the server looks after the collection thread. Before, the requests do.
     has_watch: bool,
     /// The engine has gone: what is left is closed and nothing runs any more.
@@ -147,6 +149,13 @@ impl Queue {
         self.server.as_ref()?.wake_socket()
     }
 
+    /// How often a collection thread has looked for jobs, which it will do once more now, if it is well.
+    pub(super) fn looks(&self) -> u64 {
+        let looks = lock(&self.state).looks;
+        self.wake();
+        looks
+    }
+
     /// Looks after the collection thread, for the watch of a server. If the collection thread hangs and none could be
     /// started in its place, the server is not served: the requests that wait are handed over for the
     /// caller to serve them until it looks again.
@@ -179,6 +188,7 @@ impl Queue {
         let mut leader = Leader { queue: self, ticket, requests: Vec::new(), is_watched: false };
         let mut state = lock(&self.state);
         while state.leader == ticket {
+            state.looks += 1;
             state = match leader.rest(state) {
                 Some(state) => leader.collect(state),
                 None => return,

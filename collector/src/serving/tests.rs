@@ -109,6 +109,9 @@ fn serving_goes_on_while_a_collector_hangs() {
     let request = site.scrape(LONG);
     until(|| site.engine.status()[0].out.is_some());
     assert!(site.serves());
+    // Another thread looks for jobs, so the watchdog is to be fed.
+    let before = site.engine.sign_of_life();
+    until(|| site.engine.sign_of_life() != before);
     let (states, _) = site.scrape(SHORT).recv_timeout(LONG).expect("an answer");
     assert_eq!(states, [State::TimedOut, State::Running]);
     assert!(request.try_recv().is_err(), "it has more time");
@@ -126,14 +129,18 @@ fn without_a_further_thread_the_watch_serves_what_needs_no_collector() {
     let site = Site::new(&[&a, &b], false);
     let patient = site.scrape(LONG);
     until(|| site.engine.status()[0].out.is_some());
+    let before = site.engine.sign_of_life();
     assert!(site.serves());
     let (states, _) = site.scrape(SHORT).recv_timeout(LONG).expect("an answer");
     assert_eq!(states, [State::TimedOut, State::TimedOut]);
+    // What is served is no sign of life: nothing can be collected.
+    assert_eq!(site.engine.sign_of_life(), before);
     // The one that hung goes on, and serves.
     drop(gate);
     let (states, _) = patient.recv_timeout(LONG).expect("an answer");
     assert_eq!(states, [State::Running, State::Running]);
     assert!(site.serves());
+    until(|| site.engine.sign_of_life() != before);
 }
 
 #[test]
