@@ -96,6 +96,8 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
 }
 
 fn start(start: Start) -> ExitCode {
+    // Until it is answered it is to end nothing; there is no configuration yet that could be read again.
+    let _ = take_without_meaning(process::Signal::HUP.as_raw());
     vitald_core::host::keep_heap_small();
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
     raise_descriptor_limit();
@@ -202,6 +204,15 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// Waits for the end of everything, unless the signal comes once more: who sends it again has waited
+    /// enough.
+    async fn hasten(&mut self, end: impl Future<Output = ()>) {
+        tokio::select! {
+            () = end => {}
+            () = self.recv() => tracing::warn!("told to stop once more: not waiting for what is under way"),
+        }
+    }
 }
 
 /// Reads the first configuration and starts what it asks for, or says with which status the process ends.
@@ -234,9 +245,12 @@ async fn begin(start: Start, serving: &Arc<Serving>) -> Result<Started, ExitCode
             () = signals.stop.recv() => {
                 tracing::warn!("stopping before the start has ended");
                 // What it has opened by now is closed in peace.
-                if let Ok(Ok(daemon)) = starting.wait(END_OF_CHANGE).await {
-                    stop(daemon).await;
-                }
+                let end = async {
+                    if let Ok(Ok(daemon)) = starting.wait(END_OF_CHANGE).await {
+                        stop(daemon).await;
+                    }
+                };
+                signals.stop.hasten(end).await;
                 return Err(ExitCode::SUCCESS);
             }
             started = starting.wait(SLOW_START) => match started {
@@ -275,7 +289,7 @@ async fn serve(started: Started) -> ExitCode {
     watchdog.abort();
     hangups.abort();
     tracing::info!("stopping");
-    stop(daemon).await;
+    signals.stop.hasten(stop(daemon)).await;
     ExitCode::SUCCESS
 }
 
