@@ -50,6 +50,7 @@ mod btrfs;
 mod bus;
 mod children;
 mod clock;
+mod connection_owner;
 #[cfg(target_os = "linux")]
 mod conversation;
 mod deadline;
@@ -117,6 +118,7 @@ pub(crate) use bus::wire as bus_wire;
 pub use bus::{Bus, BusCall, BusReader, BusWriter};
 pub use children::Children;
 pub use clock::ClockDiscipline;
+pub use connection_owner::{UnknownOwner, connection_owner};
 pub use device_events::DeviceEvents;
 #[cfg(target_os = "linux")]
 pub use ethtool::Ethtool;

@@ -12,7 +12,7 @@ mod socket;
 mod tables;
 
 pub(super) use diagnostics::Diagnostics;
-pub use diagnostics::{TcpSocket, parse_tcp_sockets};
+pub use diagnostics::{OwnedSocket, TcpSocket, parse_owned_sockets, parse_tcp_sockets};
 pub(super) use disciplines::Disciplines;
 pub use disciplines::{QueueingDiscipline, parse_disciplines};
 pub(super) use events::Events;
