@@ -22,10 +22,12 @@ pub mod own;
 pub mod plan;
 mod regular;
 mod reload;
+mod secret;
 mod serving;
 mod sync;
 mod systemd;
 mod timestamp;
+mod token_file;
 
 pub use cli::main;
 pub use http::{HttpCounters, query};

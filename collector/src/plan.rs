@@ -76,6 +76,52 @@ pub struct Listen {
 pub struct Serve {
     /// Who may use the admin routes.
     pub admin: Admin,
+    /// What clients must show to read more than whether the daemon is well.
+    pub token_file: Option<TokenFile>,
+    /// Who may connect, if it is a unix socket.
+    pub access: SocketAccess,
+}
+
+impl Serve {
+    /// What is served where nothing but the rule of administration is said.
+    pub fn with(admin: Admin) -> Self {
+        Serve { admin, token_file: None, access: SocketAccess::default() }
+    }
+}
+
+/// Who may connect to a unix socket: those who may write its file (unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketAccess {
+    /// The mode of its file.
+    pub mode: u32,
+    /// Whose the file is; without one it is the daemon's.
+    pub owner: Option<Account>,
+    /// Its group; without one it is the daemon's.
+    pub group: Option<Account>,
+}
+
+impl Default for SocketAccess {
+    fn default() -> Self {
+        SocketAccess { mode: 0o600, owner: None, group: None }
+    }
+}
+
+/// A user or a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// By number.
+    Number(u32),
+    /// By name in `/etc/passwd` or `/etc/group`.
+    Name(String),
+}
+
+/// Where a token is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenFile {
+    /// In this file.
+    Path(PathBuf),
+    /// In the credential of this name that systemd has given the service (systemd.exec(5)).
+    Credential(String),
 }
 
 /// Where a listener is bound.
@@ -100,10 +146,10 @@ pub enum Address {
 pub enum Admin {
     /// The routes do not exist.
     Off,
-    /// A peer on this machine: from a loopback address, or on a unix socket with root's or the daemon's own uid.
+    /// A process of root's or of the daemon's own user: over loopback, or on a unix socket.
     Local,
     /// A client that shows the token that this file holds.
-    Token(PathBuf),
+    Token(TokenFile),
 }
 
 /// `[log]`.

@@ -9,6 +9,7 @@ use super::registry::Registry;
 use super::terminal::{exit, fail, refuse};
 use crate::config::parse_address;
 use crate::plan::{Address, Admin, Listen, Plan, Serve};
+use crate::regular::read_text;
 use clap::ArgMatches;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -125,7 +126,7 @@ fn given(own: &ArgMatches) -> Result<Option<Address>, ExitCode> {
 /// The token in the file of `--token-file`.
 fn token(own: &ArgMatches) -> Result<Option<String>, ExitCode> {
     let Some(file) = own.get_one::<PathBuf>("token-file") else { return Ok(None) };
-    let text = std::fs::read_to_string(file);
+    let text = read_text(file);
     let text = text.map_err(|error| fail(exit::USAGE, &format!("{}: {error}", file.display())))?;
     Ok(Some(text.trim().to_owned()))
 }
@@ -133,7 +134,7 @@ fn token(own: &ArgMatches) -> Result<Option<String>, ExitCode> {
 /// The token that a listener asks for. The daemon answers a user who may not read it that it wants one.
 fn shown_by(listen: &Listen) -> Option<String> {
     match &listen.serve.admin {
-        Admin::Token(file) => Some(std::fs::read_to_string(file).ok()?.trim().to_owned()),
+        Admin::Token(file) => Some(read_text(&file.path().ok()?).ok()?.trim().to_owned()),
         Admin::Off | Admin::Local => None,
     }
 }
@@ -208,7 +209,7 @@ fn listeners_in(text: &str) -> Option<Vec<Listen>> {
             ),
         };
         let admin = admin.or_else(|| common.clone()).unwrap_or(Admin::Local);
-        Some(Listen { address: parse_address(&address).ok()?, serve: Serve { admin } })
+        Some(Listen { address: parse_address(&address).ok()?, serve: Serve::with(admin) })
     };
     let listen = server.get("listen")?.get_ref();
     Some(match listen.as_array() {

@@ -128,7 +128,7 @@ impl fmt::Display for Admin {
         match self {
             Admin::Off => f.write_str("off"),
             Admin::Local => f.write_str("local"),
-            Admin::Token(path) => write!(f, "token:{}", path.display()),
+            Admin::Token(file) => write!(f, "token:{file}"),
         }
     }
 }

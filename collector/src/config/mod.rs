@@ -6,6 +6,7 @@
 //! its own declarations, the built-in defaults among them. Nothing is guessed: text in the file never
 //! becomes a number.
 
+mod access;
 mod address;
 mod collector;
 mod document;

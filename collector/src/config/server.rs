@@ -1,19 +1,23 @@
 //! `[server]`: where the daemon listens, and its limits.
 
+use super::access::{self, Account, FileMode};
 use super::address;
 use super::origin;
-use crate::plan::{Address, Admin, Listen, Serve, Server};
+use crate::plan::{Address, Admin, Listen, Serve, Server, SocketAccess, TokenFile};
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Value};
 
 settings! {
     /// Where to listen: `"127.0.0.1:9100"`, `"[::]:9100"`, `":9100"` for every address of this
     /// host, `"unix:/run/vitald/metrics.sock"`, `"systemd"` for every socket that systemd hands over, or a
-    /// table such as `{ address = ":9100", admin = "off" }`.
+    /// table such as `{ address = ":9100", admin = "off" }`. More keys of the table: `token_file =
+    /// "/path"`, or `"credential:NAME"` of systemd's, with the bearer token that clients show to read more than
+    /// `/healthz` and `/readyz`; of a unix socket `mode = "0660"` (else `"0600"`), `owner` and `group` of its file,
+    /// whose writers may connect.
     listen: Vec<Entry> = ["127.0.0.1:9100"];
     /// Who may use the admin routes of a listener that has no `admin` of its own: `"off"` for no
-    /// client, `"local"` for processes on this machine (loopback addresses, and root or the daemon's
-    /// own user on a unix socket), `"token:/path"` for clients that show the token in this file.
+    /// client, `"local"` for processes of root and of the daemon's own user (over loopback or a unix
+    /// socket), `"token:/path"` or `"token:credential:NAME"` for clients that show the token in this file.
     admin: Admin = "local";
     /// Requests served at one time; more are answered 503. 0 is no limit.
     max_requests: u32 = 40;
@@ -34,7 +38,14 @@ pub(super) const FIELDS: &[SettingInfo] = Settings::FIELDS;
 struct Entry {
     address: Address,
     admin: Option<Admin>,
+    token_file: Option<TokenFile>,
+    access: SocketAccess,
 }
+
+/// The keys of a listener's table.
+const KEYS: &[&str] = &["address", "admin", "token_file", "mode", "owner", "group"];
+/// Those of a unix socket alone.
+const OF_UNIX: [&str; 3] = ["mode", "owner", "group"];
 
 impl Setting for Entry {
     const KIND: &'static str = "address";
@@ -49,9 +60,14 @@ impl Setting for Entry {
     fn decode_at(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Self> {
         let Node::Table(table) = &value.node else {
             let address = Address::decode_at(value, path, mistakes)?;
-            return Some(Entry { address, admin: None });
+            return Some(Entry {
+                address,
+                admin: None,
+                token_file: None,
+                access: SocketAccess::default(),
+            });
         };
-        table.refuse_unknown(&["address", "admin"], "key of a listener", mistakes);
+        table.refuse_unknown(KEYS, "key of a listener", mistakes);
         let address = match table.entries.get("address") {
             Some(address) => Address::decode_at(address, path, mistakes),
             None => {
@@ -59,11 +75,46 @@ impl Setting for Entry {
                 None
             }
         };
-        let admin = match table.entries.get("admin") {
-            Some(admin) => Admin::decode_at(admin, path, mistakes).map(Some),
-            None => Some(None),
-        };
-        Some(Entry { address: address?, admin: admin? })
+        let admin = optional::<Admin>(table, "admin", path, mistakes);
+        let token_file = optional::<TokenFile>(table, "token_file", path, mistakes);
+        let mode = optional::<FileMode>(table, "mode", path, mistakes);
+        let owner = optional::<Account>(table, "owner", path, mistakes);
+        let group = optional::<Account>(table, "group", path, mistakes);
+        let address = address?;
+        if !matches!(address, Address::Unix(_)) {
+            for key in OF_UNIX {
+                if let Some(value) = table.entries.get(key) {
+                    let message = format!("{address} is no unix socket, so it has no {key}");
+                    mistakes.add(value.key_origin.clone(), path, message);
+                }
+            }
+        }
+        let access = access::of(mode?, owner?, group?);
+        Some(Entry { address, admin: admin?, token_file: token_file?, access })
+    }
+}
+
+/// The value of a key that may be left out.
+fn optional<T: Setting>(
+    table: &Table,
+    key: &str,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<Option<T>> {
+    match table.entries.get(key) {
+        Some(value) => T::decode_at(value, path, mistakes).map(Some),
+        None => Some(None),
+    }
+}
+
+impl Setting for TokenFile {
+    const KIND: &'static str = "file of a token";
+
+    fn decode(value: &Value) -> Result<Self, String> {
+        match &value.node {
+            Node::Text(text) => TokenFile::parse(text),
+            other => Err(format!("expected a path in quotes, found {}", other.noun())),
+        }
     }
 }
 
@@ -82,15 +133,15 @@ impl Setting for Admin {
     const KIND: &'static str = "admin rule";
 
     fn decode(value: &Value) -> Result<Self, String> {
-        let expected = "expected \"off\", \"local\" or \"token:/path/of/a/file\"";
+        let expected =
+            "expected \"off\", \"local\", \"token:/path/of/a/file\" or \"token:credential:NAME\"";
         let Node::Text(text) = &value.node else {
             return Err(format!("{expected}, found {}", value.node.noun()));
         };
         match text.split_once(':') {
             None if text == "off" => Ok(Admin::Off),
             None if text == "local" => Ok(Admin::Local),
-            Some(("token", path)) if path.starts_with('/') => Ok(Admin::Token(path.into())),
-            Some(("token", _)) => Err("the token's file needs an absolute path".to_owned()),
+            Some(("token", file)) => TokenFile::parse(file).map(Admin::Token),
             _ => Err(expected.to_owned()),
         }
     }
@@ -119,7 +170,9 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
             );
         }
         let admin = entry.admin.as_ref().unwrap_or(&settings.admin).clone();
-        listen.push(Listen { address: entry.address.clone(), serve: Serve { admin } });
+        let (token_file, access) = (entry.token_file.clone(), entry.access.clone());
+        let serve = Serve { admin, token_file, access };
+        listen.push(Listen { address: entry.address.clone(), serve });
     }
     Some(Server {
         listen,

@@ -352,17 +352,17 @@ fn bad_server() {
             config.toml:2:13: server.listen.adress: no such key of a listener; did you mean address?
             | [server]
             | listen = [{ address = ":1", admin = "all" }, { address = 1 }]
-            config.toml:2:37: server.listen: expected "off", "local" or "token:/path/of/a/file"
+            config.toml:2:37: server.listen: expected "off", "local", "token:/path/of/a/file" or "token:credential:NAME"
             config.toml:2:58: server.listen: expected an address in quotes, found a whole number
             | [server]
             | admin = "token"
-            config.toml:2:9: server.admin: expected "off", "local" or "token:/path/of/a/file"
+            config.toml:2:9: server.admin: expected "off", "local", "token:/path/of/a/file" or "token:credential:NAME"
             | [server]
             | admin = "token:secret"
-            config.toml:2:9: server.admin: the token's file needs an absolute path
+            config.toml:2:9: server.admin: the token's file needs an absolute path, or "credential:NAME" of systemd's
             | [server]
             | admin = false
-            config.toml:2:9: server.admin: expected "off", "local" or "token:/path/of/a/file", found true or false
+            config.toml:2:9: server.admin: expected "off", "local", "token:/path/of/a/file" or "token:credential:NAME", found true or false
             | [server]
             | max_requests = -1
             config.toml:2:16: server.max_requests: must be from 0 to 4294967295
@@ -602,7 +602,7 @@ listen = ['x']
 fn an_empty_file_gives_the_defaults() {
     let plan = plan("", &[]);
     let socket = "127.0.0.1:9100".parse().unwrap();
-    let serve = Serve { admin: Admin::Local };
+    let serve = Serve::with(Admin::Local);
     let first = Listen { address: Address::Tcp { socket, dual: false }, serve };
     assert_eq!(plan.server.listen, [first]);
     assert_eq!(plan.server.max_requests, 40);

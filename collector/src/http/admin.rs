@@ -1,45 +1,56 @@
-//! Who may administer.
+//! Who may administer, and who may read.
 //!
 //! Being on this machine is weak evidence: a browser on it runs other people's pages, and a proxy on it
-//! speaks for people elsewhere. So a request that shows signs of either is refused, with the reason.
+//! speaks for people elsewhere. So a request that shows signs of either is refused, with the reason, and
+//! so is a peer that is no process of root's or of the daemon's own user.
 
+use super::peer_users::PeerUsers;
 use super::reply::{Problem, no_such_route};
 use super::request::{Peer, Request};
-use crate::contained::Contained;
-use crate::plan::Admin;
-use std::io::Read;
+use super::tokens::Tokens;
+use crate::plan::{Admin, TokenFile};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-/// The most a token's file may hold.
-const MAX_TOKEN_BYTES: u64 = 4096;
-/// How long reading the token's file may take, the wait for other readers included.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Headers in which proxies say for whom they speak, beside those that begin with [`FORWARDED`].
+const OF_PROXIES: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-envoy-external-address",
+];
+const FORWARDED: &str = "x-forwarded-";
+
+/// Finds out who asks.
+pub(super) struct Admission {
+    tokens: Tokens,
+    users: PeerUsers,
+}
 
 /// What a listener's rule says of a request.
 enum Verdict {
-    /// It may.
-    Admitted,
+    /// It may if its peer is root or the daemon's own user.
+    OwnUser,
     /// It may not, for this reason.
     Refused(String),
     /// The listener has no admin routes.
     NoSuchRoute,
     /// It may if it shows the token in this file.
-    Token(PathBuf),
+    Token(TokenFile),
 }
 
-/// Judges a request by all that needs no file.
+/// Judges a request by itself.
 fn judge(request: &Request) -> Verdict {
     let client = &request.client;
     match &client.serve.now().admin {
         Admin::Off => Verdict::NoSuchRoute,
         Admin::Local => match local(request) {
-            Ok(()) => Verdict::Admitted,
+            Ok(()) => Verdict::OwnUser,
             Err(reason) => Verdict::Refused(reason),
         },
         Admin::Token(_) if !client.is_encrypted && !is_on_this_machine(&client.peer) => {
@@ -52,64 +63,119 @@ fn judge(request: &Request) -> Verdict {
     }
 }
 
-/// Whether a request may use the admin routes; if not, the answer to it.
-pub(super) async fn admit(tokens: &Tokens, request: &Request) -> Result<(), Response> {
-    match judge(request) {
-        Verdict::Admitted => Ok(()),
-        Verdict::NoSuchRoute => Err(no_such_route(
-            false,
-            "this listener has no admin routes; on the daemon's host, vitald reload asks another listener, \
-             and SIGHUP needs none",
-        )),
-        Verdict::Refused(reason) => {
-            tracing::debug!(peer = %request.client.peer, reason, "an admin request is refused");
-            Err(Problem::new(StatusCode::FORBIDDEN, "not-admin", "Not allowed")
-                .detail(reason)
-                .reply())
+impl Admission {
+    pub(super) fn new() -> Self {
+        Admission { tokens: Tokens::default(), users: PeerUsers::new() }
+    }
+
+    /// Whether a request may use the admin routes; if not, the answer to it.
+    pub(super) async fn admit(&self, request: &Request) -> Result<(), Response> {
+        let reason = match judge(request) {
+            Verdict::NoSuchRoute => {
+                return Err(no_such_route(
+                    false,
+                    "this listener has no admin routes; on the daemon's host, vitald reload asks another listener, \
+                     and SIGHUP needs none",
+                ));
+            }
+            Verdict::Token(file) => {
+                let detail = "send the listener's token: Authorization: Bearer TOKEN";
+                return self.want(request, &file, detail).await;
+            }
+            Verdict::Refused(reason) => reason,
+            Verdict::OwnUser => match self.users.is_own(&request.client).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => "only root and the daemon's own user may do this; others, and proxies that run as \
+                              others, need a listener with a token"
+                    .to_owned(),
+                Err(reason) => {
+                    tracing::warn!(peer = %request.client.peer, reason, "it is not known whose an admin request is");
+                    format!(
+                        "it is not known whose process sent this ({reason}); use the daemon's unix socket, \
+                         a listener with a token, or SIGHUP"
+                    )
+                }
+            },
+        };
+        tracing::debug!(peer = %request.client.peer, reason, "an admin request is refused");
+        Err(Problem::new(StatusCode::FORBIDDEN, "not-admin", "Not allowed").detail(reason).reply())
+    }
+
+    /// Whether a request comes from an admin, for answers that show more to admins.
+    pub(super) async fn is_admin(&self, request: &Request) -> bool {
+        match judge(request) {
+            Verdict::OwnUser => self.users.is_own(&request.client).await.unwrap_or(false),
+            Verdict::Refused(_) | Verdict::NoSuchRoute => false,
+            Verdict::Token(file) => self.tokens.shown_by(request, &file).await.unwrap_or(false),
         }
-        Verdict::Token(file) => match tokens.shown_by(request, file).await {
+    }
+
+    /// Whether a request may have the metrics; if not, the answer to it. Who shows the token of the
+    /// listener's administration need not show the other one, too.
+    pub(super) async fn admit_scrape(&self, request: &Request) -> Result<(), Response> {
+        let serve = request.client.serve.now();
+        let Some(file) = &serve.token_file else { return Ok(()) };
+        if let Verdict::Token(file) = judge(request)
+            && self.tokens.shown_by(request, &file).await.unwrap_or(false)
+        {
+            return Ok(());
+        }
+        let detail = "this listener wants a token: Authorization: Bearer TOKEN";
+        self.want(request, file, detail).await
+    }
+
+    /// Whether a request may read what is known of the daemon; if not, the answer to it. An admin may.
+    pub(super) async fn admit_reader(&self, request: &Request) -> Result<(), Response> {
+        if request.client.serve.now().token_file.is_some() && !self.is_admin(request).await {
+            return self.admit_scrape(request).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a request shows the token in a file; if not, the answer to it.
+    async fn want(
+        &self,
+        request: &Request,
+        file: &TokenFile,
+        detail: &str,
+    ) -> Result<(), Response> {
+        match self.tokens.shown_by(request, file).await {
             Ok(true) => Ok(()),
             Ok(false) => {
-                tracing::debug!(peer = %request.client.peer, "an admin request does not show the token");
-                let mut response =
-                    Problem::new(StatusCode::UNAUTHORIZED, "no-token", "Token required")
-                        .detail("send the listener's token: Authorization: Bearer TOKEN")
-                        .reply();
-                let scheme = HeaderValue::from_static("Bearer realm=\"vitald\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-                Err(response)
+                tracing::debug!(peer = %request.client.peer, "a request does not show the token");
+                Err(token_required(detail))
             }
-            Err(error) => {
-                tracing::error!(error, "the token of a listener cannot be read");
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                Err(Problem::new(status, "token-file", "The token's file cannot be used")
-                    .detail("the daemon's log says why")
-                    .reply())
-            }
-        },
+            Err(error) => Err(token_unusable(&error)),
+        }
     }
 }
 
-/// Whether a request comes from an admin, for answers that show more to admins.
-pub(super) async fn is_admin(tokens: &Tokens, request: &Request) -> bool {
-    match judge(request) {
-        Verdict::Admitted => true,
-        Verdict::Refused(_) | Verdict::NoSuchRoute => false,
-        Verdict::Token(file) => tokens.shown_by(request, file).await.unwrap_or(false),
-    }
+fn token_required(detail: &str) -> Response {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-token", "Token required");
+    let mut response = problem.detail(detail).reply();
+    let scheme = HeaderValue::from_static("Bearer realm=\"vitald\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    response
 }
 
-/// Whether the peer is on this machine and nothing shows that it speaks for a client elsewhere.
+fn token_unusable(error: &Arc<str>) -> Response {
+    tracing::error!(error = %error, "the token of a listener cannot be read");
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Problem::new(status, "token-file", "The token's file cannot be used")
+        .detail("the daemon's log says why")
+        .reply()
+}
+
+/// Whether the peer is on this machine and nothing in the request shows that it speaks for a client elsewhere.
 fn local(request: &Request) -> Result<(), String> {
     let on_unix = match &request.client.peer {
         Peer::Tcp(address) if is_loopback(address.ip()) => false,
         Peer::Tcp(_) => return Err("only peers on this machine may do this".to_owned()),
-        Peer::Unix(Some(uid)) if *uid == 0 || *uid == rustix::process::getuid().as_raw() => true,
-        Peer::Unix(_) => return Err("only root and the daemon's own user may do this".to_owned()),
+        Peer::Unix(_) => true,
     };
     for name in request.headers.keys() {
         let name = name.as_str();
-        if matches!(name, "forwarded" | "via") || name.starts_with("x-forwarded-") {
+        if OF_PROXIES.contains(&name) || name.starts_with(FORWARDED) {
             return Err(format!(
                 "the request came through a proxy (it has {name}), so its sender may be anywhere"
             ));
@@ -170,94 +236,9 @@ fn is_loopback_host(host: &str) -> bool {
     is_ours && port_is_fine(port)
 }
 
-/// Reads the files of tokens, one at a time, off the thread that serves.
-#[derive(Clone)]
-pub(super) struct Tokens {
-    reading: Contained,
-    /// Requests that come at one time wait for each other here.
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Tokens {
-    pub(super) fn new() -> Self {
-        let reading = Contained::new("token file", "reading the file of a token");
-        Tokens { reading, turn: Arc::default() }
-    }
-
-    /// Whether the request shows the token of the file. The file is read for each request, because
-    /// it may have been changed.
-    async fn shown_by(&self, request: &Request, file: PathBuf) -> Result<bool, String> {
-        let Some(shown) = request.header(header::AUTHORIZATION).and_then(bearer) else {
-            return Ok(false);
-        };
-        // On a task of its own: the turn must not pass on when the client goes away.
-        let reading = tokio::spawn(self.clone().read(file)).await;
-        let token = reading.map_err(|error| error.to_string())??;
-        Ok(equal(shown.as_bytes(), token.as_bytes()))
-    }
-
-    async fn read(self, file: PathBuf) -> Result<String, String> {
-        let deadline = tokio::time::Instant::now() + TOKEN_TIMEOUT;
-        let Ok(_turn) = tokio::time::timeout_at(deadline, self.turn.lock()).await else {
-            return Err("too many other requests wait for the file of a token".to_owned());
-        };
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let read = self.reading.run(left, move || read_token(&file)).await;
-        read.map_err(|error| error.to_string())?
-    }
-}
-
-/// The token of `Bearer TOKEN`.
-fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn read_token(path: &Path) -> Result<String, String> {
-    let cannot = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
-    // A pipe without a writer would never open.
-    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC).bits() as i32;
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| cannot(&error))?;
-    let metadata = file.metadata().map_err(|error| cannot(&error))?;
-    if !metadata.is_file() {
-        return Err(cannot(&"this is not a regular file"));
-    }
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != own {
-        return Err(cannot(&format!(
-            "the file belongs to user {}; it must belong to root or to the daemon's user",
-            metadata.uid()
-        )));
-    }
-    if metadata.mode() & 0o006 != 0 {
-        return Err(cannot(&"every user can read or write the file; run chmod o-rw on it"));
-    }
-    if metadata.len() > MAX_TOKEN_BYTES {
-        return Err(cannot(&format!("the file is longer than {MAX_TOKEN_BYTES} bytes")));
-    }
-    let mut text = String::new();
-    file.take(MAX_TOKEN_BYTES).read_to_string(&mut text).map_err(|error| cannot(&error))?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(cannot(&"the file is empty"));
-    }
-    Ok(token.to_owned())
-}
-
-/// Compares in a time that does not depend on where the first difference is.
-fn equal(shown: &[u8], token: &[u8]) -> bool {
-    let mut difference = shown.len() ^ token.len();
-    for (position, byte) in shown.iter().enumerate() {
-        difference |= usize::from(byte ^ token[position % token.len()]);
-    }
-    std::hint::black_box(difference) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn hosts_of_the_loopback() {
@@ -289,42 +270,5 @@ mod tests {
         ] {
             assert!(!is_loopback_host(host), "{host}");
         }
-    }
-
-    #[test]
-    fn tokens_are_compared_whole() {
-        for (shown, token, expected) in [
-            ("a", "a", true),
-            ("a", "b", false),
-            ("", "a", false),
-            ("aa", "a", false),
-            ("a", "aa", false),
-        ] {
-            assert_eq!(equal(shown.as_bytes(), token.as_bytes()), expected, "{shown} {token}");
-        }
-        assert_eq!(bearer("bearer  x "), Some("x"));
-        assert_eq!(bearer("Basic x"), None);
-    }
-
-    #[test]
-    fn token_files_that_others_can_use_are_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("token");
-        assert!(read_token(&path).is_err());
-        std::fs::write(&path, "secret\n").expect("a file");
-        let mode = |mode| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
-        };
-        mode(0o644);
-        assert!(read_token(&path).expect_err("others can read it").contains("every user"));
-        mode(0o602);
-        assert!(read_token(&path).expect_err("others can write it").contains("every user"));
-        mode(0o640);
-        assert_eq!(read_token(&path).as_deref(), Ok("secret"));
-        std::fs::write(&path, "x".repeat(5000)).expect("a file");
-        assert!(read_token(&path).expect_err("it is long").contains("longer than 4096 bytes"));
-        std::fs::write(&path, " \n").expect("a file");
-        assert!(read_token(&path).is_err());
-        assert!(read_token(directory.path()).is_err());
     }
 }

@@ -4,7 +4,8 @@
 //! service      Http: all of it together; refuses what no page is asked about
 //! routes       which page a request is for (warp)
 //! page/*       one file a page: scrape, plugins, status, reload, health
-//! admin        who may administer
+//! admin        who may administer, and who may read
+//! tokens, peer_users   what is in the files of tokens; whose process a peer is
 //! site         what the pages share: the daemon behind them, its counters
 //! request, reply, query, paths, pool   what goes in and out
 //! net/*        sockets, limits, connections, listeners, over one trait: `Answer`
@@ -19,6 +20,7 @@ mod counters;
 mod net;
 mod page;
 mod paths;
+mod peer_users;
 mod pool;
 pub mod query;
 mod reply;
@@ -29,6 +31,7 @@ mod service;
 mod site;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use counters::HttpCounters;
 pub(crate) use net::listeners::{Listeners, StagedListeners};

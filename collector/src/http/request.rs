@@ -90,9 +90,21 @@ fn host_fault(head: &Parts) -> Option<Fault> {
 /// The other end of a connection, and what the listener lets it do.
 pub(super) struct Client {
     pub(super) peer: Peer,
+    /// Of a connection over loopback, by what it can be asked for.
+    pub(super) ends: Option<Ends>,
+    /// Whether the peer is a process of root's or of the daemon's own user, once somebody wants to know.
+    pub(super) is_own: tokio::sync::OnceCell<bool>,
     /// Whether a listener between the two ends could not read what is said.
     pub(super) is_encrypted: bool,
     pub(super) serve: Arc<CurrentServe>,
+}
+
+/// This side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) local: SocketAddr,
+    /// What `fstat` says of its socket.
+    pub(super) inode: u64,
 }
 
 /// What a listener serves at this moment. A reload may change it while connections are open.

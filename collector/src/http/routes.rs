@@ -91,15 +91,29 @@ async fn native_page(pages: Arc<Pages>, route: Route, request: Arc<Request>) -> 
             no_such_route(has_admin, "there is nothing at this path")
         }
         _ if !request.reads() => not_allowed("GET, HEAD"),
-        Route::Status => status::page(site, request).await,
-        Route::Metrics => scrape(site, scrapes, request).await,
+        // These tell no secret, and what asks them has none.
+        Route::Healthz => health::alive(),
+        Route::Readyz => health::ready(site),
+        Route::Metrics => match site.admission.admit_scrape(request).await {
+            Ok(()) => scrape(site, scrapes, request).await,
+            Err(refusal) => refusal,
+        },
+        route => match site.admission.admit_reader(request).await {
+            Ok(()) => about(route, site, request).await,
+            Err(refusal) => refusal,
+        },
+    }
+}
+
+/// The pages about the daemon.
+async fn about(route: Route, site: &Site, request: &Request) -> Response {
+    match route {
         Route::Plugins => plugins::list(site, request).await,
         Route::Plugin(segment) => {
             let name = query::decode_segment(&segment).unwrap_or(segment);
             plugins::show(site, request, &name).await
         }
-        Route::Healthz => health::alive(),
-        Route::Readyz => health::ready(site),
+        _ => status::page(site, request).await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What all pages share.
 
-use super::admin::Tokens;
+use super::admin::Admission;
 use super::counters::HttpCounters;
 use super::served::Served;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) struct Site {
     pub(super) version: &'static str,
     pub(super) hostname: String,
     pub(super) counters: Arc<HttpCounters>,
-    pub(super) tokens: Tokens,
+    pub(super) admission: Admission,
     ready: AtomicBool,
     started: Instant,
 }
@@ -45,7 +45,7 @@ impl Site {
             version,
             hostname,
             counters,
-            tokens: Tokens::new(),
+            admission: Admission::new(),
             ready: AtomicBool::new(false),
             started: Instant::now(),
         }

@@ -10,6 +10,7 @@ use crate::engine::{Changes, Engine, Limits, Occupancies};
 use crate::outputs::OutputStatus;
 use crate::plan::{
     Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
+    TokenFile,
 };
 use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
 use std::net::SocketAddr;
@@ -170,12 +171,12 @@ fn server(listen: &[Listen]) -> Server {
 fn tcp(text: &str, admin: Admin) -> Listen {
     Listen {
         address: crate::config::parse_address(text).expect("an address"),
-        serve: Serve { admin },
+        serve: Serve::with(admin),
     }
 }
 
 fn unix(path: &Path, admin: Admin) -> Listen {
-    Listen { address: Address::Unix(path.to_owned()), serve: Serve { admin } }
+    Listen { address: Address::Unix(path.to_owned()), serve: Serve::with(admin) }
 }
 
 impl Setup {

@@ -97,12 +97,18 @@ impl Connections {
             // Its other connections were asked before this one was among them.
             state.end_after_request();
         }
-        let is_encrypted = stream.is_encrypted();
+        let (ends, is_encrypted) = (stream.ends(&peer), stream.is_encrypted());
         let service = ConnectionService {
             answer: Arc::clone(answer),
             limits: Arc::clone(&self.limits),
             counters: Arc::clone(&self.counters),
-            client: Arc::new(Client { peer, is_encrypted, serve: Arc::clone(&listener.serve) }),
+            client: Arc::new(Client {
+                peer,
+                ends,
+                is_own: Default::default(),
+                is_encrypted,
+                serve: Arc::clone(&listener.serve),
+            }),
             state: Arc::clone(&state),
         };
         let entry = Entry { connections: Arc::clone(self), number };

@@ -5,7 +5,7 @@ use super::connections::{Accepted, Connections};
 use super::socket::{BACKLOG, Socket};
 use super::stream::Stream;
 use crate::http::request::{CurrentServe, Peer};
-use crate::plan::{Address, Listen, Serve};
+use crate::plan::{Account, Address, Listen, Serve, SocketAccess};
 use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
@@ -51,6 +51,41 @@ impl Listener {
             is_accepting: AtomicBool::new(false),
             stopped: Notify::new(),
         })
+    }
+
+    /// Changes who may connect, if that is to be changed. Answers whether it was.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    pub(super) fn give(&self, access: &SocketAccess) -> Result<bool, String> {
+        let before = self.access();
+        if before == *access {
+            return Ok(false);
+        }
+        let mut access = access.clone();
+        // What is not named any more is the daemon's again.
+        if before.owner.is_some() && access.owner.is_none() {
+            access.owner = Some(Account::Number(rustix::process::geteuid().as_raw()));
+        }
+        if before.group.is_some() && access.group.is_none() {
+            access.group = Some(Account::Number(rustix::process::getegid().as_raw()));
+        }
+        self.give_again(&access).map(|()| true)
+    }
+
+    /// Lets in whom `access` names, whatever it was before.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(super) fn give_again(&self, access: &SocketAccess) -> Result<(), String> {
+        self.socket().map_or(Ok(()), |socket| socket.give(access))
+    }
+
+    /// Who may connect.
+    pub(super) fn access(&self) -> SocketAccess {
+        self.state.serve.now().access.clone()
     }
 
     /// Changes what it serves, on its open connections, too.
@@ -264,7 +299,7 @@ mod tests {
             [Address::Tcp { socket, dual: false }, Address::Unix(directory.path().join("v.sock"))]
         {
             let bound = BoundSocket::bind(&address, false, &Arc::default()).expect("binds");
-            let listen = Listen { address, serve: Serve { admin: Admin::Off } };
+            let listen = Listen { address, serve: Serve::with(Admin::Off) };
             let listener = Listener::new(&listen, bound.listen().expect("listens"));
             listener.start(&connections);
             tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use super::service::Answer;
 use super::socket::{BindError, BoundSocket};
 use super::socket_file::Remover;
 use crate::http::counters::HttpCounters;
-use crate::plan::{Address, Listen, Server};
+use crate::plan::{Address, Listen, Server, SocketAccess};
 use crate::reload::ListenerChanges;
 use crate::sync::lock;
 use std::net::SocketAddr;
@@ -107,7 +107,7 @@ impl Listeners {
         let (mut bound, mut in_use) = (Vec::new(), Vec::new());
         // From what does not show to what does: a port, a file, an option of a listener that runs.
         for listen in ports.into_iter().chain(paths) {
-            match BoundSocket::all(&listen.address, &self.remover) {
+            match BoundSocket::all(listen, &self.remover) {
                 Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (listen, socket))),
                 Err(BindError::InUse) => in_use.push(listen),
                 Err(error) => refused.push((listen, error)),
@@ -158,7 +158,8 @@ impl Listeners {
     ///
     /// # Errors
     ///
-    /// A port that was shared and is in use now all the same. Then everything runs as before.
+    /// A port that was shared and is in use now all the same, or a unix socket that cannot be given to whom
+    /// it should let in. Then everything runs as before.
     pub(crate) fn swap(
         &self,
         mut staged: StagedListeners,
@@ -169,9 +170,12 @@ impl Listeners {
             let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
             new.push(Listener::new(&listen, socket));
         }
+        let mut running = lock(&self.running).clone();
+        let is_new = |address: &Address| new.iter().any(|new| new.address == *address);
+        let kept = staged.server.listen.iter().filter(|listen| !is_new(&listen.address));
+        give(&running, kept)?;
         let connections = &self.connections;
         connections.limits.set(&staged.server);
-        let mut running = lock(&self.running).clone();
         running.retain(|listener| {
             let listen = staged.server.listen.iter().find(|new| new.address == listener.address);
             let Some(listen) = listen else {
@@ -234,6 +238,32 @@ impl Listeners {
     pub(in crate::http) fn set_timeouts(&self, head: Duration, stall: Duration) {
         self.connections.limits.set_timeouts(head, stall);
     }
+}
+
+/// Lets in at the unix sockets that stay whom the new configuration names, or at each whom the earlier one
+/// names if one of them cannot be changed.
+fn give<'a>(
+    running: &[Arc<Listener>],
+    kept: impl Iterator<Item = &'a Listen>,
+) -> Result<(), Vec<Mistake>> {
+    let mut given: Vec<(&Arc<Listener>, SocketAccess)> = Vec::new();
+    for listen in kept {
+        let found = running.iter().find(|listener| listener.address == listen.address);
+        let Some(listener) = found else { continue };
+        let before = listener.access();
+        match listener.give(&listen.serve.access) {
+            Ok(true) => given.push((listener, before)),
+            Ok(false) => {}
+            Err(reason) => {
+                // What is told is the mistake; these were possible before.
+                for (listener, before) in given {
+                    let _ = listener.give_again(&before);
+                }
+                return Err(vec![mistake(listen, &BindError::Access(reason))]);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a swap to these addresses does, if of the running listeners only some can be kept.

@@ -1,5 +1,6 @@
 //! Sockets, connections and listeners. What answers the requests is behind one trait: [`Answer`].
 
+mod access;
 mod connection;
 mod connections;
 mod directory_lock;

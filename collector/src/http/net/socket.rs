@@ -8,7 +8,7 @@ use super::limits::descriptor_limit;
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
 use crate::http::request::Peer;
-use crate::plan::Address;
+use crate::plan::{Address, Listen, SocketAccess};
 use crate::sync::lock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
@@ -67,6 +67,8 @@ pub(super) enum BindError {
     NoneHandedOver,
     /// A socket of systemd's is not one that can listen.
     NotListening,
+    /// The file of a unix socket does not let in whom it should, for this reason.
+    Access(String),
     /// There is no thread to be had that removes the file at the end.
     NoThread(io::Error),
     /// What the system said.
@@ -114,11 +116,19 @@ impl fmt::Display for BindError {
                 "a socket that systemd has handed over does not listen for connections; it needs \
                  ListenStream= and Accept=no",
             ),
+            BindError::Access(reason) => f.write_str(reason),
             BindError::NoThread(error) => {
                 write!(f, "it needs a thread, and none can be started: {error}")
             }
             BindError::System(Errno::ACCESS) => f.write_str(
                 "permission denied (is this a port below 1024, or another user's directory?)",
+            ),
+            BindError::System(Errno::NOENT) => f.write_str(
+                "its directory does not exist; make it, or have systemd do it (RuntimeDirectory=)",
+            ),
+            BindError::System(Errno::ROFS) => f.write_str(
+                "its directory is on a file system that is read-only for the daemon; choose one below /run, or \
+                 allow it (RuntimeDirectory= or ReadWritePaths= of the systemd unit)",
             ),
             BindError::System(Errno::ADDRNOTAVAIL) => f.write_str("this host has no such address"),
             BindError::System(Errno::MFILE) => write!(
@@ -134,12 +144,11 @@ impl fmt::Display for BindError {
 
 impl BoundSocket {
     /// The sockets of an address: one, but of systemd as many as it hands over.
-    pub(super) fn all(address: &Address, remover: &Arc<Remover>) -> Result<Vec<Self>, BindError> {
-        match address {
+    pub(super) fn all(listen: &Listen, remover: &Arc<Remover>) -> Result<Vec<Self>, BindError> {
+        match &listen.address {
             Address::Systemd => Self::handed_over(),
-            Address::Tcp { .. } | Address::Unix(_) => {
-                Ok(vec![Self::bind(address, false, remover)?])
-            }
+            Address::Unix(path) => Ok(vec![Self::unix(path, &listen.serve.access, remover)?]),
+            Address::Tcp { .. } => Ok(vec![Self::bind(&listen.address, false, remover)?]),
         }
     }
 
@@ -170,7 +179,7 @@ impl BoundSocket {
         match address {
             Address::Tcp { socket, dual: false } => Self::tcp(*socket, true, shares_port),
             Address::Tcp { socket, dual: true } => Self::dual(socket.port(), shares_port),
-            Address::Unix(path) => Self::unix(path, remover),
+            Address::Unix(path) => Self::unix(path, &SocketAccess::default(), remover),
             Address::Systemd => Err(BindError::NoneHandedOver),
         }
     }
@@ -206,7 +215,7 @@ impl BoundSocket {
         }
     }
 
-    fn unix(path: &Path, remover: &Arc<Remover>) -> Result<Self, BindError> {
+    fn unix(path: &Path, access: &SocketAccess, remover: &Arc<Remover>) -> Result<Self, BindError> {
         // An earlier socket of this process is not something else that listens there.
         if !remover.wait_for(path, REMOVAL) {
             return Err(BindError::StillThere);
@@ -214,11 +223,16 @@ impl BoundSocket {
         let _lock = remove_stale(path)?;
         let descriptor = open(AddressFamily::UNIX, SocketType::STREAM)?;
         let lease = remover.lease(descriptor.try_clone()?).map_err(BindError::NoThread)?;
-        // On Linux the file takes the mode of the socket's own inode, so it is never there with
-        // another one (unix(7) leaves it to the umask, which all threads share).
-        rustix::fs::fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
+        // On Linux the file takes the mode of the socket's own inode, so it is never there with a
+        // wider one (unix(7) leaves it to the umask, which all threads share).
+        let private = SocketAccess::default();
+        rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(private.mode & access.mode))?;
         rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
         let file = SocketFile::at(path, lease)?;
+        if *access != private {
+            // Nobody is let in before it listens, and then by these.
+            file.file().give(access).map_err(BindError::Access)?;
+        }
         Ok(BoundSocket { descriptor, file: Some(file), is_handed_over: false })
     }
 
@@ -290,6 +304,16 @@ impl Socket {
     /// Where it is bound in truth: the port that the kernel chose for port 0.
     pub(super) fn bound(&self) -> Option<SocketAddr> {
         rustix::net::getsockname(self).ok()?.try_into().ok()
+    }
+
+    /// Changes who may connect, if it is a unix socket of the daemon's own.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(super) fn give(&self, access: &SocketAccess) -> Result<(), String> {
+        let file = lock(&self.file).as_ref().map(SocketFile::file);
+        file.map_or(Ok(()), |file| file.give(access))
     }
 
     /// Whether clients can still find it: the file of a unix socket may have been removed.
@@ -365,7 +389,8 @@ fn is_stale(path: &Path) -> Result<bool, BindError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::plan::Account;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -447,6 +472,47 @@ mod tests {
         assert!(matches!(listen(&address, &remover), Err(BindError::NotASocket)));
         assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
     }
+
+    #[tokio::test]
+    async fn a_unix_socket_lets_in_whom_it_should() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let remover = Arc::default();
+        let own = rustix::process::getgid().as_raw();
+        let bind = |mode, group| {
+            let access = SocketAccess { mode, owner: None, group };
+            BoundSocket::unix(&path, &access, &remover)
+        };
+        let seen = || {
+            let file = std::fs::symlink_metadata(&path).expect("the file");
+            (file.permissions().mode() & 0o7777, file.gid())
+        };
+        // The umask of this process, or of a unit, does not narrow it.
+        for mode in [0o660, 0o666, 0o600, 0o620, 0o200, 0o777] {
+            let socket = bind(mode, Some(Account::Number(own))).expect("binds");
+            assert_eq!(seen(), (mode, own), "{mode:o}");
+            drop(socket);
+            assert!(remover.wait_for(&path, LONG));
+        }
+        let nobody = Account::Name("no such group, surely".to_owned());
+        let refused = bind(0o660, Some(nobody)).map(drop);
+        assert!(matches!(&refused, Err(BindError::Access(why)) if why.contains("/etc/group")));
+        assert!(remover.wait_for(&path, LONG) && !path.exists());
+        // A running one changes, and only if the file is its own.
+        let socket = bind(0o600, None).expect("binds").listen().expect("listens");
+        let wider = SocketAccess { mode: 0o666, ..SocketAccess::default() };
+        socket.give(&wider).expect("it is given");
+        assert_eq!(seen().0, 0o666);
+        std::fs::remove_file(&path).expect("the file");
+        let target = directory.path().join("precious");
+        std::fs::write(&target, "precious").expect("a file");
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        std::os::unix::fs::symlink(&target, &path).expect("a link");
+        assert!(socket.give(&wider).is_err());
+        let mode = std::fs::metadata(&target).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
     #[tokio::test]
     async fn a_socket_that_does_not_listen_yet_is_not_stale() {
         let directory = tempfile::tempdir().expect("a directory");

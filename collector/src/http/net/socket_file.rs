@@ -1,8 +1,11 @@
 //! The files of unix sockets. A file system may hang, so a file is removed on a thread of its own
 //! wherever its listener ends: on the thread that serves, too.
 
+use super::access;
+use crate::plan::SocketAccess;
 use crate::sync::lock;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +37,23 @@ impl File {
             Ok(stat) => Ok(stat.st_dev == self.device && stat.st_ino == self.inode),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Lets in whom `access` names. Asks the file system, so under no lock.
+    ///
+    /// # Errors
+    ///
+    /// Why not, and what to do about it.
+    pub(super) fn give(&self, access: &SocketAccess) -> Result<(), String> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let gone = "the file of the socket is gone; somebody removes it";
+        let file = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|_| gone)?;
+        match rustix::fs::fstat(&file) {
+            Ok(stat) if stat.st_dev == self.device && stat.st_ino == self.inode => {
+                access::give(file.as_fd(), access)
+            }
+            _ => Err(gone.to_owned()),
         }
     }
 }

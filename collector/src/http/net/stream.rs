@@ -1,6 +1,6 @@
 //! The bytes of a connection, over whatever they come.
 
-use crate::http::request::Peer;
+use crate::http::request::{Ends, Peer};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -26,6 +26,18 @@ impl Stream {
     pub(super) fn over_unix(stream: UnixStream) -> (Self, Peer) {
         let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
         (Stream::Unix(stream), Peer::Unix(uid))
+    }
+
+    /// What the kernel needs to say whose process the peer is. Of a unix socket it has said so, and a peer
+    /// elsewhere is nobody's here.
+    pub(super) fn ends(&self, peer: &Peer) -> Option<Ends> {
+        let (Stream::Tcp(stream), Peer::Tcp(peer)) = (self, peer) else { return None };
+        if !peer.ip().to_canonical().is_loopback() {
+            return None;
+        }
+        let local = stream.local_addr().ok()?;
+        let inode = rustix::fs::fstat(stream).ok()?.st_ino;
+        Some(Ends { local, inode })
     }
 
     /// Whether others on the way cannot read what is said.

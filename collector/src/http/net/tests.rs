@@ -49,11 +49,11 @@ fn server(listen: &[Listen]) -> Server {
 
 fn tcp(address: &str, admin: Admin) -> Listen {
     let socket = address.parse().expect("an address");
-    Listen { address: Address::Tcp { socket, dual: false }, serve: Serve { admin } }
+    Listen { address: Address::Tcp { socket, dual: false }, serve: Serve::with(admin) }
 }
 
 fn unix(path: &Path) -> Listen {
-    Listen { address: Address::Unix(path.to_owned()), serve: Serve { admin: Admin::Local } }
+    Listen { address: Address::Unix(path.to_owned()), serve: Serve::with(Admin::Local) }
 }
 
 fn stage(listeners: &Listeners, listen: &[Listen]) -> StagedListeners {

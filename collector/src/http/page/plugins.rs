@@ -1,7 +1,6 @@
 //! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
 
 use crate::engine::CollectorStatus;
-use crate::http::admin::is_admin;
 use crate::http::query;
 use crate::http::reply::{Problem, json};
 use crate::http::request::Request;
@@ -21,12 +20,12 @@ use warp::reply::Response;
 
 /// Everything that is compiled in.
 pub(in crate::http) async fn list(site: &Site, request: &Request) -> Response {
-    json(&Overview::of(site, is_admin(&site.tokens, request).await))
+    json(&Overview::of(site, site.admission.is_admin(request).await))
 }
 
 /// One collector or output, with what it promises.
 pub(in crate::http) async fn show(site: &Site, request: &Request, name: &str) -> Response {
-    let to_admin = is_admin(&site.tokens, request).await;
+    let to_admin = site.admission.is_admin(request).await;
     let applied = site.served.applied();
     let plan = &applied.plan;
     if let Some(own) = plan.collectors.iter().find(|plan| plan.descriptor.name == name) {

@@ -1,7 +1,6 @@
 //! `PUT /plugins/reload`: reads the configuration again and reports what came of it.
 
 use crate::engine::Changes;
-use crate::http::admin::admit;
 use crate::http::query;
 use crate::http::reply::{Problem, json, not_allowed};
 use crate::http::request::Request;
@@ -18,7 +17,7 @@ use warp::reply::Response;
 /// Answers a request to reload.
 pub(in crate::http) async fn reload(site: &Site, request: &Request) -> Response {
     // Who may not use the route must not learn its methods either.
-    if let Err(refusal) = admit(&site.tokens, request).await {
+    if let Err(refusal) = site.admission.admit(request).await {
         return refusal;
     }
     if request.method != Method::PUT {

@@ -1,7 +1,6 @@
 //! `/`: a page for people. It needs nothing but itself, and is whole without its script.
 
 use super::plugins::{Collector, Overview};
-use crate::http::admin::is_admin;
 use crate::http::query;
 use crate::http::reply::response;
 use crate::http::request::Request;
@@ -49,7 +48,7 @@ fn with_policy(page: Bytes, policy: &str) -> Response {
 
 /// The status page.
 pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
-    let overview = Overview::of(site, is_admin(&site.tokens, request).await);
+    let overview = Overview::of(site, site.admission.is_admin(request).await);
     let host = request.header(header::HOST).unwrap_or("localhost:9100");
     let mut page = String::with_capacity(16 << 10);
     let nonce = nonce();

@@ -16,6 +16,12 @@ async fn who_may_reload_from_this_machine() {
         ("X-Forwarded-For: 127.0.0.1\r\n", 403),
         ("X-Forwarded-Whatever: 1\r\n", 403),
         ("Via: 1.1 proxy\r\n", 403),
+        ("X-Real-IP: 1.2.3.4\r\n", 403),
+        ("CF-Connecting-IP: 1.2.3.4\r\n", 403),
+        ("Host: 0.0.0.0\r\n", 403),
+        ("Host: localhost.evil.example\r\n", 403),
+        ("Host: evil.example:9100\r\nOrigin: http://evil.example:9100\r\n", 403),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\nOrigin: http://evil.example\r\n", 403),
         ("Origin: http://localhost:3000\r\n", 403),
         ("Origin: null\r\n", 403),
         ("Sec-Fetch-Site: cross-site\r\n", 403),
@@ -113,13 +119,24 @@ async fn tokens_open_the_admin_routes() {
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&file, private).expect("chmod");
     };
-    let server = server(&[tcp("127.0.0.1:0", Admin::Token(file.clone()))]);
-    let site = Setup { server, ..Setup::default() }.start();
+    let rule = Admin::Token(TokenFile::Path(file.clone()));
+    let site = Setup { server: server(&[tcp("127.0.0.1:0", rule)]), ..Setup::default() }.start();
     let reload = |token: &'static str| site.ask("PUT", "/plugins/reload", token);
+    // What was read counts for a moment, so that who guesses has nothing read.
+    let comes_to = |token: &'static str, status: u16| {
+        let site = &site;
+        async move {
+            let until = Instant::now() + LONG;
+            while site.ask("PUT", "/plugins/reload", token).await.status != status {
+                assert!(Instant::now() < until, "{token} never comes to {status}");
+                tokio::task::yield_now().await;
+            }
+        }
+    };
     assert_eq!(reload("").await.status, 401);
     assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 500);
     write("one\n");
-    assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 409);
+    comes_to("Authorization: Bearer one\r\n", 409).await;
     assert_eq!(reload("Authorization: Bearer One\r\n").await.status, 401);
     assert_eq!(reload("Authorization: Basic one\r\n").await.status, 401);
     // It is a proxy's business to check who asks when it passes the token on.
@@ -128,8 +145,94 @@ async fn tokens_open_the_admin_routes() {
         409
     );
     write("two\n");
+    comes_to("Authorization: Bearer two\r\n", 409).await;
     assert_eq!(reload("Authorization: Bearer one\r\n").await.status, 401);
-    assert_eq!(reload("Authorization: Bearer two\r\n").await.status, 409);
+    // A token that is taken back is refused, too.
+    std::fs::remove_file(&file).expect("a file");
+    comes_to("Authorization: Bearer two\r\n", 500).await;
+}
+
+#[tokio::test]
+async fn a_listener_may_want_a_token_of_who_reads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = directory.path().join(name);
+        std::fs::write(&path, name).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        TokenFile::Path(path)
+    };
+    let admin = Admin::Token(file("admin"));
+    let mut listen = tcp("127.0.0.1:0", admin);
+    listen.serve.token_file = Some(file("read"));
+    let site = Setup { server: server(&[listen.clone()]), ..Setup::default() }.start();
+    let (read, admin) = ("Authorization: Bearer read\r\n", "Authorization: Bearer admin\r\n");
+    for path in ["/", "/metrics", "/plugins", "/plugins/steady", "/plugins/nothing"] {
+        for headers in ["", "Authorization: Bearer other\r\n", "Authorization: Basic read\r\n"] {
+            let answer = site.ask("GET", path, headers).await;
+            assert_eq!(answer.status, 401, "{path} {headers}");
+            assert!(answer.has("www-authenticate: Bearer realm=\"vitald\""), "{}", answer.head);
+        }
+        let found = if path.ends_with("nothing") { 404 } else { 200 };
+        assert_eq!(site.ask("GET", path, read).await.status, found, "{path}");
+        assert_eq!(site.ask("GET", path, admin).await.status, found, "{path}");
+    }
+    assert_eq!(site.get("/healthz").await.status, 200);
+    site.http.set_ready();
+    assert_eq!(site.get("/readyz").await.status, 200);
+    // Who may read may not administer, and learns nothing of what admins see.
+    assert_eq!(site.ask("PUT", "/plugins/reload", read).await.status, 401);
+    assert_eq!(site.ask("GET", "/plugins", read).await.json()["admin"], false);
+    // Where administration is by user, root's processes see the daemon, but not the metrics.
+    listen.serve.admin = Admin::Local;
+    site.swap(&[listen]).await;
+    assert_eq!(site.get("/plugins").await.status, 200);
+    assert_eq!(site.get("/metrics").await.status, 401);
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_has_hardly_a_file_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("token");
+    std::fs::write(&path, "one").expect("a file");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("chmod");
+    let listen = tcp("127.0.0.1:0", Admin::Token(TokenFile::Path(path.clone())));
+    let site = Setup { server: server(&[listen]), ..Setup::default() }.start();
+    let mut stream = site.connect().await;
+    let guess = "Authorization: Bearer guess\r\n";
+    let began = Instant::now();
+    assert_eq!(ask(&mut stream, "PUT", "/plugins/reload", guess).await.status, 401);
+    // What the last reading found is not asked for again: else this would be noticed.
+    std::fs::remove_file(&path).expect("a file");
+    let mut refused = 0;
+    while ask(&mut stream, "PUT", "/plugins/reload", guess).await.status == 401 {
+        refused += 1;
+    }
+    assert!(refused > 0 && began.elapsed() >= Duration::from_millis(100), "{refused}");
+}
+
+#[tokio::test]
+async fn a_client_that_has_gone_is_no_admin() {
+    use std::io::Write as _;
+    let site = Setup::default().start();
+    // It is closed before the daemon sees it, and the kernel says of a socket without a process that
+    // it is root's.
+    let mut stream = std::net::TcpStream::connect(site.address()).expect("connects");
+    let asked = b"PUT /plugins/reload HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(asked).expect("sends");
+    drop(stream);
+    let until = Instant::now() + LONG;
+    let refused = || {
+        let mut refused = 0;
+        site.counters.each_status(|status, count| refused += u64::from(status == "403") * count);
+        refused
+    };
+    while refused() == 0 {
+        assert!(Instant::now() < until, "it is never answered");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

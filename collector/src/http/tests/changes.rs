@@ -55,7 +55,7 @@ async fn a_swap_leaves_unchanged_listeners_and_their_connections_alone() {
     assert_eq!(ask(&mut by_path, "GET", "/healthz", "").await.status, 200);
 
     // The same address with another rule: the connection stays, the rule holds at once.
-    let closed = Listen { serve: Serve { admin: Admin::Off }, ..first.clone() };
+    let closed = Listen { serve: Serve::with(Admin::Off), ..first.clone() };
     assert_eq!(site.swap(&[closed.clone(), socket]).await.started.len(), 0);
     assert_eq!(ask(&mut kept, "PUT", "/plugins/reload", "").await.status, 404);
 
@@ -132,7 +132,7 @@ async fn swaps_under_load_lose_nothing() {
     let swaps = async {
         for round in 0..200 {
             let admin = if round % 2 == 0 { Admin::Off } else { Admin::Local };
-            site.swap(&[Listen { serve: Serve { admin }, ..first.clone() }]).await;
+            site.swap(&[Listen { serve: Serve::with(admin), ..first.clone() }]).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
