@@ -14,15 +14,21 @@ use crate::family::{Kind, is_label_name, is_metric_name};
 use crate::number::{parse_f64, parse_i64, write_number};
 use crate::shape::Suffix;
 use crate::text::lines;
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
-/// How many label names a family may have. It is far more than any has, and bounds what a small
-/// text can grow to, because each of a family's series gets all its label names.
+/// How many labels a series may have. It is far more than any has.
 const MOST_LABELS: usize = 128;
 
-/// What a sample and a label cost beside their text, in bytes.
-const SAMPLE_COST: usize = 48;
-const LABEL_COST: usize = 16;
+/// What a family, a sample and a label cost beside their text, in bytes; and how often the text of a
+/// sample is kept. They are what the memory of a daemon with large textfiles grows by, rounded up: what is
+/// here, the shape of the run, and the page.
+const FAMILY_COST: usize = 512;
+const SAMPLE_COST: usize = 192;
+const LABEL_COST: usize = 48;
+const TEXT_COPIES: usize = 4;
 
 /// The most that any text may cost, so that places in its texts fit their 32 bits.
 const LARGEST_COST: usize = 1 << 30;
@@ -33,6 +39,9 @@ pub struct Exposition {
     /// All texts.
     arena: Vec<u8>,
     families: Vec<Family>,
+    /// Those of the first family, then those of the second one.
+    rows: Vec<Row>,
+    labels: Vec<Label>,
     cost: usize,
     first_time: Option<usize>,
 }
@@ -51,32 +60,32 @@ pub struct Family {
     help: Option<Span>,
     /// Its type; untyped if no line gives one.
     pub kind: Kind,
-    /// Sorted.
-    label_names: Vec<Span>,
-    rows: Vec<Row>,
-    /// The labels that each set has, one set after the other.
-    labels: Vec<Label>,
-    /// Where the labels of each set end.
-    set_ends: Vec<u32>,
+    /// Where its rows begin and end.
+    rows: Span,
 }
 
 /// A label that a series was given.
 #[derive(Clone, Copy, Debug)]
 struct Label {
-    /// The position of its name among those of the family.
-    name: u8,
+    name: Span,
     value: Span,
+}
+
+/// Labels that stand one after another, sorted by name.
+#[derive(Clone, Copy, Debug, Default)]
+struct LabelSet {
+    start: u32,
+    count: u8,
 }
 
 /// One line, as it is shown.
 #[derive(Debug)]
 struct Row {
-    suffix: Suffix,
-    /// Which of the sets of labels it has.
-    set: u32,
-    /// The bucket's upper bound or the quantile.
-    bound: Option<Span>,
+    /// The bucket's upper bound or the quantile; empty if it has none.
+    bound: Span,
     value: f64,
+    labels: LabelSet,
+    suffix: Suffix,
 }
 
 /// A sample of a text.
@@ -95,17 +104,15 @@ impl<'a> Sample<'a> {
 
     /// The labels that its line gives, by name; the bound of a bucket and the quantile are not among them.
     pub fn labels(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let (exposition, family) = (self.exposition, self.family);
-        family.labels_of(self.row.set).iter().filter_map(move |label| {
-            let name = family.label_names.get(usize::from(label.name))?;
-            Some((exposition.text(*name), exposition.text(label.value)))
-        })
+        let exposition = self.exposition;
+        let labels = self.row.labels.of(&exposition.labels);
+        labels.iter().map(|label| (exposition.text(label.name), exposition.text(label.value)))
     }
 
     /// The label that a bucket (`le`) or a quantile has beside the others.
     pub fn bound(&self) -> Option<(&'static str, &'a [u8])> {
-        let bound = self.row.bound?;
-        Some((self.family.bound_name(), self.exposition.text(bound)))
+        let bound = self.exposition.text(self.row.bound);
+        (!bound.is_empty()).then(|| (self.family.bound_name(), bound))
     }
 
     /// Its value.
@@ -120,8 +127,7 @@ impl Exposition {
         &self.families
     }
 
-    /// What it takes to keep and to show all of it, in bytes, roughly. Since each series is shown with
-    /// the label names of its whole family, half a megabyte of text can become a page of thirty.
+    /// What it takes to keep and to show all of it, in bytes, roughly and rather too much than too little.
     pub fn cost(&self) -> usize {
         self.cost
     }
@@ -144,43 +150,41 @@ impl Exposition {
     /// The samples of a family. A histogram's and a summary's have their sum and count in any case, and
     /// a histogram's the bucket of all.
     pub fn samples<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Sample<'a>> {
-        family.rows.iter().map(move |row| Sample { exposition: self, family, row })
+        let rows = self.rows.get(family.rows.range()).unwrap_or_default();
+        rows.iter().map(move |row| Sample { exposition: self, family, row })
     }
 
-    /// Pushes all series of a family. Each gets the labels that others of its family have, without a
-    /// value, as node_exporter shows them.
+    /// Pushes all series of a family, each with the labels that its line has.
     pub fn push(&self, family: &Family, named: NamedFamily, batch: &mut Batch) {
-        let bound_name = family.bound_name().as_bytes();
         // One more, for the bound.
         let mut pairs: [(&[u8], &[u8]); MOST_LABELS + 1] = [(b"", b""); MOST_LABELS + 1];
-        let count = family.label_names.len();
-        for row in &family.rows {
-            for (pair, name) in pairs.iter_mut().zip(&family.label_names) {
-                *pair = (self.text(*name), b"");
-            }
-            for label in family.labels_of(row.set) {
-                if let Some((_, value)) = pairs.get_mut(usize::from(label.name)) {
-                    *value = self.text(label.value);
-                }
-            }
-            let mut length = count;
-            if let (Some(bound), Some(pair)) = (row.bound, pairs.get_mut(count)) {
-                *pair = (bound_name, self.text(bound));
+        for sample in self.samples(family) {
+            let bound = sample.bound().map(|(name, bound)| (name.as_bytes(), bound));
+            let mut length = 0;
+            for (pair, label) in pairs.iter_mut().zip(sample.labels().chain(bound)) {
+                *pair = label;
                 length += 1;
             }
             let labels = batch.label_pairs(pairs.get(..length).unwrap_or_default());
-            batch.push_named(named, row.suffix, labels, row.value);
+            batch.push_named(named, sample.suffix(), labels, sample.value());
         }
     }
 
     fn text(&self, span: Span) -> &[u8] {
-        self.arena.get(span.start as usize..span.end as usize).unwrap_or_default()
+        text_in(&self.arena, span)
     }
+}
 
-    fn store(&mut self, text: &[u8]) -> Span {
-        let start = self.arena.len() as u32;
-        self.arena.extend_from_slice(text);
-        Span { start, end: self.arena.len() as u32 }
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl LabelSet {
+    fn of(self, labels: &[Label]) -> &[Label] {
+        let start = self.start as usize;
+        labels.get(start..start + usize::from(self.count)).unwrap_or_default()
     }
 }
 
@@ -189,13 +193,17 @@ impl Family {
     fn bound_name(&self) -> &'static str {
         if self.kind == Kind::Histogram { "le" } else { "quantile" }
     }
+}
 
-    fn labels_of(&self, set: u32) -> &[Label] {
-        let set = set as usize;
-        let start = set.checked_sub(1).and_then(|before| self.set_ends.get(before));
-        let end = self.set_ends.get(set).map_or(0, |end| *end as usize);
-        self.labels.get(start.map_or(0, |start| *start as usize)..end).unwrap_or_default()
-    }
+fn text_in(arena: &[u8], span: Span) -> &[u8] {
+    arena.get(span.range()).unwrap_or_default()
+}
+
+/// Appends what is written to the texts.
+fn store(arena: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+    let start = arena.len() as u32;
+    write(arena);
+    Span { start, end: arena.len() as u32 }
 }
 
 /// Takes a whole text that costs at most `largest` bytes ([`Exposition::cost`]), such as:
@@ -206,12 +214,13 @@ impl Family {
 /// backup_seconds{disk="sda"} 4.25
 /// ```
 ///
+/// While it runs it takes no more memory than that, either, beside the text.
+///
 /// # Errors
 ///
-/// The first place where it is not in the format, or where it has become too much.
+/// The first place where it is not in the format, or where it has become too much ([`is_too_much`]).
 pub fn parse(text: &[u8], largest: usize) -> Result<Exposition, Malformed> {
-    let largest = largest.min(LARGEST_COST);
-    let mut drafts = Drafts { largest, ..Drafts::default() };
+    let mut drafts = Drafts { largest: largest.min(LARGEST_COST), ..Drafts::default() };
     let mut lines = lines(text);
     while let Some(line) = lines.next() {
         let start = lines.offset();
@@ -226,23 +235,28 @@ pub fn parse(text: &[u8], largest: usize) -> Result<Exposition, Malformed> {
             Some(b'#') => drafts.comment(&mut cursor),
             Some(_) => drafts.sample(&mut cursor, start),
         };
-        outcome.map_err(|malformed| Malformed::new(start + malformed.at, malformed.expected))?;
+        outcome.map_err(|malformed| malformed.moved_by(start))?;
     }
     drafts.finish().map_err(|expected| Malformed::new(text.len(), expected))
 }
 
+/// Whether a text was refused for what it costs, and not for what is in it.
+pub fn is_too_much(malformed: &Malformed) -> bool {
+    malformed.expected == TOO_MUCH
+}
+
 /// A place in a line.
-struct Cursor<'a> {
-    line: &'a [u8],
+struct Cursor<'t> {
+    line: &'t [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'t> Cursor<'t> {
     fn peek(&self) -> Option<u8> {
         self.line.get(self.at).copied()
     }
 
-    fn rest(&self) -> &'a [u8] {
+    fn rest(&self) -> &'t [u8] {
         self.line.get(self.at..).unwrap_or_default()
     }
 
@@ -258,7 +272,7 @@ impl<'a> Cursor<'a> {
         is_next
     }
 
-    fn token(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
+    fn token(&mut self, belongs: impl Fn(u8) -> bool) -> &'t [u8] {
         let rest = self.rest();
         let length = rest.iter().position(|byte| !belongs(*byte)).unwrap_or(rest.len());
         self.at += length;
@@ -269,46 +283,55 @@ impl<'a> Cursor<'a> {
         Malformed::new(self.at, what)
     }
 
-    /// A name, which may be in quotes.
+    /// A name, which may be in quotes. Nothing that would have to be escaped is in one.
     fn name(
         &mut self,
-        belongs: impl Fn(u8) -> bool,
         is_name: impl Fn(&[u8]) -> bool,
         what: &'static str,
-    ) -> Result<Vec<u8>, Malformed> {
+    ) -> Result<&'t [u8], Malformed> {
         let start = self.at;
-        let name =
-            if self.peek() == Some(b'"') { self.quoted()? } else { self.token(belongs).to_vec() };
-        if is_name(&name) { Ok(name) } else { Err(Malformed::new(start, what)) }
+        let name = if self.take(b'"') {
+            let name = self.token(|byte| byte != b'"');
+            if !self.take(b'"') {
+                return Err(self.expected("a closing quotation mark"));
+            }
+            name
+        } else {
+            self.token(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
+        };
+        if is_name(name) { Ok(name) } else { Err(Malformed::new(start, what)) }
     }
 
-    fn metric_name(&mut self) -> Result<Vec<u8>, Malformed> {
-        self.name(
-            |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':',
-            is_metric_name,
-            "the name of a metric",
-        )
+    fn metric_name(&mut self) -> Result<&'t [u8], Malformed> {
+        self.name(is_metric_name, "the name of a metric")
     }
 
     /// Text in quotes, with `\\`, `\"` and `\n` replaced.
-    fn quoted(&mut self) -> Result<Vec<u8>, Malformed> {
+    fn quoted(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if !self.take(b'"') {
             return Err(self.expected("a quotation mark"));
         }
-        let mut text = Vec::new();
         loop {
-            match self.peek() {
-                None => return Err(self.expected("a closing quotation mark")),
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(text);
-                }
-                Some(byte) => {
-                    self.at += 1;
-                    text.push(if byte == b'\\' { self.escaped()? } else { byte });
-                }
+            out.extend_from_slice(self.token(|byte| byte != b'"' && byte != b'\\'));
+            if self.take(b'"') {
+                return Ok(());
+            }
+            if !self.take(b'\\') {
+                return Err(self.expected("a closing quotation mark"));
+            }
+            out.push(self.escaped()?);
+        }
+    }
+
+    /// The rest of the line, with what is escaped replaced.
+    fn unescaped(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        while self.peek().is_some() {
+            out.extend_from_slice(self.token(|byte| byte != b'\\'));
+            if self.take(b'\\') {
+                out.push(self.escaped()?);
             }
         }
+        Ok(())
     }
 
     /// What the byte after a backslash means.
@@ -324,28 +347,28 @@ impl<'a> Cursor<'a> {
 }
 
 /// What is wrong with a text that costs more than it may.
-const TOO_MUCH: &str =
-    "fewer samples: they take too much memory, with all labels of their families";
+const TOO_MUCH: &str = "fewer samples: these take too much memory";
 
-/// What was read so far.
+/// What was read so far. Names and helps stay in the text until it is known which are shown.
 #[derive(Default)]
-struct Drafts {
-    families: Vec<Draft>,
-    /// What it costs without the labels that a series gets from others.
+struct Drafts<'t> {
+    arena: Vec<u8>,
+    labels: Vec<Label>,
+    samples: Vec<DraftSample>,
+    families: Vec<Draft<'t>>,
+    by_name: HashMap<&'t [u8], u32>,
     cost: usize,
     /// What it may cost.
     largest: usize,
     first_time: Option<usize>,
-    by_name: HashMap<Vec<u8>, usize>,
 }
 
-struct Draft {
-    name: Vec<u8>,
-    help: Option<Vec<u8>>,
+struct Draft<'t> {
+    name: &'t [u8],
+    /// With its escapes.
+    help: Option<&'t [u8]>,
     kind: Option<DraftKind>,
-    series: Vec<Series>,
-    /// The series of a summary or histogram by their labels.
-    by_labels: HashMap<Labels, usize>,
+    samples: u32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -355,21 +378,19 @@ enum DraftKind {
     GaugeHistogram,
 }
 
-/// Names and values, sorted by name.
-type Labels = Vec<(Vec<u8>, Vec<u8>)>;
-
-struct Series {
-    labels: Labels,
+/// A line with a sample.
+struct DraftSample {
     value: f64,
-    /// Bounds of buckets with their counts, or quantiles with their values.
-    bounds: Vec<(f64, f64)>,
-    sum: f64,
-    count: f64,
+    /// Of a bucket or a quantile; otherwise it is no number.
+    bound: f64,
+    family: u32,
+    labels: LabelSet,
+    suffix: Suffix,
 }
 
-impl Drafts {
+impl<'t> Drafts<'t> {
     /// A line such as `# HELP name text`, `# TYPE name gauge` or `# anything`.
-    fn comment(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    fn comment(&mut self, cursor: &mut Cursor<'t>) -> Result<(), Malformed> {
         cursor.take(b'#');
         cursor.skip_blanks();
         let keyword = cursor.token(|byte| byte != b' ' && byte != b'\t');
@@ -389,49 +410,57 @@ impl Drafts {
         if cursor.at == end {
             return Err(cursor.expected("a blank after the name"));
         }
-        let Some((draft, _)) = self.find(&name) else { return Ok(()) };
+        let help = cursor.rest();
+        let cost = if keyword == b"HELP" { TEXT_COPIES * help.len() } else { 0 };
+        self.pay(cost).map_err(|what| cursor.expected(what))?;
+        let (family, _) = self.find(name).map_err(|what| cursor.expected(what))?;
+        let Some(draft) = self.families.get_mut(family as usize) else { return Ok(()) };
         if keyword == b"HELP" {
             if draft.help.is_some() {
                 return Err(cursor.expected("no second HELP of this name"));
             }
-            let mut help = Vec::new();
-            while let Some(byte) = cursor.peek() {
-                cursor.at += 1;
-                help.push(if byte == b'\\' { cursor.escaped()? } else { byte });
-            }
             draft.help = Some(help);
+            // Looked through for what is escaped wrongly, and not kept.
+            let start = self.arena.len();
+            let outcome = cursor.unescaped(&mut self.arena);
+            self.arena.truncate(start);
+            outcome
         } else {
             if draft.kind.is_some() {
                 return Err(cursor.expected("no second TYPE, and none after samples"));
             }
-            let kind = kind_of(cursor.rest());
-            draft.kind = Some(kind.ok_or(cursor.expected("a type"))?);
+            draft.kind = Some(kind_of(cursor.rest()).ok_or(cursor.expected("a type"))?);
+            Ok(())
         }
-        Ok(())
     }
 
     /// A line such as `name{label="text"} 1.5` or `{"name",label="text"} 1.5 1441205977284`, which
     /// begins at `line`.
-    fn sample(&mut self, cursor: &mut Cursor<'_>, line: usize) -> Result<(), Malformed> {
+    fn sample(&mut self, cursor: &mut Cursor<'t>, line: usize) -> Result<(), Malformed> {
         let mut name = None;
         if cursor.peek() != Some(b'{') {
             name = Some(cursor.metric_name()?);
             cursor.skip_blanks();
         }
-        let labels =
-            if cursor.peek() == Some(b'{') { labels(cursor, &mut name)? } else { Vec::new() };
-        let name = name.ok_or(cursor.expected("the name of a metric"))?;
-        let text: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.cost += SAMPLE_COST + LABEL_COST * labels.len() + text;
-        if self.cost > self.largest {
-            return Err(cursor.expected(TOO_MUCH));
+        let start = self.labels.len();
+        if cursor.peek() == Some(b'{') {
+            self.read_labels(cursor, &mut name)?;
         }
-        let Some((draft, suffix)) = self.find(&name) else { return Ok(()) };
+        let name = name.ok_or(cursor.expected("the name of a metric"))?;
+        let (family, suffix) = self.find(name).map_err(|what| cursor.expected(what))?;
+        let Some(draft) = self.families.get_mut(family as usize) else { return Ok(()) };
         let kind = match *draft.kind.get_or_insert(DraftKind::Known(Kind::Untyped)) {
             DraftKind::Known(kind) => kind,
             DraftKind::GaugeHistogram => return Err(cursor.expected("a type that can be shown")),
         };
-        let (labels, bound) = split_bound(kind, labels).map_err(|what| cursor.expected(what))?;
+        draft.samples += 1;
+        let bound = self.split_bound(kind, start).map_err(|what| cursor.expected(what))?;
+        let count = self.labels.len() - start;
+        let count = u8::try_from(count).ok().filter(|count| usize::from(*count) <= MOST_LABELS);
+        let count = count.ok_or(cursor.expected("at most 128 labels"))?;
+        let labels = LabelSet { start: start as u32, count };
+        let cost = cost_of(&self.arena, labels.of(&self.labels)) + TEXT_COPIES * name.len();
+        self.pay(cost).map_err(|what| cursor.expected(what))?;
         let start = cursor.at;
         let value = cursor.token(|byte| byte != b' ' && byte != b'\t');
         let value = parse_f64(value).ok_or(Malformed::new(start, "a number"))?;
@@ -443,127 +472,303 @@ impl Drafts {
             if parse_i64(time).is_none() || cursor.peek().is_some() {
                 return Err(Malformed::new(end, "a newline after the value, or a time"));
             }
-        }
-        draft.add(kind, suffix, labels, bound, value);
-        if has_time {
             self.first_time.get_or_insert(line + end);
         }
+        self.samples.push(DraftSample { value, bound, family, labels, suffix });
         Ok(())
     }
 
+    /// Adds to the cost.
+    fn pay(&mut self, cost: usize) -> Result<(), &'static str> {
+        self.cost = self.cost.saturating_add(cost);
+        if self.cost > self.largest { Err(TOO_MUCH) } else { Ok(()) }
+    }
+
     /// The family that a name belongs to, made if there is none: its own, or that of the summary or
-    /// histogram of which it is a part. There always is one.
-    fn find(&mut self, name: &[u8]) -> Option<(&mut Draft, Suffix)> {
-        let mut found = self.by_name.get(name).map(|position| (*position, Suffix::None));
+    /// histogram of which it is a part.
+    fn find(&mut self, name: &'t [u8]) -> Result<(u32, Suffix), &'static str> {
+        if let Some(family) = self.by_name.get(name) {
+            return Ok((*family, Suffix::None));
+        }
         for (end, suffix) in
             [(&b"_count"[..], Suffix::Count), (b"_sum", Suffix::Sum), (b"_bucket", Suffix::Bucket)]
         {
             let whole = name.strip_suffix(end).filter(|whole| !whole.is_empty());
-            if let (None, Some(position)) = (found, whole.and_then(|whole| self.by_name.get(whole)))
-            {
-                let kind = self.families.get(*position).and_then(|draft| draft.kind);
+            if let Some(family) = whole.and_then(|whole| self.by_name.get(whole)) {
+                let kind = self.families.get(*family as usize).and_then(|draft| draft.kind);
                 let has_it = kind == Some(DraftKind::Known(Kind::Histogram))
                     || kind == Some(DraftKind::Known(Kind::Summary)) && suffix != Suffix::Bucket;
-                found = has_it.then_some((*position, suffix));
+                if has_it {
+                    return Ok((*family, suffix));
+                }
             }
         }
-        let (position, suffix) = found.unwrap_or_else(|| {
-            self.by_name.insert(name.to_vec(), self.families.len());
-            self.families.push(Draft {
-                name: name.to_vec(),
-                help: None,
-                kind: None,
-                series: Vec::new(),
-                by_labels: HashMap::new(),
-            });
-            (self.families.len() - 1, Suffix::None)
-        });
-        self.families.get_mut(position).map(|draft| (draft, suffix))
+        self.pay(FAMILY_COST + TEXT_COPIES * name.len())?;
+        let family = self.families.len() as u32;
+        self.by_name.insert(name, family);
+        self.families.push(Draft { name, help: None, kind: None, samples: 0 });
+        Ok((family, Suffix::None))
+    }
+
+    /// Appends the labels between the braces, and gives the name of the metric if it is there.
+    fn read_labels(
+        &mut self,
+        cursor: &mut Cursor<'t>,
+        name: &mut Option<&'t [u8]>,
+    ) -> Result<(), Malformed> {
+        let named_before = name.is_some();
+        let first = self.labels.len();
+        // Lines that follow each other mostly have the same labels in the same order.
+        let before = self.samples.last().map_or(0, |sample| sample.labels.start as usize);
+        cursor.take(b'{');
+        loop {
+            cursor.skip_blanks();
+            if cursor.take(b'}') {
+                break;
+            }
+            let start = cursor.at;
+            let label = cursor.name(is_metric_name, "the name of a label")?;
+            cursor.skip_blanks();
+            if !named_before && name.is_none() && matches!(cursor.peek(), Some(b',' | b'}')) {
+                *name = Some(label);
+            } else {
+                if !is_label_name(label) {
+                    return Err(Malformed::new(start, "the name of a label"));
+                }
+                if !cursor.take(b'=') {
+                    return Err(cursor.expected("="));
+                }
+                cursor.skip_blanks();
+                let start = cursor.at;
+                let place = before + self.labels.len() - first;
+                let known = self.labels.get(place).map(|label| label.name);
+                let name = match known.filter(|known| text_in(&self.arena, *known) == label) {
+                    Some(known) => known,
+                    None => store(&mut self.arena, |arena| arena.extend_from_slice(label)),
+                };
+                let value_start = self.arena.len();
+                cursor.quoted(&mut self.arena)?;
+                let value = Span { start: value_start as u32, end: self.arena.len() as u32 };
+                if std::str::from_utf8(text_in(&self.arena, value)).is_err() {
+                    return Err(Malformed::new(start, "UTF-8"));
+                }
+                self.labels.push(Label { name, value });
+                cursor.skip_blanks();
+            }
+            if cursor.peek() != Some(b'}') && !cursor.take(b',') {
+                return Err(cursor.expected("a comma or a closing brace"));
+            }
+        }
+        cursor.skip_blanks();
+        Ok(())
+    }
+
+    /// Sorts the labels from `start` on, takes out the bound that a histogram or summary has among them,
+    /// and refuses two of one name. Without a bound it is no number.
+    fn split_bound(&mut self, kind: Kind, start: usize) -> Result<f64, &'static str> {
+        let Drafts { arena, labels, .. } = self;
+        let reserved: &[u8] = match kind {
+            Kind::Histogram => b"le",
+            Kind::Summary => b"quantile",
+            _ => b"",
+        };
+        let mut bound = f64::NAN;
+        let mut kept = start;
+        for at in start..labels.len() {
+            let Some(label) = labels.get(at).copied() else { break };
+            if text_in(arena, label.name) == reserved {
+                let value = text_in(arena, label.value);
+                bound = parse_f64(value).ok_or("a number in le or quantile")?;
+            } else if let Some(place) = labels.get_mut(kept) {
+                *place = label;
+                kept += 1;
+            }
+        }
+        labels.truncate(kept);
+        let labels = labels.get_mut(start..).unwrap_or_default();
+        let name = |label: &Label| text_in(arena, label.name);
+        if !labels.is_sorted_by(|a, b| name(a) < name(b)) {
+            labels.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+            if labels.windows(2).any(|two| matches!(two, [a, b] if name(a) == name(b))) {
+                return Err("no two labels of one name");
+            }
+        }
+        Ok(bound)
     }
 
     /// Lays everything out as it will be shown. Families without samples are not.
     fn finish(self) -> Result<Exposition, &'static str> {
-        let mut all = Exposition { first_time: self.first_time, ..Exposition::default() };
-        for draft in self.families {
-            let Some(DraftKind::Known(kind)) = draft.kind.filter(|_| !draft.series.is_empty())
-            else {
+        let Drafts { mut arena, labels, mut samples, families, by_name, cost, .. } = self;
+        drop(by_name);
+        if !samples.is_sorted_by_key(|sample| sample.family) {
+            // Stable: of a family, the order of the text.
+            samples.sort_by_key(|sample| sample.family);
+        }
+        let mut rows = Rows { rows: Vec::with_capacity(samples.len()), cost, largest: self.largest };
+        let mut shown = Vec::new();
+        let mut rest = samples.as_slice();
+        for draft in families {
+            let (own, others) = rest.split_at_checked(draft.samples as usize).unwrap_or_default();
+            rest = others;
+            let Some(DraftKind::Known(kind)) = draft.kind.filter(|_| !own.is_empty()) else {
                 continue;
             };
-            let mut names: Vec<&[u8]> = Vec::new();
-            for series in &draft.series {
-                for (name, _) in &series.labels {
-                    if let Err(place) = names.binary_search(&name.as_slice()) {
-                        names.insert(place, name);
-                    }
-                }
-                if names.len() > MOST_LABELS {
-                    return Err("at most 128 label names in a family");
-                }
+            let start = rows.rows.len() as u32;
+            if matches!(kind, Kind::Histogram | Kind::Summary) {
+                rows.add_compounds(kind, own, &mut arena, &labels)?;
+            } else {
+                rows.rows.extend(own.iter().map(|sample| Row {
+                    bound: Span::default(),
+                    value: sample.value,
+                    labels: sample.labels,
+                    suffix: Suffix::None,
+                }));
             }
-            let mut family = Family {
-                name: all.store(&draft.name),
-                help: draft.help.as_ref().map(|help| all.store(help)),
-                kind,
-                label_names: names.iter().map(|name| all.store(name)).collect(),
-                rows: Vec::new(),
-                labels: Vec::new(),
-                set_ends: Vec::new(),
-            };
-            let names_length: usize = names.iter().map(|name| name.len() + LABEL_COST).sum();
-            let per_row = SAMPLE_COST + names_length;
-            for (set, series) in (0..).zip(&draft.series) {
-                let rows_before = family.rows.len();
-                let mut values_length = 0;
-                for (name, value) in &series.labels {
-                    let place = names.binary_search(&name.as_slice()).ok();
-                    let Some(name) = place.and_then(|place| u8::try_from(place).ok()) else {
-                        continue;
-                    };
-                    values_length += value.len();
-                    family.labels.push(Label { name, value: all.store(value) });
-                }
-                family.set_ends.push(family.labels.len() as u32);
-                series.lay_out(kind, set, &mut all, &mut family.rows);
-                all.cost += (family.rows.len() - rows_before) * (per_row + values_length);
-                if all.cost > self.largest {
-                    return Err(TOO_MUCH);
-                }
-            }
-            all.families.push(family);
+            let rows = Span { start, end: rows.rows.len() as u32 };
+            let name = store(&mut arena, |arena| arena.extend_from_slice(draft.name));
+            let help = draft.help.map(|help| {
+                let mut cursor = Cursor { line: help, at: 0 };
+                // It was looked through before.
+                store(&mut arena, |arena| cursor.unescaped(arena).unwrap_or_default())
+            });
+            shown.push(Family { name, help, kind, rows });
         }
+        let Rows { mut rows, cost, .. } = rows;
+        let mut all =
+            Exposition { arena, labels, families: shown, cost, first_time: self.first_time, ..Exposition::default() };
+        rows.shrink_to_fit();
+        all.rows = rows;
         all.arena.shrink_to_fit();
+        all.labels.shrink_to_fit();
+        all.families.shrink_to_fit();
         Ok(all)
     }
 }
 
-impl Draft {
-    fn add(&mut self, kind: Kind, suffix: Suffix, labels: Labels, bound: Option<f64>, value: f64) {
-        let is_compound = matches!(kind, Kind::Histogram | Kind::Summary);
-        let position = match self.by_labels.get(&labels) {
-            Some(position) if is_compound => *position,
-            _ => {
-                if is_compound {
-                    self.by_labels.insert(labels.clone(), self.series.len());
+/// What a row with these labels costs, without the name of its family.
+fn cost_of(arena: &[u8], labels: &[Label]) -> usize {
+    let text = |label: &Label| text_in(arena, label.name).len() + text_in(arena, label.value).len();
+    let labels = labels.iter().map(|label| LABEL_COST + TEXT_COPIES * text(label));
+    SAMPLE_COST + labels.sum::<usize>()
+}
+
+/// The rows of all families, and what everything costs with them.
+struct Rows {
+    rows: Vec<Row>,
+    cost: usize,
+    largest: usize,
+}
+
+/// The samples of a histogram or summary with the same labels.
+struct Compound {
+    labels: LabelSet,
+    sum: f64,
+    count: f64,
+}
+
+impl Rows {
+    /// Adds the rows of a histogram or summary: of each set of labels, in the order in which they first
+    /// come, the bounds in their order, the sum and the count.
+    fn add_compounds(
+        &mut self,
+        kind: Kind,
+        samples: &[DraftSample],
+        arena: &mut Vec<u8>,
+        labels: &[Label],
+    ) -> Result<(), &'static str> {
+        let mut compounds: Vec<Compound> = Vec::new();
+        // The compound of each bound, the bound and the value.
+        let mut bounds: Vec<(u32, f64, f64)> = Vec::new();
+        let mut by_labels: HashMap<Texts<'_>, u32> = HashMap::new();
+        for sample in samples {
+            let of = Texts { arena, labels: sample.labels.of(labels) };
+            let compound = *by_labels.entry(of).or_insert_with(|| {
+                compounds.push(Compound { labels: sample.labels, sum: 0.0, count: 0.0 });
+                compounds.len() as u32 - 1
+            });
+            let Some(own) = compounds.get_mut(compound as usize) else { continue };
+            match sample.suffix {
+                Suffix::Count => own.count = whole(sample.value),
+                Suffix::Sum => own.sum = sample.value,
+                _ if sample.bound.is_nan() => {}
+                _ if kind == Kind::Histogram => {
+                    bounds.push((compound, sample.bound, whole(sample.value)));
                 }
-                self.series.push(Series {
-                    labels,
-                    value,
-                    bounds: Vec::new(),
-                    sum: 0.0,
-                    count: 0.0,
-                });
-                self.series.len() - 1
+                _ => bounds.push((compound, sample.bound, sample.value)),
             }
-        };
-        let Some(series) = self.series.get_mut(position) else { return };
-        match (suffix, bound) {
-            (Suffix::Count, _) => series.count = whole(value),
-            (Suffix::Sum, _) => series.sum = value,
-            (_, Some(bound)) if kind == Kind::Histogram => {
-                series.bounds.push((bound, whole(value)))
+        }
+        drop(by_labels);
+        // Of two with the same bound the later one counts; a stable sort keeps their order.
+        bounds.sort_by(|a, b| {
+            a.0.cmp(&b.0).then(a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal))
+        });
+        let part = if kind == Kind::Histogram { Suffix::Bucket } else { Suffix::None };
+        let mut bounds = bounds.iter().peekable();
+        for (number, compound) in (0..).zip(&compounds) {
+            let first = self.rows.len();
+            let mut last = f64::NEG_INFINITY;
+            while let Some((_, bound, value)) = bounds.next_if(|of| of.0 == number) {
+                last = *bound;
+                if !bounds.peek().is_some_and(|next| next.0 == number && next.1 == *bound) {
+                    self.add(part, compound.labels, Some(*bound), *value, arena);
+                }
             }
-            (_, Some(bound)) => series.bounds.push((bound, value)),
-            (_, None) => {}
+            if kind == Kind::Histogram && last != f64::INFINITY {
+                self.add(part, compound.labels, Some(f64::INFINITY), compound.count, arena);
+            }
+            self.add(Suffix::Sum, compound.labels, None, compound.sum, arena);
+            self.add(Suffix::Count, compound.labels, None, compound.count, arena);
+            // What the text said has been paid for, as far as it is known here: a row too many is
+            // counted twice rather than one too few.
+            let added = self.rows.len() - first;
+            let cost = added.min(3) * cost_of(arena, compound.labels.of(labels));
+            self.cost = self.cost.saturating_add(cost);
+            if self.cost > self.largest {
+                return Err(TOO_MUCH);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        suffix: Suffix,
+        labels: LabelSet,
+        bound: Option<f64>,
+        value: f64,
+        arena: &mut Vec<u8>,
+    ) {
+        let bound = bound.map(|bound| store(arena, |arena| write_number(arena, bound)));
+        self.rows.push(Row { bound: bound.unwrap_or_default(), value, labels, suffix });
+    }
+}
+
+/// Labels that are compared by their texts.
+struct Texts<'a> {
+    arena: &'a [u8],
+    labels: &'a [Label],
+}
+
+impl<'a> Texts<'a> {
+    fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let arena = self.arena;
+        self.labels.iter().map(|label| (text_in(arena, label.name), text_in(arena, label.value)))
+    }
+}
+
+impl PartialEq for Texts<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Texts<'_> {}
+
+impl Hash for Texts<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (name, value) in self.iter() {
+            name.hash(state);
+            value.hash(state);
         }
     }
 }
@@ -571,36 +776,6 @@ impl Draft {
 /// A count as node_exporter keeps it, in 64 bits without a fraction.
 fn whole(value: f64) -> f64 {
     value as u64 as f64
-}
-
-impl Series {
-    fn lay_out(&self, kind: Kind, set: u32, all: &mut Exposition, rows: &mut Vec<Row>) {
-        let part = match kind {
-            Kind::Histogram => Suffix::Bucket,
-            Kind::Summary => Suffix::None,
-            _ => {
-                let value = self.value;
-                return rows.push(Row { suffix: Suffix::None, set, bound: None, value });
-            }
-        };
-        let mut bounds = self.bounds.clone();
-        if kind == Kind::Histogram && !bounds.iter().any(|(bound, _)| *bound == f64::INFINITY) {
-            bounds.push((f64::INFINITY, self.count));
-        }
-        // Of two with the same bound the later one counts; a stable sort keeps their order.
-        bounds.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
-        for (position, (bound, value)) in bounds.iter().enumerate() {
-            if bounds.get(position + 1).is_some_and(|next| next.0 == *bound) {
-                continue;
-            }
-            let start = all.arena.len() as u32;
-            write_number(&mut all.arena, *bound);
-            let bound = Some(Span { start, end: all.arena.len() as u32 });
-            rows.push(Row { suffix: part, set, bound, value: *value });
-        }
-        rows.push(Row { suffix: Suffix::Sum, set, bound: None, value: self.sum });
-        rows.push(Row { suffix: Suffix::Count, set, bound: None, value: self.count });
-    }
 }
 
 fn kind_of(word: &[u8]) -> Option<DraftKind> {
@@ -611,69 +786,6 @@ fn kind_of(word: &[u8]) -> Option<DraftKind> {
         .into_iter()
         .find(|kind| word.eq_ignore_ascii_case(kind.word().as_bytes()))
         .map(DraftKind::Known)
-}
-
-/// What is between the braces, with the name of the metric if it is there.
-fn labels(cursor: &mut Cursor<'_>, name: &mut Option<Vec<u8>>) -> Result<Labels, Malformed> {
-    let named_before = name.is_some();
-    let mut labels = Labels::new();
-    cursor.take(b'{');
-    loop {
-        cursor.skip_blanks();
-        if cursor.take(b'}') {
-            break;
-        }
-        let start = cursor.at;
-        let label = cursor.name(
-            |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':',
-            is_metric_name,
-            "the name of a label",
-        )?;
-        cursor.skip_blanks();
-        if !named_before && name.is_none() && matches!(cursor.peek(), Some(b',' | b'}')) {
-            *name = Some(label);
-        } else {
-            if !is_label_name(&label) {
-                return Err(Malformed::new(start, "the name of a label"));
-            }
-            if !cursor.take(b'=') {
-                return Err(cursor.expected("="));
-            }
-            cursor.skip_blanks();
-            let start = cursor.at;
-            let value = cursor.quoted()?;
-            if std::str::from_utf8(&value).is_err() {
-                return Err(Malformed::new(start, "UTF-8"));
-            }
-            labels.push((label, value));
-            cursor.skip_blanks();
-        }
-        if cursor.peek() != Some(b'}') && !cursor.take(b',') {
-            return Err(cursor.expected("a comma or a closing brace"));
-        }
-    }
-    cursor.skip_blanks();
-    Ok(labels)
-}
-
-/// Sorts the labels, takes out the bound that a histogram or summary has among them, and refuses
-/// two of one name.
-fn split_bound(kind: Kind, mut labels: Labels) -> Result<(Labels, Option<f64>), &'static str> {
-    let reserved: &[u8] = match kind {
-        Kind::Histogram => b"le",
-        Kind::Summary => b"quantile",
-        _ => b"",
-    };
-    let mut bound = None;
-    for (_, value) in labels.iter().filter(|(name, _)| name == reserved) {
-        bound = Some(parse_f64(value).ok_or("a number in le or quantile")?);
-    }
-    labels.retain(|(name, _)| name != reserved);
-    labels.sort();
-    if labels.windows(2).any(|two| matches!(two, [a, b] if a.0 == b.0)) {
-        return Err("no two labels of one name");
-    }
-    Ok((labels, bound.filter(|bound| !bound.is_nan())))
 }
 
 #[cfg(test)]
@@ -736,7 +848,7 @@ mod tests {
             # c gauge
             c -0.5
             # d untyped
-            d{e=""} +Inf
+            d +Inf
             d{e="x"} NaN
             # f histogram
             f_bucket{le="0.5"} 1
@@ -769,13 +881,13 @@ mod tests {
         expect![[r#"
             # a gauge
             a{x="1",y="a\\b\"c\nd"} 1
-            a{x="",y=""} -2
+            a -2
             # HELP Two
             lines 
             # b untyped
             b{z="1"} 3
             b{z="2"} 4
-            b{z=""} 5
+            b 5
             # b_sum untyped
             b_sum 6
         "#]]
@@ -908,21 +1020,59 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_cannot_grow_without_bound() {
-        let labels: Vec<String> = (0..=MOST_LABELS).map(|i| format!("l{i}=\"\"")).collect();
-        rejects(parse, &[&format!("a{{{}}} 1\n", labels.join(","))]);
-        let many = format!("a{{{}}} 1\n", labels[1..].join(","));
-        assert!(parse(many.as_bytes()).is_ok());
-        rejects(parse, &[&(many + &"a 1\n".repeat(LARGEST / MOST_LABELS / LABEL_COST))]);
-        let most = "a 1\n".repeat(LARGEST / SAMPLE_COST);
-        assert_eq!(parse(most.as_bytes()).unwrap().cost(), LARGEST / SAMPLE_COST * SAMPLE_COST);
-        rejects(parse, &[&(most + "a 1\n")]);
-        // Every bucket of a histogram is a sample with all its labels.
-        let value = "x".repeat(10_000);
-        let mut histogram = String::from("# TYPE h histogram\n");
-        for bound in 0..LARGEST / 10_000 {
-            histogram += &format!("h_bucket{{a=\"{value}\",le=\"{bound}\"}} 1\n");
+    fn a_series_has_at_most_128_labels() {
+        let line = |count: usize| {
+            let labels: Vec<String> = (0..count).map(|i| format!("l{i}=\"\"")).collect();
+            format!("a{{{}}} 1\n", labels.join(","))
+        };
+        assert!(parse(line(MOST_LABELS).as_bytes()).is_ok());
+        rejects(parse, &[&line(MOST_LABELS + 1), &line(300)]);
+    }
+
+    /// What a text costs is at least what is kept of it and what its parsing takes.
+    #[test]
+    fn a_small_text_cannot_grow_without_bound() {
+        let many = |line: &dyn Fn(usize) -> String| (0..100_000).map(line).collect::<String>();
+        // Each label of a line is one of many, which no other series is given.
+        let different = many(&|at| format!("a{{l{}=\"1\"}} 1\n", at % MOST_LABELS));
+        let texts = [
+            many(&|_| "a 1\n".to_owned()),
+            many(&|at| format!("a{at} 1\n")),
+            many(&|at| format!("# HELP a{at} x\n")),
+            many(&|at| format!("# TYPE a{at} gauge\n")),
+            format!("# TYPE h histogram\n{}", many(&|at| format!("h_sum{{a=\"{at}\"}} 1\n"))),
+            format!("# TYPE h histogram\n{}", many(&|at| format!("h_bucket{{le=\"{at}\"}} 1\n"))),
+        ];
+        for text in &texts {
+            let malformed = super::parse(text.as_bytes(), 4 << 20).unwrap_err();
+            assert!(is_too_much(&malformed), "{malformed}");
+            assert!(malformed.at > 0 && malformed.at <= text.len());
         }
-        rejects(parse, &[&histogram]);
+        let parsed = super::parse(different.as_bytes(), 64 << 20).unwrap();
+        let kept = parsed.arena.capacity()
+            + parsed.rows.capacity() * size_of::<Row>()
+            + parsed.labels.capacity() * size_of::<Label>();
+        assert!(kept < different.len() * 4, "{kept} bytes of {}", different.len());
+        assert!(kept * 4 < parsed.cost(), "{kept} bytes cost {}", parsed.cost());
+        assert!(!is_too_much(&parse(b"a x\n").unwrap_err()));
+    }
+
+    #[test]
+    fn families_may_be_scattered() {
+        let text = "a{n=\"1\"} 1\nb 1\na{n=\"2\"} 2\n# TYPE s summary\nb{n=\"x\"} 2\n\
+                    s_sum{n=\"1\"} 3\na{n=\"3\"} 3\ns_count{n=\"1\"} 4\n";
+        expect![[r#"
+            # a untyped
+            a{n="1"} 1
+            a{n="2"} 2
+            a{n="3"} 3
+            # b untyped
+            b 1
+            b{n="x"} 2
+            # s summary
+            s_sum{n="1"} 3
+            s_count{n="1"} 4
+        "#]]
+        .assert_eq(&shown(text));
     }
 }
