@@ -264,7 +264,7 @@ impl Results {
             let is_complete = state == State::Running && !before.is_none();
             [
                 degraded.map(What::Degraded),
-                unread.map(|fault| What::Unread(in_words(plan, fault))),
+                unread.map(|fault| What::Unread(in_words(plan, fault, shortfall.others))),
                 is_complete.then_some(What::Complete),
             ]
         };
@@ -378,7 +378,8 @@ impl Results {
 
     /// What the last run could not read, though it succeeded.
     pub(super) fn fault(&self, plan: &CollectorPlan) -> Option<Arc<str>> {
-        Shortfall::of(self.state, self.last()).fault.map(|fault| in_words(plan, fault))
+        let Shortfall { fault, others, .. } = Shortfall::of(self.state, self.last());
+        fault.map(|fault| in_words(plan, fault, others))
     }
 
     pub(super) fn error(&self) -> Option<&Arc<str>> {
@@ -434,6 +435,8 @@ struct Shortfall<'r> {
     degraded: Option<&'static str>,
     /// Only of a run that succeeded; the error of another one says more.
     fault: Option<Fault<'r>>,
+    /// How many parts could not be read beside the first one.
+    others: u32,
 }
 
 impl<'r> Shortfall<'r> {
@@ -441,6 +444,7 @@ impl<'r> Shortfall<'r> {
         Shortfall {
             degraded: run.and_then(Run::degraded_reason),
             fault: run.filter(|_| state.is_success()).and_then(Run::fault),
+            others: run.map_or(0, Run::faults).saturating_sub(1),
         }
     }
 
@@ -449,18 +453,24 @@ impl<'r> Shortfall<'r> {
     }
 }
 
-/// A fault with its place, which is that of the collector if it has one source only.
-fn in_words(plan: &CollectorPlan, fault: Fault<'_>) -> Arc<str> {
-    match (fault.source, fault.error) {
+/// A fault with its place, which is that of the collector if it has one source only, and how many others
+/// there are.
+fn in_words(plan: &CollectorPlan, fault: Fault<'_>, others: u32) -> Arc<str> {
+    let mut words = match (fault.source, fault.error) {
         ("", error) => match only_source(plan, "") {
             "" if fault.is_malformed && !plan.descriptor.sources.is_empty() => {
-                format!("one of {}: {error}", plan.descriptor.sources.join(", ")).into()
+                format!("one of {}: {error}", plan.descriptor.sources.join(", "))
             }
-            "" => error.into(),
-            source => format!("{source}: {error}").into(),
+            "" => error.to_owned(),
+            source => format!("{source}: {error}"),
         },
-        (source, error) => format!("{source}: {error}").into(),
+        (source, error) => format!("{source}: {error}"),
+    };
+    if others > 0 {
+        // Writing into a text does not fail.
+        let _ = write!(words, " (and {others} more)");
     }
+    words.into()
 }
 
 /// The source of a collector that has one, or else something else.
