@@ -619,10 +619,10 @@ fn what_is_not_there_is_refused() {
         format!("--web.config.file={}", path.display())
     };
     for (argument, reason) in [
-        ("--web.config.file=/nonexistent.yml", "/nonexistent.yml cannot be read: No such file"),
+        ("--web.config.file=/nonexistent.yml", "/nonexistent.yml: cannot be read: No such file"),
         (
-            &file("web.yml", "tls_server_config: {}\n"),
-            "vitald does not support a web configuration",
+            &file("web.yml", "tls_server_config: {cert_file: x}\n"),
+            "web.yml:1:20: tls_server_config.key_file: missing",
         ),
         ("--web.listen-address=vsock://:9100", "vitald does not listen on vsock"),
     ] {

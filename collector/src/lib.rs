@@ -28,6 +28,7 @@ mod sync;
 mod systemd;
 mod timestamp;
 mod token_file;
+mod web_config;
 
 pub use cli::main;
 pub use http::{HttpCounters, query};

@@ -80,12 +80,14 @@ pub struct Serve {
     pub token_file: Option<TokenFile>,
     /// Who may connect, if it is a unix socket.
     pub access: SocketAccess,
+    /// The file with its TLS, its passwords and its limit of rate, if it has one.
+    pub web_config: Option<PathBuf>,
 }
 
 impl Serve {
     /// What is served where nothing but the rule of administration is said.
     pub fn with(admin: Admin) -> Self {
-        Serve { admin, token_file: None, access: SocketAccess::default() }
+        Serve { admin, token_file: None, access: SocketAccess::default(), web_config: None }
     }
 }
 

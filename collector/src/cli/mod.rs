@@ -21,7 +21,7 @@ use registry::Registry;
 use run::run;
 use terminal::{exit, fail, print, refuse, written};
 
-use crate::{config, dropin, manual};
+use crate::{config, dropin, manual, web_config};
 use clap::ArgMatches;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -88,6 +88,9 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
+    if let Err(mistakes) = web_config::check(&plan.server) {
+        return refuse(&mistakes);
+    }
     let on = |enabled: bool| {
         let names: Vec<&str> = plan
             .collectors
@@ -110,7 +113,10 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         text += &format!("output: {} every {every}\n", output.name);
     }
     for listen in &plan.server.listen {
-        text += &format!("listens on: {}\n", listen.address);
+        text += &match &listen.serve.web_config {
+            Some(file) => format!("listens on: {} ({})\n", listen.address, file.display()),
+            None => format!("listens on: {}\n", listen.address),
+        };
     }
     let printed = print(&text);
     if own.get_flag("running") { client::what_would_change(own, registry) } else { printed }

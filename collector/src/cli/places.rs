@@ -53,7 +53,10 @@ impl Search {
             return Ok(Search { places, is_given: true, file, lacks_admin: false, mistakes });
         }
         let configured = Configured::by(own, registry);
-        let listeners = configured.listeners.iter().filter(|one| one.serve.admin != Admin::Off);
+        let listeners = configured.listeners.iter().filter(|one| {
+            // A command has neither the certificates nor the passwords of a web configuration.
+            one.serve.admin != Admin::Off && one.serve.web_config.is_none()
+        });
         let of_listener = |listen: &Listen| Place {
             address: listen.address.clone(),
             token: token.clone().or_else(|| shown_by(listen)),
@@ -109,9 +112,15 @@ pub(super) fn first(own: &ArgMatches, registry: Registry<'_>) -> Result<Place, E
         return Ok(Place { address, token });
     }
     let Configured { listeners, mistakes, .. } = Configured::by(own, registry);
-    match listeners.into_iter().next() {
+    let is_none = listeners.is_empty();
+    match listeners.into_iter().find(|listen| listen.serve.web_config.is_none()) {
         Some(listen) => Ok(Place { address: listen.address, token }),
-        None => Err(refuse(&mistakes)),
+        None if is_none => Err(refuse(&mistakes)),
+        None => Err(fail(
+            exit::CONFIG,
+            &"every listener has a web configuration, whose certificates and passwords this command has not; \
+              add a listener without one, such as \"unix:/run/vitald/vitald.sock\"",
+        )),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engine::{Request, Selection, Server};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::serving::Serving;
-use crate::{log, systemd};
+use crate::{log, systemd, web_config};
 use clap::ArgMatches;
 use rustix::io::Errno;
 use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
@@ -64,7 +64,11 @@ pub(super) fn run(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let absolute =
         file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let (collectors, outputs) = (registry.collectors.to_vec(), registry.outputs.to_vec());
-    let read = move || load_from(file.as_deref(), &collectors, &outputs);
+    let read = move || {
+        let plan = load_from(file.as_deref(), &collectors, &outputs)?;
+        web_config::check(&plan.server)?;
+        Ok(plan)
+    };
     let source = Source { file: absolute, read: Box::new(read) };
     start(Start { source, web: None, notes: Vec::new() })
 }
@@ -283,8 +287,7 @@ async fn serve(started: Started) -> ExitCode {
     systemd::ready();
     let engine = Arc::clone(&daemon.engine);
     let watchdog = tokio::spawn(systemd::feed_watchdog(move || engine.sign_of_life()));
-    let reloading = (!drop_in).then(|| Arc::clone(&daemon));
-    let hangups = tokio::spawn(answer_hangups(signals.hangup, reloading));
+    let hangups = tokio::spawn(answer_hangups(signals.hangup, Arc::clone(&daemon), drop_in));
     signals.stop.recv().await;
     watchdog.abort();
     hangups.abort();
@@ -412,14 +415,31 @@ fn announce(daemon: &Daemon) {
     }
 }
 
-/// Reloads at each SIGHUP, one after another. A signal that comes during a reload is kept for
-/// another one: its sender gets no answer, and the file may have changed since it was read.
-async fn answer_hangups(mut hangups: Signal, daemon: Option<Arc<Daemon>>) {
+/// Reloads at each SIGHUP, one after another; the drop-in reads its web configuration again. A signal that comes
+/// meanwhile is kept for another time: its sender gets no answer, and the file may have changed since it was
+/// read.
+async fn answer_hangups(mut hangups: Signal, daemon: Arc<Daemon>, drop_in: bool) {
+    let reading = Contained::new("web config", "reading the web configuration");
     while hangups.recv().await.is_some() {
-        match daemon.clone() {
+        let daemon = Arc::clone(&daemon);
+        if drop_in {
+            read_web_config(&reading, daemon).await;
+        } else {
             // On a task of its own: the end of this one must not leave a reload without its report.
-            Some(daemon) => drop(tokio::spawn(async move { daemon.reload_in_turn().await }).await),
-            None => tracing::info!("SIGHUP: there is no web configuration to read again"),
+            drop(tokio::spawn(async move { daemon.reload_in_turn().await }).await);
         }
+    }
+}
+
+async fn read_web_config(reading: &Contained, daemon: Arc<Daemon>) {
+    match reading.run(SLOW_START, move || daemon.listeners.read_web_configs()).await {
+        Ok(Ok(0)) => tracing::info!("SIGHUP: there is no web configuration to read again"),
+        Ok(Ok(_)) => tracing::info!("SIGHUP: the web configuration was read again"),
+        Ok(Err(mistakes)) => {
+            for mistake in mistakes {
+                tracing::error!(%mistake, "SIGHUP: the web configuration is wrong; the earlier one stays in force");
+            }
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP: the web configuration is not read again"),
     }
 }

@@ -19,7 +19,7 @@ const EMPTY_SETTLED: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// A sentence: what the system said, or what the file is instead of a configuration.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     for _ in 0..ATTEMPTS {
         if let Some(bytes) = read_once(path)? {
             return Ok(bytes);

@@ -40,6 +40,8 @@ pub(crate) use address::SYSTEMD as SYSTEMD_SOCKETS;
 pub(crate) use address::parse as parse_address;
 pub(crate) use address::parse_go as parse_go_address;
 pub use effective::effective;
+#[cfg(feature = "tls")]
+pub(crate) use file::read as read_file;
 pub(crate) use layers::{PREFIX, insert};
 pub(crate) use paths::PATH;
 pub(crate) use sections::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};

@@ -4,6 +4,7 @@ use super::access::{self, Account, FileMode};
 use super::address;
 use super::origin;
 use crate::plan::{Address, Admin, Listen, Serve, Server, SocketAccess, TokenFile};
+use std::path::PathBuf;
 use vitald_core::prelude::*;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, Value};
 
@@ -19,6 +20,10 @@ settings! {
     /// client, `"local"` for processes of root and of the daemon's own user (over loopback or a unix
     /// socket), `"token:/path"` or `"token:credential:NAME"` for clients that show the token in this file.
     admin: Admin = "local";
+    /// The file with TLS, client certificates, passwords, headers and a limit of rate, in the format of
+    /// node_exporter's `--web.config.file`, for each listener without a `web_config` of its own that is no unix
+    /// socket: an absolute path, or `"off"`. It is read again when it or a file that it names has changed.
+    web_config: Option<WebConfig> = UNSET;
     /// Requests served at one time; more are answered 503. 0 is no limit.
     max_requests: u32 = 40;
     /// Connections open at one time; more wait.
@@ -40,10 +45,30 @@ struct Entry {
     admin: Option<Admin>,
     token_file: Option<TokenFile>,
     access: SocketAccess,
+    web_config: Option<WebConfig>,
+}
+
+/// The file of a web configuration; nothing if there is to be none.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+struct WebConfig(Option<PathBuf>);
+
+impl Setting for WebConfig {
+    const KIND: &'static str = "path";
+
+    fn decode(value: &Value) -> Result<Self, String> {
+        match &value.node {
+            Node::Text(text) if text == "off" => Ok(WebConfig(None)),
+            Node::Text(text) if text.starts_with('/') => Ok(WebConfig(Some(text.into()))),
+            Node::Text(_) => {
+                Err("the file of a web configuration needs an absolute path".to_owned())
+            }
+            other => Err(format!("expected a path in quotes or \"off\", found {}", other.noun())),
+        }
+    }
 }
 
 /// The keys of a listener's table.
-const KEYS: &[&str] = &["address", "admin", "token_file", "mode", "owner", "group"];
+const KEYS: &[&str] = &["address", "admin", "token_file", "web_config", "mode", "owner", "group"];
 /// Those of a unix socket alone.
 const OF_UNIX: [&str; 3] = ["mode", "owner", "group"];
 
@@ -65,6 +90,7 @@ impl Setting for Entry {
                 admin: None,
                 token_file: None,
                 access: SocketAccess::default(),
+                web_config: None,
             });
         };
         table.refuse_unknown(KEYS, "key of a listener", mistakes);
@@ -77,6 +103,7 @@ impl Setting for Entry {
         };
         let admin = optional::<Admin>(table, "admin", path, mistakes);
         let token_file = optional::<TokenFile>(table, "token_file", path, mistakes);
+        let web_config = optional::<WebConfig>(table, "web_config", path, mistakes);
         let mode = optional::<FileMode>(table, "mode", path, mistakes);
         let owner = optional::<Account>(table, "owner", path, mistakes);
         let group = optional::<Account>(table, "group", path, mistakes);
@@ -90,7 +117,13 @@ impl Setting for Entry {
             }
         }
         let access = access::of(mode?, owner?, group?);
-        Some(Entry { address, admin: admin?, token_file: token_file?, access })
+        Some(Entry {
+            address,
+            admin: admin?,
+            token_file: token_file?,
+            access,
+            web_config: web_config?,
+        })
     }
 }
 
@@ -171,7 +204,11 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
         }
         let admin = entry.admin.as_ref().unwrap_or(&settings.admin).clone();
         let (token_file, access) = (entry.token_file.clone(), entry.access.clone());
-        let serve = Serve { admin, token_file, access };
+        // A unix socket is on this machine, where whoever may connect may read, too.
+        let common =
+            settings.web_config.as_ref().filter(|_| !matches!(entry.address, Address::Unix(_)));
+        let web_config = entry.web_config.as_ref().or(common).and_then(|file| file.0.clone());
+        let serve = Serve { admin, token_file, access, web_config };
         listen.push(Listen { address: entry.address.clone(), serve });
     }
     Some(Server {

@@ -591,7 +591,7 @@ listen = ['x']
         config.toml:3:9: collectors.sample.tries: must be from 1 to 10
         config.toml:5:9: log.level: expected one of "debug", "info", "warn", "error"
         config.toml:6:13: collectors.abacus: no such collector; `vitald plugins` lists them
-        config.toml:8:1: server.mu: no such setting; there are: listen, admin, max_requests, max_connections, idle_timeout, max_page_bytes
+        config.toml:8:1: server.mu: no such setting; there are: listen, admin, web_config, max_requests, max_connections, idle_timeout, max_page_bytes
         config.toml:9:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
         environment VITALD__X: x: no such table; there are: server, paths, scrape, log, collectors, outputs
         environment VITALD__LOG__FORMAT: log.format: expected one of "logfmt", "json"
@@ -811,6 +811,7 @@ names = [
         server.max_connections = 512  (default)
         server.max_page_bytes = 67108864  (default)
         server.max_requests = 40  (default)
+        server.web_config =   (default)
     "#]]
     .assert_eq(&out);
 }

@@ -7,8 +7,9 @@ use super::table::{Flag, Target, runs_by_default};
 use crate::config::{self, insert};
 use crate::plan::Plan;
 use crate::regular;
+use crate::web_config;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::time::Duration;
 use vitald_core::collector::Descriptor;
 use vitald_core::settings::{self, Node, Origin, Setting, Table, Value};
@@ -283,8 +284,11 @@ impl Read {
                 "{written} has no effect: this build of vitald has no collector {name}; remove the flag"
             ))),
             Target::WebConfiguration => {
-                refuse_web_configuration(text, directory)
-                    .map_err(|message| format!("{written}: {message}"))?;
+                if let Some(file) = web_configuration(text, directory)
+                    .map_err(|message| format!("{written}: {message}"))?
+                {
+                    insert(&mut self.table, &["server", "web_config"], Value::new(file, origin));
+                }
             }
             Target::OnlyInFile(collector, key) => {
                 return Err(format!(
@@ -314,24 +318,32 @@ pub(super) fn without_meaning(name: &str) -> String {
     )
 }
 
-/// A file without a setting asks for nothing, so it is taken.
-fn refuse_web_configuration(file: &str, directory: &Path) -> Result<(), String> {
+/// The file as an absolute path, after everything in it was found right. Nothing without a file, and where
+/// this build cannot have one and the file asks for nothing.
+fn web_configuration(file: &str, directory: &Path) -> Result<Option<String>, String> {
     if file.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let text = regular::read_text(&directory.join(file))
-        .map_err(|error| format!("{file} cannot be read: {error}"))?;
-    let asks_for_nothing = |line: &str| {
-        let line = line.trim();
-        line.is_empty() || line.starts_with('#') || matches!(line, "---" | "{}")
-    };
-    if text.lines().all(asks_for_nothing) {
-        return Ok(());
+    let path = absolute(directory.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    if !cfg!(feature = "tls") {
+        let text = regular::read_text(&path)
+            .map_err(|error| format!("{file}: cannot be read: {error}"))?;
+        let asks_for_nothing = |line: &str| {
+            let line = line.trim();
+            line.is_empty() || line.starts_with('#') || matches!(line, "---" | "{}")
+        };
+        if text.lines().all(asks_for_nothing) {
+            return Ok(None);
+        }
     }
-    Err(format!(
-        "vitald does not support a web configuration (TLS, passwords), and {file} is not empty; empty it, or \
-         put a proxy with TLS in front of vitald"
-    ))
+    web_config::check_file(&path, Path::new(file)).map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        mistakes.join("; ")
+    })?;
+    match path.into_os_string().into_string() {
+        Ok(path) => Ok(Some(path)),
+        Err(_) => Err(format!("{file}: its path is not UTF-8")),
+    }
 }
 
 /// kingpin refuses a switch that is given twice. Taking the last one breaks no command line that

@@ -153,7 +153,8 @@ pub(super) fn all_flags(collectors: &[&'static Descriptor]) -> Vec<Flag> {
         "web.config.file",
         Once,
         Target::WebConfiguration,
-        "Not supported: a file with TLS and passwords; only an empty one is taken.",
+        "A file with TLS, client certificates, passwords, headers and a limit of rate; it is read again when it \
+         has changed.",
         "\"\"",
     );
     add(

@@ -526,7 +526,7 @@ fn usage_errors() {
         node_exporter: error: --web.listen-address: vitald does not listen on vsock; listen on 127.0.0.1 and have a proxy pass it on, such as socat VSOCK-LISTEN:9100,fork TCP:127.0.0.1:9100, try --help
         node_exporter: error: --web.listen-address: 127.0.0.1:1 cannot be bound beside :1, try --help
         node_exporter: error: --web.telemetry-path: expected a path from /, try --help
-        node_exporter: error: --web.config.file: web.yml cannot be read: No such file or directory (os error 2), try --help
+        node_exporter: error: --web.config.file: web.yml: cannot be read: No such file or directory (os error 2), try --help
         node_exporter: error: --collector.arp.device-include: vitald does not support this setting of the collector, try --help
         node_exporter: error: strconv.ParseFloat: parsing "many": invalid syntax, try --help
         node_exporter: error: --collector.diskstats: not in this build: build with --features diskstats, try --help
@@ -680,8 +680,9 @@ fn help_shows_what_there_is() {
               --web.listen-address=:9100 ...
                                          An address to listen on; may be given more than
                                          once.
-              --web.config.file=""       Not supported: a file with TLS and passwords;
-                                         only an empty one is taken.
+              --web.config.file=""       A file with TLS, client certificates,
+                                         passwords, headers and a limit of rate; it is
+                                         read again when it has changed.
               --log.level=info           The least severe level that is logged: debug,
                                          info, warn or error.
               --log.format=logfmt        How lines are logged: logfmt or json.

@@ -1,7 +1,10 @@
 //! What the HTTP side counts, for the daemon's own metrics.
 
-use std::sync::Arc;
+use crate::sync::lock;
+use crate::web_config::WebConfig;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Every status this daemon answers with; any other is counted under the last one.
 const CODES: [(u16, &str); 16] = [
@@ -59,6 +62,8 @@ pub struct HttpCounters {
     refused_pages: AtomicU64,
     pages_with_conflicts: AtomicU64,
     sent_bytes: AtomicU64,
+    failed_handshakes: AtomicU64,
+    web_configs: Mutex<Vec<Arc<WebConfig>>>,
 }
 
 macro_rules! readers {
@@ -107,6 +112,8 @@ impl HttpCounters {
         pages_with_conflicts;
         /// Bytes sent, heads included.
         sent_bytes;
+        /// TLS handshakes that failed.
+        failed_handshakes;
     }
 
     /// Calls `each` with every status that was answered and how often.
@@ -130,12 +137,29 @@ impl HttpCounters {
         count_page_with_conflicts => pages_with_conflicts;
     }
 
+    #[cfg(feature = "tls")]
+    adders! {
+        count_failed_handshake => failed_handshakes;
+    }
+
     pub(super) fn count_answer(&self, status: u16) {
         self.requests.count(status);
     }
 
     pub(super) fn count_scrape(&self, status: u16) {
         self.scrapes.count(status);
+    }
+
+    /// The web configurations of the running listeners.
+    pub(super) fn web_configs_are(&self, configs: &[Arc<WebConfig>]) {
+        configs.clone_into(&mut lock(&self.web_configs));
+    }
+
+    /// Calls `each` with the file of every web configuration, and whether what is in force is what it says.
+    pub(crate) fn each_web_config(&self, mut each: impl FnMut(&Path, bool)) {
+        for config in lock(&self.web_configs).iter() {
+            each(config.path(), config.is_well());
+        }
     }
 
     pub(super) fn count_sent(&self, bytes: usize) {

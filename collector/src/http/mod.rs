@@ -4,6 +4,7 @@
 //! service      Http: all of it together; refuses what no page is asked about
 //! routes       which page a request is for (warp)
 //! page/*       one file a page: scrape, plugins, status, reload, health
+//! gate         what a web configuration asks of every request
 //! admin        who may administer, and who may read
 //! tokens, peer_users   what is in the files of tokens; whose process a peer is
 //! site         what the pages share: the daemon behind them, its counters
@@ -17,6 +18,8 @@
 
 mod admin;
 mod counters;
+#[cfg(feature = "tls")]
+mod gate;
 mod net;
 mod page;
 mod paths;

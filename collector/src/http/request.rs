@@ -2,6 +2,9 @@
 
 use crate::plan::Serve;
 use crate::sync::lock;
+#[cfg(feature = "tls")]
+use crate::web_config::Bucket;
+use crate::web_config::WebConfig;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -108,19 +111,61 @@ pub(super) struct Ends {
 }
 
 /// What a listener serves at this moment. A reload may change it while connections are open.
-pub(super) struct CurrentServe(Mutex<Arc<Serve>>);
+pub(super) struct CurrentServe {
+    serve: Mutex<Arc<Serve>>,
+    #[cfg(feature = "tls")]
+    gate: Mutex<Option<Arc<Gate>>>,
+}
+
+/// The web configuration of a listener, and what the listener counts for it.
+#[cfg(feature = "tls")]
+pub(super) struct Gate {
+    pub(super) config: Arc<WebConfig>,
+    pub(super) bucket: Mutex<Bucket>,
+}
 
 impl CurrentServe {
     pub(super) fn new(serve: Serve) -> Arc<Self> {
-        Arc::new(CurrentServe(Mutex::new(Arc::new(serve))))
+        Arc::new(CurrentServe {
+            serve: Mutex::new(Arc::new(serve)),
+            #[cfg(feature = "tls")]
+            gate: Mutex::default(),
+        })
     }
 
     pub(super) fn now(&self) -> Arc<Serve> {
-        Arc::clone(&lock(&self.0))
+        Arc::clone(&lock(&self.serve))
+    }
+
+    /// What stands before everything that is served, if something does.
+    #[cfg(feature = "tls")]
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        lock(&self.gate).clone()
+    }
+
+    /// The web configuration, if there is one.
+    #[cfg(feature = "tls")]
+    pub(super) fn web_config(&self) -> Option<Arc<WebConfig>> {
+        lock(&self.gate).as_ref().map(|gate| Arc::clone(&gate.config))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn set_web_config(&self, _: Option<Arc<WebConfig>>) {}
+
+    #[cfg(feature = "tls")]
+    pub(super) fn set_web_config(&self, config: Option<Arc<WebConfig>>) {
+        let mut gate = lock(&self.gate);
+        let is_same = match (&*gate, &config) {
+            (Some(gate), Some(config)) => Arc::ptr_eq(&gate.config, config),
+            (gate, config) => gate.is_none() && config.is_none(),
+        };
+        if !is_same {
+            *gate = config.map(|config| Arc::new(Gate { config, bucket: Mutex::default() }));
+        }
     }
 
     pub(super) fn set(&self, serve: &Serve) {
-        let mut current = lock(&self.0);
+        let mut current = lock(&self.serve);
         if **current != *serve {
             *current = Arc::new(serve.clone());
         }

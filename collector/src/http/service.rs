@@ -18,10 +18,11 @@ use warp::http::{self, StatusCode};
 use warp::reply::Response;
 
 /// What answers requests.
+#[derive(Clone)]
 pub(crate) struct Http {
     pages: Arc<Pages>,
     /// warp's service has no name that could be written here.
-    routes: Box<dyn Fn(http::Request<Empty<Bytes>>) -> Answering + Send + Sync>,
+    routes: Arc<dyn Fn(http::Request<Empty<Bytes>>) -> Answering + Send + Sync>,
 }
 
 impl Http {
@@ -40,7 +41,7 @@ impl Http {
             let answer = service.call(request);
             Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
         };
-        Arc::new(Http { pages, routes: Box::new(routes) })
+        Arc::new(Http { pages, routes: Arc::new(routes) })
     }
 
     /// Says that the first collection has ended, or its time has passed, and that the
@@ -106,6 +107,21 @@ fn bad_host(native: bool, what: &str) -> Response {
 
 impl Answer for Http {
     fn answer(&self, request: Request) -> Answering {
+        #[cfg(feature = "tls")]
+        if let Some(gate) = request.client.serve.gate() {
+            let http = self.clone();
+            return Box::pin(async move {
+                let native = http.pages.site.mode == Mode::Native;
+                gate.answer(native, request, |request| http.answer_admitted(request)).await
+            });
+        }
+        self.answer_admitted(request)
+    }
+}
+
+impl Http {
+    /// Answers one that may be answered.
+    fn answer_admitted(&self, request: Request) -> Answering {
         let refusal = request.fault.and_then(|fault| self.refusal(&request, fault));
         if let Some(refusal) = refusal {
             return Box::pin(std::future::ready(refusal));

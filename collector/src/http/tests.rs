@@ -4,6 +4,8 @@ mod administration;
 mod answers;
 mod changes;
 mod clients;
+#[cfg(feature = "tls")]
+mod web_config;
 
 use super::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::engine::{Changes, Engine, Limits, Occupancies};

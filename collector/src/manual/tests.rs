@@ -115,6 +115,11 @@ fn the_reference_shows_every_setting() {
         # "local" for processes on this machine (loopback addresses, and root or the daemon's own user on a
         # unix socket), "token:/path" for clients that show the token in this file.
         #admin = "local"
+        # The file with TLS, client certificates, passwords, headers and a limit of rate, in the format of
+        # node_exporter's --web.config.file, for each listener without a web_config of its own that is no
+        # unix socket: an absolute path, or "off". It is read again when it or a file that it names has
+        # changed.
+        # web_config = ... (path; not set)
         # Requests served at one time; more are answered 503. 0 is no limit.
         #max_requests = 40
         # Connections open at one time; more wait.

@@ -67,6 +67,10 @@ families! {
     SENT: counter = "vitald_http_sent_bytes_total";
     /// Connections that could not be accepted.
     ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
+    /// Whether a web configuration in force is what its file says; 0 while the file is wrong.
+    WEB_CONFIG: gauge = "vitald_web_config_last_load_successful" [file];
+    /// TLS handshakes that failed; there where a listener has a web configuration.
+    FAILED_HANDSHAKES: counter = "vitald_tls_handshakes_failed_total";
     /// Log lines that were dropped because nothing read the log.
     LOG_LINES_DROPPED: counter = "vitald_log_lines_dropped_total";
     /// Requests for metrics answered, by status.
@@ -234,6 +238,14 @@ impl Own {
         batch.value(&REFUSED_PAGES, self.http.refused_pages());
         batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
+        let mut has_web_config = false;
+        self.http.each_web_config(|file, is_well| {
+            has_web_config = true;
+            batch.row(&WEB_CONFIG, [file.as_os_str().as_encoded_bytes()], is_well);
+        });
+        if has_web_config {
+            batch.value(&FAILED_HANDSHAKES, self.http.failed_handshakes());
+        }
         batch.value(&LOG_LINES_DROPPED, log::dropped_lines());
         self.http.each_status(|code, count| batch.row(&HTTP_REQUESTS, [code.as_bytes()], count));
         let mut unwritten = 0;

@@ -1,6 +1,8 @@
 //! The connections that are open: how many there may be, and how they are asked to end.
 
 use super::connection::{self, ConnectionState, ListenerState};
+#[cfg(feature = "tls")]
+use super::handshakes::{Handshake, Handshakes};
 use super::limits::{Limits, milliseconds};
 use super::service::{Answer, ConnectionService};
 use super::stream::Stream;
@@ -36,6 +38,8 @@ pub(super) struct Connections {
     waiting: AtomicU64,
     one_ended: Notify,
     answer: OnceLock<Arc<dyn Answer>>,
+    #[cfg(feature = "tls")]
+    handshakes: Handshakes,
 }
 
 impl Connections {
@@ -52,6 +56,8 @@ impl Connections {
             waiting: AtomicU64::new(0),
             one_ended: Notify::new(),
             answer: OnceLock::new(),
+            #[cfg(feature = "tls")]
+            handshakes: Handshakes::default(),
         })
     }
 
@@ -194,8 +200,26 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// Serves it, on a task of its own, as soon as there is room.
+    /// Serves it, on a task of its own, as soon as there is room; where TLS is spoken, after its handshake.
     pub(super) async fn serve(self, listener: &Arc<ListenerState>) {
+        #[cfg(feature = "tls")]
+        if let Some(config) = listener.serve.web_config()
+            && config.content().tls().is_some()
+        {
+            // It does not wait for room any more, and has none yet.
+            let Accepted { stream, peer, waiting } = self;
+            let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
+            drop(waiting);
+            let handshake =
+                Handshake { stream, peer, listener, config, connections: Arc::clone(&connections) };
+            connections.handshakes.begin(handshake);
+            return;
+        }
+        self.serve_as_it_is(listener).await;
+    }
+
+    /// Serves it without a handshake, or after it.
+    pub(super) async fn serve_as_it_is(self, listener: &Arc<ListenerState>) {
         let Waiting(connections) = &self.waiting;
         connections.wait_for_room().await;
         connections.admit(listener, self.stream, self.peer);

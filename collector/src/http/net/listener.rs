@@ -7,6 +7,7 @@ use super::stream::Stream;
 use crate::http::request::{CurrentServe, Peer};
 use crate::plan::{Account, Address, Listen, Serve, SocketAccess};
 use crate::sync::lock;
+use crate::web_config::WebConfig;
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -32,8 +33,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(listen: &Listen, socket: Socket) -> Arc<Self> {
+    pub(super) fn new(
+        listen: &Listen,
+        socket: Socket,
+        web_config: Option<Arc<WebConfig>>,
+    ) -> Arc<Self> {
         let serve = CurrentServe::new(listen.serve.clone());
+        serve.set_web_config(web_config);
         Self::with(ListenerState::new(serve), listen, socket)
     }
 
@@ -89,7 +95,8 @@ impl Listener {
     }
 
     /// Changes what it serves, on its open connections, too.
-    pub(super) fn set_serve(&self, serve: &Serve) {
+    pub(super) fn set_serve(&self, serve: &Serve, web_config: Option<Arc<WebConfig>>) {
+        self.state.serve.set_web_config(web_config);
         self.state.serve.set(serve);
     }
 
@@ -300,7 +307,7 @@ mod tests {
         {
             let bound = BoundSocket::bind(&address, false, &Arc::default()).expect("binds");
             let listen = Listen { address, serve: Serve::with(Admin::Off) };
-            let listener = Listener::new(&listen, bound.listen().expect("listens"));
+            let listener = Listener::new(&listen, bound.listen().expect("listens"), None);
             listener.start(&connections);
             tokio::task::yield_now().await;
             listener.stop(&connections);

@@ -15,6 +15,7 @@ use crate::http::counters::HttpCounters;
 use crate::plan::{Address, Listen, Server, SocketAccess};
 use crate::reload::ListenerChanges;
 use crate::sync::lock;
+use crate::web_config::{Loaded, WebConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,8 +30,13 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     connections: Arc<Connections>,
     running: Mutex<Vec<Arc<Listener>>>,
+    /// Those that running listeners have.
+    web_configs: Mutex<Vec<Arc<WebConfig>>>,
     remover: Arc<Remover>,
 }
+
+/// A web configuration, and what was read of it if it is in force already.
+type StagedWebConfig = (Arc<WebConfig>, Option<Loaded>);
 
 /// Listeners that are ready and not yet swapped in. Dropping them closes them.
 pub(crate) struct StagedListeners {
@@ -44,12 +50,20 @@ pub(crate) struct StagedListeners {
     bound: Vec<(Listen, BoundSocket)>,
     /// The listeners that stop and share their port until then.
     sharing: Vec<Arc<Listener>>,
+    web_configs: Vec<StagedWebConfig>,
 }
 
 impl StagedListeners {
     /// What a swap to these will do.
     pub(crate) fn changes(&self) -> &ListenerChanges {
         &self.changes
+    }
+
+    /// The web configuration that a listener is to have.
+    fn web_config(&self, listen: &Listen) -> Option<Arc<WebConfig>> {
+        let path = listen.serve.web_config.as_deref()?;
+        let found = self.web_configs.iter().find(|(config, _)| config.path() == path);
+        found.map(|(config, _)| Arc::clone(config))
     }
 }
 
@@ -65,6 +79,7 @@ impl Listeners {
         Arc::new(Listeners {
             connections: Connections::new(counters, Handle::current()),
             running: Mutex::new(Vec::new()),
+            web_configs: Mutex::default(),
             remover: Arc::default(),
         })
     }
@@ -80,6 +95,7 @@ impl Listeners {
     pub(crate) fn stage(&self, server: &Server) -> Result<StagedListeners, Vec<Mistake>> {
         check_room(server.listen.len(), descriptor_limit())
             .map_err(|reason| vec![unplaced(reason)])?;
+        let web_configs = self.stage_web_configs(server)?;
         let _runtime = self.connections.handle().enter();
         let running = lock(&self.running).clone();
         let lost: Vec<&Arc<Listener>> = running
@@ -95,6 +111,7 @@ impl Listeners {
             listening: Vec::new(),
             bound: Vec::new(),
             sharing: Vec::new(),
+            web_configs,
         };
         let earlier = |listen: &Listen| {
             running.iter().find(|listener| listener.address == listen.address).map(|found| &**found)
@@ -124,15 +141,56 @@ impl Listeners {
         if refused.is_empty() {
             for (listen, socket) in bound {
                 match socket.listen() {
-                    Ok(socket) => staged.listening.push(match earlier(listen) {
-                        Some(earlier) => Listener::in_place_of(earlier, listen, socket),
-                        None => Listener::new(listen, socket),
-                    }),
+                    Ok(socket) => {
+                        let listener = match earlier(listen) {
+                            Some(earlier) => Listener::in_place_of(earlier, listen, socket),
+                            None => Listener::new(listen, socket, staged.web_config(listen)),
+                        };
+                        staged.listening.push(listener);
+                    }
                     Err(error) => refused.push((listen, error)),
                 }
             }
         }
         if refused.is_empty() { Ok(staged) } else { Err(mistakes(&server.listen, refused)) }
+    }
+
+    /// Reads the web configurations of listeners, beside what is in force.
+    fn stage_web_configs(&self, server: &Server) -> Result<Vec<StagedWebConfig>, Vec<Mistake>> {
+        let in_force = lock(&self.web_configs).clone();
+        let mut staged: Vec<StagedWebConfig> = Vec::new();
+        let mut mistakes = Vec::new();
+        for path in server.listen.iter().filter_map(|listen| listen.serve.web_config.as_deref()) {
+            if staged.iter().any(|(config, _)| config.path() == path) {
+                continue;
+            }
+            let read = match in_force.iter().find(|config| config.path() == path) {
+                Some(config) => config.load().map(|loaded| (Arc::clone(config), Some(loaded))),
+                None => WebConfig::open(path).map(|config| (config, None)),
+            };
+            match read {
+                Ok(read) => staged.push(read),
+                Err(wrong) => mistakes.extend(wrong),
+            }
+        }
+        if mistakes.is_empty() { Ok(staged) } else { Err(mistakes) }
+    }
+
+    /// Reads the web configurations in force again, whether their files have changed or not. May block.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake; a configuration with one stays as it was.
+    pub(crate) fn read_web_configs(&self) -> Result<usize, Vec<Mistake>> {
+        let in_force = lock(&self.web_configs).clone();
+        let mut mistakes = Vec::new();
+        for config in &in_force {
+            match config.load() {
+                Ok(loaded) => config.put(loaded),
+                Err(wrong) => mistakes.extend(wrong),
+            }
+        }
+        if mistakes.is_empty() { Ok(in_force.len()) } else { Err(mistakes) }
     }
 
     /// Binds an address whose port a listener has that is going to stop.
@@ -168,12 +226,21 @@ impl Listeners {
         let mut new = std::mem::take(&mut staged.listening);
         for (listen, bound) in std::mem::take(&mut staged.bound) {
             let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
-            new.push(Listener::new(&listen, socket));
+            new.push(Listener::new(&listen, socket, staged.web_config(&listen)));
         }
         let mut running = lock(&self.running).clone();
         let is_new = |address: &Address| new.iter().any(|new| new.address == *address);
         let kept = staged.server.listen.iter().filter(|listen| !is_new(&listen.address));
         give(&running, kept)?;
+        let mut web_configs = Vec::new();
+        for (config, loaded) in &mut staged.web_configs {
+            if let Some(loaded) = loaded.take() {
+                config.put(loaded);
+            }
+            web_configs.push(Arc::clone(config));
+        }
+        self.connections.counters.web_configs_are(&web_configs);
+        *lock(&self.web_configs) = web_configs;
         let connections = &self.connections;
         connections.limits.set(&staged.server);
         running.retain(|listener| {
@@ -182,7 +249,7 @@ impl Listeners {
                 listener.close(connections);
                 return false;
             };
-            listener.set_serve(&listen.serve);
+            listener.set_serve(&listen.serve, staged.web_config(listen));
             let is_replaced = new.iter().any(|new| new.address == listener.address);
             if is_replaced {
                 listener.stop(connections);

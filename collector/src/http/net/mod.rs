@@ -4,6 +4,8 @@ mod access;
 mod connection;
 mod connections;
 mod directory_lock;
+#[cfg(feature = "tls")]
+mod handshakes;
 mod limits;
 mod listener;
 pub(super) mod listeners;

@@ -13,6 +13,20 @@ use tokio::net::{TcpStream, UnixStream};
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// One of these, after the handshake.
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::server::TlsStream<Stream>>),
+    /// On its way from one reactor to another.
+    #[cfg(feature = "tls")]
+    Away(Away),
+}
+
+/// A socket that no reactor watches.
+#[cfg(feature = "tls")]
+pub(super) enum Away {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+    Nowhere,
 }
 
 impl Stream {
@@ -44,15 +58,54 @@ impl Stream {
     pub(super) fn is_encrypted(&self) -> bool {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => false,
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => true,
+            #[cfg(feature = "tls")]
+            Stream::Away(_) => false,
         }
     }
 
     /// Makes closing throw away what the peer has not taken: it must not stay in the kernel's memory
     /// for minutes.
     pub(super) fn discard_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
-            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        match self {
+            Stream::Tcp(stream) => {
+                let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+            }
+            Stream::Unix(_) => {}
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref().0.discard_on_close(),
+            #[cfg(feature = "tls")]
+            Stream::Away(_) => {}
         }
+    }
+
+    /// Takes the socket from the reactor that watches it.
+    #[cfg(feature = "tls")]
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = self {
+            return stream.get_mut().0.leave();
+        }
+        *self = match std::mem::replace(self, Stream::Away(Away::Nowhere)) {
+            Stream::Tcp(stream) => Stream::Away(Away::Tcp(stream.into_std()?)),
+            Stream::Unix(stream) => Stream::Away(Away::Unix(stream.into_std()?)),
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Has the reactor of this thread watch a socket that has left another one.
+    #[cfg(feature = "tls")]
+    pub(super) fn enter(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = self {
+            return stream.get_mut().0.enter();
+        }
+        *self = match std::mem::replace(self, Stream::Away(Away::Nowhere)) {
+            Stream::Away(Away::Tcp(stream)) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Stream::Away(Away::Unix(stream)) => Stream::Unix(UnixStream::from_std(stream)?),
+            other => other,
+        };
+        Ok(())
     }
 }
 
@@ -61,10 +114,16 @@ macro_rules! on_stream {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            #[cfg(feature = "tls")]
+            Stream::Tls($stream) => {
+                let $stream = &mut **$stream;
+                $call
+            }
+            #[cfg(feature = "tls")]
+            Stream::Away(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }
-
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -1,0 +1,156 @@
+//! TLS handshakes, on a thread of their own.
+//!
+//! A handshake is arithmetic, and waits for its client. Neither is the affair of the thread that serves: an
+//! accepted socket is handed to this one, and comes back when the keys are agreed on. So many handshakes may be
+//! under way; if there are more, the oldest has to go, so that clients that stay silent lock nobody out.
+
+use super::connection::ListenerState;
+use super::connections::Connections;
+use super::stream::Stream;
+use crate::http::request::Peer;
+use crate::sync::lock;
+use crate::web_config::WebConfig;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// The most handshakes under way; each may hold some 40 kB.
+const MOST: usize = 64;
+/// The most sockets that wait for the thread.
+const WAITING: usize = 64;
+/// How much the thread yields to the one that serves (nice(2)).
+const NICENESS: i32 = 5;
+/// The first byte of TLS: a record of a handshake (RFC 8446, 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+/// How a request begins, as far as Go's server looks.
+const REQUESTS: [&[u8; 5]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
+/// What Go's server answers to one.
+const ANSWER: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// The most of such a request that is taken before the end.
+const DRAINED: u64 = 64 << 10;
+
+/// An accepted connection before its handshake.
+pub(super) struct Handshake {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    pub(super) listener: Arc<ListenerState>,
+    pub(super) config: Arc<WebConfig>,
+    pub(super) connections: Arc<Connections>,
+}
+
+/// The thread, once there has been a handshake.
+#[derive(Default)]
+pub(super) struct Handshakes(Mutex<Option<mpsc::Sender<Handshake>>>);
+
+impl Handshakes {
+    /// Hands one over. If there are too many, or there is no thread to be had, its connection is closed.
+    pub(super) fn begin(&self, mut handshake: Handshake) {
+        if handshake.stream.leave().is_err() {
+            return;
+        }
+        let counters = Arc::clone(&handshake.connections.counters);
+        let mut sender = lock(&self.0);
+        if sender.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            *sender = match start() {
+                Ok(new) => Some(new),
+                Err(error) => {
+                    counters.count_accept_error();
+                    tracing::error!(%error, "the thread of TLS handshakes cannot be started");
+                    return;
+                }
+            };
+        }
+        if let Some(sender) = &*sender
+            && sender.try_send(handshake).is_err()
+        {
+            counters.count_evicted();
+        }
+    }
+}
+
+fn start() -> io::Result<mpsc::Sender<Handshake>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (sender, receiver) = mpsc::channel(WAITING);
+    std::thread::Builder::new().name("handshakes".to_owned()).spawn(move || {
+        let _ = rustix::process::nice(NICENESS);
+        runtime.block_on(receive(receiver));
+    })?;
+    Ok(sender)
+}
+
+async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
+    let mut under_way: VecDeque<AbortHandle> = VecDeque::new();
+    while let Some(handshake) = receiver.recv().await {
+        let connections = Arc::clone(&handshake.connections);
+        under_way.retain(|one| !one.is_finished());
+        let most = MOST.min(usize::try_from(connections.limits.max_connections()).unwrap_or(MOST));
+        while under_way.len() >= most.max(1) {
+            if let Some(oldest) = under_way.pop_front() {
+                oldest.abort();
+                connections.counters.count_evicted();
+            }
+        }
+        let within = connections.limits.timeouts().head;
+        let task = tokio::spawn(async move {
+            let peer = handshake.peer.clone();
+            match tokio::time::timeout(within, shake(handshake)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    connections.counters.count_failed_handshake();
+                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+                }
+                Err(_) => connections.counters.count_timed_out(),
+            }
+        });
+        under_way.push_back(task.abort_handle());
+    }
+}
+
+/// Shakes hands, and hands the connection to those who serve it.
+async fn shake(handshake: Handshake) -> io::Result<()> {
+    let Handshake { mut stream, peer, listener, config, connections } = handshake;
+    stream.enter()?;
+    let content = config.fresh().await;
+    // Without one TLS has just been switched off.
+    if let Some(tls) = content.tls() {
+        if let Stream::Tcp(tcp) = &mut stream
+            && is_answered_in_the_clear(tcp).await?
+        {
+            return Ok(());
+        }
+        let tls = TlsAcceptor::from(Arc::clone(tls)).accept(stream).await?;
+        stream = Stream::Tls(Box::new(tls));
+    }
+    stream.leave()?;
+    let runtime = connections.handle().clone();
+    runtime.spawn(async move {
+        if stream.enter().is_ok() {
+            connections.accepted((stream, peer)).serve_as_it_is(&listener).await;
+        }
+    });
+    Ok(())
+}
+
+/// Answers a client that speaks plain HTTP here, so that its user finds out. Answers whether it does.
+async fn is_answered_in_the_clear(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut first = [HANDSHAKE_RECORD; 5];
+    stream.peek(&mut first[..1]).await?;
+    if !first[0].is_ascii_uppercase() {
+        return Ok(false);
+    }
+    stream.read_exact(&mut first).await?;
+    if REQUESTS.contains(&&first) {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await?;
+        // What is unread when a socket is closed has the answer thrown away.
+        let mut rest = stream.take(DRAINED);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    }
+    Ok(true)
+}

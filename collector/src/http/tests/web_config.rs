@@ -1,0 +1,519 @@
+//! Listeners with web configurations, and clients that really shake hands.
+
+use super::*;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
+use std::path::PathBuf;
+use tempfile::TempDir;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A password hashed with the least cost: `right`.
+fn hash() -> String {
+    bcrypt::hash("right", 4).expect("a hash")
+}
+
+/// `alice:right` and `alice:wrong`, as they are sent.
+const RIGHT: &str = "Authorization: Basic YWxpY2U6cmlnaHQ=\r\n";
+const WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
+
+/// An authority with a folder for what it signs.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+struct Identity {
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        let authority = Authority { folder: tempfile::tempdir().expect("a folder"), issuer };
+        authority.write("ca.crt", &authority.issuer.pem());
+        authority.serve(&authority.sign(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth));
+        authority
+    }
+
+    fn sign(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.extended_key_usages = vec![usage];
+        self.sign_params(params)
+    }
+
+    fn sign_params(&self, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Identity { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    fn client(&self, name: &str) -> Identity {
+        self.sign(&[name], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Replaces a file in one step.
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path("new"), text).expect("a file");
+        std::fs::rename(self.path("new"), self.path(name)).expect("a file");
+    }
+
+    fn serve(&self, identity: &Identity) {
+        self.write("server.crt", &identity.certificate);
+        self.write("server.key", &identity.key);
+    }
+
+    /// A web configuration with TLS, and more below `tls_server_config`.
+    fn configure(&self, more: &str) -> Listen {
+        self.configure_text(&format!(
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{more}"
+        ))
+    }
+
+    fn configure_text(&self, text: &str) -> Listen {
+        self.write("web.yml", text);
+        self.listen(Admin::Local)
+    }
+
+    fn listen(&self, admin: Admin) -> Listen {
+        let serve = Serve { web_config: Some(self.path("web.yml")), ..Serve::with(admin) };
+        Listen { serve, ..tcp("127.0.0.1:0", Admin::Off) }
+    }
+}
+
+fn start(listen: &Listen) -> Site {
+    Setup { server: server(std::slice::from_ref(listen)), ..Setup::default() }.start()
+}
+
+/// How a client connects.
+#[derive(Clone)]
+struct Dialer(Arc<ClientConfig>);
+
+impl Dialer {
+    fn new(
+        authority: &Authority,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.issuer.der().clone()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { certificate, key }) => {
+                let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+                builder
+                    .with_client_auth_cert(vec![certificate.expect("a certificate")], key)
+                    .expect("an identity")
+            }
+        };
+        config.resumption = rustls::client::Resumption::disabled();
+        Dialer(Arc::new(config))
+    }
+
+    fn plain(authority: &Authority) -> Self {
+        Dialer::new(authority, None, rustls::ALL_VERSIONS)
+    }
+
+    async fn connect(&self, site: &Site) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, site.connect().await).await
+    }
+
+    /// The status of one request; nothing if the connection is refused, which in TLS 1.3 a client learns only
+    /// when it reads.
+    async fn status(&self, site: &Site) -> Option<u16> {
+        let mut stream = self.connect(site).await.ok()?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.ok()?;
+        Some(answer(&mut stream, false).await?.status)
+    }
+
+    async fn version(&self, site: &Site) -> Option<ProtocolVersion> {
+        self.connect(site).await.ok()?.get_ref().1.protocol_version()
+    }
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !is_so().await {
+        assert!(Instant::now() < limit, "waited in vain until {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn clients_are_asked_for_what_the_configuration_says() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let known = authority.client("a.example");
+    let unknown = stranger.client("a.example");
+    let server = authority.sign(&["a.example"], ExtendedKeyUsagePurpose::ServerAuth);
+    let ca = "  client_ca_file: ca.crt\n";
+    for (rule, ca, [without, right, foreign, other_use]) in [
+        ("NoClientCert", "", [true, true, true, true]),
+        ("RequestClientCert", "", [true, true, true, true]),
+        ("RequireAnyClientCert", "", [false, true, true, true]),
+        ("RequireClientCert", ca, [false, true, true, true]),
+        ("VerifyClientCertIfGiven", ca, [true, true, false, false]),
+        ("RequireAndVerifyClientCert", ca, [false, true, false, false]),
+    ] {
+        let site = start(&authority.configure(&format!("  client_auth_type: {rule}\n{ca}")));
+        for versions in [&[&version::TLS12][..], &[&version::TLS13][..]] {
+            for (identity, is_let_in) in [
+                (None, without),
+                (Some(&known), right),
+                (Some(&unknown), foreign),
+                (Some(&server), other_use),
+            ] {
+                let status = Dialer::new(&authority, identity, versions).status(&site).await;
+                assert_eq!(status.is_some(), is_let_in, "{rule} {versions:?}: {status:?}");
+                assert!(status.is_none_or(|status| status == 200));
+            }
+        }
+        // A client without a certificate is not counted where it need not have one.
+        assert_eq!(site.counters.failed_handshakes() == 0, without && foreign, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn of_those_with_certificates_only_names_that_are_listed_are_let_in() {
+    let authority = Authority::new();
+    let with = |name: SanType| {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.subject_alt_names = vec![SanType::DnsName("zzz".try_into().expect("a name")), name];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        authority.sign_params(params)
+    };
+    let names = "  client_allowed_sans: [b.example, 10.1.2.3, 'spiffe://b/x', m@b.example]\n";
+    for rule in ["RequireAndVerifyClientCert\n  client_ca_file: ca.crt", "RequireAnyClientCert"] {
+        let site = start(&authority.configure(&format!("  client_auth_type: {rule}\n{names}")));
+        for (name, is_let_in) in [
+            (SanType::DnsName("b.example".try_into().expect("a name")), true),
+            (SanType::DnsName("c.example".try_into().expect("a name")), false),
+            (SanType::DnsName("sub.b.example".try_into().expect("a name")), false),
+            (SanType::IpAddress([10, 1, 2, 3].into()), true),
+            (SanType::IpAddress([10, 1, 2, 4].into()), false),
+            (SanType::URI("spiffe://b/x".try_into().expect("a name")), true),
+            (SanType::URI("spiffe://b/y".try_into().expect("a name")), false),
+            (SanType::Rfc822Name("m@b.example".try_into().expect("a name")), true),
+        ] {
+            let dialer = Dialer::new(&authority, Some(&with(name.clone())), rustls::ALL_VERSIONS);
+            let status = dialer.status(&site).await;
+            assert_eq!(status.is_some(), is_let_in, "{rule} {name:?}");
+        }
+        assert_eq!(Dialer::plain(&authority).status(&site).await, None);
+    }
+    // A name in the subject is none.
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.distinguished_name.push(DnType::CommonName, "b.example");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let named = authority.sign_params(params);
+    let site =
+        start(&authority.configure(&format!("  client_auth_type: RequireAnyClientCert\n{names}")));
+    let dialer = Dialer::new(&authority, Some(&named), rustls::ALL_VERSIONS);
+    assert_eq!(dialer.status(&site).await, None);
+}
+
+#[tokio::test]
+async fn versions_and_suites_are_those_of_the_configuration() {
+    let authority = Authority::new();
+    let (old, new) = (&[&version::TLS12][..], &[&version::TLS13][..]);
+    for (more, with_old, with_new) in [
+        ("", true, true),
+        ("  min_version: TLS13\n", false, true),
+        ("  max_version: TLS12\n", true, false),
+        // None of it is here, and nothing is left of 1.2.
+        ("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]\n", false, true),
+        // The key of the certificate is ECDSA.
+        ("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n", false, true),
+        ("  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n", true, true),
+        ("  curve_preferences: [CurveP384]\n  prefer_server_cipher_suites: false\n", true, true),
+    ] {
+        let site = start(&authority.configure(more));
+        let speaks = async |versions| Dialer::new(&authority, None, versions).version(&site).await;
+        assert_eq!(speaks(old).await, with_old.then_some(ProtocolVersion::TLSv1_2), "{more}");
+        assert_eq!(speaks(new).await, with_new.then_some(ProtocolVersion::TLSv1_3), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_on_a_port_of_tls_is_told_so() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(""));
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PUT /plugins/reload HTTP/1.1\r\n\r\n"] {
+        let mut stream = site.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.expect("an answer");
+        assert_eq!(
+            said,
+            "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+        );
+    }
+    for noise in [&b"SSH-2.0-x\r\n"[..], &[0; 64], &[22, 3, 1, 255, 255, 1, 2, 3]] {
+        let mut stream = site.connect().await;
+        stream.write_all(noise).await.expect("sends");
+        let _ = stream.shutdown().await;
+        assert!(closes_within(&mut stream, LONG).await, "{noise:?}");
+    }
+    assert_eq!(Dialer::plain(&authority).status(&site).await, Some(200));
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn silent_handshakes_hold_up_nobody() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(""));
+    site.listeners.set_timeouts(LONG, LONG);
+    let mut silent = Vec::new();
+    let mut took = Vec::new();
+    let dialer = Dialer::plain(&authority);
+    for number in 0..200 {
+        let mut stream = site.connect().await;
+        // Half of them begin.
+        if number % 2 == 0 {
+            stream.write_all(&[22, 3, 1, 1, 0, 1]).await.expect("sends");
+        }
+        silent.push(stream);
+        if number % 20 == 0 {
+            let began = Instant::now();
+            assert_eq!(dialer.status(&site).await, Some(200), "{number}");
+            took.push(began.elapsed());
+        }
+    }
+    assert!(took.iter().all(|took| *took < LONG / 2), "{took:?}");
+    // The oldest had to go, and the rest goes when its time is up.
+    for stream in &mut silent {
+        assert!(closes_within(stream, 2 * LONG).await);
+    }
+    assert!(site.counters.evicted() >= 100 && site.counters.timed_out() > 0);
+    assert_eq!(dialer.status(&site).await, Some(200));
+}
+
+/// The certificate that new connections see.
+async fn seen(dialer: &Dialer, site: &Site) -> Option<Vec<u8>> {
+    let stream = dialer.connect(site).await.ok()?;
+    Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+}
+
+fn der(identity: &Identity) -> Vec<u8> {
+    CertificateDer::from_pem_slice(identity.certificate.as_bytes()).expect("a certificate").to_vec()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_served_and_a_broken_one_is_not() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(""));
+    let dialer = Dialer::plain(&authority);
+    let mut kept = dialer.connect(&site).await.expect("connects");
+    assert_eq!(ask(&mut kept, "GET", "/healthz", "").await.status, 200);
+    let is_well = || {
+        let mut all = Vec::new();
+        site.counters.each_web_config(|path, is_well| all.push((path.to_owned(), is_well)));
+        assert_eq!(all.len(), 1);
+        all[0].1
+    };
+    let second = authority.sign(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth);
+    // Between the two files they do not belong together.
+    authority.write("server.crt", &second.certificate);
+    until("the mismatch is noticed", async || {
+        let before = seen(&dialer, &site).await.expect("it is served");
+        assert_ne!(before, der(&second));
+        !is_well()
+    })
+    .await;
+    authority.write("server.key", &second.key);
+    until("the new one is served", async || seen(&dialer, &site).await == Some(der(&second))).await;
+    assert!(is_well());
+    for (name, broken) in [
+        ("server.crt", "no certificate"),
+        ("server.key", ""),
+        ("web.yml", "tls_server_config: ["),
+        ("web.yml", "tls_server_config: {cert_file: server.crt, key_fil: server.key}\n"),
+        // It would protect less.
+        ("web.yml", ""),
+    ] {
+        let good = std::fs::read_to_string(authority.path(name)).expect("a file");
+        authority.write(name, broken);
+        until("what is broken is noticed", async || {
+            assert_eq!(seen(&dialer, &site).await, Some(der(&second)), "{name}");
+            !is_well()
+        })
+        .await;
+        authority.write(name, &good);
+        until("it is right again", async || {
+            assert_eq!(seen(&dialer, &site).await, Some(der(&second)), "{name}");
+            is_well()
+        })
+        .await;
+    }
+    assert_eq!(ask(&mut kept, "GET", "/healthz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn passwords_come_before_everything() {
+    let authority = Authority::new();
+    let text = format!(
+        "basic_auth_users: {{alice: \"{}\"}}\nhttp_server_config:\n  headers: {{X-Frame-Options: deny, \
+         Content-Security-Policy: default-src 'self'}}\n",
+        hash()
+    );
+    let site = start(&authority.configure_text(&text));
+    for path in ["/", "/metrics", "/healthz", "/readyz", "/plugins", "/nothing", "/plugins/reload"]
+    {
+        for credentials in ["", WRONG, "Authorization: Bearer x\r\n", "Authorization: Basic =\r\n"]
+        {
+            let answer = site.ask("GET", path, credentials).await;
+            assert_eq!(answer.status, 401, "{path}");
+            assert!(answer.has("www-authenticate: Basic realm=\"vitald\""), "{}", answer.head);
+            assert!(answer.has("x-frame-options: deny"), "{}", answer.head);
+        }
+        assert_ne!(site.ask("GET", path, RIGHT).await.status, 401, "{path}");
+    }
+    let page = site.ask("GET", "/metrics", RIGHT).await;
+    assert!(page.status == 200 && page.has("content-security-policy: default-src 'self'"));
+    assert_eq!(site.ask("PUT", "/plugins/reload", "").await.status, 401);
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 0);
+    // The rules of administration hold after it.
+    let proxied = site.ask("PUT", "/plugins/reload", &format!("{RIGHT}Via: x\r\n")).await;
+    assert_eq!((proxied.status, site.stub.reloads.load(Ordering::Relaxed)), (403, 0));
+    // A reload that is busy.
+    assert_eq!(site.ask("PUT", "/plugins/reload", RIGHT).await.status, 409);
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 1);
+    site.swap(&[authority.listen(Admin::Off)]).await;
+    assert_eq!(site.ask("GET", "/plugins", WRONG).await.status, 401);
+}
+
+#[tokio::test]
+async fn users_are_read_again_and_are_not_lost_by_themselves() {
+    let authority = Authority::new();
+    let users = |hash: &str| format!("basic_auth_users: {{alice: \"{hash}\"}}\n");
+    let listen = authority.configure_text(&users(&hash()));
+    let site = start(&listen);
+    assert_eq!(site.ask("GET", "/healthz", RIGHT).await.status, 200);
+    authority.write("web.yml", &users(&bcrypt::hash("wrong", 4).expect("a hash")));
+    until("the new password counts", async || {
+        site.ask("GET", "/healthz", WRONG).await.status == 200
+    })
+    .await;
+    assert_eq!(site.ask("GET", "/healthz", RIGHT).await.status, 401);
+    authority.write("web.yml", "# being written\n");
+    let is_well = || {
+        let mut well = true;
+        site.counters.each_web_config(|_, is_well| well &= is_well);
+        well
+    };
+    until("it is noticed", async || {
+        assert_eq!(site.ask("GET", "/healthz", "").await.status, 401);
+        !is_well()
+    })
+    .await;
+    // A reload takes it as it is.
+    site.swap(std::slice::from_ref(&listen)).await;
+    assert_eq!(site.ask("GET", "/healthz", "").await.status, 200);
+    assert!(is_well());
+    // One that is wrong is refused whole.
+    authority.write("web.yml", "basic_auth_users: {alice: secret}\n");
+    let refused =
+        site.listeners.stage(&server(std::slice::from_ref(&listen))).err().expect("refused");
+    assert!(refused[0].to_string().contains("web.yml:1:27: basic_auth_users.alice"), "{refused:?}");
+    assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
+    assert_eq!(site.ask("GET", "/healthz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_in_the_clear_does_not_outlive_the_switch_to_tls() {
+    let authority = Authority::new();
+    let listen = authority.configure_text("");
+    let site = start(&listen);
+    let mut stream = site.connect().await;
+    assert_eq!(ask(&mut stream, "GET", "/healthz", "").await.status, 200);
+    authority.configure("");
+    site.swap(std::slice::from_ref(&listen)).await;
+    let answer = ask(&mut stream, "GET", "/healthz", "").await;
+    assert_eq!(answer.status, 400);
+    assert!(closes_within(&mut stream, LONG).await);
+    assert_eq!(Dialer::plain(&authority).status(&site).await, Some(200));
+}
+
+#[tokio::test]
+async fn requests_are_limited_in_time() {
+    let authority = Authority::new();
+    let text = format!(
+        "rate_limit: {{interval: 1h, burst: 3}}\nbasic_auth_users: {{alice: \"{}\"}}\n",
+        hash()
+    );
+    let listen = authority.configure_text(&text);
+    let other = Listen {
+        address: crate::config::parse_address("[::1]:0").expect("an address"),
+        ..listen.clone()
+    };
+    let site = Setup { server: server(&[listen, other]), ..Setup::default() }.start();
+    let mut statuses = Vec::new();
+    for credentials in [RIGHT, WRONG, "", RIGHT, RIGHT] {
+        statuses.push(site.ask("GET", "/healthz", credentials).await.status);
+    }
+    // As in the toolkit, the limit goes before the password.
+    assert_eq!(statuses, [200, 401, 401, 429, 429]);
+    // Another listener has a limit of its own.
+    let mut stream = TcpStream::connect(site.listeners.bound()[1]).await.expect("connects");
+    assert_eq!(ask(&mut stream, "GET", "/healthz", RIGHT).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_passwords_does_not_keep_a_right_one_waiting() {
+    let authority = Authority::new();
+    // Each check takes seconds where nothing is optimised.
+    let slow = hash().replacen("$04$", "$13$", 1);
+    let text = format!("basic_auth_users:\n  alice: \"{}\"\n  bob: \"{slow}\"\n", hash());
+    let site = start(&authority.configure_text(&text));
+    assert_eq!(site.ask("GET", "/metrics", RIGHT).await.status, 200);
+    let mut flood = Vec::new();
+    for number in 0..8 {
+        let mut stream = site.connect().await;
+        let credentials = BASE64_STANDARD.encode(format!("bob:{number}"));
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        flood.push(stream);
+    }
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(site.ask("GET", "/metrics", RIGHT).await.status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Two of one address are checked, the rest is told to come again.
+    let mut busy = 0;
+    for stream in &mut flood {
+        if let Ok(Some(answer)) = tokio::time::timeout(MOMENT, answer(stream, false)).await {
+            assert!(matches!(answer.status, 401 | 503), "{}", answer.head);
+            busy += usize::from(answer.status == 503);
+        }
+    }
+    assert_eq!(busy, 6);
+}

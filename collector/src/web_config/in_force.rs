@@ -1,0 +1,353 @@
+//! A web configuration that is in force, and its files, which may change.
+//!
+//! Whoever serves with it asks whether it is fresh. At most once a second that has a thread look whether one
+//! of the files is another one or has been written to, and waits for the thread, but not for long: a file
+//! may be where looking hangs. What has changed is read; if it is right it is in force from then on. If not,
+//! what was in force stays, and that is said once.
+
+use super::decode::{Notebook, Rate, decode};
+use super::files::Files;
+use super::rate::Bucket;
+use super::users::{Answer, From, Passwords, Users};
+use super::{Loaded, tls};
+use crate::contained::{Contained, ContainedError};
+use crate::sync::lock;
+use rustls::ServerConfig;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use vitald_core::settings::{Mistake, Origin};
+use warp::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// How long the files are taken to be as they were.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long a request or a handshake waits for the thread that looks.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a request waits for the check of its password.
+const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a web configuration comes to.
+pub(crate) struct Content {
+    tls: Option<Arc<ServerConfig>>,
+    headers: HeaderMap,
+    users: Users,
+    rate: Option<Rate>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Content {
+    /// What TLS is served with, if it is.
+    pub(crate) fn tls(&self) -> Option<&Arc<ServerConfig>> {
+        self.tls.as_ref()
+    }
+
+    /// The headers of every answer.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// A web configuration, by its file.
+pub(crate) struct WebConfig {
+    path: PathBuf,
+    passwords: Arc<Passwords>,
+    content: RwLock<Arc<Content>>,
+    state: Mutex<State>,
+    looking: Contained,
+    is_well: AtomicBool,
+}
+
+struct State {
+    /// The files as they were when they were last read.
+    files: Files,
+    looked: Instant,
+    /// What is wrong with them, if something is.
+    fault: Option<String>,
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It came in the clear, and TLS has been switched on since.
+    NotEncrypted,
+    /// There are too many.
+    TooMany,
+    /// It does not show a user's password.
+    Unauthorized,
+    /// Too many passwords are being checked.
+    Busy,
+}
+
+/// Reads a file, which mistakes call by a name, and all that it names; beside the content, what is to be watched.
+pub(super) fn read(
+    path: &Path,
+    name: &Path,
+    passwords: &Passwords,
+) -> (Result<Content, Vec<Mistake>>, Files) {
+    let (mut files, mut book) = (Files::default(), Notebook::new(name));
+    let content = read_into(path, passwords, &mut files, &mut book);
+    let mistakes = book.mistakes.into_sorted();
+    let content = match content {
+        Some(content) if mistakes.is_empty() => Ok(content),
+        _ => Err(mistakes),
+    };
+    (content, files)
+}
+
+fn read_into(
+    path: &Path,
+    passwords: &Passwords,
+    files: &mut Files,
+    book: &mut Notebook,
+) -> Option<Content> {
+    let whole = |book: &Notebook| Origin::WholeFile(Arc::clone(&book.file));
+    let bytes = match files.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            book.mistakes.add(whole(book), "", format!("cannot be read: {error}"));
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        book.mistakes.add(whole(book), "", "it is not UTF-8");
+        return None;
+    };
+    // Relative paths in the file begin where it is.
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let written = decode(&text, directory, book)?;
+    let tls = match &written.tls {
+        Some(written) => Some(tls::build(written, files, book)?),
+        None => None,
+    };
+    let headers = written.headers.into_iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+    });
+    Some(Content {
+        tls,
+        headers: headers.collect(),
+        users: passwords.users(written.users),
+        rate: written.rate,
+        notes: written.notes,
+    })
+}
+
+impl WebConfig {
+    /// Reads a file for the first time. It may hang, as any file may.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it and in the files that it names.
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, Vec<Mistake>> {
+        let passwords = Passwords::new().map_err(|message| {
+            let origin = Origin::WholeFile(path.to_string_lossy().into());
+            vec![Mistake { origin, path: String::new(), message }]
+        })?;
+        let (content, files) = read(path, path, &passwords);
+        let content = Arc::new(content?);
+        tell_notes(&content.notes);
+        Ok(Arc::new(WebConfig {
+            path: path.to_owned(),
+            passwords,
+            content: RwLock::new(content),
+            state: Mutex::new(State { files, looked: Instant::now(), fault: None }),
+            looking: Contained::new("web config", "looking at the files of a web configuration"),
+            is_well: AtomicBool::new(true),
+        }))
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what is in force is what the files say.
+    pub(crate) fn is_well(&self) -> bool {
+        self.is_well.load(Ordering::Relaxed)
+    }
+
+    /// What is in force.
+    pub(crate) fn content(&self) -> Arc<Content> {
+        Arc::clone(&self.content.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files beside what is in force, for [`WebConfig::put`].
+    ///
+    /// # Errors
+    ///
+    /// Every mistake; what is in force stays.
+    pub(crate) fn load(&self) -> Result<Loaded, Vec<Mistake>> {
+        let (content, files) = read(&self.path, &self.path, &self.passwords);
+        content.map(|content| Loaded { content: Arc::new(content), files })
+    }
+
+    /// Puts into force what was read. It may protect less than before: somebody asked for it.
+    pub(crate) fn put(&self, loaded: Loaded) {
+        let Loaded { content, files } = loaded;
+        let earlier = self.content();
+        if content.notes != earlier.notes {
+            tell_notes(&content.notes);
+        }
+        let mut state = lock(&self.state);
+        state.files = files;
+        state.looked = Instant::now();
+        *self.content.write().unwrap_or_else(PoisonError::into_inner) = content;
+        drop(state);
+        self.mend();
+    }
+
+    /// What is in force, after the files have been looked at if that was a while ago.
+    pub(crate) async fn fresh(self: &Arc<Self>) -> Arc<Content> {
+        {
+            let mut state = lock(&self.state);
+            if state.looked.elapsed() < FRESH {
+                drop(state);
+                return self.content();
+            }
+            state.looked = Instant::now();
+        }
+        let work = {
+            let config = Arc::clone(self);
+            move || config.look()
+        };
+        match self.looking.run(PATIENCE, work).await {
+            Ok(()) => {}
+            // The next one will see whether it has ended.
+            Err(ContainedError::TimedOut(..)) => {}
+            Err(error) => self.fault(error.to_string()),
+        }
+        self.content()
+    }
+
+    /// Looks at the files, and reads them if they have changed.
+    fn look(&self) {
+        let files = lock(&self.state).files.clone();
+        if !files.have_changed() {
+            // Looking hung before.
+            if lock(&self.state).fault.as_deref().is_some_and(|fault| fault.contains(HUNG)) {
+                self.mend();
+            }
+            return;
+        }
+        let (content, mut now) = read(&self.path, &self.path, &self.passwords);
+        let (content, fault) = match content {
+            Ok(content) => match weaker(&self.content(), &content) {
+                None => (Some(content), None),
+                Some(reason) => (None, Some(format!("{}: {reason}", self.path.display()))),
+            },
+            Err(mistakes) => {
+                let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+                (None, Some(mistakes.join("; ")))
+            }
+        };
+        let mut state = lock(&self.state);
+        if state.files != files {
+            // A reload has read them meanwhile.
+            return;
+        }
+        match content {
+            Some(content) => {
+                state.files = now;
+                let notes = content.notes.clone();
+                let earlier = self.content();
+                *self.content.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(content);
+                drop(state);
+                if notes != earlier.notes {
+                    tell_notes(&notes);
+                }
+                tracing::info!(file = %self.path.display(), "the web configuration has changed and is in force");
+                self.mend();
+            }
+            None => {
+                // Of a file that is no configuration it is not known which ones it would name.
+                now.add(&files);
+                state.files = now;
+                drop(state);
+                if let Some(fault) = fault {
+                    self.fault(fault);
+                }
+            }
+        }
+    }
+
+    fn mend(&self) {
+        let fault = lock(&self.state).fault.take();
+        self.is_well.store(true, Ordering::Relaxed);
+        if fault.is_some() {
+            tracing::info!(file = %self.path.display(), "the web configuration is right again");
+        }
+    }
+
+    /// Says what is wrong, once.
+    fn fault(&self, fault: String) {
+        self.is_well.store(false, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        // What hangs says each time for how long.
+        let is_same =
+            |known: &String| *known == fault || known.contains(HUNG) && fault.contains(HUNG);
+        if state.fault.as_ref().is_some_and(is_same) {
+            return;
+        }
+        state.fault = Some(fault.clone());
+        drop(state);
+        tracing::error!(
+            file = %self.path.display(),
+            fault,
+            "the web configuration cannot be read again; what was in force stays in force"
+        );
+    }
+
+    /// Whether a request may be answered.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        content: &Content,
+        bucket: &Mutex<Bucket>,
+        is_encrypted: bool,
+        authorization: Option<&[u8]>,
+        from: From,
+    ) -> Result<(), Refusal> {
+        if content.tls.is_some() && !is_encrypted {
+            return Err(Refusal::NotEncrypted);
+        }
+        if let Some(rate) = content.rate
+            && !lock(bucket).takes(rate, Instant::now())
+        {
+            return Err(Refusal::TooMany);
+        }
+        if content.users.is_empty() {
+            return Ok(());
+        }
+        let Some(authorization) = authorization else { return Err(Refusal::Unauthorized) };
+        let checked = self.passwords.check(&content.users, authorization, from);
+        match tokio::time::timeout(PASSWORD_TIMEOUT, checked).await {
+            Ok(Answer::Right) => Ok(()),
+            Ok(Answer::Wrong) => Err(Refusal::Unauthorized),
+            Ok(Answer::Busy) | Err(_) => Err(Refusal::Busy),
+        }
+    }
+}
+
+/// What a fault of looking says.
+const HUNG: &str = "has not ended";
+
+/// Why a file that has changed by itself is not taken: it would protect less. A program that writes a file in
+/// place empties it first, and who wants it so reloads.
+fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
+    if now.tls.is_some() != new.tls.is_some() {
+        return Some("it switches TLS on or off, which takes a reload");
+    }
+    if !now.users.is_empty() && new.users.is_empty() {
+        return Some("it has no users any more, which takes a reload");
+    }
+    None
+}
+
+fn tell_notes(notes: &[String]) {
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+}

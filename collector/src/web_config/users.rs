@@ -1,0 +1,404 @@
+//! Who may ask: names, passwords, and the little that their checks may cost.
+//!
+//! Checking a password takes as long as whoever made its hash wanted, so it is done on at most two threads
+//! of their own, which yield to all others. Few may wait for them, and few of one address, so that a flood
+//! of wrong passwords costs others at most their first check. What a check gave is kept under a keyed hash
+//! of all that it is about: the password itself is not kept, and a hash that has changed makes it void.
+
+use super::secret::Secret;
+use crate::sync::lock;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::{hmac, rand};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
+
+/// The most threads that check passwords.
+const MOST_THREADS: usize = 2;
+/// The most checks that are under way or wait, of all clients and of one address.
+const MOST_CHECKS: usize = 16;
+const MOST_CHECKS_OF_ONE: usize = 2;
+/// The most requests that wait for one check, and for all together: each counts as being served.
+const MOST_WAITERS_OF_ONE: usize = 4;
+const MOST_WAITERS: usize = 16;
+/// How many answers are kept of either kind.
+const KEPT: usize = 128;
+/// How much the threads that check yield to others (nice(2)).
+const NICENESS: i32 = 10;
+
+/// The users of a configuration.
+#[derive(Default)]
+pub(super) struct Users(BTreeMap<Tag, Secret>);
+
+/// A keyed hash. Without the key nobody can make two that begin alike, so comparing them tells nothing.
+type Tag = [u8; 32];
+
+/// What is said of a name and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Right,
+    Wrong,
+    /// There are too many checks already.
+    Busy,
+}
+
+/// Where a client is, as far as it counts for its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// An address of IPv4.
+    V4([u8; 4]),
+    /// A network of IPv6: a host has as many addresses as it wants.
+    V6([u8; 8]),
+    /// This machine.
+    Here,
+}
+
+impl From {
+    /// Of an internet address.
+    pub(crate) fn of(address: IpAddr) -> From {
+        match address.to_canonical() {
+            IpAddr::V4(address) => From::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                From::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// The passwords that have been checked, and the checks under way.
+pub(super) struct Passwords {
+    key: hmac::Key,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    right: Kept,
+    wrong: Kept,
+    checks: Vec<Check>,
+    waiting: VecDeque<Work>,
+    threads: usize,
+}
+
+/// The answers of the last checks.
+#[derive(Default)]
+struct Kept(VecDeque<Tag>);
+
+impl Kept {
+    fn has(&self, tag: &Tag) -> bool {
+        self.0.contains(tag)
+    }
+
+    fn keep(&mut self, tag: Tag) {
+        if !self.has(&tag) {
+            if self.0.len() >= KEPT {
+                self.0.pop_front();
+            }
+            self.0.push_back(tag);
+        }
+    }
+}
+
+/// A check under way, or one that waits.
+struct Check {
+    tag: Tag,
+    from: From,
+    waiters: Vec<oneshot::Sender<bool>>,
+}
+
+/// What a thread needs for a check.
+struct Work {
+    tag: Tag,
+    password: Vec<u8>,
+    hash: Secret,
+    /// Whether there is such a user. If not, the check is made for the time that it takes.
+    is_known: bool,
+}
+
+impl Passwords {
+    /// None checked yet.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub(super) fn new() -> Result<Arc<Self>, String> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
+        let key = key.map_err(|_| "the system gives no random numbers".to_owned())?;
+        Ok(Arc::new(Passwords { key, state: Mutex::default() }))
+    }
+
+    fn tag(&self, parts: &[&[u8]]) -> Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let mut tag = Tag::default();
+        let signed = context.sign();
+        for (to, from) in tag.iter_mut().zip(signed.as_ref()) {
+            *to = *from;
+        }
+        tag
+    }
+
+    /// The users of a configuration, under their names' hashes.
+    pub(super) fn users(&self, written: BTreeMap<String, Secret>) -> Users {
+        let users = written.into_iter();
+        Users(users.map(|(name, hash)| (self.tag(&[name.as_bytes()]), hash)).collect())
+    }
+
+    /// Whether the credentials of an `Authorization` header are a user's. What is not known yet is checked by
+    /// a thread, which goes on when this is dropped.
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        users: &Users,
+        header: &[u8],
+        from: From,
+    ) -> Answer {
+        let Some((name, password)) = credentials(header) else { return Answer::Wrong };
+        let answer = match self.begin(users, &name, password, from) {
+            Ok(answer) => return answer,
+            Err(receiver) => receiver.await,
+        };
+        match answer {
+            Ok(true) => Answer::Right,
+            Ok(false) => Answer::Wrong,
+            Err(_) => Answer::Busy,
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        users: &Users,
+        name: &[u8],
+        password: Vec<u8>,
+        from: From,
+    ) -> Result<Answer, oneshot::Receiver<bool>> {
+        let name = self.tag(&[name]);
+        let found = users.0.get(&name);
+        // A name that is unknown takes as long as one of the known, and always the same one.
+        let stand_in = usize::from(name[0]) * users.0.len() / 256;
+        let Some(hash) = found.or_else(|| users.0.values().nth(stand_in)) else {
+            return Ok(Answer::Wrong);
+        };
+        let tag = self.tag(&[&name, hash.reveal().as_bytes(), &password]);
+        let mut state = lock(&self.state);
+        if found.is_some() && state.right.has(&tag) {
+            return Ok(Answer::Right);
+        }
+        if state.wrong.has(&tag) {
+            return Ok(Answer::Wrong);
+        }
+        let (sender, receiver) = oneshot::channel();
+        // Those whose client has gone are none.
+        state.checks.iter_mut().for_each(|check| check.waiters.retain(|one| !one.is_closed()));
+        if state.checks.iter().map(|check| check.waiters.len()).sum::<usize>() >= MOST_WAITERS {
+            return Ok(Answer::Busy);
+        }
+        if let Some(check) = state.checks.iter_mut().find(|check| check.tag == tag) {
+            if check.waiters.len() >= MOST_WAITERS_OF_ONE {
+                return Ok(Answer::Busy);
+            }
+            check.waiters.push(sender);
+            return Err(receiver);
+        }
+        let of_one = state.checks.iter().filter(|check| check.from == from).count();
+        if state.checks.len() >= MOST_CHECKS || of_one >= MOST_CHECKS_OF_ONE {
+            return Ok(Answer::Busy);
+        }
+        state.checks.push(Check { tag, from, waiters: vec![sender] });
+        let hash = hash.clone();
+        state.waiting.push_back(Work { tag, password, hash, is_known: found.is_some() });
+        if state.threads < MOST_THREADS {
+            let passwords = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("passwords".to_owned());
+            match thread.spawn(move || passwords.work()) {
+                Ok(_) => state.threads += 1,
+                // Another one may be at it; else what waits has no prospect.
+                Err(_) if state.threads > 0 => {}
+                Err(_) => {
+                    state.waiting.clear();
+                    state.checks.clear();
+                }
+            }
+        }
+        Err(receiver)
+    }
+
+    /// Checks what waits, and ends when nothing does.
+    fn work(&self) {
+        let _ = rustix::process::nice(NICENESS);
+        while let Some(work) = self.next() {
+            let is_right = bcrypt::verify(&work.password, work.hash.reveal()).unwrap_or(false);
+            let is_right = is_right && work.is_known;
+            let mut state = lock(&self.state);
+            let answers = if is_right { &mut state.right } else { &mut state.wrong };
+            answers.keep(work.tag);
+            let ended = state.checks.iter().position(|check| check.tag == work.tag);
+            let ended = ended.map(|position| state.checks.swap_remove(position));
+            drop(state);
+            for waiter in ended.into_iter().flat_map(|check| check.waiters) {
+                // Its client may have gone.
+                let _ = waiter.send(is_right);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut state = lock(&self.state);
+        let work = state.waiting.pop_front();
+        if work.is_none() {
+            state.threads -= 1;
+        }
+        work
+    }
+}
+
+impl Users {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Name and password of `Basic BASE64` (RFC 7617).
+fn credentials(header: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (scheme, rest) = header.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(rest).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some((decoded.get(..colon)?.to_vec(), decoded.get(colon + 1..)?.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn hash(password: &str, cost: u32) -> Secret {
+        Secret::new(bcrypt::hash(password, cost).expect("a hash"))
+    }
+
+    fn header(name: &str, password: &str) -> Vec<u8> {
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}"))).into_bytes()
+    }
+
+    fn users(passwords: &Passwords, written: &[(&str, &Secret)]) -> Users {
+        let written = written.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).clone()));
+        passwords.users(written.collect())
+    }
+
+    fn users_of_one(passwords: &Passwords, alice: &Secret) -> Users {
+        users(passwords, &[("alice", alice)])
+    }
+
+    const FROM: From = From::Here;
+
+    #[tokio::test]
+    async fn names_and_passwords_are_checked() {
+        let passwords = Passwords::new().expect("random numbers");
+        let (alice, bob) = (hash("right:one", 4), hash("", 4));
+        let users = users(&passwords, &[("alice", &alice), ("bob", &bob)]);
+        for _ in 0..2 {
+            for (name, password, answer) in [
+                ("alice", "right:one", Answer::Right),
+                ("alice", "right:two", Answer::Wrong),
+                ("bob", "", Answer::Right),
+                ("bob", "right:one", Answer::Wrong),
+                // Whoever stands in for her.
+                ("eve", "right:one", Answer::Wrong),
+                ("eve", "", Answer::Wrong),
+                ("", "", Answer::Wrong),
+            ] {
+                let said = passwords.check(&users, &header(name, password), FROM).await;
+                assert_eq!(said, answer, "{name} {password}");
+            }
+        }
+        for noise in
+            ["", "Basic", "Basic ", "Basic !", "Bearer x", "Basic YWxpY2U=", "Basic \u{e9}"]
+        {
+            assert_eq!(passwords.check(&users, noise.as_bytes(), FROM).await, Answer::Wrong);
+        }
+        // Another hash makes what was kept void.
+        let changed = hash("another", 4);
+        let changed = users_of_one(&passwords, &changed);
+        let said = passwords.check(&changed, &header("alice", "right:one"), FROM).await;
+        assert_eq!(said, Answer::Wrong);
+    }
+
+    #[tokio::test]
+    async fn what_is_known_does_not_wait_for_a_flood() {
+        let passwords = Passwords::new().expect("random numbers");
+        // Some seconds in a build without optimisation.
+        let (alice, slow) = (hash("right", 4), hash("x", 4));
+        let slow = Secret::new(slow.reveal().replacen("$04$", "$14$", 1));
+        let users = Arc::new(users(&passwords, &[("alice", &alice), ("mallory", &slow)]));
+        let right = header("alice", "right");
+        assert_eq!(passwords.check(&users, &right, FROM).await, Answer::Right);
+        let flood: Vec<_> = (0..64u8)
+            .map(|number| {
+                let (passwords, users) = (Arc::clone(&passwords), Arc::clone(&users));
+                let wrong = header("mallory", &number.to_string());
+                tokio::spawn(async move {
+                    passwords.check(&users, &wrong, From::V4([10, 0, 0, number])).await
+                })
+            })
+            .collect();
+        while lock(&passwords.state).checks.len() < MOST_CHECKS {
+            tokio::task::yield_now().await;
+        }
+        let before = Instant::now();
+        assert_eq!(passwords.check(&users, &right, FROM).await, Answer::Right);
+        assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+        // What is not known yet is refused at once, not queued.
+        assert_eq!(passwords.check(&users, &header("alice", "new"), FROM).await, Answer::Busy);
+        assert!(lock(&passwords.state).threads <= MOST_THREADS);
+        // Nobody waits for them any more: they end without the rest of the flood.
+        lock(&passwords.state).waiting.clear();
+        flood.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_two_checks_and_the_same_check_is_made_once() {
+        let passwords = Passwords::new().expect("random numbers");
+        let slow = Secret::new(hash("x", 4).reveal().replacen("$04$", "$12$", 1));
+        let users = users(&passwords, &[("alice", &slow)]);
+        let begin = |password: &str, from| {
+            passwords.begin(&users, b"alice", password.as_bytes().to_vec(), from)
+        };
+        let mut waiting: Vec<_> = (0..MOST_WAITERS_OF_ONE).map(|_| begin("same", FROM)).collect();
+        assert!(waiting.iter().all(Result::is_err));
+        assert_eq!(lock(&passwords.state).checks.len(), 1);
+        assert_eq!(begin("same", FROM).ok(), Some(Answer::Busy));
+        waiting.push(begin("second", FROM));
+        assert_eq!(begin("third", FROM).ok(), Some(Answer::Busy));
+        // Another address has its own share.
+        waiting.push(begin("third", From::V4([192, 0, 2, 1])));
+        for receiver in waiting.into_iter().filter_map(Result::err) {
+            assert_eq!(receiver.await, Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one() {
+        let from = |address: &str| From::of(address.parse().expect("an address"));
+        assert_eq!(from("2001:db8::1"), from("2001:db8::ffff:1"));
+        assert_ne!(from("2001:db8::1"), from("2001:db8:0:1::1"));
+        assert_eq!(from("::ffff:10.0.0.1"), from("10.0.0.1"));
+    }
+
+    #[test]
+    fn as_many_answers_are_kept_as_there_may_be() {
+        let mut kept = Kept::default();
+        for number in 0..=255u8 {
+            kept.keep([number; 32]);
+            kept.keep([number; 32]);
+        }
+        assert_eq!(kept.0.len(), KEPT);
+        assert!(kept.has(&[255; 32]) && !kept.has(&[0; 32]));
+    }
+}
