@@ -102,7 +102,7 @@ impl Bare {
 }
 
 /// The files of procfs and sysfs that a process keeps open: where its descriptor is, and what it is of.
-pub fn kept_by(process: u32) -> Vec<(PathBuf, PathBuf)> {
+fn kept_by(process: u32) -> Vec<(PathBuf, PathBuf)> {
     let kept = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
     let path = |entry: fs::DirEntry| Some((entry.path(), fs::read_link(entry.path()).ok()?));
     kept.filter_map(path).filter(|(_, file)| is_of_kernel(file)).collect()

@@ -132,11 +132,12 @@ fn of_size(text: &mut String, size: &Size) {
 
 /// What the bare reader does, and what it does not do.
 fn of_work(text: &mut String, set: &OfSet) {
-    let (reads, files) = set.work.reads();
+    let Some(work) = &set.work else { return };
+    let (reads, files) = work.reads();
     let _ = write!(
         text,
         "\nA scrape of the bare reader is {reads} reads of {files} files, and asks for the space of {} file systems.",
-        set.work.mounts.len()
+        work.mounts.len()
     );
     let of = |name: &str| set.sizes.iter().find(|size| size.name == name);
     if let Some((ours, bare)) = of(VITALD).zip(of(READER)) {

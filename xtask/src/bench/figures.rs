@@ -156,8 +156,8 @@ pub(crate) struct OfSet {
     pub(crate) names: Option<&'static [&'static str]>,
     pub(crate) sizes: Vec<Size>,
     pub(crate) regimes: Vec<Regime>,
-    /// What the bare reader does.
-    pub(crate) work: Work,
+    /// What the bare reader does, where there is one.
+    pub(crate) work: Option<Work>,
 }
 
 /// One form of a page.

@@ -22,12 +22,12 @@ impl Lineup {
 
     /// The same with the bare reader.
     pub(crate) fn with_reader(mut self, programs: &Programs) -> Lineup {
-        self.work = Some(programs.work(&self.config));
+        self.work = programs.work(&self.config);
         self
     }
 
-    pub(crate) fn work(&self) -> Work {
-        self.work.clone().unwrap_or_default()
+    pub(crate) fn work(&self) -> Option<Work> {
+        self.work.clone()
     }
 
     /// New processes, which are warm. They always have the same places, and neither vitald always starts first.

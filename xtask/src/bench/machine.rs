@@ -123,8 +123,7 @@ pub(crate) fn circumstances(
         None => ("collectd", absent.to_owned()),
     });
     if !programs.strace {
-        let without = "not counted: this needs root and strace. The bare reader reads the files that \
-                       vitald keeps open";
+        let without = "not counted: this needs root and strace, and so does the bare reader";
         lines.push(("system calls", without.to_owned()));
     }
     lines

@@ -144,22 +144,14 @@ impl Programs {
         Ok(Running::of(COLLECTD, Peer::start_at(command, address)?))
     }
 
-    /// What the bare reader has to do to read what vitald reads with this configuration.
-    pub(crate) fn work(&self, config: &str) -> Work {
-        let mut vitald = self.start_vitald(VITALD, config);
+    /// What the bare reader has to do to read what vitald reads with this configuration, where strace may look.
+    pub(crate) fn work(&self, config: &str) -> Option<Work> {
+        let mut vitald = self.strace.then(|| self.start_vitald(VITALD, config))?;
         vitald.warm();
-        let process = vitald.target.process;
-        let text = vitald.target.client.page();
-        let mut work = if self.strace {
-            let client = &mut vitald.target.client;
-            let calls = each_call(process, work::CALLS, || scrape(client, TRACED));
-            Work::of_calls(&calls, process, TRACED)
-        } else {
-            let mounts = Page::parse(&text).values_of("node_filesystem_size_bytes", "mountpoint");
-            Work::of_kept(process, mounts)
-        };
-        work.bytes = text.len();
-        work
+        let Target { process, client, .. } = &mut vitald.target;
+        let bytes = client.page().len();
+        let calls = each_call(*process, work::CALLS, || scrape(client, TRACED));
+        Some(Work { bytes, ..Work::of_calls(&calls, *process, TRACED) })
     }
 
     pub(crate) fn start_reader(&self, work: &Work) -> Running {

@@ -1,6 +1,6 @@
 //! What a scrape asks of the kernel, as strace sees vitald ask it: what the bare reader does.
 
-use crate::system::bare::{Reading, is_of_kernel, kept_by};
+use crate::system::bare::{Reading, is_of_kernel};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -59,14 +59,6 @@ impl Work {
             .into_iter()
             .flat_map(|(path, times)| std::iter::repeat_n(PathBuf::from(path), a_scrape(times)));
         Work { readings, in_rotation, mounts: mounts.collect(), bytes: 0 }
-    }
-
-    /// Where strace may not look: each file that a process keeps open, once.
-    pub(crate) fn of_kept(process: u32, mounts: impl IntoIterator<Item = String>) -> Work {
-        let files = kept_by(process).into_iter().map(|(_, file)| of_itself(&file, process));
-        let readings = files.filter_map(|file| Reading::whole(file).ok()).collect();
-        let mounts = mounts.into_iter().map(PathBuf::from).collect();
-        Work { readings, mounts, ..Work::default() }
     }
 
     /// How many reads a scrape is, and of how many files.

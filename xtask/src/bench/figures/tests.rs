@@ -181,12 +181,12 @@ pub(crate) fn figures() -> Figures {
             size(COLLECTD, None),
         ],
         regimes: vec![regime("back to back"), regime("2 Hz")],
-        work: Work {
+        work: Some(Work {
             readings: vec![reading("/proc/stat", 2, 1), reading("/proc/vmstat", 1, 2)],
             in_rotation: 0,
             mounts: vec!["/".into()],
             bytes: 49_000,
-        },
+        }),
     };
     let kernels = |set| Kernels {
         set,
