@@ -46,7 +46,10 @@ impl Textfile {
 
     fn table(&self) -> String {
         let directory = self.directory.path().display();
-        format!("[collectors.textfile]\nenabled = true\ndirectory = [\"{directory}\"]\n")
+        format!(
+            "[collectors.textfile]\nenabled = true\nmax_memory = \"128MiB\"\n\
+             directory = [\"{directory}\"]\n"
+        )
     }
 }
 

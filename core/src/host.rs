@@ -149,6 +149,7 @@ pub use perf::{PerfCounter, PerfEvent};
 pub use presence::Presence;
 #[cfg(target_os = "linux")]
 pub use queueing_disciplines::QueueingDisciplines;
+pub use regular::FileState;
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};

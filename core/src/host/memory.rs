@@ -15,6 +15,7 @@ use super::clock::ClockDiscipline;
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
 use super::opened::Opened;
+use super::regular::FileState;
 use super::space::{Place, Space, StatfsError, Version};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
@@ -244,6 +245,7 @@ impl MemoryHost {
         node.content = Content::File(content.as_ref().into());
         (node.failure, node.open_failure) = (None, None);
         (node.modified, node.changed) = (now, now);
+        node.writes += 1;
     }
 
     /// Puts another file where one is; what is open of the one goes on, with the content `left`. As a list of the
@@ -716,6 +718,23 @@ impl MemoryHost {
         buffer.clear();
         buffer.extend_from_slice(&state.names.path(inode));
         Ok(())
+    }
+
+    pub(super) fn state(&self, path: &[u8]) -> io::Result<FileState> {
+        let mut state = self.lock();
+        state.requests.others += 1;
+        let inode = state.names.resolve(path, true)?;
+        let node = state.names.node(inode)?;
+        let size = match &node.content {
+            Content::File(content) => Some(content.len() as u64),
+            _ => None,
+        };
+        Ok(FileState {
+            is_regular: size.is_some(),
+            size: size.unwrap_or_default(),
+            modified: node.modified,
+            identity: [0, inode.cast_signed(), 0, 0, node.writes, 0],
+        })
     }
 
     pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {

@@ -1,19 +1,23 @@
 //! Metrics that others have written into files in the text format of Prometheus.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::ops::Range;
+use std::time::Instant;
 
 use vitald_core::errno::InWords;
 use vitald_core::exposition::{self, Exposition};
-use vitald_core::host::Listing;
+use vitald_core::host::{FileState, Listing};
 use vitald_core::prelude::*;
+use vitald_core::settings::Size;
 
+mod files;
 mod path;
+mod plan;
 
+use files::Files;
 use path::{Directories, push_plain};
+use plan::Plan;
 
 families! {
     /// When a file that was read was last changed, in whole seconds since the epoch.
@@ -25,28 +29,33 @@ families! {
 settings! {
     /// Directories whose files that end in .prom are read. May be patterns such as /srv/*/metrics.
     directory: Vec<String> = [""; 0];
+    /// How much memory what is read of all files may take with what is shown of it, roughly; one file
+    /// may take three quarters of it. A file that there is no room for is left out as a whole, and
+    /// `node_textfile_scrape_error` is 1.
+    max_memory: Size = "32MiB" in "1MiB".."1GiB";
 }
 
-/// A larger file is refused.
-const LARGEST_FILE: usize = 16 << 20;
-
-/// The most that a file may cost; see [`Exposition::cost`].
-const LARGEST_FILE_COST: usize = 12 << 20;
-
-/// What all files may cost together. One that comes when there is no room left for it is refused
-/// until there is, so that what is shown stays.
-const LARGEST_COST: usize = 2 * LARGEST_FILE_COST;
+/// What a file costs beside what is in it, in bytes: its name, here and as a label, and its time.
+const FILE_COST: usize = 512;
 
 /// What is kept of the memory that a long file took while it was read.
 const KEPT_TEXT: usize = 256 << 10;
+
+/// For how long a file must have been as it is until what was read of it is taken to be what is in it:
+/// longer than the coarsest time of change that a file system tells.
+const SETTLED: Duration = Duration::from_secs(3);
 
 register_collector!(Textfile);
 
 struct Textfile {
     host: Host,
     directories: Vec<Directories>,
-    /// The files of the last collection, in the order in which they were read.
-    files: Vec<File>,
+    /// What all files may cost; see [`Exposition::cost`]. One that comes when there is no room left for
+    /// it is refused until there is, so that what is shown stays.
+    most: usize,
+    /// What one file may cost, and how many bytes it may have.
+    share: usize,
+    files: Files,
     /// What is shown of them; put together anew when one of them has changed.
     plan: Plan,
     buffers: Buffers,
@@ -62,48 +71,29 @@ struct Buffers {
     text: Vec<u8>,
 }
 
-/// A file that was read.
+/// A file whose name says that it is to be read.
 struct File {
     /// As the host takes it, `file:` and the path that the label shows.
     path: Box<str>,
+    /// What it was just before it was read, and since when it has been that.
+    state: Option<(FileState, Instant)>,
+    /// It had been as it is for [`SETTLED`] when it was read, so it need not be read again.
+    is_settled: bool,
     /// Of the text, which is not kept; `None` if it was not read.
     digest: Option<[u64; 2]>,
     content: Content,
-    modified: Option<f64>,
 }
 
 enum Content {
     Read(Exposition),
-    /// The text is not in the format, or costs more than a file may.
-    Refused(Malformed),
+    /// What the system says of it; what is no regular file is `InvalidInput`.
+    Unreadable(io::Error),
+    /// The text is not in the format, or costs more than a file may; with the number of the line.
+    Refused(Malformed, usize),
+    /// The file has more bytes than one may cost.
+    TooLarge,
     /// There was no room for it; it costs so much.
     NoRoom(usize),
-}
-
-impl Content {
-    fn cost(&self) -> usize {
-        match self {
-            Content::Read(exposition) => exposition.cost(),
-            _ => 0,
-        }
-    }
-}
-
-/// Which families are shown, those of one name together.
-#[derive(Default)]
-struct Plan {
-    families: Vec<Shown>,
-    helps: Vec<u8>,
-    /// The position of the first file that gave a family another help than a file before it; what is
-    /// left out is the later one's family.
-    contradictory: Option<usize>,
-}
-
-struct Shown {
-    kind: Kind,
-    help: Range<usize>,
-    /// File and family in it, by position.
-    parts: Vec<(usize, usize)>,
 }
 
 impl Collector for Textfile {
@@ -130,10 +120,13 @@ impl Collector for Textfile {
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let directories = settings.directory.into_iter().filter(|directory| !directory.is_empty());
+        let most = usize::try_from(settings.max_memory.0).unwrap_or(usize::MAX);
         Ok(Textfile {
             host: host.clone(),
             directories: directories.map(Directories::new).collect(),
-            files: Vec::new(),
+            most,
+            share: most / 4 * 3,
+            files: Files::default(),
             plan: Plan::default(),
             buffers: Buffers::default(),
             hasher: [RandomState::new(), RandomState::new()],
@@ -141,12 +134,15 @@ impl Collector for Textfile {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        self.files.begin();
         let mut reading = Reading {
             host: &self.host,
             hasher: &self.hasher,
-            cost: self.files.iter().map(|file| file.content.cost()).sum(),
+            most: self.most,
+            share: self.share,
+            cost: self.files.iter().map(File::cost).sum(),
             files: &mut self.files,
-            next: 0,
+            began: batch.fresh_from(),
             has_changed: false,
             has_failed: false,
             batch,
@@ -157,36 +153,30 @@ impl Collector for Textfile {
                 reading.read_directory(directory, path, listing, text);
             });
         }
-        let mut has_failed = reading.has_failed;
-        if reading.finish() {
+        let Reading { mut has_failed, has_changed, .. } = reading;
+        if self.files.end() | has_changed {
             self.plan = Plan::of(&self.files);
         }
-        for file in &self.files {
-            match (&file.content, file.modified) {
-                (Content::Refused(malformed), _) => batch.fault(file.name(), malformed),
-                (Content::NoRoom(_), _) => {
-                    batch.fault(file.name(), "the files are too large together")
-                }
-                (Content::Read(_), None) => batch.fault(file.name(), "its time cannot be read"),
-                (Content::Read(_), Some(_)) => continue,
-            }
+        for file in self.files.iter().filter(|file| !file.is_read()) {
             has_failed = true;
+            batch.fault(file.name(), Why { file, most: self.most, share: self.share });
         }
-        if let Some(file) = self.plan.contradictory.and_then(|file| self.files.get(file)) {
+        if let Some(file) = self.plan.contradictory().and_then(|file| self.files.get(file)) {
             has_failed = true;
             batch.fault(file.name(), "a family has another help than in a file before it");
         }
         // They come first, so that no limit on the samples of a collector can cost them.
         batch.value(&SCRAPE_ERROR, has_failed);
-        for file in &self.files {
-            match (&file.content, file.modified) {
-                (Content::Refused(malformed), _) => {
+        for file in self.files.iter() {
+            match (&file.content, &file.state) {
+                (Content::Refused(malformed, _), _) => {
                     batch.tolerate::<()>(Err(*malformed));
                 }
-                (Content::Read(_), Some(modified)) => {
-                    batch.row(&MODIFIED, [file.name().as_bytes()], modified);
+                (Content::Read(_), Some((state, _))) => {
+                    // It may be before 1970, and is rounded as node_exporter does.
+                    batch.row(&MODIFIED, [file.name().as_bytes()], state.modified.floor());
                 }
-                (Content::NoRoom(_), _) | (Content::Read(_), None) => {}
+                _ => {}
             }
         }
         self.plan.push(&self.files, batch);
@@ -198,11 +188,13 @@ impl Collector for Textfile {
 struct Reading<'a> {
     host: &'a Host,
     hasher: &'a [RandomState; 2],
-    /// What all files cost.
+    /// What all files may cost, what one of them may, and what all cost.
+    most: usize,
+    share: usize,
     cost: usize,
-    files: &'a mut Vec<File>,
-    /// How many of `files` were met in this round.
-    next: usize,
+    files: &'a mut Files,
+    /// Whatever is looked at in this round is looked at later than this.
+    began: Instant,
     has_changed: bool,
     has_failed: bool,
     batch: &'a mut Batch,
@@ -244,79 +236,93 @@ impl Reading<'_> {
     }
 
     fn read_file(&mut self, path: &str, buffer: &mut Vec<u8>) {
-        let is_too_large = match self.host.try_read_regular(path, LARGEST_FILE, buffer) {
-            Ok(_) => false,
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => true,
-            Err(error) => {
-                let name = plain_name(path);
-                match error.kind() {
-                    io::ErrorKind::InvalidInput => self.fail(name, "it is not a regular file"),
-                    // It may have gone since the directory was listed.
-                    _ => self.fail(name, InWords(&error)),
-                }
+        let Reading { host, hasher, most, share, .. } = *self;
+        let Some(file) = self.files.meet(path) else { return };
+        let (was_read, cost) = (file.is_read(), file.cost());
+        let room = most.saturating_sub(self.cost - cost);
+        // Before it is read, so that a file that is written meanwhile does not look fresher than it is.
+        let state = match host.try_state(path) {
+            Ok(state) if state.is_regular => state,
+            other => {
+                let error = other.err().unwrap_or(io::ErrorKind::InvalidInput.into());
+                file.leave_out(Content::Unreadable(error));
+                self.has_changed |= was_read;
+                self.cost -= cost;
                 return;
             }
         };
-        let at = self.next;
-        let known = self.files.iter().skip(at).position(|file| *file.path == *path);
-        match known {
-            Some(0) => {}
-            Some(later) => {
+        let since = match file.state {
+            Some((known, since)) if known == state => since,
+            _ => Instant::now().max(self.began),
+        };
+        let is_known = file.state.is_some_and(|(known, _)| known == state) && file.is_settled;
+        file.state = Some((state, since));
+        if is_known && !file.may_come_in(room) {
+            return;
+        }
+        match host.try_read_regular(path, share, buffer) {
+            Ok(text) => {
+                file.is_settled = self.began.saturating_duration_since(since) >= SETTLED;
+                let digest = hasher.each_ref().map(|hasher| hasher.hash_one(text));
+                if file.digest == Some(digest) && !file.may_come_in(room) {
+                    return;
+                }
+                // Not there together with the new content.
+                file.content = Content::TooLarge;
+                file.content = parse(text, share);
+                file.digest = Some(digest);
+                if file.cost() > room {
+                    file.content = Content::NoRoom(file.cost());
+                }
                 self.has_changed = true;
-                self.files.swap(at, at + later);
             }
-            None => {
-                self.has_changed = true;
-                self.files.push(File {
-                    path: path.into(),
-                    digest: None,
-                    content: Content::Read(Exposition::default()),
-                    modified: None,
-                });
-                let last = self.files.len() - 1;
-                self.files.swap(at, last);
+            // It may have gone since the directory was listed.
+            Err(error) => {
+                let is_too_large = error.kind() == io::ErrorKind::FileTooLarge;
+                let why = if is_too_large { Content::TooLarge } else { Content::Unreadable(error) };
+                file.leave_out(why);
+                self.has_changed |= was_read;
             }
         }
-        let Some(file) = self.files.get_mut(at) else { return };
-        self.next += 1;
-        let digest = (!is_too_large).then(|| {
-            let [one, other] = self.hasher;
-            [one.hash_one(&*buffer), other.hash_one(&*buffer)]
-        });
-        let has_room = |cost: usize| self.cost.saturating_add(cost) <= LARGEST_COST;
-        let may_come_in = matches!(file.content, Content::NoRoom(cost) if has_room(cost));
-        if digest.is_none() || file.digest != digest || may_come_in {
-            self.has_changed |= file.is_read() || digest.is_some();
-            self.cost -= file.content.cost();
-            // Before the new content is made, so that the two are not there together.
-            file.content = Content::Refused(Malformed::new(LARGEST_FILE, "the end of the file"));
-            file.digest = digest;
-            if !is_too_large {
-                file.content = match parse(buffer) {
-                    Ok(content) if self.cost + content.cost() > LARGEST_COST => {
-                        Content::NoRoom(content.cost())
-                    }
-                    Ok(content) => Content::Read(content),
-                    Err(malformed) => Content::Refused(malformed),
-                };
-            }
-            self.cost += file.content.cost();
-        }
-        // Only now, so that a file that is written meanwhile does not look fresher than it is.
-        file.modified = self.host.modified(path).ok().map(f64::trunc);
-    }
-
-    /// Forgets the files that were not met. Whether anything has changed.
-    fn finish(self) -> bool {
-        let has_changed = self.has_changed || self.files.len() > self.next;
-        self.files.truncate(self.next);
-        has_changed
+        self.cost = self.cost - cost + file.cost();
     }
 }
 
 impl File {
+    fn new(path: &str) -> Self {
+        File {
+            path: path.into(),
+            state: None,
+            is_settled: false,
+            digest: None,
+            content: Content::TooLarge,
+        }
+    }
+
+    /// Forgets what was read of it.
+    fn leave_out(&mut self, why: Content) {
+        self.content = why;
+        self.is_settled = false;
+        self.digest = None;
+    }
+
     fn is_read(&self) -> bool {
         matches!(self.content, Content::Read(_))
+    }
+
+    /// What it costs to keep it and show it.
+    fn cost(&self) -> usize {
+        match &self.content {
+            Content::Read(exposition) => {
+                exposition.cost().saturating_add(FILE_COST + 4 * self.path.len())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether it was left out for want of room and there is room now.
+    fn may_come_in(&self, room: usize) -> bool {
+        matches!(self.content, Content::NoRoom(cost) if cost <= room)
     }
 
     /// The path as the label shows it.
@@ -325,13 +331,70 @@ impl File {
     }
 }
 
-/// Takes a whole file. As in node_exporter, a sample in it has no time, since that would go stale.
-fn parse(text: &[u8]) -> Result<Exposition, Malformed> {
-    let exposition = exposition::parse(text, LARGEST_FILE_COST)?;
-    match exposition.first_time() {
-        Some(at) => Err(Malformed::new(at, "a newline after the value, and no time")),
-        None => Ok(exposition),
+/// Why nothing of a file is shown.
+struct Why<'a> {
+    file: &'a File,
+    most: usize,
+    share: usize,
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = Bytes(self.share);
+        match &self.file.content {
+            Content::Read(_) => Ok(()),
+            Content::Unreadable(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                f.write_str("it is not a regular file")
+            }
+            Content::Unreadable(error) => InWords(error).fmt(f),
+            Content::Refused(malformed, line) if exposition::is_too_much(malformed) => write!(
+                f,
+                "line {line}: what is before it takes {share}, and one file may take no more; raise \
+                 max_memory, or split the file"
+            ),
+            Content::Refused(malformed, line) => {
+                write!(f, "line {line}: expected {}", malformed.expected)
+            }
+            Content::TooLarge => write!(
+                f,
+                "it has more than {share}, three quarters of max_memory; make it smaller, or raise \
+                 max_memory"
+            ),
+            Content::NoRoom(cost) => write!(
+                f,
+                "it would take {}, and the files before it leave less of max_memory ({}); raise it",
+                Bytes(*cost),
+                Bytes(self.most)
+            ),
+        }
     }
+}
+
+/// A number of bytes as people read it.
+struct Bytes(usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            small @ 0..10_240 => write!(f, "{small} bytes"),
+            medium @ 10_240..10_485_760 => write!(f, "{} KiB", medium >> 10),
+            large => write!(f, "{} MiB", large >> 20),
+        }
+    }
+}
+
+/// Takes a whole file. As in node_exporter, a sample in it has no time, since that would go stale.
+fn parse(text: &[u8], most: usize) -> Content {
+    let refused = match exposition::parse(text, most) {
+        Ok(exposition) => match exposition.first_time() {
+            Some(at) => Malformed::new(at, "a newline after the value, and no time"),
+            None => return Content::Read(exposition),
+        },
+        Err(malformed) => malformed,
+    };
+    // The end of a text is in its last line.
+    let before = text.get(..refused.at.min(text.len().saturating_sub(1))).unwrap_or_default();
+    Content::Refused(refused, 1 + before.iter().filter(|byte| **byte == b'\n').count())
 }
 
 /// The path of a file without what tells the host that it is one.
@@ -339,98 +402,10 @@ fn plain_name(path: &str) -> &str {
     path.strip_prefix("file:").unwrap_or(path)
 }
 
-/// What is known of a family's name while a plan is made.
-#[derive(Default)]
-struct Named<'a> {
-    help: Option<&'a [u8]>,
-    /// A later file gave another help.
-    is_contradicted: bool,
-    files: Vec<&'a File>,
-    /// Positions in the plan, one for each type that the files give it.
-    shown: Vec<usize>,
-}
-
-impl Plan {
-    fn of(files: &[File]) -> Plan {
-        let mut plan = Plan::default();
-        let mut by_name: HashMap<&[u8], Named<'_>> = HashMap::new();
-        for (position, file) in files.iter().enumerate() {
-            let Content::Read(content) = &file.content else { continue };
-            for (family_position, family) in content.families().iter().enumerate() {
-                let named = by_name.entry(content.name(family)).or_default();
-                let help = content.help(family);
-                let differs = |first| help.is_some_and(|help| help != first);
-                if named.is_contradicted || named.help.is_some_and(differs) {
-                    // From here on nothing more of that name is taken, as in node_exporter.
-                    named.is_contradicted = true;
-                    plan.contradictory.get_or_insert(position);
-                    continue;
-                }
-                named.help = named.help.or(help);
-                named.files.push(file);
-                let same = |shown: &&usize| {
-                    plan.families.get(**shown).is_some_and(|shown| shown.kind == family.kind)
-                };
-                let shown = match named.shown.iter().find(same) {
-                    Some(shown) => *shown,
-                    None => {
-                        plan.families.push(Shown {
-                            kind: family.kind,
-                            help: 0..0,
-                            parts: Vec::new(),
-                        });
-                        named.shown.push(plan.families.len() - 1);
-                        plan.families.len() - 1
-                    }
-                };
-                if let Some(shown) = plan.families.get_mut(shown) {
-                    shown.parts.push((position, family_position));
-                }
-            }
-        }
-        for named in by_name.values() {
-            let start = plan.helps.len();
-            match named.help {
-                Some(help) => plan.helps.extend_from_slice(help),
-                None => {
-                    plan.helps.extend_from_slice(b"Metric read from ");
-                    for (position, file) in named.files.iter().enumerate() {
-                        plan.helps.extend_from_slice(if position > 0 { b", " } else { b"" });
-                        plan.helps.extend_from_slice(file.name().as_bytes());
-                    }
-                }
-            }
-            for shown in &named.shown {
-                if let Some(shown) = plan.families.get_mut(*shown) {
-                    shown.help = start..plan.helps.len();
-                }
-            }
-        }
-        plan
-    }
-
-    fn push(&self, files: &[File], batch: &mut Batch) {
-        for shown in &self.families {
-            let mut named = None;
-            for (file, family) in &shown.parts {
-                let Some(Content::Read(content)) = files.get(*file).map(|file| &file.content)
-                else {
-                    continue;
-                };
-                let Some(family) = content.families().get(*family) else { continue };
-                let named = *named.get_or_insert_with(|| {
-                    let help = self.helps.get(shown.help.clone()).unwrap_or_default();
-                    batch.family(&[content.name(family)], shown.kind, &[help])
-                });
-                content.push(family, named, batch);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitald_core::run::Run;
     use vitald_core::settings::Node;
     use vitald_core::testing::*;
 
@@ -474,7 +449,7 @@ mod tests {
                 # only_a untyped
                 only_a 2
                 # up gauge
-                up{job=""} 0
+                up 0
                 up{job="x"} 1
                 up{host="b"} 1
             "#]],
@@ -506,7 +481,7 @@ mod tests {
         let (run, outcome) = run(&mut open::<Textfile>(&memory.host(), &directory("/t")), None);
         outcome.unwrap();
         let fault = run.fault().map(|fault| format!("{}: {}", fault.source, fault.error));
-        let at = "/t/b.prom: byte 13: expected a newline after the value, and no time";
+        let at = "/t/b.prom: line 2: expected a newline after the value, and no time";
         assert_eq!(fault.as_deref(), Some(at));
         assert!(!render(&run).contains("# b "));
     }
@@ -523,11 +498,11 @@ mod tests {
         };
         let nope = "/nope: there is no such directory".to_owned();
         assert_eq!(fault("/nope"), Some(nope));
+        let malformed = "/t/b.prom: line 2: expected a number".to_owned();
+        assert_eq!(fault("/t"), Some(malformed));
+        memory.remove("file:/t/b.prom");
         let failing = "/t/c.prom: Input/output error (os error 5)".to_owned();
         assert_eq!(fault("/t"), Some(failing));
-        memory.remove("file:/t/c.prom");
-        let malformed = "/t/b.prom: byte 6: expected a number".to_owned();
-        assert_eq!(fault("/t"), Some(malformed));
         memory.write("file:/t/b.prom", "# HELP a One.\na 1\n");
         memory.write("file:/t/c.prom", "# HELP a Other.\na{c=\"\"} 1\n");
         let help = "/t/c.prom: a family has another help than in a file before it".to_owned();
@@ -608,27 +583,50 @@ mod tests {
         assert_eq!(shown(), ("c 1".to_owned(), true));
     }
 
+    /// The outcome with so little room that a test is quick.
+    fn small(memory: &MemoryHost) -> Textfile {
+        let [directory] = directory("/t");
+        open::<Textfile>(&memory.host(), &[directory, ("max_memory", Node::from("1MiB"))])
+    }
+
+    /// What is said of the first file that is left out.
+    fn fault(collector: &mut Textfile) -> Option<String> {
+        let (run, outcome) = run(collector, None);
+        outcome.unwrap();
+        let fault = run.fault().map(|fault| format!("{}: {}", fault.source, fault.error));
+        assert_eq!(render(&run).contains("scrape_error 1"), fault.is_some());
+        fault
+    }
+
     #[test]
     fn a_file_that_is_too_large_is_refused_until_it_shrinks() {
-        let memory = memory(&[("a.prom", "a 1\n")]);
-        let mut collector = open::<Textfile>(&memory.host(), &directory("/t"));
-        let mut fails = || render(&run(&mut collector, None).0).contains("scrape_error 1");
-        assert!(!fails());
-        memory.write("file:/t/a.prom", "#".repeat(LARGEST_FILE) + "\n");
-        assert!(fails());
+        let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\n")]);
+        let mut collector = small(&memory);
+        assert_eq!(fault(&mut collector), None);
+        memory.write("file:/t/a.prom", "#".repeat(768 << 10) + "\n");
+        let too_large = "/t/a.prom: it has more than 768 KiB, three quarters of max_memory; make it \
+                         smaller, or raise max_memory";
+        assert_eq!(fault(&mut collector).as_deref(), Some(too_large));
+        memory.write("file:/t/a.prom", "\n".to_owned() + &"a 1\n".repeat(10_000));
+        let too_many = fault(&mut collector).unwrap();
+        let line = too_many.strip_prefix("/t/a.prom: line ").and_then(|rest| rest.split_once(':'));
+        let (line, why) = line.unwrap();
+        assert!(line.parse::<usize>().is_ok_and(|line| (1000..10_000).contains(&line)), "{line}");
+        assert!(why.starts_with(" what is before it takes 768 KiB"), "{why}");
         memory.write("file:/t/a.prom", "");
-        assert!(!fails());
+        assert_eq!(fault(&mut collector), None);
     }
 
     #[test]
     fn all_files_together_have_room_and_each_its_share() {
         let memory = memory(&[("z.prom", "small 1\n")]);
-        // Each costs three quarters of a share, so two fit beside the small one and a third does not.
+        // Each costs some 40 % of all, so two fit beside the small one and a third does not.
         let big = |name: &str| {
-            let label = "x".repeat(1000 - 64 - 1);
-            format!("{name}{{a=\"{label}\"}} 1\n").repeat(LARGEST_FILE_COST * 3 / 4000)
+            let label = "x".repeat(1000);
+            let most = (1 << 20) * 4 / 10 / (5 * 1000 + 200);
+            (0..most).map(|at| format!("{name}{{a=\"{at}{label}\"}} 1\n")).collect::<String>()
         };
-        let mut collector = open::<Textfile>(&memory.host(), &directory("/t"));
+        let mut collector = small(&memory);
         let mut page = || {
             let (batch, outcome) = run(&mut collector, None);
             outcome.unwrap();
@@ -636,8 +634,11 @@ mod tests {
             let names = ["a", "b", "c", "d", "small"];
             let shown = names.into_iter().filter(|name| page.contains(&format!("# {name} ")));
             let fails = page.contains("scrape_error 1");
-            let too_large = "the files are too large together";
-            assert_eq!(batch.fault().map(|fault| fault.error), fails.then_some(too_large));
+            let fault = batch.fault().map(|fault| fault.error.to_owned());
+            assert_eq!(fails, fault.is_some());
+            assert!(
+                fault.is_none_or(|fault| fault.contains("leave less of max_memory (1024 KiB)"))
+            );
             (shown.collect::<Vec<_>>().join(""), fails)
         };
         assert_eq!(page(), ("small".to_owned(), false));
@@ -654,6 +655,53 @@ mod tests {
         assert_eq!(page(), ("acsmall".to_owned(), false));
         memory.write("file:/t/a.prom", "a 1\n");
         assert_eq!(page(), ("acsmall".to_owned(), false));
+    }
+
+    /// How often files were opened for a collection at that time.
+    fn opened_at(collector: &mut Textfile, memory: &MemoryHost, time: Instant) -> u64 {
+        let before = memory.requests();
+        let mut run = Run::new(FAMILIES);
+        run.begin(None, 0);
+        run.set_fresh_from(Some(time));
+        collector.collect(run.batch()).unwrap();
+        run.seal();
+        assert!(render(&run).contains("scrape_error 0"));
+        // One is the directory.
+        (memory.requests() - before).opened - 1
+    }
+
+    #[test]
+    fn a_file_is_read_again_until_it_has_settled_and_when_it_changes() {
+        let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\n")]);
+        let mut collector = open::<Textfile>(&memory.host(), &directory("/t"));
+        let began = Instant::now();
+        let mut opened =
+            |seconds| opened_at(&mut collector, &memory, began + Duration::from_secs(seconds));
+        assert_eq!(opened(0), 2);
+        assert_eq!(opened(2), 2);
+        assert_eq!(opened(10), 2);
+        assert_eq!(opened(10), 0);
+        assert_eq!(opened(100), 0);
+        memory.write("file:/t/a.prom", "a 2\n");
+        assert_eq!(opened(101), 1);
+        assert_eq!(opened(103), 1);
+        assert_eq!(opened(105), 1);
+        assert_eq!(opened(106), 0);
+        memory.write("file:/t/c.prom", "c 1\n");
+        assert_eq!(opened(107), 1);
+        memory.remove("file:/t/a.prom");
+        assert_eq!(opened(120), 1);
+        assert_eq!(opened(120), 0);
+    }
+
+    #[test]
+    fn a_time_before_1970_or_after_9999_is_shown() {
+        let memory = memory(&[("a.prom", "a 1\n"), ("b.prom", "b 1\n")]);
+        memory.set_modified("file:/t/a.prom", -86_400.5);
+        memory.set_modified("file:/t/b.prom", 9.9e11);
+        let page = page(&memory);
+        assert!(page.contains("mtime_seconds{file=\"/t/a.prom\"} -86401\n"), "{page}");
+        assert!(page.contains("mtime_seconds{file=\"/t/b.prom\"} 9.9e+11\n"), "{page}");
     }
 
     #[test]
@@ -729,6 +777,7 @@ mod tests {
     fn only_a_directory_makes_it_block() {
         let settings = |directory: &[&str]| Settings {
             directory: directory.iter().map(|directory| (*directory).to_owned()).collect(),
+            max_memory: Size(1 << 20),
         };
         assert!(!Textfile::may_block(&settings(&[])));
         assert!(!Textfile::may_block(&settings(&[""])));

@@ -30,6 +30,8 @@ pub(super) struct Node {
     /// The same, of anything of it.
     pub(super) changed: f64,
     pub(super) mount: u64,
+    /// How often a content was given to it.
+    pub(super) writes: i64,
     /// Whether a change is announced that was not asked for yet; `None` where none ever is.
     pub(super) announced: Option<bool>,
 }
@@ -143,6 +145,7 @@ impl Names {
             modified,
             changed: modified,
             mount: 0,
+            writes: 0,
             announced: None,
         }));
         if inode != TOP
