@@ -149,7 +149,6 @@ pub use perf::{PerfCounter, PerfEvent};
 pub use presence::Presence;
 #[cfg(target_os = "linux")]
 pub use queueing_disciplines::QueueingDisciplines;
-pub use regular::FileState;
 pub use roots::Roots;
 #[cfg(target_os = "linux")]
 pub use route_socket::{RouteSocket, SharedLinks};
@@ -294,7 +293,8 @@ impl Host {
         }
     }
 
-    /// What tells whether a file is still the one that was read, by one system call.
+    /// What tells whether a file is still the one that was read, by one system call. The server of a network file
+    /// system is asked, whatever is remembered of it.
     ///
     /// Two changes within the time for which a file system does not look at the clock, which is 2 seconds at most,
     /// may leave the same: what has changed so recently by [`Version::changed`] has to be read anew.

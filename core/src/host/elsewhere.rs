@@ -5,7 +5,6 @@ use std::io;
 
 use super::listing::{Listed, Listing};
 use super::opened::Opened;
-use super::regular::FileState;
 use super::space::{Space, StatfsError, Version};
 use super::uname::Uname;
 
@@ -46,10 +45,6 @@ pub(super) fn size_in(directory: &Descriptor, _: &CStr) -> io::Result<u64> {
 
 pub(super) fn regular_size(descriptor: &Descriptor) -> io::Result<Option<u64>> {
     match *descriptor {}
-}
-
-pub(super) fn state(_: &CStr) -> io::Result<FileState> {
-    absent()
 }
 
 pub(super) fn modified(_: &CStr) -> io::Result<f64> {

@@ -15,7 +15,6 @@ use super::clock::ClockDiscipline;
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
 use super::opened::Opened;
-use super::regular::FileState;
 use super::space::{Place, Space, StatfsError, Version};
 use super::uname::Uname;
 #[cfg(target_os = "linux")]
@@ -244,8 +243,8 @@ impl MemoryHost {
         assert!(is_file, "{}: something other than a file is there", path.escape_ascii());
         node.content = Content::File(content.as_ref().into());
         (node.failure, node.open_failure) = (None, None);
-        (node.modified, node.changed) = (now, now);
-        node.writes += 1;
+        // A file system's clock goes on between two writes.
+        (node.modified, node.changed) = (now, now.max(node.changed + 1e-6));
     }
 
     /// Puts another file where one is; what is open of the one goes on, with the content `left`. As a list of the
@@ -720,7 +719,12 @@ impl MemoryHost {
         Ok(())
     }
 
-    pub(super) fn state(&self, path: &[u8]) -> io::Result<FileState> {
+    pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {
+        let state = self.lock();
+        Ok(state.names.node(state.names.resolve(path, true)?)?.modified)
+    }
+
+    pub(super) fn version(&self, path: &[u8]) -> io::Result<Version> {
         let mut state = self.lock();
         state.requests.others += 1;
         let inode = state.names.resolve(path, true)?;
@@ -729,29 +733,14 @@ impl MemoryHost {
             Content::File(content) => Some(content.len() as u64),
             _ => None,
         };
-        Ok(FileState {
+        let place = Place { mount: node.mount, device: 0, inode };
+        Ok(Version {
             is_regular: size.is_some(),
+            place,
             size: size.unwrap_or_default(),
             modified: node.modified,
-            identity: [0, inode.cast_signed(), 0, 0, node.writes, 0],
+            changed: node.changed,
         })
-    }
-
-    pub(super) fn modified(&self, path: &[u8]) -> io::Result<f64> {
-        let state = self.lock();
-        Ok(state.names.node(state.names.resolve(path, true)?)?.modified)
-    }
-
-    pub(super) fn version(&self, path: &[u8]) -> io::Result<Version> {
-        let state = self.lock();
-        let inode = state.names.resolve(path, true)?;
-        let node = state.names.node(inode)?;
-        let size = match &node.content {
-            Content::File(content) => content.len() as u64,
-            _ => 0,
-        };
-        let place = Place { mount: node.mount, device: 0, inode };
-        Ok(Version { place, size, modified: node.modified, changed: node.changed })
     }
 
     pub(super) fn uname(&self) -> Uname {

@@ -5,39 +5,10 @@ use std::io;
 use super::extent::Extent;
 use super::kept::first_size;
 use super::opened::Opened;
-use super::{Handle, Host, World, system};
+use super::{Handle, Host, system};
 use crate::errno::{EFBIG, EINVAL};
 
-/// What stat(2) says of a file that changes when somebody writes to it, or puts another file in its place.
-///
-/// Two that are equal do not prove that nothing was written between them: a file system may tell times as
-/// coarsely as two seconds (FAT), so what is written within that time of the last change does not show.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FileState {
-    /// Whether it is a regular file.
-    pub is_regular: bool,
-    /// How many bytes it has.
-    pub size: u64,
-    /// When its content was last changed, in seconds since the epoch; before 1970 it is less than 0.
-    pub modified: f64,
-    /// What else tells it from others: device and inode, and the times to the nanosecond.
-    pub(super) identity: [i64; 6],
-}
-
 impl Host {
-    /// What a file is now, without opening it. A network file system is asked, whatever it remembers.
-    ///
-    /// # Errors
-    ///
-    /// What stat(2) says.
-    pub fn try_state(&self, path: &str) -> io::Result<FileState> {
-        match &self.inner.world {
-            World::Real => self.joined(path.as_bytes(), system::state),
-            #[cfg(any(test, feature = "testing"))]
-            World::Memory(memory) => memory.state(path.as_bytes()),
-        }
-    }
-
     /// Reads a regular file of at most `most` bytes, into a buffer that is used again. Nothing else
     /// is read: what is named like a file may be a FIFO, which has no end, or a device, which
     /// reading may change. Opening it does not wait, either.
@@ -93,47 +64,6 @@ mod tests {
         let error = memory.host().try_read_regular("file:/a", 4, &mut buffer).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(EFBIG));
         assert!(buffer.is_empty());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_state_is_that_of_one_file_between_two_changes() {
-        use std::time::{Duration, SystemTime};
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        let path = format!("file:{}", file.display());
-        let host = Host::new(Roots::default());
-        let state = || host.try_state(&path).unwrap();
-        std::fs::write(&file, "12345").unwrap();
-        let (first, content) = (state(), std::fs::File::options().write(true).open(&file).unwrap());
-        assert!(first.is_regular && first == state());
-        assert_eq!(first.size, 5);
-        // The same time of change, to the nanosecond, and the same size.
-        let modified = content.metadata().unwrap().modified().unwrap();
-        std::fs::write(folder.path().join("other"), "abcde").unwrap();
-        std::fs::rename(folder.path().join("other"), &file).unwrap();
-        std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
-        assert_eq!(state().modified, first.modified);
-        assert!(state() != first);
-        for seconds in [-86_400.5, 1e11] {
-            let epoch = SystemTime::UNIX_EPOCH;
-            let time = match Duration::try_from_secs_f64(seconds) {
-                Ok(after) => epoch + after,
-                Err(_) => epoch - Duration::from_secs_f64(-seconds),
-            };
-            let file = std::fs::File::options().write(true).open(&file).unwrap();
-            // A file system may have no such times.
-            file.set_modified(time).unwrap();
-            let shown = state().modified;
-            let stored = file.metadata().unwrap().modified().unwrap();
-            let expected = match stored.duration_since(epoch) {
-                Ok(after) => after.as_secs_f64(),
-                Err(before) => -before.duration().as_secs_f64(),
-            };
-            assert_eq!(shown, expected);
-        }
-        assert!(!host.try_state(&format!("file:{}", folder.path().display())).unwrap().is_regular);
-        assert!(host.try_state("file:/there is no such file").is_err());
     }
 
     #[cfg(target_os = "linux")]

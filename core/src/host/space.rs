@@ -45,11 +45,13 @@ pub struct Place {
 /// by one with equal times, and of one on a file system that was mounted over it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Version {
+    /// Whether it is a regular file.
+    pub is_regular: bool,
     /// Where it is.
     pub place: Place,
     /// How large it is, in bytes.
     pub size: u64,
-    /// When the content was changed, in seconds since the epoch; programs can set it.
+    /// When the content was changed, in seconds since the epoch, less than 0 before 1970; programs can set it.
     pub modified: f64,
     /// When anything of the file was changed, in seconds since the epoch; the kernel alone sets it.
     pub changed: f64,

@@ -7,14 +7,13 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom, Stat, Statx, StatxFlags,
+    AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, RawDir, SeekFrom, Statx, StatxFlags,
     makedev,
 };
 use rustix::io::Errno;
 
 use super::listing::{Kind, Listed, Listing};
 use super::opened::Opened;
-use super::regular::FileState;
 use super::space::{Place, Space, StatfsError, Version};
 use super::uname::Uname;
 
@@ -149,51 +148,6 @@ pub(super) fn regular_size(descriptor: &Descriptor) -> io::Result<Option<u64>> {
     Ok(is_regular.then_some(u64::try_from(status.st_size).unwrap_or(u64::MAX)))
 }
 
-/// See [`Host::try_state`](super::Host::try_state).
-pub(super) fn state(path: &CStr) -> io::Result<FileState> {
-    let wanted = StatxFlags::BASIC_STATS;
-    match rustix::fs::statx(CWD, path, AtFlags::STATX_FORCE_SYNC, wanted) {
-        Ok(status) => Ok(FileState {
-            is_regular: FileType::from_raw_mode(status.stx_mode.into()).is_file(),
-            size: status.stx_size,
-            modified: seconds(status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec.into()),
-            identity: [
-                i64::from(status.stx_dev_major) << 32 | i64::from(status.stx_dev_minor),
-                status.stx_ino.cast_signed(),
-                status.stx_mtime.tv_sec,
-                status.stx_mtime.tv_nsec.into(),
-                status.stx_ctime.tv_sec,
-                status.stx_ctime.tv_nsec.into(),
-            ],
-        }),
-        // Old profiles of container runtimes refuse the call that they do not know.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(state_without_statx(&rustix::fs::stat(path)?)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-// The widths of these fields differ between architectures.
-#[allow(clippy::unnecessary_cast)]
-fn state_without_statx(status: &Stat) -> FileState {
-    FileState {
-        is_regular: FileType::from_raw_mode(status.st_mode).is_file(),
-        size: u64::try_from(status.st_size).unwrap_or(u64::MAX),
-        modified: seconds(status.st_mtime as i64, status.st_mtime_nsec as i64),
-        identity: [
-            status.st_dev as i64,
-            status.st_ino as i64,
-            status.st_mtime as i64,
-            status.st_mtime_nsec as i64,
-            status.st_ctime as i64,
-            status.st_ctime_nsec as i64,
-        ],
-    }
-}
-
-fn seconds(seconds: i64, nanoseconds: i64) -> f64 {
-    seconds as f64 + nanoseconds as f64 / 1e9
-}
-
 /// The time of the last change of content, in seconds since the epoch.
 pub(super) fn modified(path: &CStr) -> io::Result<f64> {
     let status = rustix::fs::stat(path)?;
@@ -213,7 +167,8 @@ impl Status {
     fn of(path: &CStr, flags: AtFlags, wanted: StatxFlags) -> io::Result<Status> {
         let wanted = wanted | StatxFlags::INO | StatxFlags::MNT_ID | UNIQUE_MOUNT;
         match rustix::fs::statx(CWD, path, flags, wanted) {
-            Err(Errno::NOSYS) => Ok(Status::Plain(rustix::fs::stat(path)?)),
+            // Old profiles of container runtimes refuse the call that they do not know.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Status::Plain(rustix::fs::stat(path)?)),
             status => Ok(Status::Extended(status?)),
         }
     }
@@ -233,24 +188,27 @@ impl Status {
 }
 
 pub(super) fn version(path: &CStr) -> io::Result<Version> {
-    let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
-    let status = Status::of(path, AtFlags::empty(), wanted)?;
+    let wanted = StatxFlags::TYPE | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
+    let status = Status::of(path, AtFlags::STATX_FORCE_SYNC, wanted)?;
     let time = |seconds: i64, nanoseconds: f64| seconds as f64 + nanoseconds / 1e9;
     // The widths of these fields differ between architectures.
     #[allow(clippy::unnecessary_cast)]
-    let (size, modified, changed) = match &status {
+    let (mode, size, modified, changed) = match &status {
         Status::Extended(status) => (
+            status.stx_mode.into(),
             status.stx_size,
             time(status.stx_mtime.tv_sec, f64::from(status.stx_mtime.tv_nsec)),
             time(status.stx_ctime.tv_sec, f64::from(status.stx_ctime.tv_nsec)),
         ),
         Status::Plain(status) => (
+            status.st_mode,
             u64::try_from(status.st_size).unwrap_or(0),
             time(status.st_mtime as i64, status.st_mtime_nsec as f64),
             time(status.st_ctime as i64, status.st_ctime_nsec as f64),
         ),
     };
-    Ok(Version { place: status.place(), size, modified, changed })
+    let is_regular = FileType::from_raw_mode(mode).is_file();
+    Ok(Version { is_regular, place: status.place(), size, modified, changed })
 }
 
 /// The space of a file system; and what the path leads to, looked at after it: if that is what it was, the answer is of it.

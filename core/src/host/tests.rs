@@ -351,6 +351,30 @@ fn a_file_of_the_same_time_is_another_version() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_version_has_dates_of_every_century() {
+    let scratch = Scratch::new();
+    let host = scratch.host();
+    scratch.write("textfile/a", "a 1\n");
+    let path = scratch.0.join("textfile/a");
+    let name = format!("file:{}", path.display());
+    let epoch = std::time::UNIX_EPOCH;
+    for time in [epoch - Duration::from_millis(86_400_500), epoch + Duration::from_secs(1 << 36)] {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+        // The file system may have no such times.
+        let kept = file.metadata().unwrap().modified().unwrap();
+        let kept = kept
+            .duration_since(epoch)
+            .map_or_else(|before| -before.duration().as_secs_f64(), |after| after.as_secs_f64());
+        assert_eq!(host.try_version(&name).unwrap().modified, kept);
+    }
+    assert!(host.try_version(&name).unwrap().is_regular);
+    let folder = format!("file:{}", scratch.0.display());
+    assert!(!host.try_version(&folder).unwrap().is_regular);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_fifo_does_not_hold_us_up() {
     let scratch = Scratch::new();
     let path = scratch.0.join("x.prom");

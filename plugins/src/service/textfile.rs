@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use vitald_core::errno::InWords;
 use vitald_core::exposition::{self, Exposition};
-use vitald_core::host::{FileState, Listing};
+use vitald_core::host::{Listing, Version};
 use vitald_core::prelude::*;
 use vitald_core::settings::Size;
 
@@ -76,7 +76,7 @@ struct File {
     /// As the host takes it, `file:` and the path that the label shows.
     path: Box<str>,
     /// What it was just before it was read, and since when it has been that.
-    state: Option<(FileState, Instant)>,
+    state: Option<(Version, Instant)>,
     /// It had been as it is for [`SETTLED`] when it was read, so it need not be read again.
     is_settled: bool,
     /// Of the text, which is not kept; `None` if it was not read.
@@ -241,7 +241,7 @@ impl Reading<'_> {
         let (was_read, cost) = (file.is_read(), file.cost());
         let room = most.saturating_sub(self.cost - cost);
         // Before it is read, so that a file that is written meanwhile does not look fresher than it is.
-        let state = match host.try_state(path) {
+        let state = match host.try_version(path) {
             Ok(state) if state.is_regular => state,
             other => {
                 let error = other.err().unwrap_or(io::ErrorKind::InvalidInput.into());

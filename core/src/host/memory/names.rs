@@ -30,8 +30,6 @@ pub(super) struct Node {
     /// The same, of anything of it.
     pub(super) changed: f64,
     pub(super) mount: u64,
-    /// How often a content was given to it.
-    pub(super) writes: i64,
     /// Whether a change is announced that was not asked for yet; `None` where none ever is.
     pub(super) announced: Option<bool>,
 }
@@ -145,7 +143,6 @@ impl Names {
             modified,
             changed: modified,
             mount: 0,
-            writes: 0,
             announced: None,
         }));
         if inode != TOP
