@@ -265,7 +265,7 @@ fn what_cannot_be_migrated_is_reported_with_its_place() {
         vitald: FOLDER/b.service:3: unknown long flag '--collector.nonexistent'
         vitald: FOLDER/b.service:3: ExecStart: a quote is opened and not closed
         vitald: these flags make node_exporter print a text and end, so there is nothing to migrate
-        vitald: FOLDER/b.service:3: --web.config.file: web.yml:1:1: tls_server_config.key_file: missing
+        vitald: FOLDER/b.service:3: --web.config.file: web.yml:2:3: tls_server_config.key_file: missing: TLS needs the key of its certificate; set key_file, or key
         vitald: FOLDER/b.service: ExecStart= runs /bin/sh, which is not node_exporter; give the flags themselves after two dashes, `-- FLAGS...`
         vitald: FOLDER/b.service:3: ExecStart: the specifier %m is not known here; write its value, or %% for a percent sign
         vitald: FOLDER/b.service:3: a second command beside /usr/bin/node_exporter; systemd starts one alone, so empty the list with ExecStart= before it
