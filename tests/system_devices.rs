@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use system::client::Client;
-use system::links::{PORTS, interfaces_are_those_of_sysfs};
+use system::links::{PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use system::namespaces::Namespaces;
 use system::page::Page;
 
@@ -224,8 +224,6 @@ fn interfaces_have_their_own_figures_under_every_name() {
     }
 }
 
-const NETCLASS: &str = "[collectors.netclass]\nenabled = true\n";
-
 /// Of the kinds that not every kernel has, the least that is there; `system_vm` has all of them.
 const LEAST_KINDS: usize = 1;
 
@@ -234,16 +232,14 @@ fn interfaces_are_what_sysfs_says() {
     if !harness::system("root, iproute2 and ethtool") {
         return;
     }
-    for left_out in [&[][..], &PORTS] {
-        let namespaces = Namespaces::of_both();
-        namespaces.sh("mount -t sysfs sysfs /sys");
-        let ignored = format!("ignored_devices = \"^({})$\"\n", left_out.join("|"));
-        let daemon = start_in(&namespaces, &format!("{ONLY}{NETCLASS}{ignored}"));
-        namespaces.run(|| {
-            let page = || Page::parse(&daemon.metrics().body);
-            interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, left_out, &page);
-        });
-    }
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("mount -t sysfs sysfs /sys");
+    let daemons = [&[][..], &PORTS]
+        .map(|left_out| (start_in(&namespaces, &netclass_without(left_out)), left_out));
+    namespaces.run(|| {
+        let shown = daemons.each_ref().map(|(daemon, left_out)| Shown { daemon, left_out });
+        interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, &shown);
+    });
 }
 
 /// Netlink answers for the machine's own interfaces then.
@@ -254,14 +250,14 @@ fn interfaces_are_those_of_the_namespace_of_sysfs() {
     }
     let namespaces = Namespaces::of_both();
     namespaces.sh("mount -t sysfs sysfs /sys");
-    let daemon = Daemon::start_by(&format!("{ONLY}{NETCLASS}"), |command| {
+    let daemon = Daemon::start_by(&netclass_without(&[]), |command| {
         let mut inside = Command::new("nsenter");
         inside.arg(format!("--target={}", namespaces.holder())).args(["--mount", "--"]);
         inside.arg(command.get_program()).args(command.get_args());
         *command = inside;
     });
-    let page = || Page::parse(&daemon.metrics().body);
-    interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, &[], &page);
+    let shown = Shown { daemon: &daemon, left_out: &[] };
+    interfaces_are_those_of_sysfs(&namespaces, LEAST_KINDS, &[shown]);
 }
 
 /// A file of zeros as a disk; gone with the value.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use system::agreement::{Agreement, Comparison, Exception};
-use system::links::{ALL_KINDS, PORTS, interfaces_are_those_of_sysfs};
+use system::links::{ALL_KINDS, PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use system::namespaces::Namespaces;
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER};
@@ -456,22 +456,18 @@ fn interfaces_of_every_kind_are_what_sysfs_says() {
 }
 
 fn every_kind_is_what_sysfs_says() {
-    for left_out in [&PORTS[..], &[]] {
-        let namespaces = Namespaces::of_both();
-        namespaces.sh("mount -t sysfs sysfs /sys");
-        let config = format!(
-            "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n\
-             [collectors.netclass]\nenabled = true\nignored_devices = \"^({})$\"\n",
-            left_out.join("|")
-        );
-        let daemon = Daemon::start_by(&config, |command| {
+    let namespaces = Namespaces::of_both();
+    namespaces.sh("mount -t sysfs sysfs /sys");
+    let daemons = [&[][..], &PORTS].map(|left_out| {
+        let daemon = Daemon::start_by(&netclass_without(left_out), |command| {
             let mut inside = namespaces.command(command.get_program());
             inside.args(command.get_args());
             *command = inside;
         });
-        namespaces.run(|| {
-            let page = || Page::parse(&daemon.metrics().body);
-            interfaces_are_those_of_sysfs(&namespaces, ALL_KINDS, left_out, &page);
-        });
-    }
+        (daemon, left_out)
+    });
+    namespaces.run(|| {
+        let shown = daemons.each_ref().map(|(daemon, left_out)| Shown { daemon, left_out });
+        interfaces_are_those_of_sysfs(&namespaces, ALL_KINDS, &shown);
+    });
 }

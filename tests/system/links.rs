@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespaces::Namespaces;
 use super::page::Page;
-use crate::harness::until;
+use crate::harness::{Daemon, until};
 
 /// What is said of interfaces, by their names and the names of attributes.
 type Said = BTreeMap<(String, String), String>;
@@ -181,40 +181,58 @@ fn has_kind(namespaces: &Namespaces, kind: &str) -> bool {
     has
 }
 
-/// Changes interfaces in namespaces with a sysfs of their own and compares each page with it, but for the interfaces
-/// that it leaves out. At least `kinds` of the kinds that not every kernel has must be there.
-pub fn interfaces_are_those_of_sysfs(
-    namespaces: &Namespaces,
-    kinds: usize,
-    left_out: &[&str],
-    page: &dyn Fn() -> Page,
-) {
+/// A daemon, and the interfaces that its pages leave out.
+pub struct Shown<'d> {
+    pub daemon: &'d Daemon,
+    pub left_out: &'d [&'d str],
+}
+
+impl Shown<'_> {
+    fn page(&self) -> Page {
+        Page::parse(&self.daemon.metrics().body)
+    }
+}
+
+/// Its configuration.
+pub fn netclass_without(left_out: &[&str]) -> String {
+    format!(
+        "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\n\
+         [collectors.netclass]\nenabled = true\nignored_devices = \"^({})$\"\n",
+        left_out.join("|")
+    )
+}
+
+/// Changes interfaces in namespaces with a sysfs of their own and compares each page of the daemons with it, but for the
+/// interfaces that it leaves out. At least `kinds` of the kinds that not every kernel has must be there.
+pub fn interfaces_are_those_of_sysfs(namespaces: &Namespaces, kinds: usize, daemons: &[Shown<'_>]) {
     namespaces.sh("ip link add br0 type bridge");
     let there: Vec<_> =
         CHANGES_OF_KINDS.iter().filter(|(kind, _)| has_kind(namespaces, kind)).collect();
     namespaces.sh("ip link delete br0");
     assert!(there.len() >= kinds, "{there:?}");
-    let attributes = |namespaces| {
-        let mut attributes = attributes(namespaces);
-        attributes.retain(|(name, _), _| !left_out.contains(&name.as_str()));
-        attributes
+    let pages = |count| {
+        for shown in daemons.iter().cycle().take(count * daemons.len()) {
+            shown.page();
+        }
     };
     let more = there.iter().flat_map(|(_, changes)| changes.iter().map(|change| (*change, 0)));
     for (change, later) in LINK_CHANGES.iter().copied().chain(more) {
         // What has settled is not read again.
-        for _ in 0..3 {
-            page();
-        }
+        pages(3);
         namespaces.sh(&format!("({change}) 2>&1"));
-        for _ in 0..later {
-            page();
-        }
+        pages(later);
         // The state of a link changes some time after the link.
         until("a page shows what sysfs has before it and after it", || {
             let before = attributes(namespaces);
-            let shown = shown_attributes(&page());
+            let pages: Vec<Said> =
+                daemons.iter().map(|shown| shown_attributes(&shown.page())).collect();
             let is_settled = attributes(namespaces) == before;
-            assert!(!is_settled || shown == before, "{change}: {}", differences(&shown, &before));
+            for (Shown { left_out, .. }, page) in daemons.iter().zip(&pages) {
+                let mut expected = before.clone();
+                expected.retain(|(name, _), _| !left_out.contains(&name.as_str()));
+                let is_right = !is_settled || *page == expected;
+                assert!(is_right, "{change}: {}", differences(page, &expected));
+            }
             is_settled
         });
     }
