@@ -1,9 +1,11 @@
 //! Interfaces, disks and file systems that come, go and change their names while they are watched.
 
 mod harness;
+mod links;
 mod system;
 
 use harness::{Daemon, until};
+use links::{PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::UdpSocket;
@@ -13,7 +15,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use system::client::Client;
-use system::links::{PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use system::namespaces::Namespaces;
 use system::page::Page;
 

@@ -2,16 +2,17 @@
 //! devices or modules for, beside node_exporter.
 
 mod harness;
+mod links;
 mod system;
 
 use harness::Daemon;
+use links::{ALL_KINDS, PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use system::agreement::{Agreement, Comparison, Exception};
-use system::links::{ALL_KINDS, PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use system::namespaces::Namespaces;
 use system::page::Page;
 use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER};

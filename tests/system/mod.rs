@@ -11,7 +11,6 @@ pub mod bare;
 pub mod client;
 pub mod cost;
 pub mod fuse;
-pub mod links;
 pub mod namespaces;
 pub mod page;
 pub mod peer;

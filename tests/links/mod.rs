@@ -1,10 +1,16 @@
 //! Interfaces that change, and whether each page has of them what sysfs has.
 
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    reason = "each test binary uses its own part, and a test says what its machine lacks"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::namespaces::Namespaces;
-use super::page::Page;
 use crate::harness::{Daemon, until};
+use crate::system::namespaces::Namespaces;
+use crate::system::page::Page;
 
 /// What is said of interfaces, by their names and the names of attributes.
 type Said = BTreeMap<(String, String), String>;
