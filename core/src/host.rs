@@ -402,13 +402,14 @@ impl Host {
     /// Mounts pushed with `may_block` are asked on other threads: as many at a time as the queue has
     /// workers, which are four unless it says otherwise, and more beside slow ones.
     ///
-    /// A mount that takes longer than `timeout`, or is being asked when `within` is over, is
-    /// [`StatfsError::Stuck`], in this call and in every later one of any host, until the call that
+    /// A mount that takes longer than `timeout`, or longer than a second when it is not known to take
+    /// longer, or is being asked when `within` is over, is [`StatfsError::Stuck`], in this call and in every later one of any host, until the call that
     /// hangs has returned. A mount for which there was no time or no thread, or whose server leaves
     /// as many calls waiting as there are workers, is [`StatfsError::NotAsked`].
     ///
-    /// How many threads hang at a time is bounded for the whole process ([`StuckThreads`]); beyond it
-    /// only mounts that answered before are asked.
+    /// How many of these threads hang at a time is bounded for the whole process: beyond
+    /// [`StuckThreads::LIMIT`] only mounts that answered before are asked, and one a call of which nothing is
+    /// known, until twice as many hang.
     pub fn statfs_each(&self, queue: &mut StatfsQueue, timeout: Duration, within: Duration) {
         match &self.inner.world {
             World::Real => {

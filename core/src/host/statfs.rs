@@ -5,7 +5,8 @@
 //! the list back when its time is over, and what hangs is remembered until its call returns.
 //!
 //! A slow mount is not a hung one. While there is time a call is let go on, and others are asked
-//! beside it by further threads.
+//! beside it by further threads. How long it is waited for follows from how long it took the last time:
+//! what comes too late is an answer, too, though only of how long to wait.
 
 use std::ffi::{CStr, OsStr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,6 +28,12 @@ const WORKERS: usize = 4;
 const SHORTEST_CALL: Duration = Duration::from_millis(20);
 /// A call that takes longer than this gets another thread beside it.
 const SLOW_CALL: Duration = Duration::from_millis(50);
+/// How long a mount is waited for that is not known to take longer: mounts that hang for the first time
+/// cost a scrape no more than that.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Beyond the limit of threads that hang, so many more may be lost one by one, so that mounts of which nothing
+/// bad is known are asked however many others hang.
+const MOST_HUNG: usize = 2 * StuckThreads::LIMIT;
 
 /// The mounts to ask, and then their answers. It is filled again at each collection and allocates
 /// only when a list outgrows all before it.
@@ -52,7 +59,17 @@ struct Asked {
     asks_place: bool,
     /// The file system answered the last time it was asked.
     is_known_well: bool,
+    /// How long it took then, or when it answered too late.
+    took: Duration,
     answer: Option<Result<Space, StatfsError>>,
+}
+
+impl Asked {
+    /// How long a call may take, of which `timeout` is the most. Who takes longer than that hangs.
+    fn patience(&self, timeout: Duration) -> Duration {
+        let took = if self.took < timeout { self.took } else { Duration::ZERO };
+        took.saturating_mul(2).max(PATIENCE).min(timeout).max(SHORTEST_CALL)
+    }
 }
 
 /// One mount and its answer.
@@ -101,6 +118,7 @@ impl StatfsQueue {
             && asked.device.ends_with(number);
         if asked.mount != mount || !is_same_device {
             asked.is_known_well = false;
+            asked.took = Duration::ZERO;
             asked.mount.clear();
             asked.mount.extend_from_slice(mount);
             asked.device.clear();
@@ -191,6 +209,10 @@ struct Hanging(Mutex<Vec<Hung>>);
 /// What hangs in this process. It belongs to no host, so that a reload does not forget it.
 static HANGING: Hanging = Hanging(Mutex::new(Vec::new()));
 
+/// The threads that hang with a mount. They are counted by themselves, because mounts that hang may be many and
+/// are not to keep collectors from being run.
+static STUCK: StuckThreads = StuckThreads::new();
+
 impl Hanging {
     fn contains(&self, path: &[u8], device: &[u8]) -> bool {
         lock(&self.0).iter().any(|hung| hung.path == path && hung.device == device)
@@ -210,10 +232,18 @@ impl Hanging {
     }
 }
 
-/// The server in a device such as `server:/export 0:45`; a source without one is its own.
+/// The server in a device such as `server:/export 0:45` or `//server/share 0:45`. What names none, such as most
+/// of FUSE, is told apart by its number: each mount has a server of its own.
 fn server(device: &[u8]) -> &[u8] {
     let end = device.iter().rposition(|&byte| byte == b' ').unwrap_or(device.len());
-    device[..end].split(|&byte| byte == b':').next().unwrap_or_default()
+    let source = &device[..end];
+    if let Some(rest) = source.strip_prefix(b"//") {
+        return rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+    }
+    match source.iter().position(|&byte| byte == b':') {
+        Some(colon) => &source[..colon],
+        None => device,
+    }
 }
 
 /// Where a host's mounts are asked, and the threads that ask those that may block.
@@ -243,12 +273,23 @@ struct Round {
     order: Vec<usize>,
     next: usize,
     calls: Vec<Call>,
+    /// Whether a mount of which nothing is known was asked though too many threads hang: one a round may be.
+    has_probed: bool,
+    /// Mounts that answered after they were given up, and how long they took.
+    late: Vec<Late>,
     /// The threads that have not been given up.
     workers: usize,
     /// How many there are to be while no call is slow.
     workers_wanted: usize,
     last_worker: u64,
     has_ended: bool,
+}
+
+/// An answer that came too late.
+struct Late {
+    mount: Vec<u8>,
+    device: Vec<u8>,
+    took: Duration,
 }
 
 /// A mount that is being asked.
@@ -271,17 +312,18 @@ impl Round {
     /// one of them returns: the mounts of others are not to wait for it.
     fn take(&mut self, shared: &Shared) -> Option<usize> {
         let found = self.first_to_ask(shared)?;
+        let is_full = self.is_full(shared);
         let left = self.order.get_mut(self.next..)?;
         left[..=found].rotate_right(1);
         let index = left[0];
         self.next += 1;
+        self.has_probed |= is_full && !self.queue.asked[index].is_known_well;
         Some(index)
     }
 
     /// Where it is among those that are left.
     fn first_to_ask(&self, shared: &Shared) -> Option<usize> {
-        // Any call that is out may come to hang.
-        let is_full = shared.stuck.count() + self.calls.len() >= StuckThreads::LIMIT;
+        let may_probe = !self.is_full(shared) || (self.calls.is_empty() && !self.has_probed);
         let may_ask = |index: usize| {
             let asked = &self.queue.asked[index];
             let is_its = |call: &&Call| {
@@ -290,9 +332,14 @@ impl Round {
             let hanging = shared.hanging.of_server(&asked.device);
             let is_suspected = hanging > 0 || self.calls.iter().filter(is_its).any(Call::is_slow);
             let out = hanging + self.calls.iter().filter(is_its).count();
-            (asked.is_known_well || !is_full) && !(is_suspected && out >= self.workers_wanted)
+            (asked.is_known_well || may_probe) && !(is_suspected && out >= self.workers_wanted)
         };
         self.order.get(self.next..)?.iter().position(|&index| may_ask(index))
+    }
+
+    /// Whether too many threads hang, or may come to hang: any call that is out may.
+    fn is_full(&self, shared: &Shared) -> bool {
+        shared.stuck.count() + self.calls.len() >= StuckThreads::LIMIT
     }
 
     /// Whether another thread is to be started: fewer are at hand than there is work for.
@@ -300,15 +347,15 @@ impl Round {
         let slow = self.calls.iter().filter(|call| call.is_slow()).count();
         let at_hand = self.workers.saturating_sub(slow);
         let left = self.order.len().saturating_sub(self.next);
-        // One beyond the limit, for mounts that are known to be well.
-        let most = StuckThreads::LIMIT + usize::from(at_hand == 0);
+        // Beyond the limit one at a time, for mounts of which nothing bad is known.
+        let most = if at_hand == 0 { MOST_HUNG } else { StuckThreads::LIMIT };
         at_hand < left.min(self.workers_wanted) && shared.stuck.count() + slow < most
     }
 }
 
 impl StatfsPool {
     pub(super) fn new() -> Self {
-        Self::with(Arc::new(super::system::space), &HANGING, StuckThreads::of_process())
+        Self::with(Arc::new(super::system::space), &HANGING, &STUCK)
     }
 
     fn with(ask: Ask, hanging: &'static Hanging, stuck: &'static StuckThreads) -> Self {
@@ -349,6 +396,15 @@ impl StatfsPool {
             return;
         }
         round.workers_wanted = queue.workers;
+        round.has_probed = false;
+        for asked in &mut queue.asked[..queue.length] {
+            let is_its = |late: &Late| late.mount == asked.mount && late.device == asked.device;
+            if let Some(at) = round.late.iter().position(is_its) {
+                asked.took = round.late.swap_remove(at).took;
+            }
+        }
+        // What is left is mounted no more.
+        round.late.clear();
         std::mem::swap(&mut round.queue, queue);
         round.rootfs.clear();
         round.rootfs.extend_from_slice(rootfs);
@@ -386,13 +442,14 @@ impl StatfsPool {
                 let next = round.next;
                 round.order.truncate(next);
             }
-            let may_take = if is_over { SHORTEST_CALL } else { timeout.max(SHORTEST_CALL) };
             // A call may begin while this waits, so it looks again in time for that one.
             let mut wake = if is_over { SHORTEST_CALL } else { left.min(SLOW_CALL) };
             let before = round.calls.len();
             let mut at = 0;
             while let Some(call) = round.calls.get(at) {
                 let spent = call.began.elapsed();
+                let patience = round.queue.asked[call.index].patience(timeout);
+                let may_take = if is_over { SHORTEST_CALL } else { patience };
                 if spent >= may_take {
                     give_up(&mut round, at, shared);
                     continue;
@@ -448,7 +505,7 @@ fn give_up(round: &mut Round, at: usize, shared: &Shared) {
 
 /// What a thread of the pool does until the pool ends or it is given up.
 fn work(shared: &Shared, worker: u64) {
-    let (mut path, mut device) = (Vec::new(), Vec::new());
+    let (mut path, mut mount, mut device) = (Vec::new(), Vec::new(), Vec::new());
     let mut round = lock(&shared.round);
     loop {
         if round.has_ended {
@@ -464,15 +521,19 @@ fn work(shared: &Shared, worker: u64) {
         };
         let asked = &round.queue.asked[index];
         join(&mut path, &round.rootfs, &asked.mount);
+        mount.clone_from(&asked.mount);
         device.clone_from(&asked.device);
         let asks_place = asked.asks_place;
-        round.calls.push(Call { worker, index, began: Instant::now() });
+        let began = Instant::now();
+        round.calls.push(Call { worker, index, began });
         drop(round);
         // The caller must get the list back, so no panic may end the thread.
         let answer = catch_unwind(AssertUnwindSafe(|| ask(&shared.ask, &path, asks_place)))
             .unwrap_or(Err(StatfsError::Failed(EIO)));
         round = lock(&shared.round);
         let Some(at) = round.calls.iter().position(|call| call.worker == worker) else {
+            let late = Late { mount, device: device.clone(), took: began.elapsed() };
+            round.late.push(late);
             drop(round);
             shared.hanging.remove(&path, &device);
             return;
@@ -481,6 +542,7 @@ fn work(shared: &Shared, worker: u64) {
         let asked = &mut round.queue.asked[index];
         asked.answer = Some(answer);
         asked.is_known_well = true;
+        asked.took = began.elapsed();
         // The server that was waited for may be asked again.
         shared.work.notify_one();
         if round.calls.is_empty() || round.next >= round.order.len() {
@@ -666,9 +728,10 @@ mod tests {
             queue.push(b"/n", source.as_bytes(), number.as_bytes(), true);
         }
         queue.push(b"/n", b"fuse", b"0:48", true);
+        queue.push(b"/n", b"//cifs/share", b"0:49", true);
         let servers: Vec<&[u8]> =
             queue.mounts().iter().map(|asked| server(&asked.device)).collect();
-        assert_eq!(servers, [&b"dead"[..], b"dead", b"well", b"fuse"]);
+        assert_eq!(servers, [&b"dead"[..], b"dead", b"well", b"fuse 0:48", b"cifs"]);
     }
 
     #[test]
@@ -696,7 +759,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_threads_hang_than_the_limit_and_one() {
+    fn no_more_threads_hang_than_twice_the_limit() {
         let process = Process::new();
         let names: Vec<String> = (0..40).map(|number| format!("/n{number}")).collect();
         let paths: Vec<String> = names.iter().map(|name| format!("/host{name}")).collect();
@@ -706,14 +769,90 @@ mod tests {
             names.iter().map(|name| (name.as_str(), name.as_str())).collect();
         mounts.push(("/l", "local"));
         let mut queue = StatfsQueue::new();
-        for _ in 0..3 {
+        for round in 1..=20 {
             ask_mounts(&pool, &mut queue, &mounts);
-            assert_eq!(process.hung(), StuckThreads::LIMIT);
+            // One more each time, as long as there may be more.
+            assert_eq!(process.hung(), (StuckThreads::LIMIT + round).min(MOST_HUNG));
             assert_eq!(queue.answer(39), Err(StatfsError::NotAsked));
             assert!(queue.answer(40).is_ok());
         }
         fake.release();
         eventually(|| process.hung() == 0);
+        ask_within(&pool, &mut queue, &mounts, MINUTE, MINUTE);
+        assert!(queue.iter().all(|asked| asked.answer.is_ok()));
+    }
+
+    /// Whether they were well before or were never asked: by the second scrape it is known which one is.
+    #[test]
+    fn one_that_is_well_is_shown_beside_seventeen_that_hang() {
+        let names: Vec<String> = (0..17).map(|number| format!("/n{number}")).collect();
+        let paths: Vec<String> = names.iter().map(|name| format!("/host{name}")).collect();
+        let mut mounts: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "fuse")).collect();
+        mounts.push(("/n-well", "fuse"));
+        let numbers: Vec<String> = (0..18).map(|number| format!("0:{number}")).collect();
+        for were_well in [true, false] {
+            let process = Process::new();
+            let fake = Fake::new(&[], Duration::ZERO);
+            let pool = fake.pool(&process);
+            let mut queue = StatfsQueue::new();
+            let mut ask = || {
+                queue.clear();
+                for ((mount, device), number) in mounts.iter().zip(&numbers) {
+                    queue.push(mount.as_bytes(), device.as_bytes(), number.as_bytes(), true);
+                }
+                pool.ask_each(&mut queue, OsStr::new("/host/"), SHORT, MINUTE);
+                let answers = queue.iter().map(|asked| asked.answer.is_ok());
+                answers.collect::<Vec<_>>()
+            };
+            if were_well {
+                assert!(ask().into_iter().all(|is_well| is_well));
+            }
+            lock(&fake.hung).extend(paths.iter().map(|path| path.as_bytes().to_vec()));
+            ask();
+            for _ in 0..3 {
+                let answers = ask();
+                assert_eq!((answers[17], answers.iter().filter(|well| **well).count()), (true, 1));
+            }
+            fake.release();
+            eventually(|| process.hung() == 0);
+            assert!(ask().into_iter().all(|is_well| is_well));
+        }
+    }
+
+    #[test]
+    fn mounts_that_hang_for_the_first_time_cost_no_more_than_the_patience() {
+        let process = Process::new();
+        let fake = Fake::new(&["/host/n1", "/host/n2", "/host/n3"], Duration::ZERO);
+        let pool = fake.pool(&process);
+        let mounts = [("/n1", "a:/"), ("/n2", "b:/"), ("/n3", "c:/"), ("/n4", "d:/")];
+        let mut queue = StatfsQueue::new();
+        let began = Instant::now();
+        ask_within(&pool, &mut queue, &mounts, MINUTE, MINUTE);
+        assert!(began.elapsed() < MINUTE / 4, "{:?}", began.elapsed());
+        let stuck = Err(StatfsError::Stuck);
+        assert_eq!(answers(&queue), [stuck, stuck, stuck, Ok(8)]);
+        fake.release();
+        eventually(|| process.hung() == 0);
+        // How long they took is known then.
+        ask_within(&pool, &mut queue, &mounts, MINUTE, MINUTE);
+        assert!(queue.iter().all(|asked| asked.answer.is_ok()));
+        assert!(lock(&pool.shared.round).late.is_empty());
+    }
+
+    #[test]
+    fn who_is_slow_is_waited_for_and_who_is_hopeless_is_not() {
+        let patience = |took: u64, timeout: u64| {
+            let took = Duration::from_millis(took);
+            Asked { took, ..Asked::default() }.patience(Duration::from_millis(timeout)).as_millis()
+        };
+        assert_eq!(patience(0, 5000), 1000);
+        assert_eq!(patience(400, 5000), 1000);
+        assert_eq!(patience(1500, 5000), 3000);
+        assert_eq!(patience(4000, 5000), 5000);
+        assert_eq!(patience(60_000, 5000), 1000);
+        assert_eq!(patience(0, 700), 700);
+        assert_eq!(patience(0, 1), 20);
     }
 
     #[test]
@@ -725,11 +864,13 @@ mod tests {
         let mut queue = StatfsQueue::new();
         ask_mounts(&pool, &mut queue, &mounts);
         let others: Vec<_> = (0..StuckThreads::LIMIT).map(|_| process.stuck.enter()).collect();
-        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/")]);
+        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/"), ("/n4", "d:/")]);
         assert!(queue.answer(0).is_ok());
-        assert_eq!(queue.answer(1), Err(StatfsError::NotAsked));
+        // Of those that nothing is known of, one at a time.
+        assert!(queue.answer(1).is_ok());
+        assert_eq!(queue.answer(2), Err(StatfsError::NotAsked));
         drop(others);
-        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/")]);
+        ask_mounts(&pool, &mut queue, &[("/n1", "a:/"), ("/n3", "c:/"), ("/n4", "d:/")]);
         assert!(queue.iter().all(|asked| asked.answer.is_ok()));
     }
 

@@ -1,4 +1,4 @@
-//! How many threads hang in the kernel, for everything in the process that may lose one.
+//! How many threads hang in the kernel: those of collectors, and by themselves those that ask mounts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +25,7 @@ impl StuckThreads {
         StuckThreads { count: AtomicUsize::new(0) }
     }
 
-    /// The count of this process.
+    /// The count of this process, but for threads that ask mounts.
     pub fn of_process() -> &'static StuckThreads {
         &OF_PROCESS
     }

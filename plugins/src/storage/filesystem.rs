@@ -48,7 +48,8 @@ settings! {
             "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$",
             old ignored_fs_types;
     } together IncludeReplaces;
-    /// How long a mount may take to answer before it counts as stuck.
+    /// How long a mount may take to answer before it counts as stuck. One that answers promptly, or was
+    /// never asked, is waited for for a second at most, and for longer when it is known to take longer.
     mount_timeout: Duration = "5s" in "1ms".."1h";
     /// How many of the mounts that may not answer, such as those of a network, are asked at a time;
     /// at least 1 and at most 16. Others are asked beside one that is slow.
