@@ -127,9 +127,10 @@ fn token_in(bytes: &[u8]) -> Result<Secret, String> {
         return Err("the file is empty; write a token into it".to_owned());
     }
     // A header cannot carry anything else, so nobody could show it.
-    if !token.iter().all(u8::is_ascii_graphic) {
+    if !token.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
         return Err(
-            "the token has a character that a request cannot show; use letters, digits and -._~+/="
+            "the token has more than one line, or a character that a request cannot show; use letters, \
+             digits and -._~+/="
                 .to_owned(),
         );
     }
@@ -169,7 +170,7 @@ mod tests {
         assert!(read(&path).is_ok());
         std::fs::write(&path, "x".repeat(MOST_BYTES + 1)).expect("a file");
         assert!(error().contains("longer than 4096 bytes"));
-        for unusable in [" \n", "", "two words", "two\nlines", "\u{fc}", "a\0b"] {
+        for unusable in [" \n", "", "two\nlines", "\u{fc}", "a\0b"] {
             std::fs::write(&path, unusable).expect("a file");
             assert!(read(&path).is_err(), "{unusable:?}");
         }

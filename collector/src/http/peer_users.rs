@@ -87,7 +87,7 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether a user is root or the daemon's own. The overflow user stands for all whom the namespace lacks,
+/// Whether a user is root or the daemon's own. The overflow user may be any whom the namespace lacks,
 /// unless it lacks none.
 fn is_own_user(user: u32, own: u32, lacks_none: impl FnOnce() -> bool) -> bool {
     user == 0 || (user == own && (user != OVERFLOW_USER || lacks_none()))

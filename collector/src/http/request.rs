@@ -95,7 +95,7 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     /// Of a connection over loopback, by what it can be asked for.
     pub(super) ends: Option<Ends>,
-    /// Whether the peer is a process of root's or of the daemon's own user, once somebody wants to know.
+    /// Whether the peer is a process of root's or of the daemon's own user, once that has been asked.
     pub(super) is_own: tokio::sync::OnceCell<bool>,
     /// Whether a listener between the two ends could not read what is said.
     pub(super) is_encrypted: bool,

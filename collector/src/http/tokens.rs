@@ -13,10 +13,9 @@ use warp::http::header;
 
 /// How long reading a file may take, the wait for others who read it included.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a token that was shown is taken without reading its file again.
-const TRUSTED: Duration = Duration::from_secs(1);
-/// How long another one is refused likewise: who guesses has the file read ten times a second and not
-/// more.
+/// How long another token than the one that was read last is refused without reading the file again: who
+/// guesses has it read ten times a second and not more. For the right one it is read each time, so that one
+/// that was taken back is refused at once.
 const REFUSED: Duration = Duration::from_millis(100);
 
 /// What is in the files of tokens. They are read off the thread that serves.
@@ -60,13 +59,10 @@ impl Tokens {
             return Ok(false);
         };
         let entry = self.entry(file);
-        if let Some(known) = lock(&entry.known).as_ref() {
-            let age = known.at.elapsed();
+        if let Some(known) = lock(&entry.known).as_ref().filter(|one| one.at.elapsed() < REFUSED) {
             match known.is_shown_by(shown) {
-                Ok(true) if age < TRUSTED => return Ok(true),
                 Ok(true) => {}
-                other if age < REFUSED => return other,
-                _ => {}
+                refused => return refused,
             }
         }
         // On a task of its own: the turn must not pass on when the client goes away.

@@ -36,7 +36,7 @@ impl std::error::Error for UnknownOwner {}
 /// namespace names it: a user that the namespace lacks is the overflow user (user_namespaces(7)).
 ///
 /// `inode` is what `fstat` says of the accepted socket. It tells whether the connection is one of the
-/// network namespace that is asked: in another one the same two addresses can be somebody else's.
+/// network namespace that is asked: in another one the same two addresses can be those of others.
 ///
 /// # Errors
 ///

@@ -31,7 +31,7 @@ pub(super) fn give(file: BorrowedFd<'_>, access: &SocketAccess) -> Result<(), St
             }
         })?;
     }
-    // Through the descriptor: whoever may write the directory may put a link in the file's place.
+    // Through the descriptor: a user who may write the directory may put a link in the file's place.
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     rustix::fs::chmod(path, Mode::from_raw_mode(access.mode)).map_err(|error| {
         format!("the socket cannot have mode {:04o}: {}", access.mode, io::Error::from(error))

@@ -322,7 +322,7 @@ fn give<'a>(
             Ok(true) => given.push((listener, before)),
             Ok(false) => {}
             Err(reason) => {
-                // What is told is the mistake; these were possible before.
+                // Reported is the mistake; these were possible before.
                 for (listener, before) in given {
                     let _ = listener.give_again(&before);
                 }

@@ -47,7 +47,7 @@ impl File {
     /// Why not, and what to do about it.
     pub(super) fn give(&self, access: &SocketAccess) -> Result<(), String> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let gone = "the file of the socket is gone; somebody removes it";
+        let gone = "the file of the socket has been removed";
         let file = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|_| gone)?;
         match rustix::fs::fstat(&file) {
             Ok(stat) if stat.st_dev == self.device && stat.st_ino == self.inode => {
