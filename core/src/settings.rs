@@ -6,11 +6,13 @@
 
 mod macros;
 mod mistakes;
+mod secret_url;
 mod setting;
 mod types;
 mod value;
 
 pub use mistakes::{Mistake, Mistakes, nearest};
+pub use secret_url::SecretUrl;
 pub use setting::{Setting, SettingInfo, Settings, field};
 #[doc(hidden)]
 pub use setting::{flatten, total};

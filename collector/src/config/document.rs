@@ -119,9 +119,19 @@ fn plainly(message: &str, text: &str, span: Range<usize>) -> String {
     let is_value = before.trim_end_matches([' ', '\t']).ends_with(['=', '[', ',']);
     if is_value && word.starts_with(char::is_alphabetic) {
         // The parser takes every such word for the beginning of `inf`, `nan`, `true` or `false`.
-        return format!("text needs quotes: \"{word}\"");
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        return match may_be_secret(line) {
+            true => "text needs quotes".to_owned(),
+            false => format!("text needs quotes: \"{word}\""),
+        };
     }
     message.to_owned()
+}
+
+/// Whether a line up to its value names a setting whose value nobody should see.
+fn may_be_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ["admin", "token", "url", "password", "secret"].iter().any(|word| line.contains(word))
 }
 
 /// TOML for [`config`], with the place of each value as its origin.

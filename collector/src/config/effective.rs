@@ -5,7 +5,7 @@ use super::sections::{COLLECTOR_FIELDS, OUTPUT_FIELDS, SECTIONS};
 use crate::plan::{CollectorPlan, OutputPlan, Plan};
 use vitald_core::settings::{Node, Origin, SettingInfo, Table, Value};
 
-/// Every value in force, with its place.
+/// Every value in force as it may be shown, with its place.
 pub fn effective(plan: &Plan) -> Table {
     let mut all = plan.written.clone();
     for section in SECTIONS {
@@ -18,6 +18,7 @@ pub fn effective(plan: &Plan) -> Table {
         if let Some(table) = table {
             add_defaults(table, COLLECTOR_FIELDS);
             add_defaults(table, plan.descriptor.settings);
+            hide_secrets(table, plan.descriptor.settings);
             fill(table, "enabled", plan.enabled);
             fill(table, "max_series", i64::from(plan.max_series));
         }
@@ -27,6 +28,7 @@ pub fn effective(plan: &Plan) -> Table {
         if let Some(table) = table {
             add_defaults(table, OUTPUT_FIELDS);
             add_defaults(table, plan.descriptor.settings);
+            hide_secrets(table, plan.descriptor.settings);
         }
     }
     all
@@ -82,6 +84,14 @@ fn add_defaults(table: &mut Table, fields: &[SettingInfo]) {
     for info in fields {
         let entry = table.entries.entry(info.key.to_owned());
         entry.or_insert_with(|| Value::new((info.default)(), Origin::Default));
+    }
+}
+
+fn hide_secrets(table: &mut Table, fields: &[SettingInfo]) {
+    for info in fields {
+        if let Some(value) = table.entries.get_mut(info.key) {
+            value.node = info.shown(&value.node);
+        }
     }
 }
 

@@ -40,13 +40,15 @@ impl Meaning {
         }
     }
 
-    /// Takes the settings of a table up, defaults included.
+    /// Takes the settings of a table up, defaults included, but no password: the hash is shown to everyone, and
+    /// who knows the rest could try passwords with it.
     pub(super) fn add_settings(&mut self, table: &Table, fields: &[SettingInfo]) {
         for info in fields {
             let node = match table.entries.get(info.key) {
                 Some(value) => plain(value, info).unwrap_or_else(|| value.node.clone()),
                 None => (info.default)(),
             };
+            let node = info.shown(&node);
             self.add(&format!("{}={}", info.key, canonical(node, info.kind)));
         }
     }

@@ -109,11 +109,14 @@ fn the_reference_shows_every_setting() {
         [server]
         # Where to listen: "127.0.0.1:9100", "[::]:9100", ":9100" for every address of this host,
         # "unix:/run/vitald/metrics.sock", "systemd" for every socket that systemd hands over, or a table
-        # such as { address = ":9100", admin = "off" }.
+        # such as { address = ":9100", admin = "off" }. More keys of the table: token_file = "/path", or
+        # "credential:NAME" of systemd's, with the bearer token that clients show to read more than /healthz
+        # and /readyz; of a unix socket mode = "0660" (else "0600"), owner and group of its file, whose
+        # writers may connect.
         #listen = ["127.0.0.1:9100"]
         # Who may use the admin routes of a listener that has no admin of its own: "off" for no client,
-        # "local" for processes on this machine (loopback addresses, and root or the daemon's own user on a
-        # unix socket), "token:/path" for clients that show the token in this file.
+        # "local" for processes of root and of the daemon's own user (over loopback or a unix socket),
+        # "token:/path" or "token:credential:NAME" for clients that show the token in this file.
         #admin = "local"
         # The file with TLS, client certificates, passwords, headers and a limit of rate, in the format of
         # node_exporter's --web.config.file, for each listener without a web_config of its own that is no

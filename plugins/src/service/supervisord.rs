@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use vitald_core::host::Peer;
 use vitald_core::prelude::*;
+use vitald_core::settings::SecretUrl;
 
 mod http;
 mod processes;
@@ -26,7 +27,7 @@ families! {
 
 settings! {
     /// Where supervisord answers: `http://[USER:PASSWORD@]HOST[:PORT]/RPC2` or `unix:///PATH/OF/SOCKET`.
-    url: String = "http://localhost:9001/RPC2";
+    url: SecretUrl = "http://localhost:9001/RPC2";
 }
 
 /// How long supervisord may take.
@@ -61,11 +62,11 @@ impl Collector for Supervisord {
     const OWN_DESCRIPTORS: bool = true;
 
     fn check(settings: &Settings) -> Result<()> {
-        Url::parse(&settings.url).map(drop).map_err(|wrong| Error::setting("url", wrong))
+        Url::parse(settings.url.reveal()).map(drop).map_err(|wrong| Error::setting("url", wrong))
     }
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        let url = Url::parse(&settings.url).map_err(|wrong| Error::setting("url", wrong))?;
+        let url = Url::parse(settings.url.reveal()).map_err(|wrong| Error::setting("url", wrong))?;
         Ok(Supervisord {
             host: host.clone(),
             request: url.request(processes::CALL),
