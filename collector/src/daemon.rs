@@ -16,7 +16,7 @@ use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest, ReloadStatus,
 };
 use crate::sync::lock;
-use crate::{log, systemd};
+use crate::{doors, log, privileges, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
@@ -116,6 +116,8 @@ impl Daemon {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
+        doors::warn(&plan);
+        privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
         let engine = match server {
             Some(server) => Engine::with_server(host, server),
@@ -330,6 +332,7 @@ impl Daemon {
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
                 roots::warn(&doubts);
+                doors::warn(&plan);
                 self.log_listening(&bound_before, &listeners);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {

@@ -21,7 +21,7 @@ use registry::Registry;
 use run::run;
 use terminal::{exit, fail, print, refuse, written};
 
-use crate::{config, dropin, manual, web_config};
+use crate::{config, doors, dropin, manual, web_config};
 use clap::ArgMatches;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -117,6 +117,9 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             Some(file) => format!("listens on: {} ({})\n", listen.address, file.display()),
             None => format!("listens on: {}\n", listen.address),
         };
+    }
+    for warning in doors::warnings(&plan) {
+        text += &format!("warning: {warning}\n");
     }
     let printed = print(&text);
     if own.get_flag("running") { client::what_would_change(own, registry) } else { printed }

@@ -8,6 +8,7 @@ use crate::encode::{Encoder, Format, json_number};
 use crate::engine::CollectorStatus;
 use crate::outputs::table::{Choice, Table};
 use crate::plan::Plan;
+use crate::privileges;
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -92,6 +93,10 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         let of_type =
             if **name == *of_type { String::new() } else { format!(", of type {of_type}") };
         let _ = writeln!(text, "\noutput {name} ({state}{of_type}): {summary}");
+    }
+    let advice = privileges::advice(&privileges::shortfalls(&plan.collectors));
+    if !advice.is_empty() {
+        let _ = write!(text, "\n{advice}");
     }
     print(&text)
 }

@@ -7,6 +7,7 @@ use crate::http::request::Request;
 use crate::http::site::Site;
 use crate::outputs::OutputStatus;
 use crate::plan::{CollectorPlan, OutputPlan, Plan};
+use crate::privileges;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -234,6 +235,8 @@ struct CollectorDetail {
     enabled_by_default: bool,
     sources: &'static [&'static str],
     capabilities: &'static [&'static str],
+    /// Those of them that the daemon has not.
+    missing_capabilities: Vec<&'static str>,
     families: Vec<Value>,
     settings: Vec<Setting>,
     metrics: String,
@@ -247,6 +250,7 @@ impl CollectorDetail {
             enabled_by_default: descriptor.enabled,
             sources: descriptor.sources,
             capabilities: descriptor.capabilities,
+            missing_capabilities: privileges::missing(descriptor),
             families: families(descriptor),
             settings: settings(descriptor.settings, plan, "collectors", descriptor.name, to_admin),
             metrics: format!("/metrics?collect[]={}", query::encode(descriptor.name)),
@@ -336,7 +340,7 @@ fn settings(
                 default: value(&(info.default)()),
                 least: info.bounds.map(|(least, _)| value(&least())),
                 most: info.bounds.map(|(_, most)| value(&most())),
-                value: set.map(|set| value(&set.node)),
+                value: set.map(|set| value(&info.shown(&set.node))),
                 origin: set.map(|set| set.origin.to_string()),
             }
         })

@@ -180,6 +180,7 @@ fn sent(page: Page, wanted: Wanted) -> Response {
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(wanted.negotiated.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if wanted.gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

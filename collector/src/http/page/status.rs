@@ -29,20 +29,15 @@ pub(in crate::http) fn landing(telemetry_path: &str, version: &str) -> Bytes {
 
 /// A page of HTML that may load nothing.
 pub(in crate::http) fn html(page: Bytes) -> Response {
-    with_policy(
-        page,
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    )
+    response(StatusCode::OK, "text/html; charset=utf-8", page)
 }
 
+/// The same with a policy of its own for what a browser may do with it.
 fn with_policy(page: Bytes, policy: &str) -> Response {
-    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
-    let headers = response.headers_mut();
+    let mut response = html(page);
     if let Ok(policy) = HeaderValue::from_str(policy) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
 

@@ -1,0 +1,138 @@
+//! Doors of the daemon that are open wider than may have been meant.
+
+use crate::plan::{Address, Admin, Listen, Plan, TokenFile};
+use std::fs::metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// The mode's bits for others.
+const OTHERS_WRITE: u32 = 0o002;
+/// The bit of a directory in which only owners remove files.
+const STICKY: u32 = 0o1000;
+
+/// What is to be said of a plan's listeners, a sentence each. Reads the files of tokens, so it may
+/// block.
+pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listen in &plan.server.listen {
+        let said = of_listener(listen);
+        warnings.extend(said.into_iter().map(|text| format!("{}: {text}", listen.address)));
+    }
+    warnings
+}
+
+/// Logs what is to be said.
+pub(crate) fn warn(plan: &Plan) {
+    for warning in warnings(plan) {
+        tracing::warn!(warning, "a listener is not as it should be");
+    }
+}
+
+fn of_listener(listen: &Listen) -> Vec<String> {
+    let serve = &listen.serve;
+    let mut said = Vec::new();
+    if is_reached_from_elsewhere(&listen.address) {
+        if matches!(serve.admin, Admin::Token(_)) {
+            said.push(
+                "administration by a token is refused to other machines over plain HTTP, where others could \
+                 read the token; administer on this machine, or over TLS"
+                    .to_owned(),
+            );
+        }
+        if serve.token_file.is_some() {
+            said.push(
+                "without TLS the token of those who read passes the network as it is, and others can read it"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Address::Unix(path) = &listen.address {
+        if serve.access.mode & OTHERS_WRITE != 0 && serve.token_file.is_none() {
+            said.push(format!(
+                "with mode {:04o} every user of this machine can read here; 0660 and a group is narrower",
+                serve.access.mode
+            ));
+        }
+        said.extend(of_directory(path));
+    }
+    let admin = match &serve.admin {
+        Admin::Token(file) => Some(file),
+        Admin::Off | Admin::Local => None,
+    };
+    for file in admin.into_iter().chain(&serve.token_file) {
+        said.extend(of_token(file));
+    }
+    said
+}
+
+fn of_token(file: &TokenFile) -> Option<String> {
+    match file {
+        // Only the service has its credentials.
+        TokenFile::Credential(_) if std::env::var_os("CREDENTIALS_DIRECTORY").is_none() => None,
+        file => file.read().err().map(|error| format!("its token cannot be used: {error}")),
+    }
+}
+
+/// A user who may write the directory of a socket may put another one in its place.
+fn of_directory(socket: &Path) -> Option<String> {
+    let directory = socket.parent()?;
+    let found = metadata(directory).ok()?;
+    let mode = found.permissions().mode();
+    (mode & OTHERS_WRITE != 0 && mode & STICKY == 0).then(|| {
+        format!(
+            "every user can put another socket in its place: {} has mode {:04o}; run chmod o-w on it",
+            directory.display(),
+            found.mode() & 0o7777
+        )
+    })
+}
+
+fn is_reached_from_elsewhere(address: &Address) -> bool {
+    match address {
+        Address::Tcp { socket, .. } => !socket.ip().to_canonical().is_loopback(),
+        Address::Unix(_) | Address::Systemd => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Serve;
+    use std::fs::Permissions;
+
+    #[test]
+    fn doors_that_are_wide_open_are_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let token = directory.path().join("token");
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+        };
+        std::fs::write(&token, "marker").expect("a file");
+        mode(&token, 0o600);
+        let tcp = |text: &str| Address::Tcp { socket: text.parse().expect("one"), dual: false };
+        let said = |address: Address, serve: &Serve| {
+            of_listener(&Listen { address, serve: serve.clone() })
+        };
+        let local = Serve::with(Admin::Local);
+        let by_token = Serve::with(Admin::Token(TokenFile::Path(token.clone())));
+        assert!(said(tcp("0.0.0.0:1"), &local).is_empty());
+        assert!(said(tcp("127.0.0.1:1"), &by_token).is_empty());
+        assert!(said(tcp("0.0.0.0:1"), &by_token)[0].contains("refused to other machines"));
+        let read = Serve { token_file: Some(TokenFile::Path(token.clone())), ..local.clone() };
+        assert!(said(tcp("[::]:1"), &read)[0].contains("without TLS"));
+        assert!(said(tcp("[::1]:1"), &read).is_empty());
+        mode(&token, 0o644);
+        let world = said(tcp("[::1]:1"), &read);
+        assert!(world[0].contains("chmod o-rw") && !world[0].contains("marker"), "{world:?}");
+
+        let socket = Address::Unix(directory.path().join("v.sock"));
+        assert!(said(socket.clone(), &local).is_empty());
+        let mut open = local.clone();
+        open.access.mode = 0o666;
+        assert!(said(socket.clone(), &open)[0].contains("every user of this machine"));
+        mode(directory.path(), 0o777);
+        assert!(said(socket.clone(), &local)[0].contains("another socket in its place"));
+        mode(directory.path(), 0o1777);
+        assert!(said(socket, &local).is_empty());
+    }
+}

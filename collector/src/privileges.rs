@@ -1,0 +1,137 @@
+//! Which capabilities collectors would use and the daemon has not, and how to give them.
+
+use crate::plan::CollectorPlan;
+use rustix::thread::{CapabilitySet, capabilities};
+use std::fmt::Write as _;
+use vitald_core::collector::Descriptor;
+
+/// Capabilities that do as well as another one (capabilities(7)): before Linux 5.8 `CAP_PERFMON` was a part of
+/// `CAP_SYS_ADMIN`.
+const AS_WELL: [(&str, CapabilitySet); 2] = [
+    ("CAP_PERFMON", CapabilitySet::SYS_ADMIN),
+    ("CAP_DAC_READ_SEARCH", CapabilitySet::DAC_OVERRIDE),
+];
+/// The system call that the unit of systemd refuses, and the capability that is of no use without it.
+const PERF: &str = "CAP_PERFMON";
+
+/// The capabilities that a collector needs and this thread has not.
+pub(crate) fn missing(descriptor: &Descriptor) -> Vec<&'static str> {
+    if descriptor.capabilities.is_empty() {
+        return Vec::new();
+    }
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let is_missing = |name: &&'static str| !is_in(has, name);
+    descriptor.capabilities.iter().copied().filter(is_missing).collect()
+}
+
+fn is_in(has: CapabilitySet, name: &str) -> bool {
+    let own = name.strip_prefix("CAP_").and_then(CapabilitySet::from_name);
+    let mut others = AS_WELL.iter().filter(|(one, _)| *one == name).map(|(_, other)| *other);
+    own.is_some_and(|own| has.contains(own)) || others.any(|other| has.contains(other))
+}
+
+/// A collector that is on, what it lacks and which capabilities would give it that.
+pub(crate) struct Shortfall {
+    name: &'static str,
+    lacks: &'static str,
+    capabilities: Vec<&'static str>,
+}
+
+/// What the collectors that are on lack.
+pub(crate) fn shortfalls(plans: &[CollectorPlan]) -> Vec<Shortfall> {
+    let on = plans.iter().filter(|plan| plan.enabled).map(|plan| plan.descriptor);
+    let lacking = on.map(|descriptor| Shortfall {
+        name: descriptor.name,
+        lacks: descriptor.lacks_without,
+        capabilities: missing(descriptor),
+    });
+    lacking.filter(|shortfall| !shortfall.capabilities.is_empty()).collect()
+}
+
+/// A sentence for each, and the lines of a unit that give them what they lack; nothing if they lack
+/// nothing.
+pub(crate) fn advice(shortfalls: &[Shortfall]) -> String {
+    let mut text = String::new();
+    for Shortfall { name, lacks, capabilities } in shortfalls {
+        let lacks = if lacks.is_empty() { "what it reads" } else { lacks };
+        let _ = writeln!(
+            text,
+            "{name} has no {}, and shows without {lacks} what it can",
+            capabilities.join(" and no ")
+        );
+    }
+    let names = all(shortfalls);
+    if !names.is_empty() {
+        let list = names.join(" ");
+        let _ = writeln!(
+            text,
+            "To give the service all of it: systemctl edit vitald, then systemctl restart vitald:\n\
+             [Service]\nCapabilityBoundingSet={list}\nAmbientCapabilities={list}"
+        );
+        if names.contains(&PERF) {
+            text.push_str("SystemCallFilter=perf_event_open\n");
+        }
+    }
+    text
+}
+
+/// The capabilities of all of them, once each.
+fn all(shortfalls: &[Shortfall]) -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        shortfalls.iter().flat_map(|shortfall| shortfall.capabilities.iter().copied()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Logs once what the collectors that are on lack.
+pub(crate) fn log(plans: &[CollectorPlan]) {
+    let shortfalls = shortfalls(plans);
+    if shortfalls.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = shortfalls.iter().map(|shortfall| shortfall.name).collect();
+    tracing::info!(
+        collectors = names.join(","),
+        capabilities = all(&shortfalls).join(","),
+        "these collectors would show more with these capabilities; vitald plugins says how to give them"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_have_names() {
+        let none = CapabilitySet::empty();
+        for name in ["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_SYS_ADMIN"] {
+            assert!(is_in(CapabilitySet::all(), name) && !is_in(none, name), "{name}");
+        }
+        assert!(is_in(CapabilitySet::SYS_ADMIN, "CAP_PERFMON"));
+        assert!(!is_in(CapabilitySet::SYS_ADMIN, "CAP_SYS_PTRACE"));
+    }
+
+    #[test]
+    fn the_advice_has_the_lines_of_a_unit() {
+        let shortfall = |name, lacks, capabilities: &[&'static str]| Shortfall {
+            name,
+            lacks,
+            capabilities: capabilities.to_vec(),
+        };
+        let advice = advice(&[
+            shortfall("dmi", "the serial numbers", &["CAP_DAC_READ_SEARCH"]),
+            shortfall("perf", "", &["CAP_PERFMON", "CAP_DAC_READ_SEARCH"]),
+        ]);
+        for line in [
+            "dmi has no CAP_DAC_READ_SEARCH, and shows without the serial numbers what it can",
+            "perf has no CAP_PERFMON and no CAP_DAC_READ_SEARCH, and shows without what it reads what it can",
+            "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_PERFMON",
+            "AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_PERFMON",
+            "SystemCallFilter=perf_event_open",
+        ] {
+            assert!(advice.lines().any(|one| one == line), "{line}: {advice}");
+        }
+        assert_eq!(super::advice(&[]), "");
+    }
+}
