@@ -13,12 +13,9 @@ use vitald_core::settings::{Mistake, Mistakes, Origin};
 /// bytes on its way to a plan, and a file of 1 MiB has room for half a million.
 const MOST_VALUES: usize = 10_000;
 
-/// The most signs `=` and `,` that a text may have, comments included: each value has one of them. It
-/// is known before the text is parsed, which takes fifty times the size of noise.
-const MOST_SIGNS: usize = 4 * MOST_VALUES;
-
-/// The most lines that a text may have: of an empty one the parser makes sixty times its size.
-const MOST_LINES: usize = MOST_SIGNS;
+/// The most pieces that a text may have. That is known before the text is parsed, which takes sixty times the
+/// size of noise.
+const MOST_PIECES: usize = 64_000;
 
 /// The longest path of a value, in bytes, such as `collectors.cpu.enabled`. No setting comes near it; but
 /// everything below a key carries the key, so one of half the file would be there ten thousand times.
@@ -47,8 +44,11 @@ pub(super) type TablePlaces = BTreeMap<String, Places>;
 ///
 /// Every mistake of syntax, and every value that no setting can take.
 pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
-    if let Some(excess) = excess(text) {
-        let message = format!("it is not a configuration: it has {excess} would be many");
+    let pieces = pieces(text);
+    if pieces > MOST_PIECES {
+        let message = format!(
+            "it is not a configuration: it has {pieces} lines, words and signs, and {MOST_PIECES} would be many"
+        );
         let origin = Origin::File { file: Arc::clone(file), line: 1, column: 1 };
         return Err(vec![Mistake { origin, path: String::new(), message }]);
     }
@@ -62,14 +62,24 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
     if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
 }
 
-/// Of what a text has more than any configuration, and how much would be many.
-fn excess(text: &str) -> Option<String> {
-    let signs = text.bytes().filter(|byte| matches!(byte, b'=' | b',')).count();
-    if signs > MOST_SIGNS {
-        return Some(format!("{signs} signs = and ,, and {MOST_SIGNS}"));
-    }
-    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
-    (lines > MOST_LINES).then(|| format!("{lines} lines, and {MOST_LINES}"))
+/// At least about as many pieces as a parser makes of a text: each line is one, each word, and each sign that TOML gives a
+/// meaning. A line of comment is one, whatever is in it.
+fn pieces(text: &str) -> usize {
+    let of_line = |line: &str| {
+        let mut after_space = true;
+        let mut is_piece = |byte: &u8| {
+            let is_space = matches!(byte, b' ' | b'\t');
+            let begins_word = std::mem::replace(&mut after_space, is_space) && !is_space;
+            begins_word
+                || matches!(
+                    byte,
+                    b'=' | b',' | b'.' | b'[' | b']' | b'{' | b'}' | b'"' | b'\'' | b'#'
+                )
+        };
+        line.as_bytes().iter().filter(|byte| is_piece(byte)).count()
+    };
+    let lines = text.split('\n').map(str::trim_start);
+    lines.map(|line| if line.starts_with('#') { 1 } else { 1 + of_line(line) }).sum()
 }
 
 /// The mistakes of syntax, of which the first one is known to be at `first`.

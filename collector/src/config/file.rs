@@ -2,6 +2,7 @@
 
 use crate::regular;
 use rustix::fs::{Stat, fstat};
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -31,7 +32,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// Reads the file; nothing if it changed meanwhile.
 fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let text = |error: io::Error| error.to_string();
+    let text = |error: io::Error| match Errno::from_io_error(&error) {
+        Some(Errno::MFILE) => {
+            format!("{error}; raise the limit of open files (LimitNOFILE=, ulimit -n)")
+        }
+        _ => error.to_string(),
+    };
     let (mut file, before) = regular::open_regular(path).map_err(text)?;
     while let Some(rest) = unsettled(&before) {
         std::thread::sleep(rest);
