@@ -164,8 +164,8 @@ pub use turns::Turns;
 pub use uname::Uname;
 pub use view::{Namespace, View};
 pub use vitald_sys::{
-    Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, keep_heap_small,
-    release_heap, release_program, take_without_meaning,
+    Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, hold_signals,
+    keep_heap_small, release_heap, release_program, take_without_meaning,
 };
 #[doc(hidden)]
 pub use walk::attributes as attribute;

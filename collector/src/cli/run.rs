@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::field;
-use vitald_core::host::{Host, take_without_meaning};
+use vitald_core::host::{Host, hold_signals, take_without_meaning};
 use vitald_core::sealer::OwnFamilies;
 
 /// How long requests under way, and a reload before them, may take to end after the signal to stop.
@@ -100,8 +100,8 @@ pub(super) fn drop_in(program: &str, arguments: &[OsString], registry: Registry<
 }
 
 fn start(start: Start) -> ExitCode {
-    // Until it is answered it is to end nothing; there is no configuration yet that could be read again.
-    let _ = take_without_meaning(process::Signal::HUP.as_raw());
+    // Before the first other thread starts. It fails for no signal that there is.
+    let _ = hold_signals(&ANSWERED.map(process::Signal::as_raw), true);
     vitald_core::host::keep_heap_small();
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
     raise_descriptor_limit();
@@ -169,6 +169,11 @@ struct StopSignals {
     interrupt: Signal,
 }
 
+/// The signals that it answers. They wait until it can: one that came between the taking of a signal and the first wait
+/// for it would be lost.
+const ANSWERED: [process::Signal; 3] =
+    [process::Signal::HUP, process::Signal::TERM, process::Signal::INT];
+
 /// Signals that mean nothing to the daemon. It goes on after them, as a program in Go does: log rotation, for
 /// one, sends SIGUSR1 to whatever it knows.
 const WITHOUT_MEANING: &[process::Signal] = &[
@@ -191,13 +196,15 @@ impl Signals {
         WITHOUT_MEANING.iter().try_for_each(|signal| take_without_meaning(signal.as_raw()))?;
         // Some libraries keep the first of these for themselves.
         REALTIME.for_each(|number| drop(take_without_meaning(number)));
-        Ok(Signals {
+        let signals = Signals {
             hangup: signal(SignalKind::hangup())?,
             stop: StopSignals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
             },
-        })
+        };
+        hold_signals(&ANSWERED.map(process::Signal::as_raw), false)?;
+        Ok(signals)
     }
 }
 

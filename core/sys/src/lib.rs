@@ -33,4 +33,4 @@ pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]
 pub use perf::open_perf_event;
 pub use program::release_program;
-pub use signals::take_without_meaning;
+pub use signals::{hold_signals, take_without_meaning};

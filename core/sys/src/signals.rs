@@ -1,4 +1,4 @@
-//! Signals that mean nothing.
+//! Signals that mean nothing, or nothing yet.
 
 use std::io;
 
@@ -26,6 +26,31 @@ pub fn take_without_meaning(signal: i32) -> io::Result<()> {
     }
 }
 
+/// Holds signals back on this thread and on those that it starts from now on, or lets them through again on this
+/// thread. What comes meanwhile waits.
+///
+/// # Errors
+///
+/// EINVAL for what is no signal.
+pub fn hold_signals(signals: &[i32], is_held: bool) -> io::Result<()> {
+    // SAFETY: all zeroes are a valid `sigset_t`, and the call makes an empty set of it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a value that lives until the call has returned.
+    unsafe { libc::sigemptyset(&mut set) };
+    for signal in signals {
+        // SAFETY: as above; what is no signal is refused.
+        if unsafe { libc::sigaddset(&mut set, *signal) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let how = if is_held { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: the pointer is to a set, and no place for the one before is asked for.
+    match unsafe { libc::pthread_sigmask(how, &set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +62,24 @@ mod tests {
         take_without_meaning(libc::SIGUSR2).unwrap();
         // SAFETY: it sends this thread a signal, whose handler is the one above.
         assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+    }
+
+    #[test]
+    fn a_signal_that_is_held_back_waits() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static SEEN: AtomicU32 = AtomicU32::new(0);
+        extern "C" fn count(_: libc::c_int) {
+            SEEN.fetch_add(1, Ordering::SeqCst);
+        }
+        let handler: extern "C" fn(libc::c_int) = count;
+        // SAFETY: the handler does nothing but count.
+        unsafe { libc::signal(libc::SIGWINCH, handler as libc::sighandler_t) };
+        assert_eq!(hold_signals(&[0], true).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        hold_signals(&[libc::SIGWINCH], true).unwrap();
+        // SAFETY: it sends this thread a signal, whose handler is the one above.
+        assert_eq!(unsafe { libc::raise(libc::SIGWINCH) }, 0);
+        assert_eq!(SEEN.load(Ordering::SeqCst), 0);
+        hold_signals(&[libc::SIGWINCH], false).unwrap();
+        assert_eq!(SEEN.load(Ordering::SeqCst), 1);
     }
 }
