@@ -8,6 +8,7 @@
 
 pub mod agreement;
 pub mod bare;
+pub mod cgroup;
 pub mod client;
 pub mod cost;
 pub mod fuse;
