@@ -1,6 +1,7 @@
 //! Doors of the daemon that are open wider than may have been meant.
 
 use crate::plan::{Address, Admin, Listen, Plan, TokenFile};
+use crate::web_config;
 use std::fs::metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -31,7 +32,19 @@ pub(crate) fn warn(plan: &Plan) {
 fn of_listener(listen: &Listen) -> Vec<String> {
     let serve = &listen.serve;
     let mut said = Vec::new();
-    if is_reached_from_elsewhere(&listen.address) {
+    let web_config = serve.web_config.as_deref();
+    // A mistake in it is told where it is read to be served with.
+    let protection = web_config.and_then(|file| web_config::check_file(file, file).ok());
+    let protection = protection.unwrap_or_default();
+    let wants_token = matches!(serve.admin, Admin::Token(_)) || serve.token_file.is_some();
+    if protection.wants_passwords && wants_token {
+        said.push(
+            "nobody can show its token: a request has one Authorization header, in which the web configuration \
+             wants a password; leave out basic_auth_users or the token"
+                .to_owned(),
+        );
+    }
+    if is_reached_from_elsewhere(&listen.address) && !protection.encrypts {
         if matches!(serve.admin, Admin::Token(_)) {
             said.push(
                 "administration by a token is refused to other machines over plain HTTP, where others could \
@@ -121,6 +134,27 @@ mod tests {
         let read = Serve { token_file: Some(TokenFile::Path(token.clone())), ..local.clone() };
         assert!(said(tcp("[::]:1"), &read)[0].contains("without TLS"));
         assert!(said(tcp("[::1]:1"), &read).is_empty());
+        #[cfg(feature = "tls")]
+        {
+            let with = |content: &str| {
+                let file = directory.path().join("web.yml");
+                std::fs::write(&file, content).expect("a file");
+                Serve { web_config: Some(file), ..by_token.clone() }
+            };
+            let hash = bcrypt::hash("marker", 4).expect("a hash");
+            let passwords =
+                said(tcp("[::1]:1"), &with(&format!("basic_auth_users: {{ a: '{hash}' }}")));
+            assert!(passwords[0].contains("basic_auth_users"), "{passwords:?}");
+            let rate = said(tcp("[::]:1"), &with("rate_limit: { interval: 1s, burst: 9 }"));
+            assert!(rate[0].contains("plain HTTP"), "{rate:?}");
+            let pair = rcgen::generate_simple_self_signed(["vitald".to_owned()]).expect("a pair");
+            std::fs::write(directory.path().join("c"), pair.cert.pem()).expect("a file");
+            std::fs::write(directory.path().join("k"), pair.signing_key.serialize_pem())
+                .expect("a file");
+            let tls =
+                said(tcp("[::]:1"), &with("tls_server_config: { cert_file: c, key_file: k }"));
+            assert!(tls.is_empty(), "{tls:?}");
+        }
         mode(&token, 0o644);
         let world = said(tcp("[::1]:1"), &read);
         assert!(world[0].contains("chmod o-rw") && !world[0].contains("marker"), "{world:?}");

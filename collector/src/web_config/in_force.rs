@@ -9,7 +9,7 @@ use super::decode::{Notebook, Rate, decode};
 use super::files::Files;
 use super::rate::Bucket;
 use super::users::{Answer, From, Passwords, Users};
-use super::{Loaded, tls};
+use super::{Loaded, Protection, tls};
 use crate::contained::{Contained, ContainedError};
 use crate::sync::lock;
 use rustls::ServerConfig;
@@ -37,6 +37,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// What it does for its listener.
+    pub(super) fn protection(&self) -> Protection {
+        Protection { encrypts: self.tls.is_some(), wants_passwords: !self.users.is_empty() }
+    }
+
     /// What TLS is served with, if it is.
     pub(crate) fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()

@@ -55,6 +55,15 @@ pub(crate) struct Loaded {
     files: files::Files,
 }
 
+/// What a web configuration does for its listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Protection {
+    /// It is served over TLS alone.
+    pub(crate) encrypts: bool,
+    /// Clients show a name and a password.
+    pub(crate) wants_passwords: bool,
+}
+
 /// Reads the web configurations of all listeners and drops them; for who only wants to know whether they are
 /// right.
 ///
@@ -71,23 +80,23 @@ pub(crate) fn check(server: &Server) -> Result<(), Vec<Mistake>> {
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
-/// Reads one web configuration, which mistakes call by a name, and drops it.
+/// Reads one web configuration, which mistakes call by a name, and drops it but for what it does.
 ///
 /// # Errors
 ///
 /// Every mistake in it.
-pub(crate) fn check_file(path: &Path, name: &Path) -> Result<(), Vec<Mistake>> {
+pub(crate) fn check_file(path: &Path, name: &Path) -> Result<Protection, Vec<Mistake>> {
     #[cfg(feature = "tls")]
     {
         let passwords = users::Passwords::new().map_err(|message| {
             let origin = vitald_core::settings::Origin::Default;
             vec![Mistake { origin, path: String::new(), message }]
         })?;
-        in_force::read(path, name, &passwords).0.map(drop)
+        in_force::read(path, name, &passwords).0.map(|content| content.protection())
     }
     #[cfg(not(feature = "tls"))]
     {
         let _ = path;
-        WebConfig::open(name).map(drop)
+        WebConfig::open(name).map(|_| Protection::default())
     }
 }
