@@ -92,6 +92,31 @@ fn secrets_are_shown_nowhere() {
 }
 
 #[test]
+fn a_token_may_be_a_credential_of_systemds() {
+    let credentials = tempfile::tempdir().expect("a directory");
+    private(&credentials.path().join("scrape"), &format!("{SECRET}\n"));
+    let listen = |name: &str| {
+        format!(
+            "[server]\nlisten = [{{ address = \"127.0.0.1:0\", admin = \"token:credential:{name}\", token_file = \"credential:{name}\" }}]\n"
+        )
+    };
+    let bearer = format!("Bearer {SECRET}");
+    let shown = [("Authorization", bearer.as_str())];
+    let daemon = Daemon::start_by(&listen("scrape"), |command| {
+        command.env("CREDENTIALS_DIRECTORY", credentials.path());
+    });
+    assert_eq!(daemon.get("/metrics").status, 401);
+    assert_eq!(daemon.ask("GET", "/metrics", &shown).status, 200);
+    assert_eq!(daemon.ask("PUT", "/plugins/reload", &shown).status, 200);
+    // Where there is none, no token is right, and the log says what to do.
+    let daemon = Daemon::start_by(&listen("scrape"), |command| {
+        command.env_remove("CREDENTIALS_DIRECTORY");
+    });
+    assert_eq!(daemon.ask("GET", "/metrics", &shown).status, 500);
+    daemon.wait_for_log("LoadCredential=scrape:");
+}
+
+#[test]
 fn a_password_is_no_part_of_the_hash() {
     let hash = |password: &str, host: &str| {
         let config = format!("{SUPERVISORD}url = \"http://user:{password}@{host}/RPC2\"\n");

@@ -334,3 +334,42 @@ fn a_socket_has_its_group_and_comes_back_when_it_was_removed() {
     assert!(refused.status == 422 && refused.body.contains("/etc/group"), "{}", refused.body);
     is_let_in([true, false, false]);
 }
+
+#[test]
+fn plugins_say_what_a_user_without_rights_lacks_and_how_to_give_it() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.toml");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let on = "[scrape]\ndefault_collectors = false\n[collectors]\n\
+              loadavg.enabled = true\nslabinfo.enabled = true\nperf.enabled = true\n";
+    fs::write(&file, on).expect("a file");
+    let plugins = |front: &[String]| {
+        let mut words: Vec<String> = front.to_vec();
+        words.push(harness::binary().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["plugins", "--config"]).arg(&file);
+        harness::output(&mut command)
+    };
+    let (status, text, complaint) = plugins(&setpriv(NOBODY));
+    assert_eq!(status, 0, "{complaint}");
+    for line in [
+        "slabinfo shows nothing, or less, without CAP_DAC_READ_SEARCH",
+        "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_PERFMON",
+        "AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_PERFMON",
+        "SystemCallFilter=perf_event_open",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+    // With what the lines give, as systemd gives it, nothing is missing.
+    let given =
+        ["--inh-caps", "--ambient-caps"].map(|set| format!("{set}=+dac_read_search,+perfmon"));
+    let mut front = setpriv(NOBODY);
+    front.extend(given);
+    let (status, text, complaint) = plugins(&front);
+    assert_eq!(status, 0, "{complaint}");
+    assert!(!text.contains("CAP_"), "{text}");
+    assert!(!plugins(&["env".to_owned()]).1.contains("CAP_"));
+}

@@ -53,12 +53,11 @@ pub(crate) fn shortfalls(plans: &[CollectorPlan]) -> Vec<Shortfall> {
 pub(crate) fn advice(shortfalls: &[Shortfall]) -> String {
     let mut text = String::new();
     for Shortfall { name, lacks, capabilities } in shortfalls {
-        let lacks = if lacks.is_empty() { "what it reads" } else { lacks };
-        let _ = writeln!(
-            text,
-            "{name} has no {}, and shows without {lacks} what it can",
-            capabilities.join(" and no ")
-        );
+        let without = capabilities.join(" and ");
+        let _ = match *lacks {
+            "" => writeln!(text, "{name} shows nothing, or less, without {without}"),
+            lacks => writeln!(text, "{name} lacks {lacks} without {without}"),
+        };
     }
     let names = all(shortfalls);
     if !names.is_empty() {
@@ -124,8 +123,8 @@ mod tests {
             shortfall("perf", "", &["CAP_PERFMON", "CAP_DAC_READ_SEARCH"]),
         ]);
         for line in [
-            "dmi has no CAP_DAC_READ_SEARCH, and shows without the serial numbers what it can",
-            "perf has no CAP_PERFMON and no CAP_DAC_READ_SEARCH, and shows without what it reads what it can",
+            "dmi lacks the serial numbers without CAP_DAC_READ_SEARCH",
+            "perf shows nothing, or less, without CAP_PERFMON and CAP_DAC_READ_SEARCH",
             "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_PERFMON",
             "AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_PERFMON",
             "SystemCallFilter=perf_event_open",
