@@ -10,13 +10,12 @@
 
 mod alarm;
 
-use crate::engine::{Engine, HAND_OVER_AFTER, Server, wake_all};
-use crate::sync::lock;
+use crate::engine::{Engine, HAND_OVER_AFTER, Server, Watching, wake_all};
 use alarm::Alarm;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
@@ -26,13 +25,8 @@ use vitald_core::host::{WakeSocket, is_apart};
 /// A runtime, and who drives it.
 pub(crate) struct Serving {
     runtime: Runtime,
-    /// Wakes the collection thread while it serves.
-    collector: Mutex<Option<Waker>>,
-    /// The collection thread is to come back from serving.
-    is_called: AtomicBool,
+    watching: Watching<Alarm>,
     wake_socket: &'static WakeSocket,
-    alarm: Alarm,
-    has_ended: AtomicBool,
     has_panicked: AtomicBool,
 }
 
@@ -43,7 +37,7 @@ impl Drop for EndsAtPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.has_panicked.store(true, Ordering::SeqCst);
-            self.0.end();
+            self.0.watching.end();
         }
     }
 }
@@ -58,11 +52,8 @@ impl Serving {
         let (wake_socket, woken) = WakeSocket::pair()?;
         woken.set_nonblocking(true)?;
         let serving = Arc::new(Serving {
-            collector: Mutex::default(),
-            is_called: AtomicBool::new(false),
+            watching: Watching::new(Alarm::new()?),
             wake_socket,
-            alarm: Alarm::new()?,
-            has_ended: AtomicBool::new(false),
             has_panicked: AtomicBool::new(false),
             runtime,
         });
@@ -86,7 +77,7 @@ impl Serving {
         struct EndsWatch(Arc<Serving>);
         impl Drop for EndsWatch {
             fn drop(&mut self) {
-                self.0.end();
+                self.0.watching.end();
             }
         }
         let ends = EndsWatch(Arc::clone(self));
@@ -96,42 +87,23 @@ impl Serving {
         })
     }
 
-    /// Ends the watch.
-    fn end(&self) {
-        self.has_ended.store(true, Ordering::SeqCst);
-        self.alarm.set(Some(Duration::ZERO));
-    }
-
     /// Looks after the collection thread until what was begun has ended.
     pub(crate) fn keep_watch(&self, engine: &Engine) {
-        while !self.has_ended.load(Ordering::SeqCst) {
-            match engine.look_after(Instant::now()) {
-                Some(mut requests) => self.serve_for(&mut requests, HAND_OVER_AFTER),
-                None => self.alarm.wait(),
-            }
-        }
+        self.watching.keep(
+            || engine.look_after(Instant::now()),
+            |requests| self.serve_for(requests, HAND_OVER_AFTER),
+        );
         assert!(!self.has_panicked.load(Ordering::SeqCst), "the thread that serves has panicked");
-    }
-
-    fn poll_called(&self, requests: &mut Vec<Waker>, cx: &mut Context<'_>) -> Poll<()> {
-        wake_all(requests);
-        let mut collector = lock(&self.collector);
-        if !collector.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *collector = Some(cx.waker().clone());
-        }
-        drop(collector);
-        // After the waker is known, so that no call is missed.
-        match self.is_called.swap(false, Ordering::SeqCst) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
     }
 }
 
 impl Server for Serving {
     fn serve(&self, requests: &mut Vec<Waker>) {
         let _guard = EndsAtPanic(self);
-        self.block_on(std::future::poll_fn(|cx| self.poll_called(requests, cx)));
+        self.block_on(std::future::poll_fn(|cx| {
+            wake_all(requests);
+            self.watching.poll_called(cx)
+        }));
     }
 
     fn serve_for(&self, requests: &mut Vec<Waker>, time: Duration) {
@@ -156,19 +128,11 @@ impl Server for Serving {
         if is_apart() {
             return self.wake_socket.wake();
         }
-        if !self.is_called.swap(true, Ordering::SeqCst) {
-            let collector = lock(&self.collector).clone();
-            if let Some(collector) = collector {
-                collector.wake();
-            }
-        }
+        self.watching.call();
     }
 
     fn watch(&self, after: Option<Duration>) {
-        // The last alarm is that of the end.
-        if !self.has_ended.load(Ordering::SeqCst) {
-            self.alarm.set(after);
-        }
+        self.watching.set_alarm(after);
     }
 }
 

@@ -14,7 +14,7 @@
 //! stuck: it is reported, and not waited for until it has come back. While it is out it occupies its
 //! collector's name, so that no second thread can be lost to it ([`Occupancies`]).
 //!
-//! The files, from the bottom: `occupancy`, `job`, `server`, the executors `queue` and `lane`, `results`,
+//! The files, from the bottom: `occupancy`, `job`, `server`, `watching`, the executors `queue` and `lane`, `results`,
 //! `slot`, `set`, `collecting`, `clock`; none of them knows one above it.
 
 mod clock;
@@ -34,6 +34,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
+mod watching;
 
 pub use collecting::Collecting;
 pub use occupancy::Occupancies;
@@ -43,6 +44,7 @@ pub use set::Changes;
 pub use status::{CollectorStatus, Counts};
 #[cfg(test)]
 pub(crate) use sync::refuse_threads;
+pub use watching::{AlarmClock, Watching};
 
 use self::sync::{Arc, Mutex, lock};
 use crate::plan::CollectorPlan;

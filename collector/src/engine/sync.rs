@@ -2,10 +2,10 @@
 //! `model-check` those of shuttle, which decides itself which thread goes on.
 
 #[cfg(feature = "model-check")]
-pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
 pub(super) use std::sync::{Arc, Weak};
 #[cfg(not(feature = "model-check"))]
-pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
 
 #[cfg(feature = "model-check")]
 use shuttle::thread::Builder;
@@ -43,19 +43,24 @@ pub(super) fn wait_for<'a, T>(
 /// As [`std::thread::Builder::spawn`].
 pub(super) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(test)]
-    if REFUSES_THREADS.get() {
+    if REFUSES_THREADS.with(std::cell::Cell::get) {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     Builder::new().name(name).spawn(work).map(drop)
 }
 
+#[cfg(all(test, feature = "model-check"))]
+use shuttle::thread_local;
+#[cfg(all(test, not(feature = "model-check")))]
+use std::thread_local;
+
 #[cfg(test)]
-std::thread_local! {
-    static REFUSES_THREADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+thread_local! {
+    static REFUSES_THREADS: std::cell::Cell<bool> = std::cell::Cell::new(false);
 }
 
 /// Whether the calling thread can start no other, as on a system that has no more to give.
 #[cfg(test)]
 pub(crate) fn refuse_threads(refuses: bool) {
-    REFUSES_THREADS.set(refuses);
+    REFUSES_THREADS.with(|cell| cell.set(refuses));
 }

@@ -7,6 +7,7 @@ pub(super) use linux::Alarm;
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use crate::engine::AlarmClock;
     use rustix::io::Errno;
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -23,9 +24,10 @@ mod linux {
         pub(in super::super) fn new() -> io::Result<Self> {
             Ok(Alarm(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?))
         }
+    }
 
-        /// Has it go off when so much time has passed, or not at all. What was set before is forgotten.
-        pub(in super::super) fn set(&self, after: Option<Duration>) {
+    impl AlarmClock for Alarm {
+        fn set(&self, after: Option<Duration>) {
             // Zero is the kernel's "never".
             let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
             let it_value = Timespec {
@@ -38,8 +40,7 @@ mod linux {
             let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &new);
         }
 
-        /// Sleeps until it goes off.
-        pub(in super::super) fn wait(&self) {
+        fn wait(&self) {
             while rustix::io::read(&self.0, &mut [0; 8]) == Err(Errno::INTR) {}
         }
     }
@@ -48,6 +49,7 @@ mod linux {
 /// Where the kernel has no such timer, the thread that sleeps is woken to sleep on.
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
+    use crate::engine::AlarmClock;
     use crate::sync::lock;
     use std::io;
     use std::sync::{Condvar, Mutex, PoisonError};
@@ -63,13 +65,15 @@ mod elsewhere {
         pub(in super::super) fn new() -> io::Result<Self> {
             Ok(Alarm::default())
         }
+    }
 
-        pub(in super::super) fn set(&self, after: Option<Duration>) {
+    impl AlarmClock for Alarm {
+        fn set(&self, after: Option<Duration>) {
             *lock(&self.at) = after.map(|after| Instant::now() + after);
             self.changed.notify_one();
         }
 
-        pub(in super::super) fn wait(&self) {
+        fn wait(&self) {
             let mut at = lock(&self.at);
             loop {
                 let left = at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -90,6 +94,7 @@ mod elsewhere {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::AlarmClock;
     use std::time::{Duration, Instant};
 
     #[test]

@@ -1,7 +1,10 @@
 use super::*;
 use crate::engine::tests::{LONG, Maker, SHORT, counting, engine_served_by, gated, made, until};
 use crate::engine::{Request, Selection, refuse_threads};
+use crate::sync::lock;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::task::Poll;
 use std::thread::ThreadId;
 use vitald_core::snapshot::{Collection, State};
 

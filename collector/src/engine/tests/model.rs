@@ -9,7 +9,11 @@ use super::served::Idles;
 use super::*;
 use crate::engine::queue::Queue;
 use crate::engine::sync::{Condvar, wait};
+use shuttle::rand::Rng;
 use shuttle::thread;
+use std::collections::VecDeque;
+use std::task::Context;
+use vitald_core::host::WakeSocket;
 
 /// How many orders are tried.
 const ORDERS: usize = 1_000;
@@ -109,6 +113,167 @@ fn hand_over(between: Between, hand_over_after: Duration, a_blocks: [bool; 2]) {
     }
 }
 
+/// An alarm that may go off at any time after it was set: time passes as the order of the threads has it.
+#[derive(Default)]
+struct Bell {
+    is_set: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl AlarmClock for Bell {
+    fn set(&self, after: Option<Duration>) {
+        *lock(&self.is_set) = after.is_some();
+        self.rings.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut is_set = lock(&self.is_set);
+        while !*is_set {
+            is_set = wait(&self.rings, is_set);
+        }
+        *is_set = false;
+    }
+}
+
+/// What serves as the daemon does, with a runtime whose tasks are done by who drives it.
+struct Site {
+    watching: Watching<Bell>,
+    runtime: Mutex<Runtime>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Runtime {
+    tasks: VecDeque<Box<dyn FnOnce() + Send>>,
+    is_woken: bool,
+    /// The collection threads that serve.
+    serving: usize,
+}
+
+impl Site {
+    fn new() -> Arc<Self> {
+        let (runtime, changed) = (Mutex::default(), Condvar::new());
+        Arc::new(Site { watching: Watching::new(Bell::default()), runtime, changed })
+    }
+
+    fn spawn(&self, task: impl FnOnce() + Send + 'static) {
+        lock(&self.runtime).tasks.push_back(Box::new(task));
+        self.changed.notify_all();
+    }
+
+    /// Does one task, if there is any.
+    fn turn(&self) -> bool {
+        let task = lock(&self.runtime).tasks.pop_front();
+        task.map(|task| task()).is_some()
+    }
+
+    /// The watch, which gets no thread now and then, or whenever it wants one.
+    fn keep_watch(&self, queue: &Arc<Queue>, refuses: bool) {
+        let look = || {
+            refuse_threads(refuses && shuttle::rand::thread_rng().gen_ratio(2, 3));
+            queue.look_after(Instant::now())
+        };
+        self.watching.keep(look, |requests| {
+            wake_all(requests);
+            while self.turn() {}
+            thread::yield_now();
+        });
+    }
+}
+
+impl Wake for Site {
+    fn wake(self: Arc<Self>) {
+        lock(&self.runtime).is_woken = true;
+        self.changed.notify_all();
+    }
+}
+
+/// What the queue has of it.
+struct Served(Arc<Site>);
+
+impl Server for Served {
+    fn serve(&self, requests: &mut Vec<Waker>) {
+        let Served(site) = self;
+        let mut runtime = lock(&site.runtime);
+        runtime.serving += 1;
+        assert_eq!(runtime.serving, 1, "two collection threads serve");
+        drop(runtime);
+        wake_all(requests);
+        let waker = Waker::from(Arc::clone(site));
+        while site.watching.poll_called(&mut Context::from_waker(&waker)).is_pending() {
+            if site.turn() {
+                continue;
+            }
+            let mut runtime = lock(&site.runtime);
+            while !runtime.is_woken && runtime.tasks.is_empty() {
+                runtime = wait(&site.changed, runtime);
+            }
+            runtime.is_woken = false;
+        }
+        lock(&site.runtime).serving -= 1;
+    }
+
+    fn serve_for(&self, requests: &mut Vec<Waker>, _time: Duration) {
+        wake_all(requests);
+        self.0.turn();
+    }
+
+    fn wake(&self) {
+        self.0.watching.call();
+    }
+
+    fn wake_socket(&self) -> Option<&'static WakeSocket> {
+        None
+    }
+
+    fn watch(&self, after: Option<Duration>) {
+        self.0.watching.set_alarm(after);
+    }
+}
+
+/// Requests while a watch looks after the collection thread, which it takes for one that hangs whenever it finds it at a
+/// job; then the end, which comes from a task of the runtime. Nobody may be left asleep.
+fn watched(refuses: bool) {
+    let (mut engine, site) = (new_engine(), Site::new());
+    let server = Arc::new(Served(Arc::clone(&site))) as Arc<dyn Server>;
+    let queue = Queue::start(Duration::ZERO, Some(server)).expect("it has its thread");
+    std::mem::replace(&mut engine.queue, Arc::clone(&queue)).end();
+    let engine = Arc::new(engine);
+    let (a, b) = (alone(0, false)(0), alone(1, false)(0));
+    let watch = {
+        let (site, queue) = (Arc::clone(&site), queue);
+        thread::spawn(move || site.keep_watch(&queue, refuses))
+    };
+    swap(&engine, &[&a, &b]);
+    let requests: Vec<_> = (0..2)
+        .map(|_| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let snapshot = wait_for(engine.collect(request(LONG)));
+                    assert!(snapshot.parts.iter().all(|part| part.state == State::Running));
+                }
+            })
+        })
+        .collect();
+    let (is_last, ends) = (requests.len(), Arc::clone(&site));
+    for (number, request) in requests.into_iter().enumerate() {
+        // The end may come while the last one still waits for what it has asked for.
+        if number + 1 == is_last {
+            let site = Arc::clone(&ends);
+            ends.spawn(move || site.watching.end());
+        }
+        request.join().expect("it ends");
+    }
+    watch.join().expect("the watch ends");
+    drop(engine);
+    for maker in [&a, &b] {
+        while maker.open.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
 /// Requests of which one has a probe find the first device, beside a reload.
 fn first_device() {
     let (sysfs, engine) = (Sysfs::new(), Arc::new(new_engine()));
@@ -167,4 +332,14 @@ fn a_collector_moves_between_the_queue_and_a_lane() {
         shuttle::check_random(move || hand_over([false, true]), ORDERS);
         shuttle::check_random(move || hand_over([true, false]), ORDERS);
     }
+}
+
+#[test]
+fn a_watch_looks_after_the_collection_thread_until_the_end() {
+    shuttle::check_random(|| watched(false), ORDERS);
+}
+
+#[test]
+fn a_watch_that_gets_no_thread_stands_in() {
+    shuttle::check_random(|| watched(true), ORDERS);
 }
