@@ -18,6 +18,7 @@ pub mod engine;
 mod http;
 mod log;
 pub mod manual;
+mod memory_limit;
 pub mod outputs;
 pub mod own;
 pub mod plan;

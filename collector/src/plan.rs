@@ -53,11 +53,11 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// Requests served at one time; more are answered 503. 0: no limit.
     pub max_requests: u32,
-    /// Connections open at one time; more wait.
+    /// Connections open at one time; for one more another one ends.
     pub max_connections: u32,
     /// How long a connection may stay idle or take to send a request's head.
     pub idle_timeout: Duration,
-    /// Bytes of pages that slow readers may hold before others are answered 503.
+    /// Bytes that pages may take while they are sent.
     pub max_page_bytes: u64,
 }
 

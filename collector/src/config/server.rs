@@ -24,14 +24,18 @@ settings! {
     /// node_exporter's `--web.config.file`, for each listener without a `web_config` of its own that is no unix
     /// socket: an absolute path, or `"off"`. It is read again when it or a file that it names has changed.
     web_config: Option<WebConfig> = UNSET;
-    /// Requests served at one time; more are answered 503. 0 is no limit.
+    /// Requests served at one time; more are answered 503. 0 is no limit. What one client has beyond half of
+    /// them does not count against others.
     max_requests: u32 = 40;
-    /// Connections open at one time; more wait.
+    /// Connections open at one time. For one more that one ends by which least is lost: of a client with more
+    /// than half of them, one that has asked nothing yet, one that takes its answer slowly. There are
+    /// fewer where there are few open files, or a control group has little memory: a quarter of it, at 32 KiB each.
     max_connections: u32 = 512 in 1..65536;
     /// How long a connection may stay idle, or take to send the head of a request. Longer than
     /// the scrape interval, or every scrape connects anew.
     idle_timeout: Duration = "75s" in "1s".."1h";
-    /// Bytes of pages that slow readers may hold before others are answered 503.
+    /// Bytes that pages may take while they are sent. For one more the slowest readers are cut; if that does not
+    /// help in time, it is answered 503. A control group with a limit of memory gives a quarter of it at most.
     max_page_bytes: u64 = 67108864 in 1048576..1099511627776_i64;
 }
 

@@ -100,13 +100,13 @@ impl HttpCounters {
         accepted;
         /// Connections that could not be accepted.
         accept_errors;
-        /// Idle connections closed early to make room for new ones.
+        /// Connections closed early to make room for others.
         evicted;
-        /// Connections cut because they were idle, sent half a head or did not read for too long.
+        /// Connections cut because they were idle, sent half a head or did not read for too long, or too slowly.
         timed_out;
         /// Requests answered 503 because of `max_requests`.
         refused_requests;
-        /// Requests answered 503 because slow readers held `max_page_bytes`.
+        /// Requests answered 503 because readers held `max_page_bytes`.
         refused_pages;
         /// Pages without samples that two collectors had.
         pages_with_conflicts;

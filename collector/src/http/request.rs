@@ -8,7 +8,7 @@ use crate::web_config::WebConfig;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use warp::http::request::Parts;
 use warp::http::uri::Authority;
 use warp::http::{HeaderMap, Method, Uri, Version, header};
@@ -100,6 +100,17 @@ pub(super) struct Client {
     /// Whether a listener between the two ends could not read what is said.
     pub(super) is_encrypted: bool,
     pub(super) serve: Arc<CurrentServe>,
+    /// Its connection, as the reader of answers.
+    pub(super) reader: Arc<dyn Reader>,
+}
+
+/// Who reads answers, as it is known to what has their memory.
+pub(super) trait Reader: Send + Sync {
+    /// How long it has taken nothing of an answer that is being sent.
+    fn waits(&self) -> Option<Duration>;
+
+    /// Ends its connection, so that others get what it holds.
+    fn cut(&self);
 }
 
 /// This side of a connection.

@@ -14,7 +14,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use vitald_core::sealer::OwnFamilies;
-use warp::http::{self, StatusCode};
+use warp::http::{self, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 /// What answers requests.
@@ -90,7 +90,9 @@ impl Http {
                 }
                 let text =
                     format!("Limit of concurrent requests reached ({most}), try again later.\n");
-                plain(status, text)
+                let mut response = plain(status, text);
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
             }
         }
     }

@@ -123,16 +123,22 @@ fn the_reference_shows_every_setting() {
         # unix socket: an absolute path, or "off". It is read again when it or a file that it names has
         # changed.
         # web_config = ... (path; not set)
-        # Requests served at one time; more are answered 503. 0 is no limit.
+        # Requests served at one time; more are answered 503. 0 is no limit. What one client has beyond half
+        # of them does not count against others.
         #max_requests = 40
-        # Connections open at one time; more wait.
+        # Connections open at one time. For one more that one ends by which least is lost: of a client with
+        # more than half of them, one that has asked nothing yet, one that takes its answer slowly. There
+        # are fewer where there are few open files, or a control group has little memory: a quarter of it,
+        # at 32 KiB each.
         # From 1 to 65536.
         #max_connections = 512
         # How long a connection may stay idle, or take to send the head of a request. Longer than the scrape
         # interval, or every scrape connects anew.
         # From "1s" to "1h".
         #idle_timeout = "75s"
-        # Bytes of pages that slow readers may hold before others are answered 503.
+        # Bytes that pages may take while they are sent. For one more the slowest readers are cut; if that
+        # does not help in time, it is answered 503. A control group with a limit of memory gives a quarter
+        # of it at most.
         # From 1048576 to 1099511627776.
         #max_page_bytes = 67108864
 

@@ -55,13 +55,13 @@ families! {
     CONNECTIONS: gauge = "vitald_http_connections";
     /// Connections accepted.
     ACCEPTED: counter = "vitald_http_connections_accepted_total";
-    /// Idle connections closed to make room for new ones.
+    /// Connections closed to make room for others: idle ones, slow readers, unfinished requests.
     EVICTED: counter = "vitald_http_connections_evicted_total";
-    /// Connections cut because their peer sent or took nothing for too long.
+    /// Connections cut because their peer sent or took nothing for too long, or too little.
     CUT: counter = "vitald_http_connections_timed_out_total";
     /// Requests refused because too many were being served.
     REFUSED: counter = "vitald_http_requests_refused_total";
-    /// Pages refused because slow readers held too many bytes, or because others were written for too long.
+    /// Pages refused because readers held too many bytes, or because others were written for too long.
     REFUSED_PAGES: counter = "vitald_http_pages_refused_total";
     /// Bytes of answers sent.
     SENT: counter = "vitald_http_sent_bytes_total";

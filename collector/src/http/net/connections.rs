@@ -1,17 +1,19 @@
 //! The connections that are open: how many there may be, and how they are asked to end.
 
-use super::connection::{self, ConnectionState, ListenerState};
+use super::connection::{self, ConnectionState, ListenerState, Waiting};
 #[cfg(feature = "tls")]
 use super::handshakes::{Handshake, Handshakes};
+use super::heads::Heads;
 use super::limits::{Limits, milliseconds};
 use super::service::{Answer, ConnectionService};
+use super::shares::{Member, Shares};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
-use crate::http::request::{Client, Peer};
+use crate::http::request::{Client, Peer, Reader};
 use crate::sync::lock;
 use hyper::server::conn::http1;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -23,6 +25,14 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 /// How long a connection must have been idle to be closed for another one: a client that has just
 /// connected may have sent a request that has not been read yet.
 const JUST_CAME: Duration = Duration::from_millis(20);
+/// How long a reader must have taken nothing to be closed for another connection: one far away answers late. Of a
+/// client that has more than half of all connections less is expected.
+const SLOW_READER: Duration = Duration::from_secs(1);
+const SLOW_READER_OF_MANY: Duration = Duration::from_millis(200);
+/// So many connections leave memory behind that is worth to be given back, when most of them have ended.
+const CROWD: usize = 64;
+/// How long after that: more may end, and others may come.
+const MEMORY_KEPT: Duration = Duration::from_secs(1);
 
 /// Every open connection, and what they share. What is accepted while there are as many as there
 /// may be waits.
@@ -33,6 +43,10 @@ pub(super) struct Connections {
     builder: http1::Builder,
     epoch: Instant,
     open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    /// The most that were open since memory was last given back.
+    most_open: AtomicUsize,
+    shares: Arc<Shares>,
+    pub(super) heads: Arc<Heads>,
     next: AtomicU64,
     /// Accepted connections that wait for room.
     waiting: AtomicU64,
@@ -52,6 +66,9 @@ impl Connections {
             builder: connection::builder(),
             epoch: Instant::now(),
             open: Mutex::new(HashMap::new()),
+            most_open: AtomicUsize::new(0),
+            shares: Arc::default(),
+            heads: Arc::default(),
             next: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             one_ended: Notify::new(),
@@ -79,7 +96,8 @@ impl Connections {
     /// A connection that was accepted. It is counted as waiting until it is served.
     pub(super) fn accepted(self: &Arc<Self>, (stream, peer): (Stream, Peer)) -> Accepted {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Accepted { stream, peer, waiting: Waiting(Arc::clone(self)) }
+        let member = self.shares.join(&peer);
+        Accepted { stream, peer, member, waiting: WaitingForRoom(Arc::clone(self)) }
     }
 
     /// How many accepted connections wait for room.
@@ -88,16 +106,24 @@ impl Connections {
     }
 
     /// Serves a connection on a task of its own. Without anything that answers it is closed.
-    fn admit(self: &Arc<Self>, listener: &Arc<ListenerState>, stream: Stream, peer: Peer) {
+    fn admit(
+        self: &Arc<Self>,
+        listener: &Arc<ListenerState>,
+        stream: Stream,
+        peer: Peer,
+        member: Member,
+    ) {
         let Some(answer) = self.answer.get() else { return };
         let counters = Arc::clone(&self.counters);
-        let state = Arc::new(ConnectionState::new(self.epoch, Arc::clone(listener), counters));
+        let state = ConnectionState::new(self.epoch, Arc::clone(listener), counters, member);
+        let state = Arc::new(state);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.counters.count_accepted();
         {
             let mut open = lock(&self.open);
             open.insert(number, Arc::clone(&state));
             self.counters.connections_are(open.len());
+            self.most_open.fetch_max(open.len(), Ordering::Relaxed);
         }
         if listener.is_closed() {
             // Its other connections were asked before this one was among them.
@@ -114,18 +140,19 @@ impl Connections {
                 is_own: Default::default(),
                 is_encrypted,
                 serve: Arc::clone(&listener.serve),
+                reader: Arc::clone(&state) as Arc<dyn Reader>,
             }),
             state: Arc::clone(&state),
         };
         let entry = Entry { connections: Arc::clone(self), number };
         self.handle.spawn(async move {
-            let Connections { builder, limits, .. } = &*entry.connections;
-            connection::serve(builder, limits, state, stream, service).await;
+            let Connections { builder, limits, heads, .. } = &*entry.connections;
+            connection::serve(builder, limits, heads, state, stream, service).await;
         });
     }
 
-    /// Waits until there may be another connection. If all are taken, the one that has been idle
-    /// longest has to go, so that many idle clients cannot lock out one that asks.
+    /// Waits until there may be another connection. If all are taken, one has to go, so that many clients that are
+    /// idle or take their answers slowly cannot lock out one that asks.
     async fn wait_for_room(&self) {
         loop {
             let ended = self.one_ended.notified();
@@ -137,18 +164,49 @@ impl Connections {
         }
     }
 
-    /// Asks the connection that has been idle longest to end. Answers whether there is one.
+    /// Asks the connection to end that waits for its peer and by which least is lost. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
-        let latest = milliseconds(self.epoch.elapsed().saturating_sub(JUST_CAME));
+        let now = milliseconds(self.epoch.elapsed());
         let open = lock(&self.open);
-        let idle = open.values().filter_map(|state| Some((state.idle_since()?, state)));
-        let Some((since, state)) = idle.min_by_key(|(since, _)| *since) else { return false };
-        if since > latest {
+        let places = self.limits.max_connections().min(open.len() as u64);
+        let lost = |state: &ConnectionState| {
+            let Waiting { since, is_reading, has_asked, has_behaved } = state.waiting()?;
+            let is_within_share = 2 * state.member().share.connections() <= places;
+            let slow = if is_within_share { SLOW_READER } else { SLOW_READER_OF_MANY };
+            let is_candidate = !is_reading || since + milliseconds(slow) <= now;
+            let is_kept = has_behaved && !is_reading;
+            // Who has only been refused so far may ask again at every moment, and needs no time to be heard.
+            let is_refused = has_asked && !has_behaved;
+            let due = since + if is_refused { 0 } else { milliseconds(JUST_CAME) };
+            is_candidate.then_some((Lost { is_within_share, is_kept, since }, due))
+        };
+        let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
+        let Some(((_, due), state)) = candidates.min_by(|(one, _), (other, _)| one.cmp(other))
+        else {
+            return false;
+        };
+        // It is worth to wait for a moment rather than to close one by which more is lost.
+        if due > now {
             return false;
         }
         self.counters.count_evicted();
         state.end_now();
         true
+    }
+
+    /// Gives back what a crowd of connections has left behind, shortly after most of it has gone.
+    fn give_memory_back(&self, open: usize) {
+        let most = self.most_open.load(Ordering::Relaxed);
+        if most < CROWD || open > most / 4 {
+            return;
+        }
+        self.most_open.store(open, Ordering::Relaxed);
+        self.handle.spawn(async {
+            tokio::time::sleep(MEMORY_KEPT).await;
+            // It takes its time. Where there is no thread to be had the memory stays.
+            let thread = std::thread::Builder::new().name("giving back".to_owned());
+            let _ = thread.spawn(vitald_core::host::release_heap);
+        });
     }
 
     /// Ends when the next connection has ended.
@@ -196,7 +254,8 @@ impl Connections {
 pub(super) struct Accepted {
     stream: Stream,
     peer: Peer,
-    waiting: Waiting,
+    member: Member,
+    waiting: WaitingForRoom,
 }
 
 impl Accepted {
@@ -207,7 +266,7 @@ impl Accepted {
             && config.content().tls().is_some()
         {
             // It does not wait for room any more, and has none yet.
-            let Accepted { stream, peer, waiting } = self;
+            let Accepted { stream, peer, waiting, .. } = self;
             let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
             drop(waiting);
             let handshake =
@@ -220,16 +279,27 @@ impl Accepted {
 
     /// Serves it without a handshake, or after it.
     pub(super) async fn serve_as_it_is(self, listener: &Arc<ListenerState>) {
-        let Waiting(connections) = &self.waiting;
+        let WaitingForRoom(connections) = &self.waiting;
         connections.wait_for_room().await;
-        connections.admit(listener, self.stream, self.peer);
+        connections.admit(listener, self.stream, self.peer, self.member);
     }
 }
 
-/// Counts a connection as waiting until it is dropped.
-struct Waiting(Arc<Connections>);
+/// What is lost when a connection is closed for another one. What is less comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Lost {
+    /// Its client has no more than half of all connections.
+    is_within_share: bool,
+    /// It has behaved and waits for its next request.
+    is_kept: bool,
+    /// Who has waited longest is the least likely to go on.
+    since: u64,
+}
 
-impl Drop for Waiting {
+/// Counts a connection as waiting until it is dropped.
+struct WaitingForRoom(Arc<Connections>);
+
+impl Drop for WaitingForRoom {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         self.0.one_ended.notify_waiters();
@@ -246,8 +316,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut open = lock(&self.connections.open);
         open.remove(&self.number);
-        self.connections.counters.connections_are(open.len());
+        let left = open.len();
+        self.connections.counters.connections_are(left);
         drop(open);
+        self.connections.give_memory_back(left);
         self.connections.one_ended.notify_waiters();
     }
 }

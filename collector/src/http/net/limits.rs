@@ -1,5 +1,7 @@
 //! The limits of connections, which a reload may change while they are open.
 
+use super::heads;
+use crate::memory_limit;
 use crate::plan::Server;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +10,18 @@ use std::time::Duration;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader may take nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most that unfinished heads may take, and the least where memory is limited.
+const HEAD_BYTES: (u64, u64) = (128 << 10, 1 << 20);
+/// What the kernel keeps of an answer that its reader has not taken. It lowers it to `net.core.wmem_max`, and takes twice as
+/// much with what it needs itself. A smaller one holds less than two segments of the loopback interface, and each page
+/// then waits for an acknowledgement that the reader's side delays by 40 ms.
+const SEND_BUFFER: (u64, u64) = (128 << 10, 256 << 10);
+/// What the kernel keeps of requests that have not been read.
+pub(super) const RECEIVE_BUFFER: usize = 16 << 10;
+/// About what a connection takes that is between requests, with what the kernel has for it.
+const CONNECTION_BYTES: u64 = 32 << 10;
+/// The fewest connections that a limit of memory leaves.
+const LEAST_IN_LITTLE_MEMORY: u64 = 16;
 /// The fewest connections that listeners must leave descriptors for.
 const LEAST_CONNECTIONS: u64 = 8;
 
@@ -29,6 +43,7 @@ pub(super) struct Limits {
     stall_timeout: AtomicU64,
     max_connections: AtomicU64,
     max_requests: AtomicU64,
+    head_bytes: AtomicU64,
 }
 
 impl Limits {
@@ -39,6 +54,7 @@ impl Limits {
             stall_timeout: AtomicU64::new(milliseconds(STALL_TIMEOUT)),
             max_connections: AtomicU64::new(1),
             max_requests: AtomicU64::new(0),
+            head_bytes: AtomicU64::new(HEAD_BYTES.1),
         }
     }
 
@@ -46,7 +62,10 @@ impl Limits {
     pub(super) fn set(&self, server: &Server) {
         self.idle_timeout.store(milliseconds(server.idle_timeout), Ordering::Relaxed);
         self.max_requests.store(u64::from(server.max_requests), Ordering::Relaxed);
-        let most = connections_beside(server.listen.len(), descriptor_limit()).max(1);
+        self.head_bytes.store(memory_limit::share(32, HEAD_BYTES), Ordering::Relaxed);
+        let most = connections_beside(server.listen.len(), descriptor_limit())
+            .min(connections_in_memory())
+            .max(1);
         let wanted = match server.max_connections {
             0 => u64::MAX,
             wanted => u64::from(wanted),
@@ -74,6 +93,17 @@ impl Limits {
         self.max_requests.load(Ordering::Relaxed)
     }
 
+    /// What may be held of requests that have not come whole.
+    pub(super) fn heads(&self) -> heads::Budget {
+        let bytes = self.head_bytes.load(Ordering::Relaxed);
+        heads::Budget { bytes, connections: self.max_connections() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_head_bytes(&self, bytes: u64) {
+        self.head_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     #[cfg(test)]
     pub(super) fn set_timeouts(&self, head: Duration, stall: Duration) {
         self.head_timeout.store(milliseconds(head), Ordering::Relaxed);
@@ -88,6 +118,16 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 /// How many descriptors this process may have.
 pub(super) fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many connections take a quarter of the memory that the daemon may have.
+fn connections_in_memory() -> u64 {
+    memory_limit::share(4 * CONNECTION_BYTES, (LEAST_IN_LITTLE_MEMORY, u64::MAX))
+}
+
+/// How much of answers the kernel may keep of one connection.
+pub(super) fn send_buffer() -> usize {
+    memory_limit::share(512, SEND_BUFFER) as usize
 }
 
 /// For how many connections so many listeners leave room: half of the descriptors that are left

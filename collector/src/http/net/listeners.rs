@@ -302,6 +302,17 @@ impl Listeners {
     }
 
     #[cfg(test)]
+    pub(super) fn set_head_bytes(&self, bytes: u64) {
+        self.connections.limits.set_head_bytes(bytes);
+    }
+
+    /// How much is held of requests that have not come whole.
+    #[cfg(test)]
+    pub(super) fn held_heads(&self) -> u64 {
+        self.connections.heads.held()
+    }
+
+    #[cfg(test)]
     pub(in crate::http) fn set_timeouts(&self, head: Duration, stall: Duration) {
         self.connections.limits.set_timeouts(head, stall);
     }

@@ -6,10 +6,12 @@ mod connections;
 mod directory_lock;
 #[cfg(feature = "tls")]
 mod handshakes;
+mod heads;
 mod limits;
 mod listener;
 pub(super) mod listeners;
 mod service;
+mod shares;
 mod socket;
 mod socket_file;
 mod stream;

@@ -1,7 +1,8 @@
 //! From a connection to what answers its requests.
 
-use super::connection::{ConnectionState, Phase};
+use super::connection::ConnectionState;
 use super::limits::Limits;
+use super::shares::OwnRequest;
 use crate::http::counters::{HttpCounters, InFlight};
 use crate::http::request::{Client, Fault, Request};
 use hyper::body::{Body, Incoming};
@@ -41,7 +42,9 @@ impl ConnectionService {
             return Some(Fault::LongBody(MAX_BODY_BYTES));
         }
         let most = self.limits.max_requests();
-        (most > 0 && in_flight > most).then_some(Fault::TooManyRequests(most))
+        let member = self.state.member();
+        let are_spent = || member.shares().are_requests_spent(&member.share, most);
+        (most > 0 && in_flight > most && are_spent()).then_some(Fault::TooManyRequests(most))
     }
 }
 
@@ -52,7 +55,8 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Served {
         let now = Instant::now();
-        self.state.enter(Phase::Serving, now);
+        self.state.begins_to_serve(now);
+        let own = self.state.member().share.begin_request();
         let in_flight = self.counters.begin_request();
         // hyper passes over a short body and closes the connection after a long one.
         let (head, body) = request.into_parts();
@@ -63,6 +67,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
             state: Arc::clone(&self.state),
             counters: Arc::clone(&self.counters),
             in_flight,
+            own,
         }
     }
 }
@@ -74,6 +79,8 @@ pub(super) struct Served {
     counters: Arc<HttpCounters>,
     #[expect(dead_code, reason = "counts until it is dropped")]
     in_flight: InFlight,
+    #[expect(dead_code, reason = "counts until it is dropped")]
+    own: OwnRequest,
 }
 
 impl Future for Served {
@@ -82,7 +89,7 @@ impl Future for Served {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.answering.as_mut().poll(cx).map(|response| {
             self.counters.count_answer(response.status().as_u16());
-            self.state.enter(Phase::Sending, Instant::now());
+            self.state.begins_to_send(Instant::now(), response.status().is_success());
             Ok(response)
         })
     }

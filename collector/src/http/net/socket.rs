@@ -4,7 +4,7 @@
 //! that serves.
 
 use super::directory_lock::DirectoryLock;
-use super::limits::descriptor_limit;
+use super::limits::{RECEIVE_BUFFER, descriptor_limit, send_buffer};
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
 use crate::http::request::Peer;
@@ -28,6 +28,9 @@ pub(super) const BACKLOG: i32 = 4096;
 const REMOVAL: Duration = Duration::from_secs(2);
 /// How long a new socket waits for the lock of its directory. Another daemon has it for a moment.
 const LOCK: Duration = Duration::from_secs(2);
+
+/// How long the kernel keeps what a peer does not take.
+const NOT_TAKEN: Duration = Duration::from_secs(30);
 
 /// A socket that is bound and does not listen yet.
 #[derive(Debug)]
@@ -239,6 +242,7 @@ impl BoundSocket {
     /// Listens, within the runtime that is to accept. Connections wait in the backlog from now on.
     pub(super) fn listen(self) -> Result<Socket, BindError> {
         let BoundSocket { descriptor, file, is_handed_over } = self;
+        bound_buffers(&descriptor);
         // The backlog of systemd's sockets is its own to set.
         if !is_handed_over {
             rustix::net::listen(&descriptor, BACKLOG)?;
@@ -331,6 +335,15 @@ impl AsFd for Socket {
             Listener::Unix(listener) => listener.as_fd(),
         }
     }
+}
+
+/// Bounds what the kernel keeps for each connection that the socket accepts: connections have its options. Where the
+/// system refuses one, its own bounds hold.
+fn bound_buffers(listener: &OwnedFd) {
+    let _ = sockopt::set_socket_recv_buffer_size(listener, RECEIVE_BUFFER);
+    let _ = sockopt::set_socket_send_buffer_size(listener, send_buffer());
+    // Also of a connection that has been closed, and of a peer that says it has no room again and again.
+    let _ = sockopt::set_tcp_user_timeout(listener, NOT_TAKEN.as_millis() as u32);
 }
 
 fn open(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {

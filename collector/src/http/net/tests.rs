@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use warp::http::StatusCode;
 
@@ -280,4 +280,277 @@ async fn a_client_that_goes_on_asking_does_not_stay_when_its_listener_has_gone()
             break;
         }
     }
+}
+
+/// Starts with limits of a test's own and something that answers.
+fn start_with(change: impl FnOnce(&mut Server), answer: impl Answer) -> Site {
+    let counters = Arc::new(HttpCounters::new());
+    let listeners = Listeners::new(Arc::clone(&counters));
+    let mut wanted = server(&[tcp("127.0.0.1:0", Admin::Off)]);
+    change(&mut wanted);
+    listeners.swap(listeners.stage(&wanted).expect("binds")).expect("swaps");
+    listeners.open(Arc::new(answer));
+    let address = listeners.bound()[0];
+    Site { listeners, counters, address }
+}
+
+struct Site {
+    listeners: Arc<Listeners>,
+    counters: Arc<HttpCounters>,
+    address: SocketAddr,
+}
+
+impl Site {
+    /// A connection from this address of this machine, of which the kernel takes little that is not read.
+    async fn connect_from(&self, address: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.bind(format!("{address}:0").parse().expect("an address")).expect("binds");
+        socket.connect(self.address).await.expect("connects")
+    }
+
+    async fn connect(&self) -> TcpStream {
+        self.connect_from("127.0.0.1").await
+    }
+
+    /// Waits for something that the other tasks of this thread bring about.
+    async fn until(&self, is_so: impl Fn(&Site) -> bool) {
+        let limit = Instant::now() + LONG;
+        while !is_so(self) {
+            assert!(Instant::now() < limit, "waited in vain");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Whether a connection is open and a request on it is answered.
+async fn is_served(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 4096];
+    let sent = stream.write_all(REQUEST).await;
+    sent.is_ok() && matches!(stream.read(&mut answer).await, Ok(1..))
+}
+
+/// Answers with more than the kernel takes.
+struct Long;
+
+impl Answer for Long {
+    fn answer(&self, request: Request) -> Answering {
+        let length = if request.path() == "/short" { 5 } else { 4 << 20 };
+        Box::pin(std::future::ready(plain(StatusCode::OK, vec![b'x'; length])))
+    }
+}
+
+#[tokio::test]
+async fn slow_readers_give_way_to_others() {
+    let site = start_with(|server| server.max_connections = 8, Long);
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        let mut reader = site.connect().await;
+        reader.write_all(REQUEST).await.expect("sends");
+        readers.push(reader);
+    }
+    site.until(|site| site.counters.connections() == 8).await;
+    let began = Instant::now();
+    for _ in 0..4 {
+        let short = ask(site.address, b"GET /short HTTP/1.0\r\n\r\n").await;
+        assert!(short.ends_with("xxxxx"), "{short:?}");
+    }
+    // Without them giving way it is the time of a stall: ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((site.counters.evicted(), site.counters.timed_out()), (1, 0));
+}
+
+#[tokio::test]
+async fn who_has_behaved_stays_and_strangers_go() {
+    let site = start_with(|server| server.max_connections = 4, Prompt);
+    let mut kept = site.connect().await;
+    assert!(is_served(&mut kept).await);
+    let mut strangers = Vec::new();
+    for number in 1..=20 {
+        strangers.push(site.connect().await);
+        site.until(|site| site.counters.accepted() == number + 1).await;
+    }
+    assert!(site.counters.evicted() >= 17);
+    assert!(is_served(&mut kept).await, "it was closed for a stranger");
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_the_places_of_another() {
+    let site = start_with(|server| server.max_connections = 8, Prompt);
+    let mut modest = Vec::new();
+    for _ in 0..4 {
+        modest.push(site.connect_from("127.0.0.2").await);
+    }
+    site.until(|site| site.counters.accepted() == 4).await;
+    let mut greedy = Vec::new();
+    for number in 1..=40 {
+        let mut stream = site.connect_from("127.0.0.1").await;
+        // They even behave, which the others could not yet.
+        assert!(is_served(&mut stream).await, "{number}");
+        greedy.push(stream);
+    }
+    assert_eq!(site.counters.connections(), 8);
+    for stream in &mut modest {
+        assert!(is_served(stream).await, "it was closed for one of another address");
+    }
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_the_requests_of_another() {
+    let counters = Arc::new(HttpCounters::new());
+    let permits = Arc::new(Semaphore::new(0));
+    let held = Held {
+        counters: Arc::clone(&counters),
+        permits: Arc::clone(&permits),
+        most: Arc::default(),
+    };
+    let site = start_with(|server| server.max_requests = 4, Refusing(held));
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        let mut stream = site.connect_from("127.0.0.1").await;
+        stream.write_all(REQUEST).await.expect("sends");
+        greedy.push(stream);
+    }
+    site.until(|site| site.counters.in_flight() == 4).await;
+    assert!(ask(site.address, REQUEST).await.contains("503"), "it has all there are");
+    let mut modest = site.connect_from("127.0.0.2").await;
+    modest.write_all(REQUEST).await.expect("sends");
+    site.until(|site| site.counters.in_flight() == 5).await;
+    permits.add_permits(5);
+    let mut answer = [0; 4096];
+    for stream in greedy.iter_mut().chain([&mut modest]) {
+        let length = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].ends_with(b"held"));
+    }
+    // And recovery is at once.
+    permits.add_permits(1);
+    assert!(ask(site.address, REQUEST).await.ends_with("held"));
+}
+
+/// The same, and refuses what is one too many.
+struct Refusing(Held);
+
+impl Answer for Refusing {
+    fn answer(&self, request: Request) -> Answering {
+        if matches!(request.fault, Some(Fault::TooManyRequests(_))) {
+            return Box::pin(std::future::ready(plain(StatusCode::SERVICE_UNAVAILABLE, "no")));
+        }
+        self.0.answer(request)
+    }
+}
+
+#[tokio::test]
+async fn unfinished_heads_have_one_budget() {
+    let site = start_with(|_| {}, Echo);
+    site.listeners.set_head_bytes(20_000);
+    let head = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 8_000]].concat();
+    let mut halves = Vec::new();
+    for number in 1..=60 {
+        let mut half = site.connect().await;
+        // A third each, so that all of them are somewhere in the middle of it.
+        half.write_all(&head[..3000]).await.expect("sends");
+        site.until(|site| site.counters.accepted() == 2 * number - 1).await;
+        halves.push(half);
+        for half in &mut halves {
+            // Those that were cut cannot take it.
+            let _ = half.write_all(&head[3000..3100]).await;
+        }
+        assert!(site.listeners.held_heads() < 40_000, "{}", site.listeners.held_heads());
+        // An ordinary request is always let in.
+        assert!(ask(site.address, REQUEST).await.ends_with("/x off"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_clear_request_is_refused_and_nothing_is_smuggled() {
+    let site = start_with(|_| {}, Echo);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = |headers: &str| format!("POST /x HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+    let get = |headers: &str| format!("GET /x HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+    for (request, statuses) in [
+        // One answer at most, after which the connection ends.
+        (post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n", &[200][..]),
+        (post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n") + "0\r\n\r\n", &[200]),
+        (post("Transfer-Encoding: chunked\r\n") + "zz\r\n\r\n", &[200]),
+        (post("Transfer-Encoding: chunked\r\n") + "FFFFFFFFFFFFFFFFF\r\n", &[200]),
+        (post("Transfer-Encoding: chunked\r\n") + "-1\r\n", &[200]),
+        (post("Transfer-Encoding: xchunked\r\n"), &[400]),
+        (post("Transfer-Encoding: chunked, identity\r\n"), &[400]),
+        ("POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), &[400]),
+        (post("Content-Length: 5\r\nContent-Length: 6\r\n"), &[400]),
+        (post("Content-Length: -1\r\n"), &[400]),
+        (post("Content-Length: +5\r\n"), &[400]),
+        (post("Content-Length: 5, 5\r\n"), &[400]),
+        (post("Content-Length: 99999999999999999999\r\n"), &[400]),
+        (get("X: a\r\n b\r\n"), &[400]),
+        (get("X : a\r\n"), &[400]),
+        (get("X: a\rb\r\n"), &[400]),
+        (get("X: a\0b\r\n"), &[400]),
+        (get(" X: a\r\n"), &[400]),
+        (get(": a\r\n"), &[400]),
+        (get("X\r\n"), &[400]),
+        ("GET /x HTTP/9.9\r\nHost: a\r\n\r\n".to_owned(), &[400]),
+        ("GET /x y HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), &[400]),
+        ("G\0T /x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), &[400]),
+        // The body of a request is none, and the next one follows it.
+        (get("Content-Length: 5\r\n") + "hello", &[200, 200]),
+        (get("Expect: 100-continue\r\nContent-Length: 5\r\n") + "hello", &[200, 200]),
+        (get("Content-Length: 5\r\nContent-Length: 5\r\n") + "hello", &[200, 200]),
+        (post("Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n", &[200]),
+        (get(""), &[200, 200]),
+    ] {
+        let answers = ask(site.address, (request.clone() + smuggled).as_bytes()).await;
+        let seen: Vec<u16> = answers
+            .split("HTTP/1.")
+            .skip(1)
+            .map(|answer| answer[2..5].parse().expect("a status"))
+            .collect();
+        assert_eq!(seen, statuses, "{request:?}: {answers:?}");
+        assert_eq!(answers.contains("/smuggled"), statuses.len() == 2, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_was_asked_before_the_end_is_answered_in_order() {
+    let site = start_with(|_| {}, Echo);
+    for round in 0..20 {
+        let all: String =
+            (0..50).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+        let answers = ask(site.address, all.as_bytes()).await;
+        let paths = answers.lines().filter_map(|line| line.split(" off").next()?.strip_prefix('/'));
+        let paths: Vec<String> =
+            paths.map(|path| path.split("HTTP").next().unwrap_or(path).to_owned()).collect();
+        let expected: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(paths, expected, "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_answered_whatever_is_still_sent() {
+    let site = start_with(|_| {}, Echo);
+    let head = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec(), vec![b'x'; 1 << 20]].concat();
+    for round in 0..10 {
+        let mut stream = TcpStream::connect(site.address).await.expect("connects");
+        // All of it is taken, and what is thrown away does not take the answer with it.
+        stream.write_all(&head).await.unwrap_or_else(|error| panic!("{round}: {error}"));
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{round}: {answer:?}");
+    }
+    site.until(|site| site.counters.connections() == 0).await;
+    assert_eq!(site.listeners.held_heads(), 0);
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_request_that_came_with_the_last_one_has_the_time_of_a_head() {
+    let site = start_with(|_| {}, Echo);
+    site.listeners.set_timeouts(Duration::from_millis(200), LONG);
+    let mut stream = site.connect().await;
+    stream.write_all(&[REQUEST, b"GET /"].concat()).await.expect("sends");
+    let mut answer = String::new();
+    // An idle connection would stay for a minute.
+    let ended = stream.read_to_string(&mut answer);
+    tokio::time::timeout(LONG / 2, ended).await.expect("in time").expect("an end");
+    assert!(answer.ends_with("/x off"), "{answer:?}");
+    assert_eq!(site.counters.timed_out(), 1);
 }
