@@ -231,7 +231,7 @@ fn ten_thousand_clients_at_once() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_is_cut_and_its_page_is_counted() {
+fn a_reader_that_takes_nothing_is_cut_for_another() {
     let textfile = big_page();
     let limits = "[server]\nmax_page_bytes = 1048576\n";
     let daemon = Daemon::start(&with(&format!("{}{limits}", textfile.table())));
@@ -239,31 +239,21 @@ fn a_reader_that_takes_nothing_is_cut_and_its_page_is_counted() {
     assert!(whole.bytes.len() > 8_000_000, "{}", whole.bytes.len());
     let mut slow = reluctant(daemon.address());
     slow.send(request("GET", "/metrics", &[]));
+    let mut begun = [0; 1];
+    slow.stream().peek(&mut begun).expect("the beginning of a page");
+    // Another page has no room beside it. It is not refused: who takes nothing is cut.
     let began = Instant::now();
-    let mut refusal = None;
-    until("others are refused pages", || {
-        let answer = daemon.get("/metrics");
-        refusal = (answer.status != 200).then_some(answer);
-        refusal.is_some()
-    });
-    let refusal = refusal.expect("a refusal");
-    assert!(detail(&refusal, 503).contains("max_page_bytes"), "{}", refusal.body);
-    assert!(refusal.header("retry-after").parse::<u32>().is_ok(), "{refusal:?}");
-    // Only pages are refused.
-    for path in ["/healthz", "/readyz", "/plugins", "/"] {
-        assert_eq!(daemon.get(path).status, 200, "{path}");
-    }
-    until("the slow reader is cut", || daemon.get("/metrics").status == 200);
+    assert_eq!(daemon.get("/metrics").status, 200);
     let took = began.elapsed();
     println!("cut after {took:?}");
-    assert!(took > Duration::from_secs(5) && took < Duration::from_secs(30), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     // What the kernel still had of it is gone, too.
     let mut rest = Vec::new();
     let _ = slow.stream().take(u64::MAX).read_to_end(&mut rest);
     assert!(rest.len() < whole.bytes.len(), "{}", rest.len());
     let page = daemon.metrics();
-    assert!(page.value("vitald_http_pages_refused_total") >= Some(1.0));
-    assert!(page.value("vitald_http_connections_timed_out_total") >= Some(1.0));
+    assert_eq!(page.value("vitald_http_pages_refused_total"), Some(0.0));
+    assert_eq!(page.value("vitald_http_connections_evicted_total"), Some(1.0));
     assert_eq!(page.value("vitald_http_connections"), Some(1.0));
 }
 
@@ -399,16 +389,18 @@ fn without_descriptors_it_serves_whom_it_has_and_rests() {
     let complaints = daemon.log().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "{}", daemon.log());
 
-    // Those who were accepted get all of their pages, and then those who waited. Without
-    // descriptors the files are not read again, so that later pages are shorter.
-    let mut longest = 0;
-    for (number, reader) in readers.iter_mut().enumerate() {
-        let page = reader.answer().unwrap_or_else(|error| panic!("reader {number}: {error}"));
-        assert!(page.status == 200 && page.has("node_load1"), "{number}: {}", page.status);
-        longest = longest.max(page.bytes.len());
+    // Who asks gets in all the same: of those who take nothing one is cut for it.
+    assert_eq!(daemon.get("/healthz").status, 200);
+    let mut served = 0;
+    for reader in &mut readers {
+        let Ok(page) = reader.answer() else { continue };
+        assert!(page.status == 200 && page.has("node_load1"), "{}", page.status);
+        assert!(page.bytes.len() <= whole.bytes.len() + 1000, "{}", page.bytes.len());
+        served += 1;
         let _ = reader.stream().shutdown(std::net::Shutdown::Both);
     }
-    assert!(longest > whole.bytes.len() / 2, "{longest}");
+    println!("{served} of 12 were served");
+    assert!(served > 0);
     until("it says that it is over", || {
         assert_eq!(daemon.get("/healthz").status, 200);
         daemon.log().contains("accepts connections again")

@@ -1,20 +1,102 @@
 //! Pages: the buffers that answers are written into and sent from.
 
+use super::request::Reader;
 use crate::encode::PageBuffer;
+use crate::sync::lock;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Buffers kept for the next answers: as many as one scrape needs, plain and compressed, and one
 /// for a second scraper.
 const KEPT: usize = 3;
 
+/// How long a reader must have taken nothing to be cut for the page of another one.
+const SLOW_READER: Duration = Duration::from_millis(200);
+
 /// The pool of pages.
 #[derive(Default)]
 pub(super) struct PagePool {
     free: Mutex<Free>,
-    /// Bytes of the pages that are being sent.
-    lent: AtomicU64,
+    lent: Mutex<Lent>,
+    /// A page has been sent, or its reader cut.
+    one_ended: Notify,
+}
+
+/// The pages that are being written or sent.
+#[derive(Default)]
+struct Lent {
+    pages: Vec<LentPage>,
+    bytes: u64,
+    next: u64,
+}
+
+struct LentPage {
+    number: u64,
+    bytes: u64,
+    reader: Arc<dyn Reader>,
+    /// It will be free as soon as its connection has ended.
+    is_cut: bool,
+}
+
+impl Lent {
+    fn add(&mut self, bytes: u64, reader: Arc<dyn Reader>) -> u64 {
+        self.next += 1;
+        self.bytes += bytes;
+        self.pages.push(LentPage { number: self.next, bytes, reader, is_cut: false });
+        self.next
+    }
+
+    /// Makes room for so many bytes by cutting those who have taken nothing for longest. Answers how long it may take
+    /// until there is more to be had.
+    fn cut_for(&mut self, bytes: u64, most: u64) -> Duration {
+        let uncut = |page: &LentPage| if page.is_cut { 0 } else { page.bytes };
+        let mut held: u64 = self.pages.iter().map(uncut).sum();
+        while held > 0 && held.saturating_add(bytes) > most {
+            let waiting = self.pages.iter_mut().filter(|page| !page.is_cut);
+            let waiting = waiting.map(|page| (page.reader.waits().unwrap_or_default(), page));
+            match waiting.max_by_key(|(waits, _)| *waits) {
+                Some((waits, page)) if waits >= SLOW_READER => {
+                    page.is_cut = true;
+                    page.reader.cut();
+                    held -= page.bytes;
+                }
+                Some((waits, _)) => return SLOW_READER.saturating_sub(waits),
+                None => break,
+            }
+        }
+        SLOW_READER
+    }
+}
+
+/// Room for a page, from before it is written until it is sent.
+pub(super) struct Place {
+    pool: Arc<PagePool>,
+    number: u64,
+}
+
+impl Place {
+    /// The page has become as long as this.
+    fn holds(&self, bytes: u64) {
+        let mut lent = lock(&self.pool.lent);
+        let Lent { pages, bytes: total, .. } = &mut *lent;
+        if let Some(page) = pages.iter_mut().find(|page| page.number == self.number) {
+            *total = *total - page.bytes + bytes;
+            page.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lent = lock(&self.pool.lent);
+        if let Some(at) = lent.pages.iter().position(|page| page.number == self.number) {
+            lent.bytes -= lent.pages.swap_remove(at).bytes;
+        }
+        drop(lent);
+        self.pool.one_ended.notify_waiters();
+    }
 }
 
 /// The buffers that no page is in.
@@ -49,8 +131,8 @@ impl Free {
 pub(super) struct Page {
     pub(super) buffer: PageBuffer,
     pool: Arc<PagePool>,
-    /// What the pool has counted for it.
-    counted: u64,
+    /// While it is sent.
+    place: Option<Place>,
 }
 
 impl PagePool {
@@ -62,24 +144,55 @@ impl PagePool {
     /// still in the processor's caches, and the next page likely the same but for some numbers.
     pub(super) fn page(self: &Arc<Self>) -> Page {
         let buffer = self.free().take();
-        Page { buffer, pool: Arc::clone(self), counted: 0 }
+        Page { buffer, pool: Arc::clone(self), place: None }
     }
 
-    /// Whether those who are being sent pages leave room for another one. One page is always
-    /// allowed, however long it is.
-    pub(super) fn has_room(&self, length: usize, most: u64) -> bool {
-        let lent = self.lent.load(Ordering::Relaxed);
-        lent == 0 || lent.saturating_add(length as u64) <= most
+    /// Room for a page of about so many bytes, if all pages together take no more than `most`. One page is always
+    /// allowed, however long it is. Where there is no room those readers are cut who have taken nothing for longest;
+    /// `None` if there is still none at the deadline.
+    pub(super) async fn place(
+        self: &Arc<Self>,
+        bytes: usize,
+        most: u64,
+        reader: &Arc<dyn Reader>,
+        deadline: Instant,
+    ) -> Option<Place> {
+        loop {
+            let one_ended = self.one_ended.notified();
+            let wait = match self.try_place(bytes as u64, most, reader) {
+                Ok(place) => return Some(place),
+                Err(wait) => wait,
+            };
+            let now = Instant::now();
+            if now >= deadline {
+                return None;
+            }
+            let _ = tokio::time::timeout_at(deadline.min(now + wait).into(), one_ended).await;
+        }
+    }
+
+    fn try_place(
+        self: &Arc<Self>,
+        bytes: u64,
+        most: u64,
+        reader: &Arc<dyn Reader>,
+    ) -> Result<Place, Duration> {
+        let mut lent = lock(&self.lent);
+        if lent.pages.is_empty() || lent.bytes.saturating_add(bytes) <= most {
+            let number = lent.add(bytes, Arc::clone(reader));
+            return Ok(Place { pool: Arc::clone(self), number });
+        }
+        Err(lent.cut_for(bytes, most))
     }
 }
 
 impl Page {
     /// The page as the body of an answer; it goes back when the last byte is sent or the reader is
     /// cut.
-    pub(super) fn lend(mut self) -> Bytes {
+    pub(super) fn lend(mut self, place: Place) -> Bytes {
         // What a page takes is its buffer, not its text alone.
-        self.counted = self.buffer.capacity() as u64;
-        self.pool.lent.fetch_add(self.counted, Ordering::Relaxed);
+        place.holds(self.buffer.capacity() as u64);
+        self.place = Some(place);
         Bytes::from_owner(self)
     }
 }
@@ -92,7 +205,6 @@ impl AsRef<[u8]> for Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.pool.lent.fetch_sub(self.counted, Ordering::Relaxed);
         let buffer = std::mem::take(&mut self.buffer);
         let mut free = self.pool.free();
         if free.buffers.len() < KEPT {
@@ -104,6 +216,30 @@ impl Drop for Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A reader that has taken nothing for a while.
+    #[derive(Default)]
+    struct Waiting {
+        waits: Option<Duration>,
+        is_cut: AtomicBool,
+    }
+
+    impl Reader for Waiting {
+        fn waits(&self) -> Option<Duration> {
+            self.waits
+        }
+
+        fn cut(&self) {
+            self.is_cut.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn reader(milliseconds: u64) -> (Arc<Waiting>, Arc<dyn Reader>) {
+        let waits = Some(Duration::from_millis(milliseconds));
+        let waiting = Arc::new(Waiting { waits, ..Waiting::default() });
+        (Arc::clone(&waiting), waiting)
+    }
 
     #[test]
     fn pages_come_back() {
@@ -113,17 +249,45 @@ mod tests {
             bytes.resize(1200, b'x');
             1000
         });
+        let (_, prompt) = reader(0);
+        let has_room = |bytes, most| pages.try_place(bytes, most, &prompt).is_ok();
         let buffer = page.as_ref().as_ptr();
-        let body = page.lend();
+        let place = pages.try_place(100, 1500, &prompt).expect("nothing else is there");
+        let body = page.lend(place);
         let copy = body.clone();
         assert_eq!(body.len(), 1000);
-        assert!(!pages.has_room(1000, 1500));
+        assert!(has_room(300, 1500) && !has_room(301, 1500));
         drop(body);
-        assert!(!pages.has_room(1000, 1500));
+        assert!(!has_room(1000, 1500));
         drop(copy);
-        assert!(pages.has_room(1000, 1500) && pages.has_room(10_000, 0));
+        assert!(has_room(1000, 1500) && has_room(10_000, 0));
         let again = pages.page();
         assert_eq!(again.as_ref().as_ptr(), buffer);
+    }
+
+    #[tokio::test]
+    async fn the_slowest_readers_are_cut_for_another_page() {
+        let pages = Arc::new(PagePool::default());
+        let (readers, places): (Vec<_>, Vec<_>) = [300, 5000, 100, 900]
+            .map(|waits| {
+                let (waiting, reader) = reader(waits);
+                (waiting, pages.try_place(100, 400, &reader).expect("room"))
+            })
+            .into_iter()
+            .unzip();
+        let cut = || readers.iter().map(|reader| reader.is_cut.load(Ordering::Relaxed));
+        let (_, prompt) = reader(0);
+        let soon = || Instant::now() + Duration::from_millis(20);
+        assert!(pages.place(150, 400, &prompt, soon()).await.is_none(), "they have not ended");
+        assert!(cut().eq([false, true, false, true]));
+        let late = Instant::now() + Duration::from_secs(60);
+        let mut places: Vec<_> = places.into_iter().map(Some).collect();
+        let ends = async { [1, 3].map(|at| places[at].take()).map(drop) };
+        let (place, _) = tokio::join!(pages.place(150, 400, &prompt, late), ends);
+        assert!(place.is_some());
+        // Who waits for a moment is not cut, and there is no room then.
+        assert!(pages.place(200, 400, &prompt, soon()).await.is_none());
+        assert!(cut().eq([true, true, false, true]));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use crate::dropin;
 use crate::encode::{Format, Negotiated, PageWriter, negotiate};
 use crate::engine::{self, Collecting, Selection};
 use crate::http::counters::HttpCounters;
-use crate::http::pool::{Page, PagePool};
+use crate::http::pool::{Page, PagePool, Place};
 use crate::http::query;
 use crate::http::reply::{Problem, plain};
 use crate::http::request::Request;
 use crate::http::site::{Mode, Site};
+use crate::memory_limit;
 use crate::sync::lock;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +33,10 @@ const LONG_PAGE_BYTES: usize = 256 << 10;
 const SHORT_PAGES_BEFORE_GIVING_BACK: u32 = 60;
 /// About what a sample takes on a page.
 const SAMPLE_BYTES: usize = 80;
+/// How many times shorter a page is at least when it is compressed.
+const GZIP_SAVES: usize = 5;
+/// What pages may take however little memory there is.
+const LEAST_PAGE_BYTES: u64 = 1 << 20;
 
 /// What all scrapes share.
 pub(in crate::http) struct Scrapes {
@@ -142,41 +147,45 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
     let wanted = wanted(request, openmetrics, &mut lock(&scrapes.accepted));
     let selection = selection(site, request.query()).map_err(|refusal| *refusal)?;
     let pages = &scrapes.pages;
-    let most = plan.server.max_page_bytes;
-    if !pages.has_room(0, most) {
-        return Err(too_many_pages(site));
-    }
     let deadlines =
         Deadlines::of(plan.scrape.timeout, request.header(SCRAPE_TIMEOUT), request.arrived);
     let deadline = deadlines.collection;
     let collection = engine::Request { arrived: request.arrived, deadline, selection };
     let mut collecting = site.served.engine().collect(collection);
     collected(&mut collecting, deadline).await;
-
     let is_long = collecting.samples() * SAMPLE_BYTES >= LONG_PAGE_BYTES;
     scrapes.note_page(is_long);
-    let page = if !is_long {
-        lock(&scrapes.short).write(collecting, wanted, pages, &site.counters)
-    } else {
-        let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
-        let writer = Arc::clone(&scrapes.long).lock_owned();
-        let Ok(mut writer) = tokio::time::timeout_at(deadlines.page.into(), writer).await else {
-            return Err(too_many_long_pages(site));
-        };
-        let writing =
-            tokio::task::spawn_blocking(move || writer.write(collecting, wanted, &pool, &counters));
-        writing.await.map_err(|_| {
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n")
-        })?
+    let expected = collecting.samples() * SAMPLE_BYTES / if wanted.gzip { GZIP_SAVES } else { 1 };
+    // In a control group with little memory pages take no more than a quarter of it.
+    let in_memory = memory_limit::share(4, (LEAST_PAGE_BYTES, u64::MAX));
+    let most = plan.server.max_page_bytes.min(in_memory);
+    let room = async || {
+        let place = pages.place(expected, most, &request.client.reader, deadlines.page).await;
+        place.ok_or_else(|| too_many_pages(site))
     };
-    if !pages.has_room(page.buffer.capacity(), most) {
-        return Err(too_many_pages(site));
+
+    if !is_long {
+        let place = room().await?;
+        let page = lock(&scrapes.short).write(collecting, wanted, pages, &site.counters);
+        return Ok(sent(page, place, wanted));
     }
-    Ok(sent(page, wanted))
+    let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
+    let writer = Arc::clone(&scrapes.long).lock_owned();
+    let Ok(mut writer) = tokio::time::timeout_at(deadlines.page.into(), writer).await else {
+        return Err(too_many_long_pages(site));
+    };
+    // After the writer: what waits for it takes no room.
+    let place = room().await?;
+    let writing =
+        tokio::task::spawn_blocking(move || writer.write(collecting, wanted, &pool, &counters));
+    let page = writing
+        .await
+        .map_err(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n"))?;
+    Ok(sent(page, place, wanted))
 }
 
-fn sent(page: Page, wanted: Wanted) -> Response {
-    let mut response = Response::new(page.lend().into());
+fn sent(page: Page, place: Place, wanted: Wanted) -> Response {
+    let mut response = Response::new(page.lend(place).into());
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(wanted.negotiated.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
