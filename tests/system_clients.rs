@@ -1,0 +1,446 @@
+//! Clients that are slow, many or hostile, and an honest one beside them: what it waits for, what fails, and what
+//! the daemon's memory comes to.
+//!
+//! Where a crowd asks for as much as there is of something, it comes from an address of its own: that the daemon tells
+//! clients apart by their addresses is what is tested. Elsewhere all come from one, which is the harder case.
+
+mod harness;
+mod system;
+
+use harness::{Connection, Daemon, request, try_ask, until};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use system::statistics::percentile;
+
+const NEEDS: &str = "root";
+const LOADAVG: &str =
+    "[scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n";
+
+/// The release binary where one is named, since what is measured is its.
+fn start(config: &str) -> Daemon {
+    Daemon::start_by(config, |command| {
+        let mut chosen = Command::new(binary());
+        chosen.args(command.get_args());
+        *command = chosen;
+    })
+}
+
+fn binary() -> PathBuf {
+    harness::release_binary().unwrap_or_else(harness::binary)
+}
+
+/// A directory with a file of so many samples of about 80 bytes, and the table that has it read.
+fn samples(count: usize) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let line = |number: usize| {
+        format!("clients_test_sample{{number=\"{number:08}\",padding=\"xxxxxxxxxxxxxxxxx\"}} 1\n")
+    };
+    let text: String = (0..count).map(line).collect();
+    std::fs::write(directory.path().join("many.prom"), text).expect("a file");
+    let place = directory.path().display();
+    let table =
+        format!("{LOADAVG}[collectors.textfile]\nenabled = true\ndirectory = [\"{place}\"]\n");
+    (directory, table)
+}
+
+/// Resident memory in KiB.
+fn resident(daemon: &Daemon) -> u64 {
+    daemon.status("VmRSS")
+}
+
+/// Many clients, which connect anew when they are cut.
+struct Crowd {
+    address: SocketAddr,
+    clients: Vec<Option<TcpStream>>,
+    request: Vec<u8>,
+    /// Whether they ask again and again, without waiting for answers.
+    pipelines: bool,
+    /// How many bytes each of them takes in a turn.
+    takes: usize,
+    connected: u64,
+    /// The last number of the loopback address that they come from.
+    from: u8,
+}
+
+impl Crowd {
+    fn new(address: SocketAddr, count: usize, request: &[u8]) -> Crowd {
+        let clients = (0..count).map(|_| None).collect();
+        let request = request.to_vec();
+        Crowd { address, clients, request, pipelines: false, takes: 0, connected: 0, from: 1 }
+    }
+
+    /// Each of them does what it does.
+    fn turn(&mut self) {
+        let mut buffer = vec![0; self.takes.max(1)];
+        let Crowd { address, clients, request, pipelines, takes, connected, from } = self;
+        for client in clients {
+            let is_new = client.is_none();
+            if is_new {
+                *connected += 1;
+                *client = reluctant(*address, *from).ok();
+            }
+            let Some(stream) = client else { continue };
+            let mut outcome = Ok(1);
+            if is_new || *pipelines {
+                outcome = stream.write(request);
+            }
+            if *takes > 0 && !matches!(&outcome, Err(error) if is_lasting(error)) {
+                outcome = stream.read(&mut buffer);
+            }
+            match outcome {
+                Ok(1..) => {}
+                Err(error) if !is_lasting(&error) => {}
+                Ok(0) | Err(_) => *client = None,
+            }
+        }
+    }
+
+    /// How many are connected still.
+    fn open(&self) -> usize {
+        self.clients.iter().flatten().count()
+    }
+}
+
+fn is_lasting(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::WouldBlock
+}
+
+/// A connection of which the kernel takes little that is not read.
+fn reluctant(address: SocketAddr, from: u8) -> io::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_recv_buffer_size(&socket, 4096)?;
+    // Thousands of them must not leave ports behind that wait.
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+    if from != 1 {
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, from], 0)))?;
+    }
+    rustix::net::connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// What an honest client saw.
+#[derive(Default)]
+struct Seen {
+    /// In milliseconds: on connections of their own, and on one that is kept.
+    anew: Vec<f64>,
+    kept: Vec<f64>,
+    failures: Vec<String>,
+    /// How often the kept connection had to be made anew.
+    lost: usize,
+}
+
+impl Seen {
+    fn told(&self, attack: &str, memory: &str) {
+        for (how, latencies) in [("anew", &self.anew), ("kept", &self.kept)] {
+            let [median, late, worst] = [0.5, 0.99, 1.0].map(|share| percentile(latencies, share));
+            println!(
+                "figure: {attack}: {how}: {} scrapes, p50 {median:.1} ms, p99 {late:.1}, max {worst:.1}",
+                latencies.len()
+            );
+        }
+        println!(
+            "figure: {attack}: {} failures, kept connection lost {} times; {memory}",
+            self.failures.len(),
+            self.lost
+        );
+    }
+
+    fn worst(&self) -> f64 {
+        self.anew.iter().chain(&self.kept).copied().fold(0.0, f64::max)
+    }
+}
+
+/// Scrapes by turns on connections of their own and on one that is kept.
+fn scrape(address: SocketAddr, times: usize) -> Seen {
+    let mut seen = Seen::default();
+    let mut kept = Connection::open(address);
+    let mut ask = request("GET", "/metrics", &[]);
+    ask.insert_str(ask.len() - 2, "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n");
+    for _ in 0..times {
+        let began = Instant::now();
+        match try_ask(address, "GET", "/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "10")])
+        {
+            Ok(page) if page.status == 200 && page.has("node_load1") => {}
+            Ok(page) => seen.failures.push(format!("anew: {} {}", page.status, page.body)),
+            Err(error) => seen.failures.push(format!("anew: {error}")),
+        }
+        seen.anew.push(began.elapsed().as_secs_f64() * 1e3);
+        let began = Instant::now();
+        let mut answer = kept.try_send(&ask).and_then(|()| kept.answer());
+        if answer.is_err() {
+            // A client connects anew then, as Prometheus does.
+            seen.lost += 1;
+            kept = Connection::open(address);
+            answer = kept.try_send(&ask).and_then(|()| kept.answer());
+        }
+        match answer {
+            Ok(page) if page.status == 200 && page.has("node_load1") => {}
+            Ok(page) => seen.failures.push(format!("kept: {} {}", page.status, page.body)),
+            Err(error) => seen.failures.push(format!("kept: {error}")),
+        }
+        seen.kept.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    seen
+}
+
+/// An honest client beside a crowd that goes on while it scrapes. Answers what it saw and the resident memory: before,
+/// the most during, and after.
+fn beside(daemon: &Daemon, crowd: &mut Crowd, times: usize, pace: Duration) -> (Seen, [u64; 3]) {
+    let before = resident(daemon);
+    let is_over = AtomicBool::new(false);
+    let address = daemon.address();
+    crowd.turn();
+    let (seen, during) = std::thread::scope(|scope| {
+        let attack = scope.spawn(|| {
+            let mut most = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                crowd.turn();
+                most = most.max(resident(daemon));
+                // How slow they are.
+                std::thread::sleep(pace);
+            }
+            most
+        });
+        let seen = scrape(address, times);
+        is_over.store(true, Ordering::Relaxed);
+        (seen, attack.join().expect("the crowd"))
+    });
+    crowd.clients.iter_mut().for_each(|client| *client = None);
+    until("the crowd has gone", || {
+        daemon.get("/metrics").value("vitald_http_connections") == Some(1.0)
+    });
+    (seen, [before, during, resident(daemon)])
+}
+
+fn in_words([before, during, after]: [u64; 3]) -> String {
+    format!("resident {before} -> {during} -> {after} KiB")
+}
+
+#[test]
+fn slow_readers_of_a_long_page_cost_no_scrape() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let (_directory, table) = samples(95_000);
+    let daemon = start(&table);
+    let whole = daemon.metrics();
+    println!("figure: a page of {} bytes", whole.bytes.len());
+    let mut crowd = Crowd::new(daemon.address(), 16, request("GET", "/metrics", &[]).as_bytes());
+    crowd.takes = 300;
+    let (seen, memory) = beside(&daemon, &mut crowd, 60, Duration::from_millis(100));
+    let memory = format!("{}; they connected {} times", in_words(memory), crowd.connected);
+    seen.told("16 slow readers of a page of 95,000 series", &memory);
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    assert!(seen.worst() < 8000.0, "{} ms", seen.worst());
+}
+
+#[test]
+fn pipelining_slow_readers_cost_no_scrape() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let (_directory, table) = samples(600);
+    for (from, whence) in [(2, "another address"), (1, "the same address")] {
+        let daemon = start(&table);
+        let asked = request("GET", "/metrics", &[]);
+        let mut crowd = Crowd::new(daemon.address(), 520, asked.as_bytes());
+        (crowd.pipelines, crowd.takes, crowd.from) = (true, 2000, from);
+        let (mut seen, memory) = beside(&daemon, &mut crowd, 200, Duration::from_millis(100));
+        let memory = format!("{}; they connected {} times", in_words(memory), crowd.connected);
+        let attack = format!("520 pipelining slow readers of a page of 50 kB, from {whence}");
+        seen.told(&attack, &memory);
+        if from == 1 {
+            // Nothing tells it from them while they have all requests that may be served at a time.
+            seen.failures.retain(|failure| !failure.contains("too-many-requests"));
+        }
+        assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+        assert!(seen.worst() < 4000.0, "{} ms", seen.worst());
+    }
+}
+
+/// Raises this process's limit of open files, and by inheritance the daemon's, as far as it may be.
+fn raise_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_no_scrape() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    // The daemon gives half of its own to connections.
+    let count = (raise_limit() / 2).saturating_sub(300).min(10_000) as usize;
+    for (allowed, config) in [(512, ""), (12_000, "[server]\nmax_connections = 12000\n")] {
+        let daemon = start(&format!("{LOADAVG}{config}"));
+        until("it is warm", || daemon.metrics().has("node_load1"));
+        let before = resident(&daemon);
+        let mut crowd = Crowd::new(daemon.address(), count, b"");
+        crowd
+            .clients
+            .iter_mut()
+            .for_each(|client| *client = reluctant(crowd.address, crowd.from).ok());
+        assert_eq!(crowd.open(), count);
+        until("they are accepted", || {
+            let accepted = daemon.metrics().value("vitald_http_connections_accepted_total");
+            accepted > Some(count as f64)
+        });
+        let seen = scrape(daemon.address(), 200);
+        let during = resident(&daemon);
+        crowd.clients.clear();
+        until("they have gone", || daemon.metrics().value("vitald_http_connections") == Some(1.0));
+        until("their memory has been given back", || resident(&daemon) < before + 4096);
+        let memory = [before, during, resident(&daemon)];
+        let attack = format!("{count} idle connections, of which {allowed} may be open");
+        seen.told(&attack, &in_words(memory));
+        assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+        assert!(seen.worst() < 1000.0, "{} ms", seen.worst());
+        assert!(seen.lost <= 1, "the kept connection was lost {} times", seen.lost);
+    }
+}
+
+/// A control group with a limit of memory, of the version that has the controller here.
+struct Group(PathBuf);
+
+impl Group {
+    fn of(bytes: u64) -> Group {
+        let name = format!("vitald-clients-{}", std::process::id());
+        let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        let has_memory =
+            unified.is_ok_and(|names| names.split_whitespace().any(|name| name == "memory"));
+        let (place, file) = if has_memory {
+            let _ = std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+            ("/sys/fs/cgroup", "memory.max")
+        } else {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        };
+        let group = Group(Path::new(place).join(name));
+        std::fs::create_dir(&group.0).expect("root may make a control group");
+        std::fs::write(group.0.join(file), bytes.to_string()).expect("a limit");
+        group
+    }
+
+    /// How many processes were killed in it.
+    fn kills(&self) -> u64 {
+        let texts = ["memory.events", "memory.oom_control"]
+            .map(|file| std::fs::read_to_string(self.0.join(file)).unwrap_or_default());
+        let line = texts
+            .iter()
+            .flat_map(|text| text.lines())
+            .find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
+    }
+
+    /// The most that was charged to it, in bytes.
+    fn peak(&self) -> u64 {
+        ["memory.peak", "memory.max_usage_in_bytes"]
+            .iter()
+            .find_map(|file| std::fs::read_to_string(self.0.join(file)).ok()?.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Empty as soon as the daemon has ended.
+        let limit = Instant::now() + Duration::from_secs(10);
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < limit {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn start_in(group: &Group, config: &str) -> Daemon {
+    Daemon::start_by(config, |command| {
+        let mut inside = Command::new("sh");
+        let procs = group.0.join("cgroup.procs");
+        inside.arg("-c").arg(format!("echo $$ >{} && exec \"$0\" \"$@\"", procs.display()));
+        inside.arg(binary()).args(command.get_args());
+        *command = inside;
+    })
+}
+
+#[test]
+fn half_heads_do_not_fill_a_small_control_group() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let asked = request("GET", "/metrics", &[]);
+    let half = [asked.trim_end().as_bytes(), b"\r\nX: ", &[b'x'; 12_000]].concat();
+    let group = Group::of(16 << 20);
+    let daemon = start_in(&group, "");
+    let mut crowd = Crowd::new(daemon.address(), 500, &half);
+    let (seen, memory) = beside(&daemon, &mut crowd, 100, Duration::from_millis(20));
+    let peak = group.peak() >> 10;
+    let memory = format!(
+        "{}, at most {peak} KiB charged; they connected {} times",
+        in_words(memory),
+        crowd.connected
+    );
+    seen.told("500 unfinished heads of 12 kB in 16 MiB", &memory);
+    assert_eq!(group.kills(), 0);
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    assert!(seen.worst() < 8000.0, "{} ms", seen.worst());
+}
+
+#[test]
+fn without_descriptors_honest_scrapes_go_on_and_new_ones_get_in() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let daemon = start(LOADAVG);
+    let mut kept = Connection::open(daemon.address());
+    assert!(kept.get("/metrics").has("node_load1"));
+    let mut crowd = Crowd::new(daemon.address(), 50, b"");
+    crowd.clients.iter_mut().for_each(|client| *client = reluctant(crowd.address, crowd.from).ok());
+    until("they are there", || kept.get("/metrics").value("vitald_http_connections") == Some(51.0));
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).expect("a pid")).expect("a pid");
+    let limit = getrlimit(Resource::Nofile);
+    let used = daemon.descriptors() as u64;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(used), ..limit })
+        .expect("a limit of our own child");
+    let before = daemon.cpu_time();
+    let seen = scrape(daemon.address(), 100);
+    let busy = daemon.cpu_time() - before;
+    seen.told("no descriptor left", &format!("{busy:?} of CPU time"));
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    assert!(seen.lost == 0 && kept.get("/metrics").has("node_load1"));
+    let errors = kept.get("/metrics").value("vitald_http_accept_errors_total");
+    assert!(errors >= Some(1.0), "{errors:?}");
+    assert_eq!(daemon.log().matches("cannot accept connections").count(), 1, "{}", daemon.log());
+    prlimit(Some(pid), Resource::Nofile, limit).expect("a limit of our own child");
+}
+
+/// What the bounds on the kernel's buffers cost an honest scrape of a long page.
+#[test]
+fn a_page_of_a_megabyte_takes_few_system_calls() {
+    if !harness::system("root and strace") {
+        return;
+    }
+    const SCRAPES: usize = 50;
+    let calls = |count| {
+        let (_directory, table) = samples(count);
+        let daemon = start(&table);
+        let mut client = system::client::Client::connect(daemon.address());
+        let bytes = client.page().len();
+        (0..20).for_each(|_| drop(client.page()));
+        let (calls, _) = system::trace::system_calls(daemon.pid(), || {
+            (0..SCRAPES).for_each(|_| drop(client.page()));
+        });
+        let sum = calls.values().sum::<u64>() as f64 / SCRAPES as f64;
+        println!("figure: a page of {bytes} bytes: {sum} system calls; {calls:?}");
+        sum
+    };
+    let (short, long) = (calls(100), calls(12_000));
+    assert!(short > 2.0, "strace saw too little");
+    assert!(long < short + 60.0, "{short} and {long} system calls");
+}
