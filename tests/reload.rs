@@ -517,6 +517,7 @@ fn a_start_with_what_is_no_configuration_says_so() {
 #[test]
 fn a_reload_of_what_is_no_configuration_is_refused_and_costs_nothing() {
     let daemon = Daemon::start(CPU_ALONE);
+    until("the first collection has ended", || daemon.get("/readyz").status == 200);
     assert_eq!(daemon.reload().status, 200);
     let before = (daemon.status("Threads"), daemon.descriptors());
     let places = not_configurations(daemon.directory.path());
