@@ -1,4 +1,4 @@
-//! Sources that are at fault, under the real binary: text files that are none, and a bus that misbehaves.
+//! Sources that are at fault, under the real binary: text files that are not in the format, and a bus that misbehaves.
 //! Every scrape answers in time with everything else, says what is wrong, and all comes back by itself.
 
 mod exposition_reader;
@@ -61,13 +61,13 @@ impl Place {
         self.page().value("node_textfile_scrape_error") == Some(1.0)
     }
 
-    /// What an administrator is told.
+    /// What is reported to an administrator.
     fn fault(&self) -> String {
         let status = self.daemon.get("/plugins/textfile").json();
         status["fault"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Asserts that a file is told to be at fault for a reason, and that all is well without it.
+    /// Asserts that a file is reported to be at fault for a reason, and that all is well without it.
     #[track_caller]
     fn is_at_fault(&self, name: &str, reason: &str) {
         assert!(self.fails(), "{name} is taken");
@@ -84,7 +84,7 @@ impl Place {
 }
 
 #[test]
-fn a_text_that_is_none_is_named_with_its_line_and_costs_itself_alone() {
+fn a_text_that_is_not_one_is_named_with_its_line_and_costs_itself_alone() {
     let place = Place::new("");
     let cases: &[(&[u8], &str)] = &[
         (b"a 1\nb\0 2\n", "line 2: expected a number"),

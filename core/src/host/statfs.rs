@@ -30,7 +30,7 @@ const SHORTEST_CALL: Duration = Duration::from_millis(20);
 const SLOW_CALL: Duration = Duration::from_millis(50);
 /// How long a mount is waited for that is not known to take longer: mounts that hang for the first time
 /// cost a scrape no more than that.
-const PATIENCE: Duration = Duration::from_secs(1);
+const USUAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Beyond the limit of threads that hang, so many more may be lost one by one, so that mounts of which nothing
 /// bad is known are asked however many others hang.
 const MOST_HUNG: usize = 2 * StuckThreads::LIMIT;
@@ -66,9 +66,9 @@ struct Asked {
 
 impl Asked {
     /// How long a call may take, of which `timeout` is the most. Who takes longer than that hangs.
-    fn patience(&self, timeout: Duration) -> Duration {
+    fn own_timeout(&self, timeout: Duration) -> Duration {
         let took = if self.took < timeout { self.took } else { Duration::ZERO };
-        took.saturating_mul(2).max(PATIENCE).min(timeout).max(SHORTEST_CALL)
+        took.saturating_mul(2).max(USUAL_TIMEOUT).min(timeout).max(SHORTEST_CALL)
     }
 }
 
@@ -233,7 +233,7 @@ impl Hanging {
 }
 
 /// The server in a device such as `server:/export 0:45` or `//server/share 0:45`. What names none, such as most
-/// of FUSE, is told apart by its number: each mount has a server of its own.
+/// of FUSE, is known by its number: each mount has a server of its own.
 fn server(device: &[u8]) -> &[u8] {
     let end = device.iter().rposition(|&byte| byte == b' ').unwrap_or(device.len());
     let source = &device[..end];
@@ -273,7 +273,7 @@ struct Round {
     order: Vec<usize>,
     next: usize,
     calls: Vec<Call>,
-    /// Whether a mount of which nothing is known was asked though too many threads hang: one a round may be.
+    /// A mount of which nothing is known was asked though too many threads hang: one a round may be.
     has_probed: bool,
     /// Mounts that answered after they were given up, and how long they took.
     late: Vec<Late>,
@@ -448,8 +448,8 @@ impl StatfsPool {
             let mut at = 0;
             while let Some(call) = round.calls.get(at) {
                 let spent = call.began.elapsed();
-                let patience = round.queue.asked[call.index].patience(timeout);
-                let may_take = if is_over { SHORTEST_CALL } else { patience };
+                let own_timeout = round.queue.asked[call.index].own_timeout(timeout);
+                let may_take = if is_over { SHORTEST_CALL } else { own_timeout };
                 if spent >= may_take {
                     give_up(&mut round, at, shared);
                     continue;
@@ -821,7 +821,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_that_hang_for_the_first_time_cost_no_more_than_the_patience() {
+    fn mounts_that_hang_for_the_first_time_cost_no_more_than_a_second() {
         let process = Process::new();
         let fake = Fake::new(&["/host/n1", "/host/n2", "/host/n3"], Duration::ZERO);
         let pool = fake.pool(&process);
@@ -842,17 +842,19 @@ mod tests {
 
     #[test]
     fn who_is_slow_is_waited_for_and_who_is_hopeless_is_not() {
-        let patience = |took: u64, timeout: u64| {
+        let own_timeout = |took: u64, timeout: u64| {
             let took = Duration::from_millis(took);
-            Asked { took, ..Asked::default() }.patience(Duration::from_millis(timeout)).as_millis()
+            Asked { took, ..Asked::default() }
+                .own_timeout(Duration::from_millis(timeout))
+                .as_millis()
         };
-        assert_eq!(patience(0, 5000), 1000);
-        assert_eq!(patience(400, 5000), 1000);
-        assert_eq!(patience(1500, 5000), 3000);
-        assert_eq!(patience(4000, 5000), 5000);
-        assert_eq!(patience(60_000, 5000), 1000);
-        assert_eq!(patience(0, 700), 700);
-        assert_eq!(patience(0, 1), 20);
+        assert_eq!(own_timeout(0, 5000), 1000);
+        assert_eq!(own_timeout(400, 5000), 1000);
+        assert_eq!(own_timeout(1500, 5000), 3000);
+        assert_eq!(own_timeout(4000, 5000), 5000);
+        assert_eq!(own_timeout(60_000, 5000), 1000);
+        assert_eq!(own_timeout(0, 700), 700);
+        assert_eq!(own_timeout(0, 1), 20);
     }
 
     #[test]

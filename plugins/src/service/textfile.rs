@@ -6,8 +6,8 @@ use std::io;
 use std::time::Instant;
 
 use vitald_core::errno::InWords;
-use vitald_core::exposition::{self, Exposition};
-use vitald_core::host::{Listing, Version};
+use vitald_core::exposition;
+use vitald_core::host::Listing;
 use vitald_core::prelude::*;
 use vitald_core::settings::Size;
 
@@ -15,7 +15,7 @@ mod files;
 mod path;
 mod plan;
 
-use files::Files;
+use files::{Content, File, Files, Reason};
 use path::{Directories, push_plain};
 use plan::Plan;
 
@@ -34,9 +34,6 @@ settings! {
     /// `node_textfile_scrape_error` is 1.
     max_memory: Size = "32MiB" in "1MiB".."1GiB";
 }
-
-/// What a file costs beside what is in it, in bytes: its name, here and as a label, and its time.
-const FILE_COST: usize = 512;
 
 /// What is kept of the memory that a long file took while it was read.
 const KEPT_TEXT: usize = 256 << 10;
@@ -69,31 +66,6 @@ struct Buffers {
     listing: Listing,
     names: Listing,
     text: Vec<u8>,
-}
-
-/// A file whose name says that it is to be read.
-struct File {
-    /// As the host takes it, `file:` and the path that the label shows.
-    path: Box<str>,
-    /// What it was just before it was read, and since when it has been that.
-    state: Option<(Version, Instant)>,
-    /// It had been as it is for [`SETTLED`] when it was read, so it need not be read again.
-    is_settled: bool,
-    /// Of the text, which is not kept; `None` if it was not read.
-    digest: Option<[u64; 2]>,
-    content: Content,
-}
-
-enum Content {
-    Read(Exposition),
-    /// What the system says of it; what is no regular file is `InvalidInput`.
-    Unreadable(io::Error),
-    /// The text is not in the format, or costs more than a file may; with the number of the line.
-    Refused(Malformed, usize),
-    /// The file has more bytes than one may cost.
-    TooLarge,
-    /// There was no room for it; it costs so much.
-    NoRoom(usize),
 }
 
 impl Collector for Textfile {
@@ -159,7 +131,7 @@ impl Collector for Textfile {
         }
         for file in self.files.iter().filter(|file| !file.is_read()) {
             has_failed = true;
-            batch.fault(file.name(), Why { file, most: self.most, share: self.share });
+            batch.fault(file.name(), Reason { file, most: self.most, share: self.share });
         }
         if let Some(file) = self.plan.contradictory().and_then(|file| self.files.get(file)) {
             has_failed = true;
@@ -288,101 +260,6 @@ impl Reading<'_> {
     }
 }
 
-impl File {
-    fn new(path: &str) -> Self {
-        File {
-            path: path.into(),
-            state: None,
-            is_settled: false,
-            digest: None,
-            content: Content::TooLarge,
-        }
-    }
-
-    /// Forgets what was read of it.
-    fn leave_out(&mut self, why: Content) {
-        self.content = why;
-        self.is_settled = false;
-        self.digest = None;
-    }
-
-    fn is_read(&self) -> bool {
-        matches!(self.content, Content::Read(_))
-    }
-
-    /// What it costs to keep it and show it.
-    fn cost(&self) -> usize {
-        match &self.content {
-            Content::Read(exposition) => {
-                exposition.cost().saturating_add(FILE_COST + 4 * self.path.len())
-            }
-            _ => 0,
-        }
-    }
-
-    /// Whether it was left out for want of room and there is room now.
-    fn may_come_in(&self, room: usize) -> bool {
-        matches!(self.content, Content::NoRoom(cost) if cost <= room)
-    }
-
-    /// The path as the label shows it.
-    fn name(&self) -> &str {
-        plain_name(&self.path)
-    }
-}
-
-/// Why nothing of a file is shown.
-struct Why<'a> {
-    file: &'a File,
-    most: usize,
-    share: usize,
-}
-
-impl fmt::Display for Why<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = Bytes(self.share);
-        match &self.file.content {
-            Content::Read(_) => Ok(()),
-            Content::Unreadable(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                f.write_str("it is not a regular file")
-            }
-            Content::Unreadable(error) => InWords(error).fmt(f),
-            Content::Refused(malformed, line) if exposition::is_too_much(malformed) => write!(
-                f,
-                "line {line}: what is before it takes {share}, and one file may take no more; raise \
-                 max_memory, or split the file"
-            ),
-            Content::Refused(malformed, line) => {
-                write!(f, "line {line}: expected {}", malformed.expected)
-            }
-            Content::TooLarge => write!(
-                f,
-                "it has more than {share}, three quarters of max_memory; make it smaller, or raise \
-                 max_memory"
-            ),
-            Content::NoRoom(cost) => write!(
-                f,
-                "it would take {}, and the files before it leave less of max_memory ({}); raise it",
-                Bytes(*cost),
-                Bytes(self.most)
-            ),
-        }
-    }
-}
-
-/// A number of bytes as people read it.
-struct Bytes(usize);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            small @ 0..10_240 => write!(f, "{small} bytes"),
-            medium @ 10_240..10_485_760 => write!(f, "{} KiB", medium >> 10),
-            large => write!(f, "{} MiB", large >> 20),
-        }
-    }
-}
-
 /// Takes a whole file. As in node_exporter, a sample in it has no time, since that would go stale.
 fn parse(text: &[u8], most: usize) -> Content {
     let refused = match exposition::parse(text, most) {
@@ -395,11 +272,6 @@ fn parse(text: &[u8], most: usize) -> Content {
     // The end of a text is in its last line.
     let before = text.get(..refused.at.min(text.len().saturating_sub(1))).unwrap_or_default();
     Content::Refused(refused, 1 + before.iter().filter(|byte| **byte == b'\n').count())
-}
-
-/// The path of a file without what tells the host that it is one.
-fn plain_name(path: &str) -> &str {
-    path.strip_prefix("file:").unwrap_or(path)
 }
 
 #[cfg(test)]

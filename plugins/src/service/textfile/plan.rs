@@ -6,8 +6,7 @@ use std::ops::Range;
 use vitald_core::exposition::{Exposition, Family};
 use vitald_core::prelude::*;
 
-use super::files::Files;
-use super::{Content, File};
+use super::files::{Content, File, Files};
 
 /// Which families are shown, those of one name and type together.
 #[derive(Default)]
