@@ -231,15 +231,32 @@ impl Server for Served {
     }
 }
 
+/// A collector that returns when a task of the runtime has had its turn, which the thread that it is on cannot give it.
+fn hung_until_others_serve(site: &Arc<Site>) -> Maker {
+    let site = Arc::clone(site);
+    make(0, 0, false, move |batch| {
+        let woken = Arc::new(Woken::default());
+        let task = Waker::from(Arc::clone(&woken));
+        site.spawn(move || task.wake());
+        let mut is_woken = lock(&woken.is_woken);
+        while !*is_woken {
+            is_woken = wait(&woken.wake, is_woken);
+        }
+        batch.value(&RUNS, 1);
+        Ok(())
+    })
+}
+
 /// Requests while a watch looks after the collection thread, which it takes for one that hangs whenever it finds it at a
 /// job; then the end, which comes from a task of the runtime. Nobody may be left asleep.
-fn watched(refuses: bool) {
+fn watched(refuses: bool, hangs: bool) {
     let (mut engine, site) = (new_engine(), Site::new());
     let server = Arc::new(Served(Arc::clone(&site))) as Arc<dyn Server>;
     let queue = Queue::start(Duration::ZERO, Some(server)).expect("it has its thread");
     std::mem::replace(&mut engine.queue, Arc::clone(&queue)).end();
     let engine = Arc::new(engine);
-    let (a, b) = (alone(0, false)(0), alone(1, false)(0));
+    let a = if hangs { hung_until_others_serve(&site) } else { alone(0, false)(0) };
+    let b = alone(1, false)(0);
     let watch = {
         let (site, queue) = (Arc::clone(&site), queue);
         thread::spawn(move || site.keep_watch(&queue, refuses))
@@ -256,14 +273,17 @@ fn watched(refuses: bool) {
             })
         })
         .collect();
-    let (is_last, ends) = (requests.len(), Arc::clone(&site));
-    for (number, request) in requests.into_iter().enumerate() {
-        // The end may come while the last one still waits for what it has asked for.
-        if number + 1 == is_last {
-            let site = Arc::clone(&ends);
-            ends.spawn(move || site.watching.end());
-        }
-        request.join().expect("it ends");
+    let end = || {
+        let ends = Arc::clone(&site);
+        site.spawn(move || ends.watching.end());
+    };
+    if hangs {
+        requests.into_iter().for_each(|request| request.join().expect("it ends"));
+        end();
+    } else {
+        // The end may come at any time while requests still wait for what they have asked for.
+        end();
+        requests.into_iter().for_each(|request| request.join().expect("it ends"));
     }
     watch.join().expect("the watch ends");
     drop(engine);
@@ -336,10 +356,16 @@ fn a_collector_moves_between_the_queue_and_a_lane() {
 
 #[test]
 fn a_watch_looks_after_the_collection_thread_until_the_end() {
-    shuttle::check_random(|| watched(false), ORDERS);
+    shuttle::check_random(|| watched(false, false), ORDERS);
+}
+
+#[test]
+fn a_watch_has_another_thread_serve_while_a_collector_hangs() {
+    shuttle::check_random(|| watched(false, true), ORDERS);
 }
 
 #[test]
 fn a_watch_that_gets_no_thread_stands_in() {
-    shuttle::check_random(|| watched(true), ORDERS);
+    shuttle::check_random(|| watched(true, false), ORDERS);
+    shuttle::check_random(|| watched(true, true), ORDERS);
 }
