@@ -994,7 +994,9 @@ fn directories() -> Vec<(&'static Place, String)> {
 #[test]
 fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
     let wrong = Mutex::new(BTreeSet::new());
-    on_all_processors(&directories(), |(place, directory)| {
+    let directories = directories();
+    assert!(directories.len() > 100, "{}", directories.len());
+    on_all_processors(&directories, |(place, directory)| {
         let descriptor = place.subject.descriptor;
         for variation in &place.subject.variations {
             for errno in [None, Some(EIO), Some(EACCES), Some(EINVAL)] {
@@ -1006,9 +1008,12 @@ fn no_fault_of_a_directory_stops_a_collector_or_spoils_the_page() {
                     Some(errno) => memory.fail(directory, errno),
                 }
                 let mut fresh = variation.open(&memory.host());
+                let unannounced = Outcome::of(&mut *lasting, descriptor, Some(&before.batch));
+                announce(&memory);
                 for run in [
-                    Outcome::of(&mut *lasting, descriptor, Some(&before.batch)),
+                    Outcome::of(&mut *lasting, descriptor, Some(&unannounced.batch)),
                     Outcome::of(&mut *fresh, descriptor, None),
+                    unannounced,
                 ] {
                     if let Err(what) = check(descriptor, &run) {
                         let place = place.label(variation);
@@ -1073,6 +1078,8 @@ fn no_name_stops_a_collector_or_spoils_the_page() {
                 let is_tried = place.host.copy_a_child(&memory, directory, name);
                 tried.fetch_add(usize::from(is_tried), Ordering::Relaxed);
             }
+            // Without an event nobody looks for what has come.
+            announce(&memory);
             let mut fresh = variation.open(&memory.host());
             let runs = catch_unwind(AssertUnwindSafe(|| {
                 [

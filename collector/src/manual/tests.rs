@@ -336,6 +336,8 @@ fn a_header_too_many_or_too_few_switches_nothing_else() {
             slips.push((format!("{header} in line {}", place + 1), changed, place));
         }
     }
+    // A header is a line for each of the tables, and of each collector one is put in three places.
+    assert!(slips.len() > 3 * collectors.len() && settings.len() > 10, "{}", slips.len());
     for (slip, slipped, place) in &slips {
         for (at, path) in &settings {
             let at = if at >= place { at + 1 } else { *at };
