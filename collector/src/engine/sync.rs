@@ -49,13 +49,14 @@ pub(super) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::R
     Builder::new().name(name).spawn(work).map(drop)
 }
 
-#[cfg(all(test, feature = "model-check"))]
-use shuttle::thread_local;
 #[cfg(all(test, not(feature = "model-check")))]
-use std::thread_local;
+std::thread_local! {
+    static REFUSES_THREADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
 
-#[cfg(test)]
-thread_local! {
+// Of shuttle's threads, which are all on one of the system's.
+#[cfg(all(test, feature = "model-check"))]
+shuttle::thread_local! {
     static REFUSES_THREADS: std::cell::Cell<bool> = std::cell::Cell::new(false);
 }
 
