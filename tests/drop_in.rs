@@ -575,6 +575,34 @@ fn it_is_also_a_command_of_vitald() {
     assert_eq!(vitald(&["run", "node_exporter"]).0, 64);
 }
 
+/// What takes protection away waits for somebody who wants it.
+#[test]
+fn a_signal_has_the_web_configuration_read_again() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("web.yml");
+    let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+    std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
+    let mut arguments = vec![format!("--web.config.file={}", path.display())];
+    arguments.extend(loadavg_alone().into_iter().map(str::to_owned));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let daemon = exporter(&arguments);
+    let answer = daemon.get("/metrics");
+    assert_eq!((answer.status, &*answer.body), (401, "Unauthorized\n"));
+    assert_eq!(answer.header("www-authenticate"), "Basic");
+    std::fs::write(&path, "basic_auth_users: {alice: hunter2}\n").expect("a file");
+    daemon.signal("HUP");
+    daemon.wait_for_log("web.yml:1:27: basic_auth_users.alice: this is no bcrypt hash");
+    assert_eq!(daemon.get("/metrics").status, 401);
+    std::fs::write(&path, "# nothing\n").expect("a file");
+    daemon.signal("HUP");
+    daemon.wait_for_log("the web configuration was read again");
+    let page = daemon.metrics();
+    let name = format!("vitald_web_config_last_load_successful{{file=\"{}\"}}", path.display());
+    assert_eq!(page.value(&name), Some(1.0), "{}", page.body);
+    let log = daemon.log();
+    assert!(!log.contains("hunter2") && !log.contains("X0h1gDs"), "{log}");
+}
+
 #[test]
 fn signals_are_answered_as_there() {
     for signal in ["TERM", "INT"] {

@@ -35,16 +35,8 @@ fn of_listener(listen: &Listen) -> Vec<String> {
     let web_config = serve.web_config.as_deref();
     // A mistake in it is told where it is read to be served with.
     let protection = web_config.and_then(|file| web_config::check_file(file, file).ok());
-    let protection = protection.unwrap_or_default();
-    let wants_token = matches!(serve.admin, Admin::Token(_)) || serve.token_file.is_some();
-    if protection.wants_passwords && wants_token {
-        said.push(
-            "nobody can show its token: a request has one Authorization header, in which the web configuration \
-             wants a password; leave out basic_auth_users or the token"
-                .to_owned(),
-        );
-    }
-    if is_reached_from_elsewhere(&listen.address) && !protection.encrypts {
+    let is_encrypted = protection.is_some_and(|protection| protection.encrypts);
+    if is_reached_from_elsewhere(&listen.address) && !is_encrypted {
         if matches!(serve.admin, Admin::Token(_)) {
             said.push(
                 "administration by a token is refused to other machines over plain HTTP, where others could \
@@ -141,10 +133,6 @@ mod tests {
                 std::fs::write(&file, content).expect("a file");
                 Serve { web_config: Some(file), ..by_token.clone() }
             };
-            let hash = bcrypt::hash("marker", 4).expect("a hash");
-            let passwords =
-                said(tcp("[::1]:1"), &with(&format!("basic_auth_users: {{ a: '{hash}' }}")));
-            assert!(passwords[0].contains("basic_auth_users"), "{passwords:?}");
             let rate = said(tcp("[::]:1"), &with("rate_limit: { interval: 1s, burst: 9 }"));
             assert!(rate[0].contains("plain HTTP"), "{rate:?}");
             let pair = rcgen::generate_simple_self_signed(["vitald".to_owned()]).expect("a pair");

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::hint::black_box;
 
-/// A password or token. It has no `Display`, `Debug` says nothing of it, and its memory is cleared when it is
+/// A password, a hash, a key or a token. It has no `Display`, `Debug` says nothing of it, and its memory is cleared when it is
 /// dropped.
 #[derive(Clone)]
 pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Secret(bytes)
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Secret(bytes.into())
     }
 
     /// Whether it is this one, in a time that does not depend on where the first difference is.
@@ -23,7 +23,13 @@ impl Secret {
         black_box(difference) == 0
     }
 
-    /// For who has to make another secret of it.
+    /// As text, for who uses it and shows it to nobody; empty if it is none.
+    #[cfg(feature = "tls")]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// As it is, for who uses it and shows it to nobody.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -57,7 +63,7 @@ mod tests {
             ("a", "aa", false),
             ("a", "", false),
         ] {
-            let secret = Secret::new(secret.into());
+            let secret = Secret::new(secret);
             assert_eq!(secret.is(shown.as_bytes()), expected, "{shown}");
         }
         assert_eq!(format!("{:?}", Secret::new(b"marker".to_vec())), "Secret");

@@ -3,8 +3,8 @@
 //! The format is that of Prometheus' exporter-toolkit (its `docs/web-configuration.md`). What it takes and
 //! cannot be had here is a mistake if the protection would be another one, and a note if it is not.
 
-use super::secret::Secret;
 use super::yaml::{self, Key, Node, Place, Value};
+use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

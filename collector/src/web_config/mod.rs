@@ -24,8 +24,6 @@ mod in_force;
 #[cfg(feature = "tls")]
 mod rate;
 #[cfg(feature = "tls")]
-mod secret;
-#[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
 mod users;
@@ -44,9 +42,9 @@ pub(crate) use rate::Bucket;
 #[cfg(feature = "tls")]
 pub(crate) use users::From;
 
-use crate::plan::Server;
+use crate::plan::{Admin, Server};
 use std::path::Path;
-use vitald_core::settings::Mistake;
+use vitald_core::settings::{Mistake, Origin};
 
 /// What has been read and is not in force yet.
 #[cfg(feature = "tls")]
@@ -75,8 +73,16 @@ pub(crate) fn check(server: &Server) -> Result<(), Vec<Mistake>> {
         server.listen.iter().filter_map(|listen| listen.serve.web_config.as_deref()).collect();
     paths.sort_unstable();
     paths.dedup();
-    let mistakes = paths.into_iter().filter_map(|path| check_file(path, path).err());
-    let mistakes: Vec<Mistake> = mistakes.flatten().collect();
+    let mut mistakes = Vec::new();
+    for path in paths {
+        match check_file(path, path) {
+            Ok(protection) if protection.wants_passwords => {
+                mistakes.extend(both_in_a_header(server, path));
+            }
+            Ok(_) => {}
+            Err(wrong) => mistakes.extend(wrong),
+        }
+    }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
@@ -89,7 +95,7 @@ pub(crate) fn check_file(path: &Path, name: &Path) -> Result<Protection, Vec<Mis
     #[cfg(feature = "tls")]
     {
         let passwords = users::Passwords::new().map_err(|message| {
-            let origin = vitald_core::settings::Origin::Default;
+            let origin = Origin::Default;
             vec![Mistake { origin, path: String::new(), message }]
         })?;
         in_force::read(path, name, &passwords).0.map(|content| content.protection())
@@ -98,5 +104,57 @@ pub(crate) fn check_file(path: &Path, name: &Path) -> Result<Protection, Vec<Mis
     {
         let _ = path;
         WebConfig::open(name).map(|_| Protection::default())
+    }
+}
+
+/// A mistake if a listener asks for a token, and its users for a password.
+fn both_in_a_header(server: &Server, path: &Path) -> Option<Mistake> {
+    let mut listeners = server.listen.iter();
+    let both = listeners.find(|listen| {
+        let serve = &listen.serve;
+        let wants_token = matches!(serve.admin, Admin::Token(_)) || serve.token_file.is_some();
+        wants_token && serve.web_config.as_deref() == Some(path)
+    })?;
+    let message = format!(
+        "{} asks for a token, and {} for passwords, and a request has one header for both; remove basic_auth_users, \
+         or its token_file and the token of admin",
+        both.address,
+        path.display()
+    );
+    Some(Mistake { origin: Origin::Default, path: "server.listen".to_owned(), message })
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+    use crate::plan::{Address, Listen, Serve, TokenFile};
+    use std::time::Duration;
+
+    #[test]
+    fn a_listener_does_not_ask_for_a_token_and_a_password() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        let check_with = |admin: Admin| {
+            let serve = Serve { web_config: Some(path.clone()), ..Serve::with(admin) };
+            let address = Address::Unix(folder.path().join("v.sock"));
+            check(&Server {
+                listen: vec![Listen { address, serve }],
+                max_requests: 0,
+                max_connections: 8,
+                idle_timeout: Duration::from_secs(1),
+                max_page_bytes: 1 << 20,
+            })
+        };
+        let token = || Admin::Token(TokenFile::Path("/etc/token".into()));
+        std::fs::write(&path, "# no users\n").expect("a file");
+        assert_eq!(check_with(token()), Ok(()));
+        let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+        std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
+        assert_eq!(check_with(Admin::Local), Ok(()));
+        let refused = check_with(token()).expect_err("it is refused");
+        assert!(
+            refused.len() == 1 && refused[0].message.contains("asks for a token"),
+            "{refused:?}"
+        );
     }
 }

@@ -109,7 +109,7 @@ fn provider(tls: &TlsWritten) -> CryptoProvider {
 /// The bytes of a PEM source.
 fn bytes<'p>(pem: &'p Pem, files: &mut Files, book: &mut Notebook) -> Option<Cow<'p, [u8]>> {
     match &pem.source {
-        PemSource::Inline(text) => Some(Cow::Borrowed(text.reveal().as_bytes())),
+        PemSource::Inline(text) => Some(Cow::Borrowed(text.bytes())),
         PemSource::File(path) => match files.read(path) {
             Ok(bytes) => Some(Cow::Owned(bytes)),
             Err(error) => {

@@ -5,7 +5,7 @@
 //! of wrong passwords costs others at most their first check. What a check gave is kept under a keyed hash
 //! of all that it is about: the password itself is not kept, and a hash that has changed makes it void.
 
-use super::secret::Secret;
+use crate::secret::Secret;
 use crate::sync::lock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -184,7 +184,7 @@ impl Passwords {
         let Some(hash) = found.or_else(|| users.0.values().nth(stand_in)) else {
             return Ok(Answer::Wrong);
         };
-        let tag = self.tag(&[&name, hash.reveal().as_bytes(), &password]);
+        let tag = self.tag(&[&name, hash.bytes(), &password]);
         let mut state = lock(&self.state);
         if found.is_some() && state.right.has(&tag) {
             return Ok(Answer::Right);
@@ -232,7 +232,7 @@ impl Passwords {
     fn work(&self) {
         let _ = rustix::process::nice(NICENESS);
         while let Some(work) = self.next() {
-            let is_right = bcrypt::verify(&work.password, work.hash.reveal()).unwrap_or(false);
+            let is_right = bcrypt::verify(&work.password, work.hash.text()).unwrap_or(false);
             let is_right = is_right && work.is_known;
             let mut state = lock(&self.state);
             let answers = if is_right { &mut state.right } else { &mut state.wrong };
@@ -335,7 +335,7 @@ mod tests {
         let passwords = Passwords::new().expect("random numbers");
         // Some seconds in a build without optimisation.
         let (alice, slow) = (hash("right", 4), hash("x", 4));
-        let slow = Secret::new(slow.reveal().replacen("$04$", "$14$", 1));
+        let slow = Secret::new(slow.text().replacen("$04$", "$14$", 1));
         let users = Arc::new(users(&passwords, &[("alice", &alice), ("mallory", &slow)]));
         let right = header("alice", "right");
         assert_eq!(passwords.check(&users, &right, FROM).await, Answer::Right);
@@ -365,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn one_address_has_two_checks_and_the_same_check_is_made_once() {
         let passwords = Passwords::new().expect("random numbers");
-        let slow = Secret::new(hash("x", 4).reveal().replacen("$04$", "$12$", 1));
+        let slow = Secret::new(hash("x", 4).text().replacen("$04$", "$12$", 1));
         let users = users(&passwords, &[("alice", &slow)]);
         let begin = |password: &str, from| {
             passwords.begin(&users, b"alice", password.as_bytes().to_vec(), from)
