@@ -575,7 +575,7 @@ fn it_is_also_a_command_of_vitald() {
     assert_eq!(vitald(&["run", "node_exporter"]).0, 64);
 }
 
-/// What takes protection away waits for somebody who wants it.
+/// What takes protection away waits for a signal.
 #[test]
 fn a_signal_has_the_web_configuration_read_again() {
     let folder = tempfile::tempdir().expect("a directory");

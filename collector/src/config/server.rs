@@ -208,7 +208,7 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
         }
         let admin = entry.admin.as_ref().unwrap_or(&settings.admin).clone();
         let (token_file, access) = (entry.token_file.clone(), entry.access.clone());
-        // A unix socket is on this machine, where whoever may connect may read, too.
+        // A unix socket is on this machine, where a user who may connect to it needs no password.
         let common =
             settings.web_config.as_ref().filter(|_| !matches!(entry.address, Address::Unix(_)));
         let web_config = entry.web_config.as_ref().or(common).and_then(|file| file.0.clone());

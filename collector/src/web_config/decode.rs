@@ -703,7 +703,7 @@ rate_limit:
         assert_eq!(written.headers.len(), 2);
         assert!(written.users.contains_key("alice"));
         assert_eq!(written.rate, Some(Rate { interval: Duration::from_secs(90), burst: 20 }));
-        // What is otherwise here is told.
+        // What is otherwise here is in the notes.
         assert_eq!(written.notes.len(), 3, "{:?}", written.notes);
         assert!(written.notes.iter().any(|note| {
             note.starts_with("web.yml:11:7: tls_server_config.cipher_suites: vitald lacks")
@@ -733,7 +733,7 @@ rate_limit:
     }
 
     #[test]
-    fn every_mistake_is_told_at_its_place() {
+    fn every_mistake_is_at_its_place() {
         let said = mistakes(
             "tls_server_config:
   cert_fil: x

@@ -1,15 +1,16 @@
 //! A web configuration that is in force, and its files, which may change.
 //!
-//! Whoever serves with it asks whether it is fresh. At most once a second that has a thread look whether one
+//! Each request and each handshake asks whether it is fresh. At most once a second that has a thread look whether one
 //! of the files is another one or has been written to, and waits for the thread, but not for long: a file
 //! may be where looking hangs. What has changed is read; if it is right it is in force from then on. If not,
 //! what was in force stays, and that is said once.
 
 use super::decode::{Notebook, Rate, decode};
 use super::files::Files;
+use super::protection::Protection;
 use super::rate::Bucket;
+use super::tls;
 use super::users::{Answer, From, Passwords, Users};
-use super::{Loaded, Protection, tls};
 use crate::contained::{Contained, ContainedError};
 use crate::sync::lock;
 use rustls::ServerConfig;
@@ -23,7 +24,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue};
 /// How long the files are taken to be as they were.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a request or a handshake waits for the thread that looks.
-const PATIENCE: Duration = Duration::from_millis(250);
+const LOOK_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a request waits for the check of its password.
 const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,6 +70,12 @@ struct State {
     looked: Instant,
     /// What is wrong with them, if something is.
     fault: Option<String>,
+}
+
+/// What has been read and is not in force yet.
+pub(crate) struct Loaded {
+    content: Arc<Content>,
+    files: Files,
 }
 
 /// Why a request is not let in.
@@ -186,7 +193,7 @@ impl WebConfig {
         content.map(|content| Loaded { content: Arc::new(content), files })
     }
 
-    /// Puts into force what was read. It may protect less than before: somebody asked for it.
+    /// Puts into force what was read. It may protect less than before, since it was asked for.
     pub(crate) fn put(&self, loaded: Loaded) {
         let Loaded { content, files } = loaded;
         let earlier = self.content();
@@ -215,7 +222,7 @@ impl WebConfig {
             let config = Arc::clone(self);
             move || config.look()
         };
-        match self.looking.run(PATIENCE, work).await {
+        match self.looking.run(LOOK_TIMEOUT, work).await {
             Ok(()) => {}
             // The next one will see whether it has ended.
             Err(ContainedError::TimedOut(..)) => {}

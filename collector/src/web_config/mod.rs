@@ -8,6 +8,7 @@
 //! certificate, tls   certificates, keys and rules to what rustls serves with
 //! users        passwords and what their checks may cost
 //! rate         a limit of requests in time
+//! protection   what it does for its listener
 //! in_force     what is served with, read again when a file has changed
 //! ```
 //!
@@ -21,6 +22,7 @@ mod decode;
 mod files;
 #[cfg(feature = "tls")]
 mod in_force;
+mod protection;
 #[cfg(feature = "tls")]
 mod rate;
 #[cfg(feature = "tls")]
@@ -36,31 +38,16 @@ mod absent;
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::{Loaded, WebConfig};
 #[cfg(feature = "tls")]
-pub(crate) use in_force::{Refusal, WebConfig};
+pub(crate) use in_force::{Loaded, Refusal, WebConfig};
 #[cfg(feature = "tls")]
 pub(crate) use rate::Bucket;
 #[cfg(feature = "tls")]
 pub(crate) use users::From;
 
 use crate::plan::{Admin, Server};
+use protection::Protection;
 use std::path::Path;
 use vitald_core::settings::{Mistake, Origin};
-
-/// What has been read and is not in force yet.
-#[cfg(feature = "tls")]
-pub(crate) struct Loaded {
-    content: std::sync::Arc<in_force::Content>,
-    files: files::Files,
-}
-
-/// What a web configuration does for its listener.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Protection {
-    /// It is served over TLS alone.
-    pub(crate) encrypts: bool,
-    /// Clients show a name and a password.
-    pub(crate) wants_passwords: bool,
-}
 
 /// Reads the web configurations of all listeners and drops them; for who only wants to know whether they are
 /// right.

@@ -1,6 +1,6 @@
 //! Who may ask: names, passwords, and the little that their checks may cost.
 //!
-//! Checking a password takes as long as whoever made its hash wanted, so it is done on at most two threads
+//! Checking a password takes as long as the maker of its hash wanted, so it is done on at most two threads
 //! of their own, which yield to all others. Few may wait for them, and few of one address, so that a flood
 //! of wrong passwords costs others at most their first check. What a check gave is kept under a keyed hash
 //! of all that it is about: the password itself is not kept, and a hash that has changed makes it void.
@@ -309,7 +309,7 @@ mod tests {
                 ("alice", "right:two", Answer::Wrong),
                 ("bob", "", Answer::Right),
                 ("bob", "right:one", Answer::Wrong),
-                // Whoever stands in for her.
+                // Another user stands in for her.
                 ("eve", "right:one", Answer::Wrong),
                 ("eve", "", Answer::Wrong),
                 ("", "", Answer::Wrong),

@@ -269,8 +269,18 @@ impl Accepted {
             let Accepted { stream, peer, waiting, .. } = self;
             let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
             drop(waiting);
-            let handshake =
-                Handshake { stream, peer, listener, config, connections: Arc::clone(&connections) };
+            let (limits, counters) =
+                (Arc::clone(&connections.limits), Arc::clone(&connections.counters));
+            let served_by = Arc::clone(&connections);
+            let serve = Box::new(move |mut stream: Stream, peer| {
+                let handle = served_by.handle().clone();
+                handle.spawn(async move {
+                    if stream.enter().is_ok() {
+                        served_by.accepted((stream, peer)).serve_as_it_is(&listener).await;
+                    }
+                });
+            });
+            let handshake = Handshake { stream, peer, config, limits, counters, serve };
             connections.handshakes.begin(handshake);
             return;
         }

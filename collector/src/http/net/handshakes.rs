@@ -4,9 +4,9 @@
 //! accepted socket is handed to this one, and comes back when the keys are agreed on. So many handshakes may be
 //! under way; if there are more, the oldest has to go, so that clients that stay silent lock nobody out.
 
-use super::connection::ListenerState;
-use super::connections::Connections;
+use super::limits::Limits;
 use super::stream::Stream;
+use crate::http::counters::HttpCounters;
 use crate::http::request::Peer;
 use crate::sync::lock;
 use crate::web_config::WebConfig;
@@ -39,9 +39,11 @@ const DRAINED: u64 = 64 << 10;
 pub(super) struct Handshake {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
-    pub(super) listener: Arc<ListenerState>,
     pub(super) config: Arc<WebConfig>,
-    pub(super) connections: Arc<Connections>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) counters: Arc<HttpCounters>,
+    /// Has it served afterwards; the socket is watched by no reactor then.
+    pub(super) serve: Box<dyn FnOnce(Stream, Peer) + Send>,
 }
 
 /// The thread, once there has been a handshake.
@@ -54,7 +56,7 @@ impl Handshakes {
         if handshake.stream.leave().is_err() {
             return;
         }
-        let counters = Arc::clone(&handshake.connections.counters);
+        let counters = Arc::clone(&handshake.counters);
         let mut sender = lock(&self.0);
         if sender.as_ref().is_none_or(mpsc::Sender::is_closed) {
             *sender = match start() {
@@ -87,25 +89,25 @@ fn start() -> io::Result<mpsc::Sender<Handshake>> {
 async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
     let mut under_way: VecDeque<AbortHandle> = VecDeque::new();
     while let Some(handshake) = receiver.recv().await {
-        let connections = Arc::clone(&handshake.connections);
+        let (limits, counters) = (Arc::clone(&handshake.limits), Arc::clone(&handshake.counters));
         under_way.retain(|one| !one.is_finished());
-        let most = MOST.min(usize::try_from(connections.limits.max_connections()).unwrap_or(MOST));
+        let most = MOST.min(usize::try_from(limits.max_connections()).unwrap_or(MOST));
         while under_way.len() >= most.max(1) {
             if let Some(oldest) = under_way.pop_front() {
                 oldest.abort();
-                connections.counters.count_evicted();
+                counters.count_evicted();
             }
         }
-        let within = connections.limits.timeouts().head;
+        let within = limits.timeouts().head;
         let task = tokio::spawn(async move {
             let peer = handshake.peer.clone();
             match tokio::time::timeout(within, shake(handshake)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    connections.counters.count_failed_handshake();
+                    counters.count_failed_handshake();
                     tracing::debug!(%peer, %error, "a TLS handshake failed");
                 }
-                Err(_) => connections.counters.count_timed_out(),
+                Err(_) => counters.count_timed_out(),
             }
         });
         under_way.push_back(task.abort_handle());
@@ -114,7 +116,7 @@ async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
 
 /// Shakes hands, and hands the connection to those who serve it.
 async fn shake(handshake: Handshake) -> io::Result<()> {
-    let Handshake { mut stream, peer, listener, config, connections } = handshake;
+    let Handshake { mut stream, peer, config, serve, .. } = handshake;
     stream.enter()?;
     let content = config.fresh().await;
     // Without one TLS has just been switched off.
@@ -128,12 +130,7 @@ async fn shake(handshake: Handshake) -> io::Result<()> {
         stream = Stream::Tls(Box::new(tls));
     }
     stream.leave()?;
-    let runtime = connections.handle().clone();
-    runtime.spawn(async move {
-        if stream.enter().is_ok() {
-            connections.accepted((stream, peer)).serve_as_it_is(&listener).await;
-        }
-    });
+    serve(stream, peer);
     Ok(())
 }
 

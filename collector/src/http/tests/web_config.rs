@@ -261,7 +261,7 @@ async fn versions_and_suites_are_those_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn plain_http_on_a_port_of_tls_is_told_so() {
+async fn plain_http_on_a_port_of_tls_is_answered() {
     let authority = Authority::new();
     let site = start(&authority.configure(""));
     for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PUT /plugins/reload HTTP/1.1\r\n\r\n"] {
@@ -507,7 +507,7 @@ async fn a_flood_of_wrong_passwords_does_not_keep_a_right_one_waiting() {
         assert_eq!(site.ask("GET", "/metrics", RIGHT).await.status, 200);
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    // Two of one address are checked, the rest is told to come again.
+    // Two of one address are checked, the rest is to come again.
     let mut busy = 0;
     for stream in &mut flood {
         if let Ok(Some(answer)) = tokio::time::timeout(MOMENT, answer(stream, false)).await {
