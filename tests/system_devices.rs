@@ -600,7 +600,7 @@ fn every_change_of_mounts_is_in_the_next_page() {
 }
 
 /// Directories that get other names take the mounts below them along, which the kernel does not announce. What lies at
-/// the old name then is told from the mount, though it is as large and of the same type, or the same file system.
+/// the old name then is not taken for the mount, though it is as large and of the same type, or the same file system.
 #[test]
 fn what_has_moved_is_not_taken_for_what_is_in_its_place() {
     if !harness::system("root, util-linux") {
@@ -661,7 +661,7 @@ fn what_has_moved_is_not_taken_for_what_is_in_its_place() {
     }
 }
 
-/// A process that is the first one of namespaces of its own and does what it is told.
+/// A process that is the first one of namespaces of its own and does what the test says.
 struct FirstProcess {
     child: std::process::Child,
     said: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,

@@ -41,7 +41,7 @@ pub struct Place {
     pub inode: u64,
 }
 
-/// What stands for the content of a file: while this is the same, the content is. Also of a file that has been replaced
+/// While this of a file is the same, its content is. Also of a file that has been replaced
 /// by one with equal times, and of one on a file system that was mounted over it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Version {
