@@ -612,7 +612,7 @@ fn counts_events(place: &Place) -> bool {
 fn spoil_file(place: &Place, path: &str, content: &[u8]) -> Result<(), String> {
     let memory = place.host.with_only(&near(&place.host, path)).memory();
     if counts_events(place) && path != EVENTS {
-        assert!(announce(&memory), "the host counts events, and nothing that stands for it does");
+        assert!(announce(&memory), "the host counts events, and none is announced");
     }
     let Subject { descriptor, variations } = place.subject;
     // Spoiling what makes no difference by default would be for nothing, so it is done where the

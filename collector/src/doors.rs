@@ -33,7 +33,7 @@ fn of_listener(listen: &Listen) -> Vec<String> {
     let serve = &listen.serve;
     let mut said = Vec::new();
     let web_config = serve.web_config.as_deref();
-    // A mistake in it is told where it is read to be served with.
+    // A mistake in it is reported by the one who reads it to serve with it.
     let protection = web_config.and_then(|file| web_config::check_file(file, file).ok());
     let is_encrypted = protection.is_some_and(|protection| protection.encrypts);
     if is_reached_from_elsewhere(&listen.address) && !is_encrypted {

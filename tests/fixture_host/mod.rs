@@ -317,7 +317,7 @@ impl FixtureHost {
         file.or(folder).or(link).is_some()
     }
 
-    /// The host with so many more children of the kind that the first star of a pattern stands for, each a copy of the
+    /// The host with so many more children of the kind that the first star of a pattern matches, each a copy of the
     /// one that has the most files. It is the same host where there is none.
     pub fn with_many(&self, pattern: &str, count: usize) -> FixtureHost {
         let mut many = self.clone();

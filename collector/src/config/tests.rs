@@ -1080,7 +1080,7 @@ fn what_is_too_deep_or_too_long_for_a_setting_is_refused_at_its_beginning() {
 }
 
 #[test]
-fn a_thousand_variables_of_junk_are_told_of_a_hundred_times() {
+fn a_thousand_variables_of_junk_make_a_hundred_mistakes() {
     let junk: Vec<(String, String)> = (0..1_000)
         .map(|number| (format!("VITALD__JUNK{number}__\u{e4}"), "\u{1}x".repeat(50)))
         .collect();

@@ -17,8 +17,8 @@ const POSITIONS: u64 = 1 << 32;
 /// consecutive numbers at about the same distances from one another.
 const APART: u32 = 0x9e37_79b9;
 
-/// Who has their turn at a read. Each has a number, which stands for a position in a round that takes 50 seconds,
-/// and it is their turn when the round passes it. So whoever comes or goes moves nobody else's turn, nothing has to be
+/// Who has their turn at a read. Each has a number, which is a position in a round that takes 50 seconds,
+/// and it is their turn when the round passes it. So a child that comes or goes moves nobody else's turn, nothing has to be
 /// remembered of anyone, and everyone has a turn
 ///
 /// * in any 50 seconds, or at the first read after them: the longer ago the last read is, the more are due, and all

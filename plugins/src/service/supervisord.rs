@@ -66,7 +66,8 @@ impl Collector for Supervisord {
     }
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
-        let url = Url::parse(settings.url.reveal()).map_err(|wrong| Error::setting("url", wrong))?;
+        let url =
+            Url::parse(settings.url.reveal()).map_err(|wrong| Error::setting("url", wrong))?;
         Ok(Supervisord {
             host: host.clone(),
             request: url.request(processes::CALL),

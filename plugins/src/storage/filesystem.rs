@@ -600,7 +600,8 @@ mod tests {
     fn what_statfs_does_not_tell_apart_is_asked_for_its_place() {
         // A file system that is mounted twice, of which one mount is not shown; two of a type that say nothing of
         // themselves; two that say the same.
-        let shared = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:1 /a /dev/z rw - xfs /dev/sda1 rw\n";
+        let shared =
+            "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:1 /a /dev/z rw - xfs /dev/sda1 rw\n";
         let silent = "30 28 0:7 / /x rw - nfs4 s:/ rw\n31 28 0:8 / /proc/z rw - nfs4 s:/b rw\n";
         let alike = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:2 / /z rw - xfs /dev/sda2 rw\n";
         let alone = "30 28 8:1 / /x rw - xfs /dev/sda1 rw\n31 28 8:2 / /z rw - xfs /dev/sda2 rw\n";

@@ -305,7 +305,7 @@ fn slow_attributes_are_read_in_turn_and_at_once_for_a_new_child() {
     assert_eq!(showing(walk.refresh().unwrap(), "1"), 100);
 }
 
-/// Whichever one is changed, whenever, and whoever comes and goes meanwhile: a minute later it is shown.
+/// Whichever one is changed, whenever, and whatever comes and goes meanwhile: a minute later it is shown.
 #[test]
 fn a_change_of_any_slow_attribute_is_shown_within_a_minute() {
     for interval in [0.5, 1.0, 15.0, 29.0, 60.0] {

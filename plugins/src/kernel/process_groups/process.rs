@@ -175,7 +175,14 @@ impl Process {
                     shares.unwrap_or_default().map(Option::unwrap_or_default);
             }
             if wanted.descriptors {
-                self.count_descriptors(name, wanted.limit, &mut now, &mut is_partial, children, batch);
+                self.count_descriptors(
+                    name,
+                    wanted.limit,
+                    &mut now,
+                    &mut is_partial,
+                    children,
+                    batch,
+                );
             }
         }
         Measured { now, gained: counters.since(before), is_partial }

@@ -302,10 +302,14 @@ fn a_limit_of_descriptors_is_read_again_within_a_minute() {
         Spawn { pid, ..SHELL }.on(&memory);
     }
     let mut collector = open::<ProcessGroups>(&memory.host(), &[]);
-    assert_eq!(samples(&mut collector, "worst_fd_ratio"), [r#"worst_fd_ratio{groupname="bash"} 0.25"#]);
+    assert_eq!(
+        samples(&mut collector, "worst_fd_ratio"),
+        [r#"worst_fd_ratio{groupname="bash"} 0.25"#]
+    );
     // The highest ratio goes down when the last of them is known to have more.
     for pid in 100..600 {
-        let limits = "Max open files            16                   16                   files     \n";
+        let limits =
+            "Max open files            16                   16                   files     \n";
         memory.write(format!("proc/{pid}/limits"), limits);
     }
     for expected in ["0.25", "0.25", "0.25", "0.125"] {
