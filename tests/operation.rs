@@ -123,7 +123,7 @@ fn an_answer_under_way_says_that_the_connection_ends() {
     client.send(request("GET", "/metrics", &[]));
     let asked = asked();
     daemon.signal("TERM");
-    daemon.wait_for_log("msg=stopping");
+    until("no connection is taken", || TcpStream::connect(daemon.address()).is_err());
     drop(asked);
     let answer = client.answer().expect("an answer");
     assert!(answer.status == 200 && answer.has("node_load1"), "{}", answer.body);

@@ -1416,9 +1416,12 @@ fn manifests_and_roll_name_the_same_collectors() {
         if feature == "default" {
             assert_eq!(forwards, turns_on, "the two manifests have different defaults");
         } else {
+            // What the daemon itself can do may be in a bundle, too.
+            let of_plugins: Vec<&String> =
+                forwards.iter().filter(|word| word.contains('/')).collect();
             assert_eq!(
-                *forwards,
-                [format!("vitald-plugins/{feature}")],
+                of_plugins,
+                [&format!("vitald-plugins/{feature}")],
                 "collector/Cargo.toml: {feature}"
             );
         }

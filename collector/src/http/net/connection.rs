@@ -512,19 +512,23 @@ pub(super) async fn serve<S>(
     let mut is_ending = false;
     std::future::poll_fn(|cx| {
         state.wake_with(cx.waker());
+        // hyper would close an idle connection at once, though a request may just be arriving.
+        let ends_after_this = || {
+            state.is_to_end(End::AfterRequest)
+                && matches!(state.phase(), Phase::Serving | Phase::Sending)
+        };
         loop {
+            if !is_ending && ends_after_this() {
+                // Before the answer is polled: its head says so.
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
             if state.is_to_end(End::Now) || connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            // hyper would close an idle connection at once, though a request may just be arriving.
-            let goes_on = is_ending
-                || !state.is_to_end(End::AfterRequest)
-                || !matches!(state.phase(), Phase::Serving | Phase::Sending);
-            if goes_on {
+            if is_ending || !ends_after_this() {
                 break;
             }
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
         }
         loop {
             let due = state.due(limits.timeouts());

@@ -151,8 +151,9 @@ impl Listener {
 
     /// Stops to accept and asks its connections to end after the request they are at.
     pub(super) fn close(&self, connections: &Arc<Connections>) {
-        self.stop(connections);
+        // In this order a client that is refused knows that the connections have been asked.
         connections.end_those_of(&self.state);
+        self.stop(connections);
     }
 }
 
