@@ -711,8 +711,9 @@ fn without_admin_routes_a_reload_says_what_works() {
     let (status, out, err) = run(&["reload", "--config", &own]);
     assert_eq!((status, &*out), (69, ""), "{err}");
     let last = err.lines().last().unwrap_or_default();
-    let said =
-        format!("vitald: no listener of {own} takes administration: send the daemon a SIGHUP");
+    let said = format!(
+        "vitald: no listener of {own} takes administration by this command: send the daemon a SIGHUP"
+    );
     assert!(last.starts_with(&said), "{err}");
     let to = daemon.address().to_string();
     let (status, out, err) = run(&["reload", "--to", &to]);

@@ -201,8 +201,7 @@ fn the_container_shows_the_host() {
     // It cannot be administered over the network, not even from here.
     assert_eq!(ask(address, "PUT", "/plugins/reload", &[]).status, 404);
     let told = refused(&mut store.exec(&["reload"]));
-    let said =
-        "no listener of /etc/vitald/config.toml takes administration: send the daemon a SIGHUP";
+    let said = "no listener of /etc/vitald/config.toml takes administration by this command: send the daemon a SIGHUP";
     assert!(told.contains(said), "{told}");
     done(&mut store.podman(&["kill", "--signal=HUP", NAME]));
     let limit = Instant::now() + harness::LONG;

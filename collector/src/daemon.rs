@@ -116,7 +116,7 @@ impl Daemon {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
-        doors::warn(&plan);
+        doors::log(&doors::warnings(&plan));
         privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
         let engine = match server {
@@ -318,6 +318,8 @@ impl Daemon {
             true => Vec::new(),
             false => roots::doubts(&staged.plan.roots),
         };
+        // It reads files, which may hang, so it is not for the swap.
+        let wide_doors = doors::warnings(&staged.plan);
         if progress.enter(Step::Listeners).is_err() {
             let reason = match lock(&self.last_reload).is_stopping {
                 true => "the daemon is stopping",
@@ -332,7 +334,7 @@ impl Daemon {
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
                 roots::warn(&doubts);
-                doors::warn(&plan);
+                doors::log(&wide_doors);
                 self.log_listening(&bound_before, &listeners);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {

@@ -23,9 +23,12 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
 }
 
 /// Logs what is to be said.
-pub(crate) fn warn(plan: &Plan) {
-    for warning in warnings(plan) {
-        tracing::warn!(warning, "a listener is not as it should be");
+pub(crate) fn log(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(
+            warning,
+            "a listener is open wider than may be meant, or its token cannot be used"
+        );
     }
 }
 

@@ -162,7 +162,7 @@ fn not_found(search: &Search, misses: &[Miss]) -> ExitCode {
     }
     let conclusion = match &search.file {
         Some(file) if search.lacks_admin => format!(
-            "no listener of {} takes administration: send the daemon a SIGHUP, or let it listen on a \
+            "no listener of {} takes administration by this command: send the daemon a SIGHUP, or let it listen on a \
              socket, too, such as \"unix:/run/vitald/vitald.sock\"",
             file.display()
         ),

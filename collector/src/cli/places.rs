@@ -179,7 +179,7 @@ impl Configured {
         };
         // The environment stands above the file, and what stands in neither is built in.
         let above = plan.map(Configured::of);
-        let text = config_file(own).and_then(|file| std::fs::read_to_string(file).ok());
+        let text = config_file(own).and_then(|file| read_text(&file).ok());
         let listeners = match (above, text.as_deref().and_then(listeners_in)) {
             (Some(above), _) if above.by_environment => return Configured { mistakes, ..above },
             (_, Some(listeners)) => listeners,

@@ -10,7 +10,6 @@ use super::request::{Peer, Request};
 use super::tokens::Tokens;
 use crate::plan::{Admin, TokenFile};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
@@ -115,8 +114,12 @@ impl Admission {
     pub(super) async fn admit_scrape(&self, request: &Request) -> Result<(), Response> {
         let serve = request.client.serve.now();
         let Some(file) = &serve.token_file else { return Ok(()) };
-        if let Verdict::Token(file) = judge(request)
-            && self.tokens.shown_by(request, &file).await.unwrap_or(false)
+        // The other file is read for nobody who shows this one.
+        if self.tokens.shown_by(request, file).await.unwrap_or(false) {
+            return Ok(());
+        }
+        if let Verdict::Token(of_admin) = judge(request)
+            && self.tokens.shown_by(request, &of_admin).await.unwrap_or(false)
         {
             return Ok(());
         }
@@ -145,7 +148,7 @@ impl Admission {
                 tracing::debug!(peer = %request.client.peer, "a request does not show the token");
                 Err(token_required(detail))
             }
-            Err(error) => Err(token_unusable(&error)),
+            Err(_) => Err(token_unusable()),
         }
     }
 }
@@ -158,8 +161,7 @@ fn token_required(detail: &str) -> Response {
     response
 }
 
-fn token_unusable(error: &Arc<str>) -> Response {
-    tracing::error!(error = %error, "the token of a listener cannot be read");
+fn token_unusable() -> Response {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     Problem::new(status, "token-file", "The token's file cannot be used")
         .detail("the daemon's log says why")

@@ -28,6 +28,8 @@ struct Entry {
     /// Requests that want it to be read wait for each other here.
     turn: Arc<tokio::sync::Mutex<()>>,
     known: Mutex<Option<Known>>,
+    /// Why the file cannot be used, as it was logged.
+    reported: Mutex<Option<Arc<str>>>,
 }
 
 /// What was read last, or why it could not be.
@@ -66,8 +68,10 @@ impl Tokens {
             }
         }
         // On a task of its own: the turn must not pass on when the client goes away.
-        let read = tokio::spawn(entry.read(file.clone(), Instant::now())).await;
-        read.map_err(|error| Arc::from(error.to_string()))?.is_shown_by(shown)
+        let read = tokio::spawn(Arc::clone(&entry).read(file.clone(), Instant::now())).await;
+        let shown = read.map_err(|error| Arc::from(error.to_string()))?.is_shown_by(shown);
+        entry.report(shown.as_ref().err());
+        shown
     }
 
     fn entry(&self, file: &TokenFile) -> Arc<Entry> {
@@ -79,6 +83,7 @@ impl Tokens {
             reading: Contained::new("token file", "reading the file of a token"),
             turn: Arc::default(),
             known: Mutex::default(),
+            reported: Mutex::default(),
         });
         entries.insert(file.clone(), Arc::clone(&entry));
         entry
@@ -86,6 +91,15 @@ impl Tokens {
 }
 
 impl Entry {
+    /// Logs why the file cannot be used, once until it can be or there is another reason: any client may ask as
+    /// often as it likes.
+    fn report(&self, error: Option<&Arc<str>>) {
+        let before = std::mem::replace(&mut *lock(&self.reported), error.cloned());
+        if let Some(error) = error.filter(|error| before.as_ref() != Some(*error)) {
+            tracing::error!(error = %error, "the token of a listener cannot be read");
+        }
+    }
+
     /// What is in the file now, or was after `asked`.
     async fn read(self: Arc<Self>, file: TokenFile, asked: Instant) -> Known {
         let failed = |reason: String| Known { token: Err(reason.into()), at: Instant::now() };

@@ -32,7 +32,7 @@ const SLOW_CALL: Duration = Duration::from_millis(50);
 /// cost a scrape no more than that.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Beyond the limit of threads that hang, so many more may be lost one by one, so that mounts of which nothing
-/// bad is known are asked however many others hang.
+/// bad is known are asked until twice as many hang.
 const MOST_HUNG: usize = 2 * StuckThreads::LIMIT;
 
 /// The mounts to ask, and then their answers. It is filled again at each collection and allocates

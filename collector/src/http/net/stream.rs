@@ -45,6 +45,10 @@ impl Stream {
     /// What the kernel needs to say whose process the peer is. Of a unix socket it has said so, and a peer
     /// elsewhere is nobody's here.
     pub(super) fn ends(&self, peer: &Peer) -> Option<Ends> {
+        #[cfg(feature = "tls")]
+        if let Stream::Tls(stream) = self {
+            return stream.get_ref().0.ends(peer);
+        }
         let (Stream::Tcp(stream), Peer::Tcp(peer)) = (self, peer) else { return None };
         if !peer.ip().to_canonical().is_loopback() {
             return None;

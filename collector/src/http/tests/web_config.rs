@@ -285,6 +285,22 @@ async fn plain_http_on_a_port_of_tls_is_answered() {
 }
 
 #[tokio::test]
+async fn the_rules_of_administration_are_the_same_over_tls() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(""));
+    let dialer = Dialer::plain(&authority);
+    let status = async |headers: &str| {
+        let mut stream = dialer.connect(&site).await.expect("a handshake");
+        ask(&mut stream, "PUT", "/plugins/reload", headers).await.status
+    };
+    assert_eq!(status("Via: x\r\n").await, 403);
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 0);
+    // A reload that is busy.
+    assert_eq!(status("").await, 409);
+    assert_eq!(site.stub.reloads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn silent_handshakes_hold_up_nobody() {
     let authority = Authority::new();
     let site = start(&authority.configure(""));
