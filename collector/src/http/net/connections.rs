@@ -95,8 +95,12 @@ impl Connections {
 
     /// A connection that was accepted. It is counted as waiting until it is served.
     pub(super) fn accepted(self: &Arc<Self>, (stream, peer): (Stream, Peer)) -> Accepted {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
         let member = self.shares.join(&peer);
+        self.waits(stream, peer, member)
+    }
+
+    fn waits(self: &Arc<Self>, stream: Stream, peer: Peer, member: Member) -> Accepted {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         Accepted { stream, peer, member, waiting: WaitingForRoom(Arc::clone(self)) }
     }
 
@@ -262,25 +266,26 @@ impl Accepted {
     /// Serves it, on a task of its own, as soon as there is room; where TLS is spoken, after its handshake.
     pub(super) async fn serve(self, listener: &Arc<ListenerState>) {
         #[cfg(feature = "tls")]
-        if let Some(config) = listener.serve.web_config()
-            && config.content().tls().is_some()
+        if let Some(gate) = &listener.serve.now().gate
+            && gate.config.content().tls().is_some()
         {
             // It does not wait for room any more, and has none yet.
-            let Accepted { stream, peer, waiting, .. } = self;
+            let Accepted { stream, peer, member, waiting } = self;
+            let config = Arc::clone(&gate.config);
             let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
             drop(waiting);
             let (limits, counters) =
                 (Arc::clone(&connections.limits), Arc::clone(&connections.counters));
             let served_by = Arc::clone(&connections);
-            let serve = Box::new(move |mut stream: Stream, peer| {
+            let serve = Box::new(move |mut stream: Stream, peer, member| {
                 let handle = served_by.handle().clone();
                 handle.spawn(async move {
                     if stream.enter().is_ok() {
-                        served_by.accepted((stream, peer)).serve_as_it_is(&listener).await;
+                        served_by.waits(stream, peer, member).serve_as_it_is(&listener).await;
                     }
                 });
             });
-            let handshake = Handshake { stream, peer, config, limits, counters, serve };
+            let handshake = Handshake { stream, peer, member, config, limits, counters, serve };
             connections.handshakes.begin(handshake);
             return;
         }

@@ -2,15 +2,16 @@
 //!
 //! A handshake is arithmetic, and waits for its client. Neither is the affair of the thread that serves: an
 //! accepted socket is handed to this one, and comes back when the keys are agreed on. So many handshakes may be
-//! under way; if there are more, the oldest has to go, so that clients that stay silent lock nobody out.
+//! under way; if there are more, the oldest of the client that has the most has to go, so that clients that stay silent
+//! lock nobody out.
 
 use super::limits::Limits;
+use super::shares::{Member, Share};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
 use crate::http::request::Peer;
 use crate::sync::lock;
 use crate::web_config::WebConfig;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,11 +40,12 @@ const DRAINED: u64 = 64 << 10;
 pub(super) struct Handshake {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
+    pub(super) member: Member,
     pub(super) config: Arc<WebConfig>,
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<HttpCounters>,
     /// Has it served afterwards; the socket is watched by no reactor then.
-    pub(super) serve: Box<dyn FnOnce(Stream, Peer) + Send>,
+    pub(super) serve: Box<dyn FnOnce(Stream, Peer, Member) + Send>,
 }
 
 /// The thread, once there has been a handshake.
@@ -87,17 +89,16 @@ fn start() -> io::Result<mpsc::Sender<Handshake>> {
 }
 
 async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
-    let mut under_way: VecDeque<AbortHandle> = VecDeque::new();
+    let mut under_way = Vec::new();
     while let Some(handshake) = receiver.recv().await {
         let (limits, counters) = (Arc::clone(&handshake.limits), Arc::clone(&handshake.counters));
-        under_way.retain(|one| !one.is_finished());
+        under_way.retain(|one: &UnderWay| !one.task.is_finished());
         let most = MOST.min(usize::try_from(limits.max_connections()).unwrap_or(MOST));
         while under_way.len() >= most.max(1) {
-            if let Some(oldest) = under_way.pop_front() {
-                oldest.abort();
-                counters.count_evicted();
-            }
+            under_way.remove(first_to_go(&under_way)).task.abort();
+            counters.count_evicted();
         }
+        let share = Arc::clone(&handshake.member.share);
         let within = limits.timeouts().head;
         let task = tokio::spawn(async move {
             let peer = handshake.peer.clone();
@@ -110,13 +111,29 @@ async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
                 Err(_) => counters.count_timed_out(),
             }
         });
-        under_way.push_back(task.abort_handle());
+        under_way.push(UnderWay { share, task: task.abort_handle() });
     }
+}
+
+/// A handshake under way.
+struct UnderWay {
+    share: Arc<Share>,
+    task: AbortHandle,
+}
+
+/// Of many handshakes the one that has to go, from the oldest to the newest: the oldest of the client that has the
+/// most, so that one that floods takes no place from another.
+fn first_to_go(under_way: &[UnderWay]) -> usize {
+    let of_same = |one: &UnderWay| {
+        under_way.iter().filter(|other| Arc::ptr_eq(&one.share, &other.share)).count()
+    };
+    // The first of those that are equal.
+    (0..under_way.len()).rev().max_by_key(|&at| of_same(&under_way[at])).unwrap_or_default()
 }
 
 /// Shakes hands, and hands the connection to those who serve it.
 async fn shake(handshake: Handshake) -> io::Result<()> {
-    let Handshake { mut stream, peer, config, serve, .. } = handshake;
+    let Handshake { mut stream, peer, member, config, serve, .. } = handshake;
     stream.enter()?;
     let content = config.fresh().await;
     // Without one TLS has just been switched off.
@@ -130,7 +147,7 @@ async fn shake(handshake: Handshake) -> io::Result<()> {
         stream = Stream::Tls(Box::new(tls));
     }
     stream.leave()?;
-    serve(stream, peer);
+    serve(stream, peer, member);
     Ok(())
 }
 
@@ -150,4 +167,29 @@ async fn is_answered_in_the_clear(stream: &mut TcpStream) -> io::Result<bool> {
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shares::Shares;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_floods_takes_no_place_from_another() {
+        let shares = Arc::new(Shares::default());
+        let of = |address: &str| shares.join(&Peer::Tcp(address.parse().expect("an address")));
+        let [honest, flooding] = [of("10.0.0.1:1"), of("10.0.0.2:1")];
+        let begin = |member: &Member| UnderWay {
+            share: Arc::clone(&member.share),
+            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+        };
+        let mut under_way = vec![begin(&honest), begin(&flooding), begin(&flooding)];
+        assert_eq!(first_to_go(&under_way), 1);
+        under_way.remove(1);
+        // Of two that have as many the oldest goes.
+        assert_eq!(first_to_go(&under_way), 0);
+        under_way.push(begin(&honest));
+        assert_eq!(first_to_go(&under_way), 0);
+        under_way.iter().for_each(|one| one.task.abort());
+    }
 }
