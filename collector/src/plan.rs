@@ -85,6 +85,11 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Whether any request shows a token.
+    pub fn wants_token(&self) -> bool {
+        matches!(self.admin, Admin::Token(_)) || self.token_file.is_some()
+    }
+
     /// What is served where nothing but the rule of administration is said.
     pub fn with(admin: Admin) -> Self {
         Serve { admin, token_file: None, access: SocketAccess::default(), web_config: None }

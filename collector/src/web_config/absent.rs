@@ -31,6 +31,10 @@ impl WebConfig {
         match *self {}
     }
 
+    pub(crate) fn set_beside_token(&self, _: bool) {
+        match *self {}
+    }
+
     pub(crate) fn load(&self) -> Result<Loaded, Vec<Mistake>> {
         match *self {}
     }

@@ -5,7 +5,7 @@
 //! may be where looking hangs. What has changed is read; if it is right it is in force from then on. If not,
 //! what was in force stays, and that is said once.
 
-use super::decode::{Notebook, Rate, decode};
+use super::decode::{ClientAuth, Notebook, Rate, decode};
 use super::files::Files;
 use super::protection::Protection;
 use super::rate::Bucket;
@@ -31,6 +31,8 @@ const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a web configuration comes to.
 pub(crate) struct Content {
     tls: Option<Arc<ServerConfig>>,
+    /// What is asked of clients, and whether their names are listed.
+    client_rule: Option<(ClientAuth, bool)>,
     headers: HeaderMap,
     users: Users,
     rate: Option<Rate>,
@@ -62,14 +64,24 @@ pub(crate) struct WebConfig {
     state: Mutex<State>,
     looking: Contained,
     is_well: AtomicBool,
+    /// A listener with it asks for a token, so that it may have no users.
+    is_beside_token: AtomicBool,
 }
 
 struct State {
     /// The files as they were when they were last read.
     files: Files,
     looked: Instant,
-    /// What is wrong with them, if something is.
-    fault: Option<String>,
+    faults: Faults,
+}
+
+/// What is wrong, if something is.
+#[derive(Clone, Default, PartialEq)]
+struct Faults {
+    /// With what the files say.
+    content: Option<String>,
+    /// With looking at them.
+    looking: Option<String>,
 }
 
 /// What has been read and is not in force yet.
@@ -132,11 +144,13 @@ fn read_into(
         Some(written) => Some(tls::build(written, files, book)?),
         None => None,
     };
+    let client_rule = written.tls.as_ref().map(|tls| (tls.client_auth, tls.allowed_sans.is_some()));
     let headers = written.headers.into_iter().filter_map(|(name, value)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
     });
     Some(Content {
         tls,
+        client_rule,
         headers: headers.collect(),
         users: passwords.users(written.users),
         rate: written.rate,
@@ -162,9 +176,10 @@ impl WebConfig {
             path: path.to_owned(),
             passwords,
             content: RwLock::new(content),
-            state: Mutex::new(State { files, looked: Instant::now(), fault: None }),
+            state: Mutex::new(State { files, looked: Instant::now(), faults: Faults::default() }),
             looking: Contained::new("web config", "looking at the files of a web configuration"),
             is_well: AtomicBool::new(true),
+            is_beside_token: AtomicBool::new(false),
         }))
     }
 
@@ -176,6 +191,11 @@ impl WebConfig {
     /// Whether what is in force is what the files say.
     pub(crate) fn is_well(&self) -> bool {
         self.is_well.load(Ordering::Relaxed)
+    }
+
+    /// Whether a listener with it asks for a token.
+    pub(crate) fn set_beside_token(&self, is_beside_token: bool) {
+        self.is_beside_token.store(is_beside_token, Ordering::Relaxed);
     }
 
     /// What is in force.
@@ -226,7 +246,10 @@ impl WebConfig {
             Ok(()) => {}
             // The next one will see whether it has ended.
             Err(ContainedError::TimedOut(..)) => {}
-            Err(error) => self.fault(error.to_string()),
+            // What hangs says each time for how long.
+            Err(error) => self.change_faults(|faults| {
+                faults.looking.get_or_insert_with(|| error.to_string());
+            }),
         }
         self.content()
     }
@@ -235,15 +258,12 @@ impl WebConfig {
     fn look(&self) {
         let files = lock(&self.state).files.clone();
         if !files.have_changed() {
-            // Looking hung before.
-            if lock(&self.state).fault.as_deref().is_some_and(|fault| fault.contains(HUNG)) {
-                self.mend();
-            }
+            self.change_faults(|faults| faults.looking = None);
             return;
         }
         let (content, mut now) = read(&self.path, &self.path, &self.passwords);
         let (content, fault) = match content {
-            Ok(content) => match weaker(&self.content(), &content) {
+            Ok(content) => match self.refusal(&content) {
                 None => (Some(content), None),
                 Some(reason) => (None, Some(format!("{}: {reason}", self.path.display()))),
             },
@@ -275,38 +295,50 @@ impl WebConfig {
                 now.add(&files);
                 state.files = now;
                 drop(state);
-                if let Some(fault) = fault {
-                    self.fault(fault);
-                }
+                self.change_faults(|faults| *faults = Faults { content: fault, looking: None });
             }
         }
     }
 
-    fn mend(&self) {
-        let fault = lock(&self.state).fault.take();
-        self.is_well.store(true, Ordering::Relaxed);
-        if fault.is_some() {
-            tracing::info!(file = %self.path.display(), "the web configuration is right again");
+    /// Why content that has changed by itself is not taken.
+    fn refusal(&self, new: &Content) -> Option<&'static str> {
+        let is_beside_token = self.is_beside_token.load(Ordering::Relaxed);
+        if is_beside_token && !new.users.is_empty() {
+            return Some(
+                "it has users, and a listener with it asks for a token, for which a request has the same header",
+            );
         }
+        weaker(&self.content(), new)
     }
 
-    /// Says what is wrong, once.
-    fn fault(&self, fault: String) {
-        self.is_well.store(false, Ordering::Relaxed);
-        let mut state = lock(&self.state);
-        // What hangs says each time for how long.
-        let is_same =
-            |known: &String| *known == fault || known.contains(HUNG) && fault.contains(HUNG);
-        if state.fault.as_ref().is_some_and(is_same) {
+    /// Nothing is wrong any more.
+    fn mend(&self) {
+        self.change_faults(|faults| *faults = Faults::default());
+    }
+
+    /// Changes what is wrong, and logs what is new of it.
+    fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
+        let (before, now) = {
+            let mut state = lock(&self.state);
+            let before = state.faults.clone();
+            change(&mut state.faults);
+            self.is_well.store(state.faults == Faults::default(), Ordering::Relaxed);
+            (before, state.faults.clone())
+        };
+        let file = self.path.display();
+        if now == Faults::default() {
+            if before != now {
+                tracing::info!(%file, "the web configuration is right again");
+            }
             return;
         }
-        state.fault = Some(fault.clone());
-        drop(state);
-        tracing::error!(
-            file = %self.path.display(),
-            fault,
-            "the web configuration cannot be read again; what was in force stays in force"
-        );
+        for (before, now) in [(&before.content, &now.content), (&before.looking, &now.looking)] {
+            if let Some(error) = now
+                && before != now
+            {
+                tracing::error!(%file, error, "the web configuration cannot be read again; what was in force stays");
+            }
+        }
     }
 
     /// Whether a request may be answered.
@@ -343,9 +375,6 @@ impl WebConfig {
     }
 }
 
-/// What a fault of looking says.
-const HUNG: &str = "has not ended";
-
 /// Why a file that has changed by itself is not taken: it would protect less. A program that writes a file in
 /// place empties it first, and who wants it so reloads.
 fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
@@ -354,6 +383,15 @@ fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
     }
     if !now.users.is_empty() && new.users.is_empty() {
         return Some("it has no users any more, which takes a reload");
+    }
+    if now.client_rule != new.client_rule {
+        return Some("it asks for other certificates of clients, which takes a reload");
+    }
+    if now.rate.is_some() && new.rate.is_none() {
+        return Some("it has no rate_limit any more, which takes a reload");
+    }
+    if !now.headers.is_empty() && new.headers.is_empty() {
+        return Some("it has no headers any more, which takes a reload");
     }
     None
 }

@@ -44,7 +44,7 @@ pub(crate) use rate::Bucket;
 #[cfg(feature = "tls")]
 pub(crate) use users::From;
 
-use crate::plan::{Admin, Server};
+use crate::plan::Server;
 use protection::Protection;
 use std::path::Path;
 use vitald_core::settings::{Mistake, Origin};
@@ -99,8 +99,7 @@ fn both_in_a_header(server: &Server, path: &Path) -> Option<Mistake> {
     let mut listeners = server.listen.iter();
     let both = listeners.find(|listen| {
         let serve = &listen.serve;
-        let wants_token = matches!(serve.admin, Admin::Token(_)) || serve.token_file.is_some();
-        wants_token && serve.web_config.as_deref() == Some(path)
+        serve.wants_token() && serve.web_config.as_deref() == Some(path)
     })?;
     let message = format!(
         "{} asks for a token, and {} for passwords, and a request has one header for both; remove basic_auth_users, \
@@ -114,7 +113,7 @@ fn both_in_a_header(server: &Server, path: &Path) -> Option<Mistake> {
 #[cfg(all(test, feature = "tls"))]
 mod tests {
     use super::*;
-    use crate::plan::{Address, Listen, Serve, TokenFile};
+    use crate::plan::{Address, Admin, Listen, Serve, TokenFile};
     use std::time::Duration;
 
     #[test]
