@@ -46,7 +46,7 @@ enum Verdict {
 /// Judges a request by itself.
 fn judge(request: &Request) -> Verdict {
     let client = &request.client;
-    match &client.serve.now().admin {
+    match &request.rules.serve.admin {
         Admin::Off => Verdict::NoSuchRoute,
         Admin::Local => match local(request) {
             Ok(()) => Verdict::OwnUser,
@@ -112,8 +112,7 @@ impl Admission {
     /// Whether a request may have the metrics; if not, the answer to it. Who shows the token of the
     /// listener's administration need not show the other one, too.
     pub(super) async fn admit_scrape(&self, request: &Request) -> Result<(), Response> {
-        let serve = request.client.serve.now();
-        let Some(file) = &serve.token_file else { return Ok(()) };
+        let Some(file) = &request.rules.serve.token_file else { return Ok(()) };
         // The other file is read for nobody who shows this one.
         if self.tokens.shown_by(request, file).await.unwrap_or(false) {
             return Ok(());
@@ -129,7 +128,7 @@ impl Admission {
 
     /// Whether a request may read what is known of the daemon; if not, the answer to it. An admin may.
     pub(super) async fn admit_reader(&self, request: &Request) -> Result<(), Response> {
-        if request.client.serve.now().token_file.is_some() && !self.is_admin(request).await {
+        if request.rules.serve.token_file.is_some() && !self.is_admin(request).await {
             return self.admit_scrape(request).await;
         }
         Ok(())

@@ -21,6 +21,8 @@ pub(crate) struct Request {
     /// When its head was complete.
     pub(super) arrived: Instant,
     pub(super) client: Arc<Client>,
+    /// What the listener served when it came.
+    pub(super) rules: Arc<Rules>,
     /// Why it is to be refused, if the connection's side found a reason.
     pub(super) fault: Option<Fault>,
 }
@@ -51,6 +53,7 @@ impl Request {
             uri: head.uri,
             headers: head.headers,
             arrived,
+            rules: client.serve.now(),
             client,
             fault,
         }
@@ -122,10 +125,14 @@ pub(super) struct Ends {
 }
 
 /// What a listener serves at this moment. A reload may change it while connections are open.
-pub(super) struct CurrentServe {
-    serve: Mutex<Arc<Serve>>,
+pub(super) struct CurrentServe(Mutex<Arc<Rules>>);
+
+/// What a listener serves, and what stands before it. Each request is judged by one of these from its beginning to its
+/// end: between two that protect, none may pass because each was asked for half of it.
+pub(super) struct Rules {
+    pub(super) serve: Serve,
     #[cfg(feature = "tls")]
-    gate: Mutex<Option<Arc<Gate>>>,
+    pub(super) gate: Option<Arc<Gate>>,
 }
 
 /// The web configuration of a listener, and what the listener counts for it.
@@ -136,50 +143,35 @@ pub(super) struct Gate {
 }
 
 impl CurrentServe {
-    pub(super) fn new(serve: Serve) -> Arc<Self> {
-        Arc::new(CurrentServe {
-            serve: Mutex::new(Arc::new(serve)),
-            #[cfg(feature = "tls")]
-            gate: Mutex::default(),
-        })
+    pub(super) fn new(serve: Serve, web_config: Option<Arc<WebConfig>>) -> Arc<Self> {
+        Arc::new(CurrentServe(Mutex::new(Arc::new(Rules::new(serve, web_config, None)))))
     }
 
-    pub(super) fn now(&self) -> Arc<Serve> {
-        Arc::clone(&lock(&self.serve))
+    pub(super) fn now(&self) -> Arc<Rules> {
+        Arc::clone(&lock(&self.0))
     }
 
-    /// What stands before everything that is served, if something does.
+    pub(super) fn set(&self, serve: &Serve, web_config: Option<Arc<WebConfig>>) {
+        let mut current = lock(&self.0);
+        *current = Arc::new(Rules::new(serve.clone(), web_config, Some(&current)));
+    }
+}
+
+impl Rules {
+    /// What has been counted for the same web configuration `before` counts on.
     #[cfg(feature = "tls")]
-    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
-        lock(&self.gate).clone()
-    }
-
-    /// The web configuration, if there is one.
-    #[cfg(feature = "tls")]
-    pub(super) fn web_config(&self) -> Option<Arc<WebConfig>> {
-        lock(&self.gate).as_ref().map(|gate| Arc::clone(&gate.config))
+    fn new(serve: Serve, web_config: Option<Arc<WebConfig>>, before: Option<&Rules>) -> Self {
+        let gate = web_config.map(|config| {
+            let before = before.and_then(|rules| rules.gate.as_ref());
+            let same = before.filter(|gate| Arc::ptr_eq(&gate.config, &config)).map(Arc::clone);
+            same.unwrap_or_else(|| Arc::new(Gate { config, bucket: Mutex::default() }))
+        });
+        Rules { serve, gate }
     }
 
     #[cfg(not(feature = "tls"))]
-    pub(super) fn set_web_config(&self, _: Option<Arc<WebConfig>>) {}
-
-    #[cfg(feature = "tls")]
-    pub(super) fn set_web_config(&self, config: Option<Arc<WebConfig>>) {
-        let mut gate = lock(&self.gate);
-        let is_same = match (&*gate, &config) {
-            (Some(gate), Some(config)) => Arc::ptr_eq(&gate.config, config),
-            (gate, config) => gate.is_none() && config.is_none(),
-        };
-        if !is_same {
-            *gate = config.map(|config| Arc::new(Gate { config, bucket: Mutex::default() }));
-        }
-    }
-
-    pub(super) fn set(&self, serve: &Serve) {
-        let mut current = lock(&self.serve);
-        if **current != *serve {
-            *current = Arc::new(serve.clone());
-        }
+    fn new(serve: Serve, _: Option<Arc<WebConfig>>, _: Option<&Rules>) -> Self {
+        Rules { serve }
     }
 }
 

@@ -87,7 +87,7 @@ async fn native_page(pages: Arc<Pages>, route: Route, request: Arc<Request>) -> 
         // These have methods of their own.
         Route::Reload => reload::reload(site, request).await,
         Route::Nothing => {
-            let has_admin = request.client.serve.now().admin != Admin::Off;
+            let has_admin = request.rules.serve.admin != Admin::Off;
             no_such_route(has_admin, "there is nothing at this path")
         }
         _ if !request.reads() => not_allowed("GET, HEAD"),

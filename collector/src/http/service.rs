@@ -110,7 +110,7 @@ fn bad_host(native: bool, what: &str) -> Response {
 impl Answer for Http {
     fn answer(&self, request: Request) -> Answering {
         #[cfg(feature = "tls")]
-        if let Some(gate) = request.client.serve.gate() {
+        if let Some(gate) = request.rules.gate.clone() {
             let http = self.clone();
             return Box::pin(async move {
                 let native = http.pages.site.mode == Mode::Native;

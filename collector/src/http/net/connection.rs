@@ -564,7 +564,7 @@ mod tests {
     const STALL: Duration = Duration::from_secs(10);
 
     fn state(epoch: Instant) -> ConnectionState {
-        let listener = ListenerState::new(CurrentServe::new(Serve::with(Admin::Off)));
+        let listener = ListenerState::new(CurrentServe::new(Serve::with(Admin::Off), None));
         let member = Arc::new(Shares::default()).join(&Peer::Unix(None));
         ConnectionState::new(epoch, listener, Arc::default(), member)
     }

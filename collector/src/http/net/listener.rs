@@ -38,8 +38,7 @@ impl Listener {
         socket: Socket,
         web_config: Option<Arc<WebConfig>>,
     ) -> Arc<Self> {
-        let serve = CurrentServe::new(listen.serve.clone());
-        serve.set_web_config(web_config);
+        let serve = CurrentServe::new(listen.serve.clone(), web_config);
         Self::with(ListenerState::new(serve), listen, socket)
     }
 
@@ -91,13 +90,12 @@ impl Listener {
 
     /// Who may connect.
     pub(super) fn access(&self) -> SocketAccess {
-        self.state.serve.now().access.clone()
+        self.state.serve.now().serve.access.clone()
     }
 
     /// Changes what it serves, on its open connections, too.
     pub(super) fn set_serve(&self, serve: &Serve, web_config: Option<Arc<WebConfig>>) {
-        self.state.serve.set_web_config(web_config);
-        self.state.serve.set(serve);
+        self.state.serve.set(serve, web_config);
     }
 
     fn socket(&self) -> Option<Arc<Socket>> {

@@ -237,6 +237,10 @@ impl Listeners {
             if let Some(loaded) = loaded.take() {
                 config.put(loaded);
             }
+            let mut with_it = staged.server.listen.iter().map(|listen| &listen.serve);
+            config.set_beside_token(with_it.any(|serve| {
+                serve.wants_token() && serve.web_config.as_deref() == Some(config.path())
+            }));
             web_configs.push(Arc::clone(config));
         }
         self.connections.counters.web_configs_are(&web_configs);

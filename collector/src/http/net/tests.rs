@@ -29,7 +29,7 @@ impl Answer for Echo {
             Some(Fault::LongBody(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Some(_) => StatusCode::BAD_REQUEST,
         };
-        let text = format!("{} {}", request.path(), request.client.serve.now().admin);
+        let text = format!("{} {}", request.path(), request.rules.serve.admin);
         Box::pin(async move {
             tokio::task::yield_now().await;
             plain(status, text)

@@ -47,7 +47,7 @@ pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
     let host = request.header(header::HOST).unwrap_or("localhost:9100");
     let mut page = String::with_capacity(16 << 10);
     let nonce = nonce();
-    let serve = request.client.serve.now();
+    let serve = &request.rules.serve;
     let applied = site.served.applied();
     let mut rules = applied.plan.server.listen.iter().map(|listen| &listen.serve.admin);
     let others_have_admin = rules.any(|rule| *rule != Admin::Off);

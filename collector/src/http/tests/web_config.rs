@@ -347,24 +347,18 @@ async fn a_certificate_that_is_replaced_is_served_and_a_broken_one_is_not() {
     let dialer = Dialer::plain(&authority);
     let mut kept = dialer.connect(&site).await.expect("connects");
     assert_eq!(ask(&mut kept, "GET", "/healthz", "").await.status, 200);
-    let is_well = || {
-        let mut all = Vec::new();
-        site.counters.each_web_config(|path, is_well| all.push((path.to_owned(), is_well)));
-        assert_eq!(all.len(), 1);
-        all[0].1
-    };
     let second = authority.sign(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth);
     // Between the two files they do not belong together.
     authority.write("server.crt", &second.certificate);
     until("the mismatch is noticed", async || {
         let before = seen(&dialer, &site).await.expect("it is served");
         assert_ne!(before, der(&second));
-        !is_well()
+        !is_well(&site)
     })
     .await;
     authority.write("server.key", &second.key);
     until("the new one is served", async || seen(&dialer, &site).await == Some(der(&second))).await;
-    assert!(is_well());
+    assert!(is_well(&site));
     for (name, broken) in [
         ("server.crt", "no certificate"),
         ("server.key", ""),
@@ -377,13 +371,13 @@ async fn a_certificate_that_is_replaced_is_served_and_a_broken_one_is_not() {
         authority.write(name, broken);
         until("what is broken is noticed", async || {
             assert_eq!(seen(&dialer, &site).await, Some(der(&second)), "{name}");
-            !is_well()
+            !is_well(&site)
         })
         .await;
         authority.write(name, &good);
         until("it is right again", async || {
             assert_eq!(seen(&dialer, &site).await, Some(der(&second)), "{name}");
-            is_well()
+            is_well(&site)
         })
         .await;
     }
@@ -438,20 +432,15 @@ async fn users_are_read_again_and_are_not_lost_by_themselves() {
     .await;
     assert_eq!(site.ask("GET", "/healthz", RIGHT).await.status, 401);
     authority.write("web.yml", "# being written\n");
-    let is_well = || {
-        let mut well = true;
-        site.counters.each_web_config(|_, is_well| well &= is_well);
-        well
-    };
     until("it is noticed", async || {
         assert_eq!(site.ask("GET", "/healthz", "").await.status, 401);
-        !is_well()
+        !is_well(&site)
     })
     .await;
     // A reload takes it as it is.
     site.swap(std::slice::from_ref(&listen)).await;
     assert_eq!(site.ask("GET", "/healthz", "").await.status, 200);
-    assert!(is_well());
+    assert!(is_well(&site));
     // One that is wrong is refused whole.
     authority.write("web.yml", "basic_auth_users: {alice: secret}\n");
     let refused =
@@ -459,6 +448,89 @@ async fn users_are_read_again_and_are_not_lost_by_themselves() {
     assert!(refused[0].to_string().contains("web.yml:1:27: basic_auth_users.alice"), "{refused:?}");
     assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
     assert_eq!(site.ask("GET", "/healthz", "").await.status, 200);
+}
+
+/// Whether all web configurations are what their files say.
+fn is_well(site: &Site) -> bool {
+    let mut well = true;
+    site.counters.each_web_config(|_, is_well| well &= is_well);
+    well
+}
+
+#[tokio::test]
+async fn a_file_that_is_half_written_lets_nobody_in() {
+    let authority = Authority::new();
+    let ca = "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n";
+    let names = "  client_allowed_sans: [a.example]\n";
+    let rate = "rate_limit: {interval: 1s, burst: 1000000}\n";
+    let listen = authority.configure(&format!("{ca}{names}{rate}"));
+    let site = start(&listen);
+    let known = authority.client("a.example");
+    let known = Dialer::new(&authority, Some(&known), rustls::ALL_VERSIONS);
+    for half in ["", ca, &format!("{ca}{names}"), &format!("{ca}{rate}")] {
+        authority.configure(half);
+        until("it is noticed", async || {
+            assert_eq!(known.status(&site).await, Some(200));
+            assert_eq!(Dialer::plain(&authority).status(&site).await, None, "{half}");
+            !is_well(&site)
+        })
+        .await;
+        authority.configure(&format!("{ca}{names}{rate}"));
+        until("it is right again", async || {
+            known.status(&site).await;
+            is_well(&site)
+        })
+        .await;
+    }
+}
+
+/// A listener that wants a token of readers, and none of a web configuration but that it is one.
+fn beside_token(authority: &Authority) -> Listen {
+    let token = authority.path("token");
+    std::fs::write(&token, "right").expect("a file");
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("chmod");
+    let token_file = Some(TokenFile::Path(token));
+    let serve = Serve { token_file, ..Serve::with(Admin::Off) };
+    Listen { serve, ..tcp("127.0.0.1:0", Admin::Off) }
+}
+
+#[tokio::test]
+async fn users_do_not_come_to_a_listener_that_wants_a_token() {
+    let authority = Authority::new();
+    let mut listen = beside_token(&authority);
+    listen.serve.web_config = authority.configure_text("# nothing\n").serve.web_config;
+    let site = start(&listen);
+    let token = "Authorization: Bearer right\r\n";
+    assert_eq!(site.ask("GET", "/metrics", token).await.status, 200);
+    authority.write("web.yml", &format!("basic_auth_users: {{alice: \"{}\"}}\n", hash()));
+    until("it is noticed", async || {
+        assert_eq!(site.ask("GET", "/metrics", token).await.status, 200);
+        !is_well(&site)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn between_two_rules_that_protect_nobody_passes() {
+    let authority = Authority::new();
+    let users = format!("basic_auth_users: {{alice: \"{}\"}}\n", hash());
+    let by_password = authority.configure_text(&users);
+    let by_token = beside_token(&authority);
+    let site = start(&by_password);
+    let listeners = Arc::clone(&site.listeners);
+    // As a reload does, on a thread of its own.
+    let swaps = std::thread::spawn(move || {
+        for listen in [&by_token, &by_password].into_iter().cycle().take(400) {
+            let staged = listeners.stage(&server(std::slice::from_ref(listen)));
+            listeners.swap(staged.expect("binds")).expect("swaps");
+        }
+    });
+    let mut stream = site.connect().await;
+    while !swaps.is_finished() {
+        assert_eq!(ask(&mut stream, "GET", "/metrics", "").await.status, 401);
+    }
+    swaps.join().expect("no swap fails");
 }
 
 #[tokio::test]
