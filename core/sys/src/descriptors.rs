@@ -64,6 +64,9 @@ pub fn spawn_with_own_descriptors(
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
     let apart = move || {
+        // The handlers of signals write to a socket of the daemon's, which this thread will not have: a signal that
+        // came here would be lost. Another thread takes it.
+        crate::signals::hold_all_signals();
         let separated = catch_unwind(|| {
             #[cfg(target_os = "linux")]
             // SAFETY: the thread is new and owns no descriptor, and what it is about to run was
@@ -164,10 +167,17 @@ mod tests {
             let open = std::fs::read_dir("/proc/thread-self/fd").unwrap();
             let numbers = open.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             // One of them is the directory itself.
-            send.send(numbers.filter(|number| number.parse::<i32>().unwrap() > 2).count()).unwrap();
+            let held = numbers.filter(|number| number.parse::<i32>().unwrap() > 2).count();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+            send.send((held, u64::from_str_radix(blocked.trim(), 16).unwrap())).unwrap();
         })
         .unwrap();
-        let held = receive.recv().unwrap();
+        let (held, blocked) = receive.recv().unwrap();
+        // A signal whose handler writes to a descriptor must not come here.
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            assert!(blocked & 1 << (signal - 1) != 0, "{signal}: {blocked:x}");
+        }
         // A sandbox that refuses the table says so, and the thread has worked all the same.
         match descriptor_tables_are_separate() {
             Some(true) => assert_eq!(held, 1),

@@ -51,6 +51,17 @@ pub fn hold_signals(signals: &[i32], is_held: bool) -> io::Result<()> {
     }
 }
 
+/// Holds every signal back on this thread and on those that it starts from now on, for good.
+pub(crate) fn hold_all_signals() {
+    // SAFETY: all zeroes are a valid `sigset_t`; the calls fill it and read it while it lives, and no place for the
+    // set before is asked for. Neither fails with these arguments.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
