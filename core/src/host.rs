@@ -23,8 +23,9 @@
 //! * [`Turns`]: which of much that hardly changes is read this time;
 //! * [`Host::read`], [`Host::list`]: what is read seldom or never twice;
 //! * [`StatfsQueue`]: the space of file systems, some of which may never answer;
-//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_events`], [`Host::routing_tables`],
-//!   [`Host::queueing_disciplines`], [`Host::socket_diagnostics`], [`Host::generic_socket`]: netlink;
+//! * [`Host::route_socket`], [`Host::shared_links`], [`Host::link_counters`], [`Host::link_events`],
+//!   [`Host::routing_tables`], [`Host::queueing_disciplines`], [`Host::socket_diagnostics`],
+//!   [`Host::generic_socket`]: netlink;
 //! * [`Host::ethtool`]: what the drivers of network interfaces say;
 //! * [`Host::bus`], [`Host::systemd_bus`]: methods over D-Bus;
 //! * [`Host::addresses`], [`Host::exchange`], [`Host::converse`]: a request and its answer, as a datagram
@@ -70,6 +71,8 @@ mod kept;
 mod kernel;
 mod lasting;
 mod limits;
+#[cfg(target_os = "linux")]
+mod link_counters;
 #[cfg(target_os = "linux")]
 mod link_events;
 mod listing;
@@ -132,6 +135,8 @@ pub use generic_socket::GenericSocket;
 #[cfg(target_os = "linux")]
 pub use interface_names::InterfaceNames;
 pub use kept::KeptFile;
+#[cfg(target_os = "linux")]
+pub use link_counters::{CountedLink, LinkCounters};
 #[cfg(target_os = "linux")]
 pub use link_events::LinkEvents;
 pub use listing::{Entry, Kind, Listing};

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use vitald_core::error::Malformed;
-use vitald_core::host::netlink::{parse_addresses, parse_links, parse_messages};
+use vitald_core::host::netlink::{parse_addresses, parse_links, parse_messages, parse_statistics};
 use vitald_core::host::{AttributeWriter, Bus, BusCall, BusReader, BusWriter, NetlinkAttributes};
 use vitald_core::testing::bus_message;
 
@@ -36,6 +36,11 @@ fn netlink(bytes: &[u8]) {
         let names = link.alternative_names.clone().count();
         assert!(names <= bytes.len());
     });
+    if let Ok(dump) = dump {
+        assert_eq!(dump.entries, entries);
+    }
+    entries = 0;
+    let dump = parse_statistics(bytes, &mut |_, _| entries += 1);
     if let Ok(dump) = dump {
         assert_eq!(dump.entries, entries);
     }

@@ -140,6 +140,7 @@ struct State {
     /// How often the links were set.
     #[cfg(target_os = "linux")]
     link_events: u64,
+    link_counters: bool,
     #[cfg(target_os = "linux")]
     addresses: Option<Vec<Address<'static>>>,
     #[cfg(target_os = "linux")]
@@ -203,6 +204,7 @@ impl MemoryHost {
             links: None,
             #[cfg(target_os = "linux")]
             link_events: 0,
+            link_counters: true,
             #[cfg(target_os = "linux")]
             addresses: None,
             #[cfg(target_os = "linux")]
@@ -393,6 +395,18 @@ impl MemoryHost {
         let mut state = self.lock();
         state.links = Some(links);
         state.link_events += 1;
+    }
+
+    /// Has the interfaces count on, which is no event.
+    #[cfg(target_os = "linux")]
+    pub fn count_links(&self, mut count: impl FnMut(&mut Vec<Link<'static>>)) {
+        count(self.lock().links.get_or_insert_default());
+    }
+
+    /// Whether the kernel can be asked for the counters of interfaces alone, as it can unless set otherwise.
+    #[cfg(target_os = "linux")]
+    pub fn set_link_counters(&self, can_be_asked: bool) {
+        self.lock().link_counters = can_be_asked;
     }
 
     /// Sets the addresses of the interfaces. Without it [`Host::addresses`] is absent.
@@ -832,7 +846,24 @@ impl MemoryHost {
 
     #[cfg(target_os = "linux")]
     pub(super) fn links(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
-        let links = self.asked().links.clone();
+        drop(self.asked());
+        self.links_as_they_are(each)
+    }
+
+    /// A request for the counters alone, which needs another one for the interfaces themselves.
+    #[cfg(target_os = "linux")]
+    pub(super) fn counts_links(&self) -> Result<bool> {
+        let state = self.asked();
+        if state.links.is_none() {
+            return Err(Error::absent("netlink route"));
+        }
+        Ok(state.link_counters)
+    }
+
+    /// The interfaces without a request for them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn links_as_they_are(&self, each: &mut dyn FnMut(Link<'_>)) -> Result<()> {
+        let links = self.lock().links.clone();
         let links = links.ok_or_else(|| Error::absent("netlink route"))?;
         links.into_iter().for_each(each);
         Ok(())

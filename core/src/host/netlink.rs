@@ -23,6 +23,7 @@ pub use generic::{
 };
 pub use route::{
     Address, AlternativeNames, Link, LinkStatistics, Route, parse_addresses, parse_links,
+    parse_statistics,
 };
 pub(super) use tables::Tables;
 pub use tables::{Neighbour, NetworkRoute, NextHop, NextHops, parse_neighbours, parse_routes};

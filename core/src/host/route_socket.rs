@@ -6,9 +6,12 @@ use std::time::Instant;
 
 use super::Host;
 use super::kernel::Kernel;
-use super::netlink::{Address, Link, Route, parse_links};
+use super::netlink::{Address, Link, LinkStatistics, Route, parse_links};
 use crate::error::{Error, Result};
 use crate::sync::lock;
+
+/// What rtnetlink says of a request that it does not know.
+const EOPNOTSUPP: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
 
 /// What the errors call it.
 const SOURCE: &str = "netlink route";
@@ -50,6 +53,41 @@ impl RouteSocket {
             Kernel::Real(route) => route.links(each).map(drop).map_err(named),
             #[cfg(any(test, feature = "testing"))]
             Kernel::Memory(memory) => memory.links(each),
+        }
+    }
+
+    /// Asks for what every network interface has counted, and for nothing else of it, for
+    /// [`RouteSocket::last_statistics`]. False where the kernel knows no such request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`], see [`Route::dump_statistics`].
+    pub(super) fn dump_statistics(&mut self) -> Result<bool> {
+        match &mut self.0 {
+            Kernel::Real(route) => match route.dump_statistics() {
+                Err(error) if error.raw_os_error() == Some(EOPNOTSUPP) => Ok(false),
+                dumped => dumped.map(|()| true).map_err(named),
+            },
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => memory.counts_links(),
+        }
+    }
+
+    /// Passes on the index of every network interface of the last dump of statistics, and what it has counted.
+    ///
+    /// # Errors
+    ///
+    /// The last dump was of something else.
+    pub(super) fn last_statistics(
+        &self,
+        each: &mut dyn FnMut(i32, Option<LinkStatistics>),
+    ) -> Result<()> {
+        match &self.0 {
+            Kernel::Real(route) => route.last_statistics(each).map(drop).map_err(named),
+            #[cfg(any(test, feature = "testing"))]
+            Kernel::Memory(memory) => {
+                memory.links_as_they_are(&mut |link| each(link.index, link.statistics))
+            }
         }
     }
 
@@ -149,6 +187,17 @@ impl SharedLinks {
             }
             Err(TryLockError::WouldBlock) => self.socket.links(each),
         }
+    }
+
+    /// Whether another collector has had a dump that began at `fresh_from` or later.
+    pub(super) fn are_dumped(&self, fresh_from: Instant) -> bool {
+        let dumped = self.source.try_lock();
+        dumped.is_ok_and(|dumped| dumped.began.is_some_and(|began| began >= fresh_from))
+    }
+
+    /// The socket of this handle, for other dumps.
+    pub(super) fn socket(&mut self) -> &mut RouteSocket {
+        &mut self.socket
     }
 }
 

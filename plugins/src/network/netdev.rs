@@ -8,7 +8,7 @@
 
 use addresses::{Addresses, ShownAddress};
 use vitald_core::family::Family;
-use vitald_core::host::{LinkStatistics, RouteSocket, SharedLinks};
+use vitald_core::host::{LinkCounters, LinkStatistics, RouteSocket};
 use vitald_core::prelude::*;
 use vitald_core::rows;
 
@@ -118,7 +118,7 @@ settings! {
 register_collector!(Netdev);
 
 struct Netdev {
-    links: SharedLinks,
+    counters: LinkCounters,
     route: RouteSocket,
     shown: Shown,
     detailed: bool,
@@ -149,7 +149,7 @@ impl Collector for Netdev {
             })
         };
         Ok(Netdev {
-            links: host.shared_links(),
+            counters: host.link_counters().with_aliases(settings.label_ifalias),
             route: host.route_socket(),
             procfs: (!settings.netlink).then(procfs),
             shown: Shown { filter: settings.devices, interfaces: Rows::new() },
@@ -160,13 +160,14 @@ impl Collector for Netdev {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        let Netdev { links, route, shown, detailed, label_ifalias, procfs, addresses } = self;
+        let Netdev { counters: counted, route, shown, detailed, label_ifalias, procfs, addresses } =
+            self;
         let mut shown = shown.begin();
         if let Some(addresses) = addresses {
             addresses.forget();
         }
         match procfs {
-            None => links.each(batch.fresh_from(), &mut |link| {
+            None => counted.each(batch.fresh_from(), &mut |link| {
                 if let Some(addresses) = addresses.as_mut() {
                     addresses.name(link.index, link.name);
                 }

@@ -4,7 +4,7 @@
 //! and interface. Layouts are those of `linux/rtnetlink.h`, `linux/if_link.h` and
 //! `linux/if_addr.h`.
 //!
-//! Parsing ([`parse_links`], [`parse_addresses`]) is apart from the socket: it takes any bytes,
+//! Parsing ([`parse_links`], [`parse_statistics`], [`parse_addresses`]) is apart from the socket: it takes any bytes,
 //! never panics and always ends.
 
 use std::io;
@@ -19,11 +19,17 @@ pub(super) const RTM_NEWLINK: u16 = netlink::RTM_NEWLINK as u16;
 pub(super) const RTM_GETLINK: u16 = netlink::RTM_GETLINK as u16;
 pub(super) const RTM_NEWADDR: u16 = netlink::RTM_NEWADDR as u16;
 pub(super) const RTM_GETADDR: u16 = netlink::RTM_GETADDR as u16;
+pub(super) const RTM_NEWSTATS: u16 = netlink::RTM_NEWSTATS as u16;
+pub(super) const RTM_GETSTATS: u16 = netlink::RTM_GETSTATS as u16;
 pub(super) const RTEXT_FILTER_SKIP_STATS: u32 = netlink::RTEXT_FILTER_SKIP_STATS;
 /// `sizeof(struct ifinfomsg)`.
 pub(super) const IFINFOMSG: usize = 16;
 /// `sizeof(struct ifaddrmsg)`, of `linux/if_addr.h`.
 pub(super) const IFADDRMSG: usize = 8;
+/// `sizeof(struct if_stats_msg)`, of `linux/if_link.h`.
+pub(super) const IF_STATS_MSG: usize = 12;
+/// `IFLA_STATS_LINK_64` of `linux/if_link.h`, the first bit of `if_stats_msg.filter_mask` and an attribute.
+pub(super) const IFLA_STATS_LINK_64: u16 = 1;
 
 /// `linux/if_link.h`: the attributes of an interface.
 pub(super) mod ifla {
@@ -262,6 +268,32 @@ pub fn parse_links(bytes: &[u8], each: &mut dyn FnMut(Link<'_>)) -> Result<Dump,
     })
 }
 
+/// Passes on the index of each interface in the bytes of an `RTM_GETSTATS` dump, and what it has counted.
+///
+/// # Errors
+///
+/// The bytes are no sound dump, or the kernel refused it.
+pub fn parse_statistics(
+    bytes: &[u8],
+    each: &mut dyn FnMut(i32, Option<LinkStatistics>),
+) -> Result<Dump, DumpError> {
+    parse(bytes, RTM_NEWSTATS, &mut |payload| {
+        // family, padding, ifindex, filter_mask.
+        let Some((header, attributes)) = payload.split_first_chunk::<{ IF_STATS_MSG }>() else {
+            return Err(DumpError::Message);
+        };
+        let [_, _, _, _, i0, i1, i2, i3, ..] = *header;
+        let mut statistics = None;
+        for attribute in (Attributes { rest: attributes }) {
+            if let (IFLA_STATS_LINK_64, value) = attribute? {
+                statistics = LinkStatistics::from_64(value);
+            }
+        }
+        each(i32::from_ne_bytes([i0, i1, i2, i3]), statistics);
+        Ok(true)
+    })
+}
+
 /// Passes on each IPv4 and IPv6 address in the bytes of an `RTM_GETADDR` dump.
 ///
 /// Addresses of other families are left out.
@@ -382,9 +414,10 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Request {
     Links { statistics: bool },
+    Statistics,
     Addresses,
 }
 
@@ -397,16 +430,24 @@ impl Request {
         let (kind, length) = match self {
             Self::Links { statistics: true } => (RTM_GETLINK, frame::HEADER + IFINFOMSG),
             Self::Links { statistics: false } => (RTM_GETLINK, REQUEST),
+            Self::Statistics => (RTM_GETSTATS, frame::HEADER + IF_STATS_MSG),
             Self::Addresses => (RTM_GETADDR, frame::HEADER + IFADDRMSG),
         };
         let mut bytes = [0; REQUEST];
         frame::write_request(&mut bytes, length as u32, kind, frame::NLM_F_DUMP);
         bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-        if self == (Self::Links { statistics: false }) {
-            let at = frame::HEADER + IFINFOMSG;
-            bytes[at..at + 2].copy_from_slice(&8_u16.to_ne_bytes());
-            bytes[at + 2..at + 4].copy_from_slice(&ifla::EXT_MASK.to_ne_bytes());
-            bytes[at + 4..at + 8].copy_from_slice(&RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+        match self {
+            Self::Links { statistics: false } => {
+                let at = frame::HEADER + IFINFOMSG;
+                bytes[at..at + 2].copy_from_slice(&8_u16.to_ne_bytes());
+                bytes[at + 2..at + 4].copy_from_slice(&ifla::EXT_MASK.to_ne_bytes());
+                bytes[at + 4..at + 8].copy_from_slice(&RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+            }
+            Self::Statistics => {
+                let filter = 1_u32 << (IFLA_STATS_LINK_64 - 1);
+                bytes[length - 4..length].copy_from_slice(&filter.to_ne_bytes());
+            }
+            Self::Links { statistics: true } | Self::Addresses => {}
         }
         (bytes, length)
     }
@@ -466,6 +507,28 @@ impl Route {
     pub fn links(&mut self, each: &mut dyn FnMut(Link<'_>)) -> io::Result<Dump> {
         self.dump_links()?;
         self.last_links(each)
+    }
+
+    /// Asks for what every interface has counted and for nothing else of it (`RTM_GETSTATS`), for
+    /// [`Route::last_statistics`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Route::dump_links`]; before Linux 4.7 the kernel refuses it.
+    pub fn dump_statistics(&mut self) -> io::Result<()> {
+        self.ask(Request::Statistics)
+    }
+
+    /// Passes on the index of every interface of the last dump and what it has counted.
+    ///
+    /// # Errors
+    ///
+    /// The last dump was of something else.
+    pub fn last_statistics(
+        &self,
+        each: &mut dyn FnMut(i32, Option<LinkStatistics>),
+    ) -> io::Result<Dump> {
+        Ok(parse_statistics(self.0.bytes(), each)?)
     }
 
     /// Passes on every interface, and asks the kernel to leave out the statistics, which it sums up

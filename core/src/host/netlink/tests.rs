@@ -241,21 +241,49 @@ fn ends_on_impossible_lengths() {
 }
 
 /// Reads everything there is in the bytes, as either dump.
-fn exhaust(bytes: &[u8]) -> [Result<Dump, DumpError>; 2] {
+/// What an interface has counted, as a kernel says it that knows one counter more.
+fn counters() -> Vec<u8> {
+    let counted = (1..=26_u64).flat_map(u64::to_ne_bytes).collect::<Vec<u8>>();
+    let header = [vec![0; 4], 5_i32.to_ne_bytes().to_vec(), 1_u32.to_ne_bytes().to_vec()];
+    let attributes = [attribute(3, &[0; 8]), attribute(IFLA_STATS_LINK_64, &counted)];
+    message(RTM_NEWSTATS, &[header.concat(), attributes.concat()].concat())
+}
+
+#[test]
+fn counters_alone_are_parsed() {
+    let mut seen = Vec::new();
+    let dump = parse_statistics(&counters(), &mut |index, counted| seen.push((index, counted)));
+    assert_eq!(dump.map(|dump| dump.entries), Ok(1));
+    let [(5, Some(counted))] = seen[..] else { panic!("{seen:?}") };
+    let ends = (counted.rx_packets, counted.tx_bytes, counted.rx_otherhost_dropped);
+    assert_eq!(ends, (1, 4, 25));
+    // Without the attribute there are none.
+    let header = [vec![0; 4], 5_i32.to_ne_bytes().to_vec(), vec![0; 4]].concat();
+    let mut seen = Vec::new();
+    let bytes = message(RTM_NEWSTATS, &header);
+    parse_statistics(&bytes, &mut |index, counted| seen.push((index, counted))).unwrap();
+    assert_eq!(seen, [(5, None)]);
+    assert_eq!(
+        parse_statistics(&message(RTM_NEWSTATS, &header[..11]), &mut |_, _| {}),
+        Err(DumpError::Message)
+    );
+}
+
+fn exhaust(bytes: &[u8]) -> [Result<Dump, DumpError>; 3] {
     let links = parse_links(bytes, &mut |link| {
         assert!(!link.name.is_empty());
         assert!(link.alternative_names.count() <= bytes.len());
     });
-    [links, parse_addresses(bytes, &mut |_| {})]
+    [links, parse_statistics(bytes, &mut |_, _| {}), parse_addresses(bytes, &mut |_| {})]
 }
 
 #[test]
 fn takes_a_dump_cut_at_any_byte() {
     let address =
         address_message(AF_INET, &[attribute(ifa::LOCAL, &[10, 0, 0, 1]), attribute(9, &[])]);
-    for whole in [full_link(), address] {
+    for whole in [full_link(), counters(), address] {
         for end in 1..whole.len() {
-            assert_eq!(exhaust(&whole[..end]), [Err(DumpError::Message); 2], "{end}");
+            assert_eq!(exhaust(&whole[..end]), [Err(DumpError::Message); 3], "{end}");
             // The message says that it ends there, so that the attributes are what is cut.
             let mut cut = whole[..end].to_vec();
             if end >= HEADER {
@@ -298,6 +326,9 @@ fn asks_for_what_it_needs() {
     let mask = attribute(ifla::EXT_MASK, &8_u32.to_ne_bytes());
     let expected = message_of(9, RTM_GETLINK, 0x301, &[vec![0; 16], mask].concat());
     assert_eq!(bytes[..length], expected);
+    let (bytes, length) = Request::Statistics.encode(9);
+    let filter = [vec![0; 8], 1_u32.to_ne_bytes().to_vec()].concat();
+    assert_eq!(bytes[..length], message_of(9, RTM_GETSTATS, 0x301, &filter));
     let (bytes, length) = Request::Addresses.encode(9);
     assert_eq!(bytes[..length], message_of(9, RTM_GETADDR, 0x301, &[0; 8]));
 }

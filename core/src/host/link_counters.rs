@@ -1,0 +1,281 @@
+//! What network interfaces count, each under its name.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::netlink::LinkStatistics;
+use super::{Host, LinkEvents, SharedLinks};
+use crate::error::Result;
+
+/// After so long the names are learned anew, event or not.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What an interface has counted.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedLink<'a> {
+    /// `ifi_index`.
+    pub index: i32,
+    /// `IFLA_IFNAME`; never empty.
+    pub name: &'a [u8],
+    /// `IFLA_IFALIAS`; none where [`LinkCounters::with_aliases`] does not ask for it.
+    pub alias: Option<&'a [u8]>,
+    /// `IFLA_STATS64`; none where the kernel does not send it.
+    pub statistics: Option<LinkStatistics>,
+}
+
+/// What network interfaces count, without what else a dump of them says.
+///
+/// A dump of interfaces (`RTM_GETLINK`) makes up more than a kilobyte of each, of which the counters are a
+/// sixth; that of the counters alone (`RTM_GETSTATS`) costs the kernel a tenth, and knows interfaces by their
+/// indexes. An index stays with its interface and a rename is an event ([`LinkEvents`]), so the names of the last
+/// whole dump hold until there is an event, or other indexes. It is whole, too, where another collector has had
+/// one in this collection, after 60 seconds, and where the kernel cannot do otherwise (before Linux 4.7).
+///
+/// Sockets are its own and only memory is shared, as with [`SharedLinks`].
+pub struct LinkCounters {
+    links: SharedLinks,
+    events: LinkEvents,
+    needs_aliases: bool,
+    is_refused: bool,
+    /// What [`LinkEvents::count`] said before the dump that the names are from, and when that was.
+    known: Option<(u64, Instant)>,
+    names: Vec<u8>,
+    /// The indexes and names of the last whole dump, in its order.
+    interfaces: Vec<(i32, Range<usize>)>,
+}
+
+impl Host {
+    /// A handle on what interfaces count. Nothing is opened until it is used.
+    pub fn link_counters(&self) -> LinkCounters {
+        LinkCounters {
+            links: self.shared_links(),
+            events: self.link_events(),
+            needs_aliases: false,
+            is_refused: false,
+            known: None,
+            names: Vec::new(),
+            interfaces: Vec::new(),
+        }
+    }
+}
+
+impl LinkCounters {
+    /// Passes on the alias of each interface, too, if it is so; a change of it may come without an event.
+    #[must_use]
+    pub fn with_aliases(self, needs_aliases: bool) -> Self {
+        LinkCounters { needs_aliases, ..self }
+    }
+
+    /// Passes on every network interface and what it has counted since `fresh_from` at the earliest; take
+    /// [`Batch::fresh_from`](crate::batch::Batch::fresh_from).
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedLinks::each`].
+    pub fn each(
+        &mut self,
+        fresh_from: Instant,
+        each: &mut dyn FnMut(CountedLink<'_>),
+    ) -> Result<()> {
+        self.each_at(Instant::now(), fresh_from, each)
+    }
+
+    fn each_at(
+        &mut self,
+        now: Instant,
+        fresh_from: Instant,
+        each: &mut dyn FnMut(CountedLink<'_>),
+    ) -> Result<()> {
+        if self.needs_aliases || self.is_refused || self.links.are_dumped(fresh_from) {
+            return self.links.each(fresh_from, &mut |link| {
+                let (index, name, alias) = (link.index, link.name, link.alias);
+                each(CountedLink { index, name, alias, statistics: link.statistics });
+            });
+        }
+        let count = self.events.count();
+        let is_known = self.known.is_some_and(|(known, since)| {
+            Some(known) == count && now.saturating_duration_since(since) < LONGEST
+        });
+        if is_known && self.ask_for_counters()? {
+            return self.last_counters(each);
+        }
+        self.learn(fresh_from, each)?;
+        self.known = count.map(|count| (count, now));
+        Ok(())
+    }
+
+    /// Whether the kernel counts for the interfaces that are known, and no others.
+    fn ask_for_counters(&mut self) -> Result<bool> {
+        let LinkCounters { links, interfaces, is_refused, .. } = self;
+        match links.socket().dump_statistics() {
+            Ok(true) => {}
+            Ok(false) => {
+                *is_refused = true;
+                return Ok(false);
+            }
+            // What is wrong shows in the whole dump, too, if it lasts.
+            Err(_) => return Ok(false),
+        }
+        let mut known = interfaces.iter();
+        let mut are_known = true;
+        links.socket().last_statistics(&mut |index, _| {
+            are_known &= known.next().is_some_and(|(known, _)| *known == index);
+        })?;
+        Ok(are_known && known.next().is_none())
+    }
+
+    fn last_counters(&mut self, each: &mut dyn FnMut(CountedLink<'_>)) -> Result<()> {
+        let LinkCounters { links, names, interfaces, .. } = self;
+        let mut interfaces = interfaces.iter();
+        links.socket().last_statistics(&mut |index, statistics| {
+            let name = interfaces.next().and_then(|(_, place)| names.get(place.clone()));
+            if let Some(name) = name {
+                each(CountedLink { index, name, alias: None, statistics });
+            }
+        })
+    }
+
+    /// Asks for all of the interfaces, and keeps their names.
+    fn learn(&mut self, fresh_from: Instant, each: &mut dyn FnMut(CountedLink<'_>)) -> Result<()> {
+        let LinkCounters { links, names, interfaces, known, .. } = self;
+        *known = None;
+        names.clear();
+        interfaces.clear();
+        links.each(fresh_from, &mut |link| {
+            let (index, name, alias) = (link.index, link.name, None);
+            let start = names.len();
+            names.extend_from_slice(name);
+            interfaces.push((index, start..names.len()));
+            each(CountedLink { index, name, alias, statistics: link.statistics });
+        })
+    }
+}
+
+impl fmt::Debug for LinkCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkCounters").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Link, MemoryHost};
+
+    fn link(index: i32, name: &'static [u8], rx_bytes: u64) -> Link<'static> {
+        let statistics = Some(LinkStatistics { rx_bytes, ..LinkStatistics::default() });
+        Link { index, name, alias: Some(b"uplink"), statistics, ..Link::default() }
+    }
+
+    fn memory() -> MemoryHost {
+        let memory = MemoryHost::new();
+        memory.set_links(vec![link(1, b"lo", 10), link(7, b"eth0", 20)]);
+        memory
+    }
+
+    /// The names and counters of a collection that begins now, and how many requests it took.
+    fn seen(memory: &MemoryHost, counters: &mut LinkCounters) -> (String, u64) {
+        seen_at(Instant::now(), memory, counters)
+    }
+
+    fn seen_at(now: Instant, memory: &MemoryHost, counters: &mut LinkCounters) -> (String, u64) {
+        let before = memory.requests().others;
+        let mut seen = String::new();
+        let fresh_from = now + Duration::from_nanos(1);
+        let each = &mut |link: CountedLink<'_>| {
+            let counted = link.statistics.map_or(0, |statistics| statistics.rx_bytes);
+            let name = String::from_utf8_lossy(link.name);
+            seen += &format!("{} {name} {counted} {}, ", link.index, link.alias.is_some());
+        };
+        counters.each_at(now, fresh_from, each).expect("they are there");
+        (seen, memory.requests().others - before)
+    }
+
+    #[test]
+    fn names_hold_until_there_is_an_event() {
+        let memory = memory();
+        let mut counters = memory.host().link_counters();
+        let first = "1 lo 10 false, 7 eth0 20 false, ".to_owned();
+        assert_eq!(seen(&memory, &mut counters), (first.clone(), 1));
+        assert_eq!(seen(&memory, &mut counters), (first, 1));
+        // Were it the whole dump, the name would be another one, too.
+        memory.count_links(|links| {
+            *links = vec![link(1, b"other", 11), link(7, b"wan", 21)];
+        });
+        let counted = "1 lo 11 false, 7 eth0 21 false, ".to_owned();
+        assert_eq!(seen(&memory, &mut counters), (counted, 1));
+        memory.set_links(vec![link(1, b"lo", 12), link(7, b"wan", 22)]);
+        let renamed = "1 lo 12 false, 7 wan 22 false, ".to_owned();
+        assert_eq!(seen(&memory, &mut counters), (renamed, 1));
+    }
+
+    #[test]
+    fn other_interfaces_are_seen_without_an_event() {
+        let memory = memory();
+        let mut counters = memory.host().link_counters();
+        let _ = seen(&memory, &mut counters);
+        for (links, expected) in [
+            (vec![link(1, b"lo", 1)], "1 lo 1 false, "),
+            (vec![link(1, b"lo", 1), link(8, b"eth0", 2)], "1 lo 1 false, 8 eth0 2 false, "),
+            (vec![link(8, b"eth0", 2), link(1, b"lo", 1)], "8 eth0 2 false, 1 lo 1 false, "),
+            (vec![], ""),
+            (vec![link(9, b"eth1", 3)], "9 eth1 3 false, "),
+        ] {
+            memory.count_links(|now| now.clone_from(&links));
+            assert_eq!(seen(&memory, &mut counters), (expected.to_owned(), 2));
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_alone_is_asked_once() {
+        let memory = memory();
+        memory.set_link_counters(false);
+        let mut counters = memory.host().link_counters();
+        let requests: Vec<u64> = (0..4).map(|_| seen(&memory, &mut counters).1).collect();
+        assert_eq!(requests, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn aliases_are_of_the_whole_dump() {
+        let memory = memory();
+        let mut counters = memory.host().link_counters().with_aliases(true);
+        for _ in 0..2 {
+            let (seen, _) = seen(&memory, &mut counters);
+            assert_eq!(seen, "1 lo 10 true, 7 eth0 20 true, ");
+        }
+    }
+
+    #[test]
+    fn names_are_learned_anew_in_time() {
+        let memory = memory();
+        let mut counters = memory.host().link_counters();
+        let start = Instant::now();
+        let _ = seen_at(start, &memory, &mut counters);
+        memory.count_links(|links| links[1].name = b"wan");
+        let mut seen =
+            |seconds| seen_at(start + Duration::from_secs(seconds), &memory, &mut counters).0;
+        assert!(seen(59).contains("eth0"));
+        assert!(seen(60).contains("wan"));
+    }
+
+    /// The counters alone are those of the whole dump.
+    #[test]
+    fn this_kernel_says_the_same_both_ways() {
+        let host = Host::new(crate::host::Roots::default());
+        let mut whole = host.link_counters().with_aliases(true);
+        let mut alone = host.link_counters();
+        let names = |counters: &mut LinkCounters| {
+            let mut names = Vec::new();
+            let fresh_from = Instant::now() + Duration::from_nanos(1);
+            let each = &mut |link: CountedLink<'_>| {
+                names.push((link.index, link.name.to_vec(), link.statistics.is_some()));
+            };
+            counters.each(fresh_from, each).map(|()| names)
+        };
+        for _ in 0..3 {
+            let (Ok(whole), Ok(alone)) = (names(&mut whole), names(&mut alone)) else { continue };
+            assert_eq!(whole, alone);
+        }
+    }
+}
