@@ -2,7 +2,7 @@
 //!
 //! The engine gives a [`Collection`]; a [`Sealer`](crate::sealer::Sealer) adds the daemon's own
 //! samples, settles what several parts have in common, and gives a [`Snapshot`]. Pages, the
-//! console, outputs and the history see snapshots alone.
+//! console and outputs see snapshots alone.
 
 use crate::collector::Descriptor;
 use crate::family::{Kind, Since, Unit};
