@@ -41,7 +41,7 @@ struct Store {
 
 impl Store {
     fn with_image() -> Store {
-        let store = Store { place: Place::make("tests/system_container/store.sh") };
+        let store = Store { place: Place::make("tests/system_container/store.sh", &[]) };
         let begun = Instant::now();
         let mut build = store.command(root().join("deploy/image").to_str().expect("text"));
         done(build.arg(IMAGE));

@@ -18,9 +18,10 @@ pub struct Place {
 
 impl Place {
     /// Makes one by a script that is named as from the top of the source tree.
-    pub fn make(script: &str) -> Place {
+    pub fn make(script: &str, arguments: &[&str]) -> Place {
         let mut script = Command::new("bash")
             .arg(root().join(script))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

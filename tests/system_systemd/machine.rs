@@ -1,4 +1,5 @@
 //! A machine with a systemd of its own, and vitald installed on it as a service.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -9,15 +10,20 @@ use std::process::Command;
 use crate::harness::{LONG, release_binary, root};
 use crate::sandboxed::place::{Place, done, refused};
 
-/// The machine. It has the network of this one.
+/// The machine. It has the network of this one, unless an option says otherwise.
 pub struct Machine {
     place: Place,
 }
 
 impl Machine {
+    /// Boots one, with more options of systemd-nspawn.
+    pub fn boot(options: &[&str]) -> Machine {
+        Machine { place: Place::make("tests/system_systemd/machine.sh", options) }
+    }
+
     /// Boots one and installs vitald as deploy/vitald.service says, with this configuration.
     pub fn with_vitald(config: &str) -> Machine {
-        let machine = Machine { place: Place::make("tests/system_systemd/machine.sh") };
+        let machine = Machine::boot(&[]);
         machine
             .sh("rm -rf /etc/vitald /etc/systemd/system/vitald.service* && mkdir -p /etc/vitald");
         let binary = release_binary().expect("VITALD_RELEASE names the binary to install");
@@ -35,7 +41,7 @@ impl Machine {
         PathBuf::from(format!("/proc/{}/root{path}", self.place.words[0]))
     }
 
-    fn copy(&self, from: PathBuf, to: &str) {
+    pub fn copy(&self, from: PathBuf, to: &str) {
         let copied = fs::copy(&from, self.path(to));
         copied.unwrap_or_else(|error| panic!("{} to {to}: {error}", from.display()));
     }

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Boots this machine's own userland under a systemd of its own: an overlay of / in a container that
-# shares the network. Prints "ready LEADER", the process id of that systemd; ends everything at the
-# end of input.
+# shares the network, unless the arguments, which are options of systemd-nspawn, say otherwise. Prints
+# "ready LEADER", the process id of that systemd; ends everything at the end of input.
 set -e
 # Control groups are shown to systemd as it likes them, and every mount is gone with the namespace.
-[ -n "$MACHINE" ] || exec env MACHINE=1 unshare --mount --propagation private bash "$0"
+[ -n "$MACHINE" ] || exec env MACHINE=1 unshare --mount --propagation private bash "$0" "$@"
 
 groups=/sys/fs/cgroup
 umount --lazy $groups
@@ -45,7 +45,7 @@ UNIT
 
 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory "$top/root" --boot \
     --register=no --keep-unit --console=pipe --capability=all --link-journal=no \
-    --system-call-filter="bpf perf_event_open" --resolv-conf=off --timezone=off -- \
+    --system-call-filter="bpf perf_event_open" --resolv-conf=off --timezone=off "$@" -- \
     --unit=test.target --show-status=no --log-level=warning </dev/null >"$top/console" 2>&1 &
 nspawn=$!
 

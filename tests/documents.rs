@@ -1,0 +1,288 @@
+//! What the documents say of the tree is so: links and anchors, files and modules, commands and their options,
+//! settings and names of metrics. What they tell people to run, `system_documents.rs` runs.
+
+mod document;
+mod harness;
+
+use document::{Document, documents};
+use harness::root;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The parts of a line beside code, and the code, which is between backticks.
+fn text_and_code(line: &str) -> (String, Vec<&str>) {
+    let parts = line.split('`');
+    (parts.clone().step_by(2).collect(), parts.skip(1).step_by(2).collect())
+}
+
+/// Every piece of code in the sentences of a document, with the place of its line.
+fn code(document: &Document) -> Vec<(String, &str)> {
+    let lines = document.lines().into_iter();
+    let pieces = lines.flat_map(|line| {
+        let place = format!("{}:{}", document.path, line.number);
+        text_and_code(line.text).1.into_iter().map(move |code| (place.clone(), code))
+    });
+    pieces.collect()
+}
+
+/// The documents that tell what is there now: the changelog also tells what was.
+fn of_today() -> impl Iterator<Item = Document> {
+    documents().into_iter().filter(|document| document.path != "CHANGELOG.md")
+}
+
+/// Fails with everything that is wrong, and where nothing was looked at.
+#[track_caller]
+fn assert_sound(looked_at: usize, wrong: &[String]) {
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(looked_at > 0, "there was nothing to look at");
+}
+
+#[test]
+fn every_block_is_run_or_says_why_not() {
+    let mut wrong = Vec::new();
+    let mut blocks = 0;
+    for document in documents() {
+        for block in document.blocks() {
+            blocks += 1;
+            if block.not_run.is_none() && block.kind().is_none() {
+                wrong.push(format!(
+                    "{}:{}: what is to be done with a block of {:?}? Give it a language, or say before it why it is \
+                     not run: <!-- not run: REASON -->",
+                    document.path, block.line, block.language
+                ));
+            }
+        }
+    }
+    assert_sound(blocks, &wrong);
+}
+
+/// The anchors that GitHub gives to the headings of a text.
+fn anchors(document: &Document) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for line in document.lines() {
+        let Some((level, heading)) = line.text.split_once(' ') else { continue };
+        if level.is_empty() || level.chars().any(|character| character != '#') {
+            continue;
+        }
+        let kept = |character: &char| character.is_alphanumeric() || " -_".contains(*character);
+        let heading: String = heading.to_lowercase().chars().filter(kept).collect();
+        let anchor = heading.replace(' ', "-");
+        let numbered = (1..).map(|number| format!("{anchor}-{number}"));
+        let mut names = std::iter::once(anchor.clone()).chain(numbered);
+        names.find(|name| anchors.insert(name.clone()));
+    }
+    anchors
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let documents = documents();
+    let anchors: BTreeMap<PathBuf, BTreeSet<String>> = documents
+        .iter()
+        .map(|document| {
+            (root().join(&document.path).canonicalize().expect("it"), anchors(document))
+        })
+        .collect();
+    let (mut wrong, mut links) = (Vec::new(), 0);
+    for document in &documents {
+        let own = root().join(&document.path);
+        let folder = own.parent().expect("a folder");
+        for line in document.lines() {
+            let (text, _) = text_and_code(line.text);
+            for part in text.split("](").skip(1) {
+                let target = part.split(')').next().unwrap_or_default();
+                if target.contains("://") {
+                    continue;
+                }
+                links += 1;
+                let (file, anchor) = match target.split_once('#') {
+                    Some((file, anchor)) => (file, Some(anchor)),
+                    None => (target, None),
+                };
+                let file = if file.is_empty() { own.clone() } else { folder.join(file) };
+                let is_there = file.canonicalize().is_ok_and(|file| match anchor {
+                    Some(anchor) => anchors.get(&file).is_some_and(|all| all.contains(anchor)),
+                    None => true,
+                });
+                if !is_there {
+                    wrong
+                        .push(format!("{}:{}: nothing is at {target}", document.path, line.number));
+                }
+            }
+        }
+    }
+    assert_sound(links, &wrong);
+}
+
+/// Every file of the tree that is no product of a build, from its top.
+fn tree() -> Vec<PathBuf> {
+    let mut folders = vec![root().to_path_buf()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name");
+            match path.is_dir() && !path.is_symlink() {
+                true if name == "target" || name == ".git" => {}
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(root()).expect("below it").to_path_buf()),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn files_and_modules_that_are_named_are_there() {
+    let tree = tree();
+    // From its middle, too: `net/shares.rs` is below collector/src/http.
+    let is_there = |end: &str| tree.iter().any(|file| file.ends_with(end));
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    for document in of_today() {
+        for (place, code) in code(&document) {
+            let is_path =
+                code.chars().all(|one| one.is_ascii_alphanumeric() || "_./-".contains(one));
+            let extension = Path::new(code).extension().and_then(|extension| extension.to_str());
+            let is_source = matches!(extension, Some("rs" | "toml" | "sh" | "ld" | "md" | "txt"));
+            let top = code.split_once('/').map(|(top, _)| root().join(top));
+            let is_ours = top.is_some_and(|top| top.is_dir());
+            if is_path && !code.starts_with('/') && (is_source || is_ours) {
+                names += 1;
+                if !is_there(code) && !root().join(code).exists() {
+                    wrong.push(format!("{place}: there is no {code}"));
+                }
+            }
+            let is_module =
+                |part: &str| part.chars().all(|one| one.is_ascii_lowercase() || one == '_');
+            if document.path == "ARCHITECTURE.md"
+                && code.contains("::")
+                && code.split("::").all(is_module)
+            {
+                names += 1;
+                let file = code.replace("::", "/");
+                if !is_there(&format!("{file}.rs")) && !is_there(&format!("{file}/mod.rs")) {
+                    wrong.push(format!("{place}: there is no module {code}"));
+                }
+            }
+        }
+    }
+    assert_sound(names, &wrong);
+}
+
+/// The names before the colon of a line of a list.
+fn listed(line: &str) -> Vec<&str> {
+    let Some((head, _)) = line.strip_prefix("- ").and_then(|item| item.split_once(':')) else {
+        return Vec::new();
+    };
+    text_and_code(head).1
+}
+
+#[test]
+fn the_architecture_has_the_modules_that_there_are() {
+    let documents = documents();
+    let architecture = documents.iter().find(|document| document.path == "ARCHITECTURE.md");
+    let mut folder = None;
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    for line in architecture.expect("it is there").lines() {
+        if line.text.starts_with('#') {
+            folder = ["core", "collector"].into_iter().find(|name| {
+                line.text.strip_prefix("### ").is_some_and(|heading| heading.starts_with(name))
+            });
+        }
+        let Some(folder) = folder else { continue };
+        for name in listed(line.text).into_iter().filter(|name| !name.contains("::")) {
+            names += 1;
+            let source = root().join(folder).join("src");
+            if !source.join(name).is_dir() && !source.join(format!("{name}.rs")).is_file() {
+                wrong.push(format!(
+                    "ARCHITECTURE.md:{}: {folder} has no module {name}",
+                    line.number
+                ));
+            }
+        }
+    }
+    assert_sound(names, &wrong);
+}
+
+#[test]
+fn commands_that_are_named_have_these_options() {
+    let developer_commands = fs::read_to_string(root().join("xtask/src/main.rs")).expect("xtask");
+    let (mut wrong, mut commands) = (Vec::new(), 0);
+    for document in of_today() {
+        for (place, code) in code(&document) {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            match words[..] {
+                ["cargo", "xtask", command, ..] => {
+                    commands += 1;
+                    if !developer_commands.contains(&format!("[\"{command}\"")) {
+                        wrong.push(format!("{place}: xtask has no command {command}"));
+                    }
+                }
+                // Its options are node_exporter's.
+                ["vitald", "node_exporter", ..] => {}
+                ["vitald", ..] => {
+                    commands += 1;
+                    let ours = words.iter().skip(1).take_while(|word| **word != "--");
+                    let (options, names): (Vec<&str>, Vec<&str>) =
+                        ours.partition(|word| word.starts_with("--"));
+                    let command = names.first().filter(|name| name.starts_with(char::is_lowercase));
+                    let mut help = Command::new(harness::binary());
+                    let (status, help, _) = harness::output(help.args(command).arg("--help"));
+                    let is_there =
+                        |option: &&str| help.split([' ', ',', '\n']).any(|word| word == *option);
+                    if status != 0 || !options.iter().all(is_there) {
+                        wrong.push(format!("{place}: there is no such command: {code}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_sound(commands, &wrong);
+}
+
+#[test]
+fn settings_and_metrics_that_are_named_exist() {
+    let page = |name: &str| fs::read_to_string(root().join(name)).expect("a page of the manual");
+    let (manual, metrics) = (page("docs/config.md"), page("docs/metrics.md"));
+    let own: String = ["collector/src/own/mod.rs", "collector/src/own/process.rs"]
+        .map(|file| fs::read_to_string(root().join(file)).expect("own families"))
+        .concat();
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    for document in of_today() {
+        // A collector's own page names things of examples.
+        if document.path == "docs/collectors.md" {
+            continue;
+        }
+        for (place, code) in code(&document) {
+            let is_name = |text: &str| {
+                let is_part =
+                    |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_';
+                !text.is_empty() && text.chars().all(is_part)
+            };
+            if let Some((setting, _)) = code.split_once(" = ").filter(|(name, _)| is_name(name)) {
+                names += 1;
+                if !manual.contains(&format!("`{setting}")) {
+                    wrong.push(format!("{place}: docs/config.md has no setting {setting}"));
+                }
+            }
+            let family = code.split([' ', '{']).next().unwrap_or_default();
+            // What is gone since older releases of node_exporter is in the page about them.
+            let is_collected = family.starts_with("node_") && document.path != "docs/migration.md";
+            if is_name(family)
+                && family != "node_exporter"
+                && (is_collected || family.starts_with("vitald_"))
+            {
+                names += 1;
+                let is_there = own.contains(&format!("\"{family}\""))
+                    || metrics.contains(&format!("| `{family}"));
+                if !is_there {
+                    wrong.push(format!("{place}: there is no family {family}"));
+                }
+            }
+        }
+    }
+    assert_sound(names, &wrong);
+}

@@ -1,0 +1,64 @@
+# What comes before each block of a document: where its reader is, and what the reader does beside it.
+set -euo pipefail
+export HOME=/home/you
+cd /home/you/vitald
+
+# Builds nothing: whether the packages have the features is asked, and the program is the one under test.
+cargo() {
+    local command=$1 options=()
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --release) ;;
+        --path) options+=(--manifest-path "$2/Cargo.toml") && shift ;;
+        --test) grep --quiet "^name = \"$2\"$" collector/Cargo.toml && shift ;;
+        *) options+=("$1") ;;
+        esac
+        shift
+    done
+    command cargo tree --offline --depth 0 "${options[@]}" >/dev/null
+    case $command in
+    build) install -D /opt/vitald target/release/vitald ;;
+    install) install /opt/vitald /usr/local/bin/vitald ;;
+    esac
+}
+
+# A daemon that a reader starts keeps the terminal; the next block is for another one.
+vitald() {
+    case $1 in
+    --config) command vitald "$@" </dev/null >/tmp/daemon.log 2>&1 & is_served ;;
+    *) command vitald "$@" ;;
+    esac
+}
+
+# An answer that is a refusal is a failure.
+curl() {
+    command curl --silent --show-error --fail "$@"
+}
+
+sudo() {
+    [ "$1" = -u ] && runuser -u "$2" -- "${@:3}"
+}
+
+is_served() {
+    curl --retry 60 --retry-delay 1 --retry-all-errors --output /tmp/page http://localhost:9100/metrics
+}
+
+# Waits until the log of the daemon that the reader has started says something so often.
+has_logged() {
+    timeout 60 sh -c "until [ \$(grep --count '$1' /tmp/daemon.log) = $2 ]; do :; done"
+}
+
+end_daemon() {
+    local daemon
+    daemon=$(pidof vitald)
+    kill $daemon
+    tail --pid="$daemon" --follow /dev/null
+}
+
+restart_service() {
+    systemctl daemon-reload
+    systemctl restart vitald && return
+    journalctl --unit=vitald --no-pager --output=cat --lines=10 >&2
+    return 1
+}
