@@ -306,6 +306,8 @@ fn what_is_mistyped_is_a_usage_error_with_a_suggestion() {
         (&["once", "--format", "jsn"], "'json'"),
         (&["once", "loadavgg"], "'loadavg'"),
         (&["completions", "fsh"], "'fish'"),
+        (&["config.toml"], "tip: a configuration is named by an option: '--config config.toml'"),
+        (&["run", "a.toml"], "tip: a configuration is named by an option: '--config a.toml'"),
         (&["check", "a", "b"], "unexpected argument 'b'"),
         (&["check", "a", "--config", "b"], "cannot be used with"),
         (&["--config"], "a value is required"),
@@ -390,6 +392,8 @@ fn check_says_every_mistake_with_its_place() {
         let (status, out, told) = run(&[&[command, "--config", &bad], more].concat());
         assert_eq!((status, &*out, &*told), (78, "", &*err), "{command}");
     }
+    let (status, _, told) = run(&["run", "--config", "/nonexistent/config.toml"]);
+    assert_eq!((status, told), (78, missing));
     let not_toml = file(directory.path(), "[scrape\n");
     let (status, _, err) = run(&["check", &not_toml]);
     assert!(status == 78 && err.starts_with(&format!("{not_toml}:1:")), "{err}");

@@ -23,6 +23,7 @@ use terminal::{exit, fail, print, refuse, written};
 
 use crate::{config, doors, dropin, manual, web_config};
 use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use vitald_core::collector::roll_call;
@@ -54,11 +55,27 @@ pub fn main(rolls: &[&[&'static str]]) -> ExitCode {
     match arguments::command(registry).try_get_matches_from(arguments) {
         Ok(matches) => dispatch(&matches, registry),
         Err(error) => {
+            let error = with_remedy(error);
             let printed = written(error.print());
             // Help and version are no errors.
             if error.use_stderr() { ExitCode::from(exit::USAGE) } else { printed }
         }
     }
+}
+
+/// The error, with a tip where a configuration is named without its option.
+fn with_remedy(mut error: clap::Error) -> clap::Error {
+    let word = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+        .into_iter()
+        .find_map(|kind| error.get(kind));
+    if let Some(ContextValue::String(file)) = word
+        && file.ends_with(".toml")
+    {
+        let tip = format!("a configuration is named by an option: '--config {file}'");
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 fn dispatch(matches: &ArgMatches, registry: Registry<'_>) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use super::load::{config_file, load_from};
 use super::registry::Registry;
-use super::terminal::{complain, exit, print};
+use super::terminal::{complain, conclusion, exit, print};
 use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
@@ -375,9 +375,8 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
     match error {
         StartError::Configuration(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(mistake));
-            let noun = if mistakes.len() == 1 { "mistake" } else { "mistakes" };
             let status = if drop_in { 1 } else { exit::CONFIG };
-            fail(status, &format!("{} {noun} in the configuration", mistakes.len()))
+            fail(status, &conclusion(&mistakes))
         }
         StartError::System(mistakes) if drop_in => {
             for mistake in &mistakes {

@@ -23,12 +23,18 @@ pub(super) fn refuse(mistakes: &[Mistake]) -> ExitCode {
     for mistake in mistakes {
         complain(mistake);
     }
-    if let [Mistake { origin: Origin::WholeFile(_), .. }] = mistakes {
-        return fail(exit::CONFIG, &"the configuration cannot be read");
+    fail(exit::CONFIG, &conclusion(mistakes))
+}
+
+/// What is said after the mistakes of a configuration.
+pub(super) fn conclusion(mistakes: &[Mistake]) -> String {
+    match mistakes {
+        [Mistake { origin: Origin::WholeFile(_), .. }] => {
+            "the configuration cannot be read".to_owned()
+        }
+        [_] => "1 mistake in the configuration".to_owned(),
+        _ => format!("{} mistakes in the configuration", mistakes.len()),
     }
-    let count = mistakes.len();
-    let noun = if count == 1 { "mistake" } else { "mistakes" };
-    fail(exit::CONFIG, &format!("{count} {noun} in the configuration"))
 }
 
 /// Prints to standard output; a closed pipe ends the program quietly.

@@ -33,12 +33,19 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
     match text.parse() {
         Ok(socket) => Ok(of_one_family(socket)),
         Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing".to_owned()),
+        Err(_) if has_large_port(text) => Err("a port is at most 65535".to_owned()),
         Err(_) => {
             Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\", \
                        \"unix:/run/vitald/metrics.sock\" or \"systemd\" (host names are not looked up)"
                 .to_owned())
         }
     }
+}
+
+/// Whether what follows the last colon is a number, and too large for a port.
+fn has_large_port(text: &str) -> bool {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    port.len() > 4 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err()
 }
 
 /// Reads an address as Go's `net.Listen("tcp", text)` does: what is in brackets is the host, be it

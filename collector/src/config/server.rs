@@ -203,7 +203,10 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
             mistakes.add(
                 origin::of_item(table, "listen", position),
                 table.path_of("listen"),
-                format!("{} cannot be bound beside {}", entry.address, other.address),
+                match other.address == entry.address {
+                    true => format!("{} is there twice; remove one of them", entry.address),
+                    false => format!("{} cannot be bound beside {}", entry.address, other.address),
+                },
             );
         }
         let admin = entry.admin.as_ref().unwrap_or(&settings.admin).clone();
