@@ -108,6 +108,7 @@ mod stuck;
 mod system;
 mod turns;
 mod uname;
+mod version;
 mod view;
 mod walk;
 mod zone;
@@ -162,11 +163,12 @@ pub use routing_tables::RoutingTables;
 pub use shared::{SharedBytes, SharedFile};
 #[cfg(target_os = "linux")]
 pub use socket_diagnostics::SocketDiagnostics;
-pub use space::{Place, Space, StatfsError, Version};
+pub use space::{Space, StatfsError};
 pub use statfs::{StatfsAnswer, StatfsQueue};
 pub use stuck::{StuckThread, StuckThreads};
 pub use turns::Turns;
 pub use uname::Uname;
+pub use version::{Place, Version};
 pub use view::{Namespace, View};
 pub use vitald_sys::{
     Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, hold_signals,

@@ -5,8 +5,9 @@ use std::io;
 
 use super::listing::{Listed, Listing};
 use super::opened::Opened;
-use super::space::{Space, StatfsError, Version};
+use super::space::{Space, StatfsError};
 use super::uname::Uname;
+use super::version::Version;
 
 /// There is never one.
 pub(super) enum Descriptor {}

@@ -15,8 +15,9 @@ use super::clock::ClockDiscipline;
 use super::extent::Extent;
 use super::listing::{Kind, Listing};
 use super::opened::Opened;
-use super::space::{Place, Space, StatfsError, Version};
+use super::space::{Space, StatfsError};
 use super::uname::Uname;
+use super::version::{Place, Version};
 #[cfg(target_os = "linux")]
 use super::{
     Address, AttributeWriter, BusCall, BusWriter, EthtoolAnswers, GenericMessage, Link, Neighbour,

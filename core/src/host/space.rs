@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::version::Place;
+
 /// The space of a file system, as statfs(2) gives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
@@ -26,35 +28,6 @@ pub struct Space {
     pub id: u64,
     /// What the path led to, where that was asked, too ([`StatfsQueue::ask_place`](super::StatfsQueue::ask_place)).
     pub place: Place,
-}
-
-/// What a path leads to, as statx(2) or stat(2) gives it: while this is the same, it is the same directory or file by
-/// way of the same mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The mount; 0 before Linux 5.8. Since 6.8 no number is used twice, before that the kernel takes those of
-    /// mounts that have gone.
-    pub mount: u64,
-    /// The device of the file system, or what it has for one.
-    pub device: u64,
-    /// The number of the directory or file in its file system.
-    pub inode: u64,
-}
-
-/// While this of a file is the same, its content is. Also of a file that has been replaced
-/// by one with equal times, and of one on a file system that was mounted over it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Version {
-    /// Whether it is a regular file.
-    pub is_regular: bool,
-    /// Where it is.
-    pub place: Place,
-    /// How large it is, in bytes.
-    pub size: u64,
-    /// When the content was changed, in seconds since the epoch, less than 0 before 1970; programs can set it.
-    pub modified: f64,
-    /// When anything of the file was changed, in seconds since the epoch; the kernel alone sets it.
-    pub changed: f64,
 }
 
 /// Why a file system's space is not known.

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 
 use super::listing::{Kind, Listed, Listing};
 use super::opened::Opened;
-use super::space::{Place, Space, StatfsError, Version};
+use super::space::{Space, StatfsError};
 use super::uname::Uname;
+use super::version::{Place, Version, seconds};
 
 /// `SYSFS_MAGIC` of linux/magic.h.
 const SYSFS_MAGIC: u64 = 0x6265_6572;
@@ -150,8 +151,7 @@ pub(super) fn regular_size(descriptor: &Descriptor) -> io::Result<Option<u64>> {
 
 /// The time of the last change of content, in seconds since the epoch.
 pub(super) fn modified(path: &CStr) -> io::Result<f64> {
-    let status = rustix::fs::stat(path)?;
-    Ok(status.st_mtime as f64 + status.st_mtime_nsec as f64 / 1e9)
+    Ok(Version::of(&rustix::fs::stat(path)?).modified)
 }
 
 /// `STATX_MNT_ID_UNIQUE` of linux/stat.h (since Linux 6.8); an older kernel takes no notice of it.
@@ -180,9 +180,7 @@ impl Status {
                 device: makedev(status.stx_dev_major, status.stx_dev_minor),
                 inode: status.stx_ino,
             },
-            Status::Plain(status) => {
-                Place { mount: 0, device: status.st_dev, inode: status.st_ino }
-            }
+            Status::Plain(status) => Version::of(status).place,
         }
     }
 }
@@ -190,25 +188,16 @@ impl Status {
 pub(super) fn version(path: &CStr) -> io::Result<Version> {
     let wanted = StatxFlags::TYPE | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
     let status = Status::of(path, AtFlags::STATX_FORCE_SYNC, wanted)?;
-    let time = |seconds: i64, nanoseconds: f64| seconds as f64 + nanoseconds / 1e9;
-    // The widths of these fields differ between architectures.
-    #[allow(clippy::unnecessary_cast)]
-    let (mode, size, modified, changed) = match &status {
-        Status::Extended(status) => (
-            status.stx_mode.into(),
-            status.stx_size,
-            time(status.stx_mtime.tv_sec, f64::from(status.stx_mtime.tv_nsec)),
-            time(status.stx_ctime.tv_sec, f64::from(status.stx_ctime.tv_nsec)),
-        ),
-        Status::Plain(status) => (
-            status.st_mode,
-            u64::try_from(status.st_size).unwrap_or(0),
-            time(status.st_mtime as i64, status.st_mtime_nsec as f64),
-            time(status.st_ctime as i64, status.st_ctime_nsec as f64),
-        ),
-    };
-    let is_regular = FileType::from_raw_mode(mode).is_file();
-    Ok(Version { is_regular, place: status.place(), size, modified, changed })
+    Ok(match &status {
+        Status::Plain(status) => Version::of(status),
+        Status::Extended(found) => Version {
+            is_regular: FileType::from_raw_mode(found.stx_mode.into()).is_file(),
+            place: status.place(),
+            size: found.stx_size,
+            modified: seconds(found.stx_mtime.tv_sec, f64::from(found.stx_mtime.tv_nsec)),
+            changed: seconds(found.stx_ctime.tv_sec, f64::from(found.stx_ctime.tv_nsec)),
+        },
+    })
 }
 
 /// The space of a file system; and what the path leads to, looked at after it: if that is what it was, the answer is of it.
