@@ -1,18 +1,15 @@
 //! Files with a token in them: what they may be, and how they are read.
 
 use crate::plan::TokenFile;
-use crate::regular::open_regular;
+use crate::regular::read_unchanged;
 use crate::secret::Secret;
-use rustix::fs::{Stat, fstat};
+use rustix::fs::Stat;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The most that such a file may hold.
-const MOST_BYTES: usize = 4096;
-/// How often a file is read that is being written meanwhile.
-const ATTEMPTS: usize = 3;
+const MOST_BYTES: u64 = 4096;
 /// How a credential of systemd is written, instead of a path.
 const CREDENTIAL: &str = "credential:";
 /// Where systemd puts the credentials of a service (systemd.exec(5)).
@@ -74,16 +71,12 @@ impl fmt::Display for TokenFile {
 }
 
 fn read(path: &Path) -> Result<Secret, String> {
-    for _ in 0..ATTEMPTS {
-        let (mut file, before) = open_regular(path).map_err(|error| error.to_string())?;
-        refuse_strangers(&before)?;
-        let bytes = read_bounded(&mut file)?;
-        let after = fstat(&file).map_err(|error| error.to_string())?;
-        if version(&before) == version(&after) {
-            return token_in(bytes.bytes());
-        }
-    }
-    Err("the file is being written all the time".to_owned())
+    let look = |stat: &Stat| refuse_strangers(stat).map_err(io::Error::other);
+    let bytes = read_unchanged(path, MOST_BYTES, look).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => format!("{error}; it must hold a token and nothing else"),
+        _ => error.to_string(),
+    })?;
+    token_in(Secret::new(bytes).bytes())
 }
 
 /// A file that others can read or write holds no secret.
@@ -102,23 +95,6 @@ fn refuse_strangers(stat: &Stat) -> Result<(), String> {
         return Err("its group can write the file; run chmod g-w on it".to_owned());
     }
     Ok(())
-}
-
-/// Changes whenever the content does.
-fn version(stat: &Stat) -> impl PartialEq + use<> {
-    let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
-    (stat.st_dev, stat.st_ino, stat.st_size, times)
-}
-
-fn read_bounded(file: &mut File) -> Result<Secret, String> {
-    let mut bytes = Vec::with_capacity(MOST_BYTES + 1);
-    let read = file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes);
-    let (length, bytes) = (bytes.len(), Secret::new(bytes));
-    read.map_err(|error| error.to_string())?;
-    match length > MOST_BYTES {
-        true => Err(format!("the file is longer than {MOST_BYTES} bytes; it holds one token")),
-        false => Ok(bytes),
-    }
 }
 
 fn token_in(bytes: &[u8]) -> Result<Secret, String> {
@@ -166,10 +142,10 @@ mod tests {
             assert!(error().contains("belongs to user 12345"));
             chown(&path, Some(0), None).expect("chown");
         }
-        std::fs::write(&path, "x".repeat(MOST_BYTES)).expect("a file");
+        std::fs::write(&path, "x".repeat(MOST_BYTES as usize)).expect("a file");
         assert!(read(&path).is_ok());
-        std::fs::write(&path, "x".repeat(MOST_BYTES + 1)).expect("a file");
-        assert!(error().contains("longer than 4096 bytes"));
+        std::fs::write(&path, "x".repeat(MOST_BYTES as usize + 1)).expect("a file");
+        assert!(error().contains("larger than 4096 bytes"));
         for unusable in [" \n", "", "two\nlines", "\u{fc}", "a\0b"] {
             std::fs::write(&path, unusable).expect("a file");
             assert!(read(&path).is_err(), "{unusable:?}");

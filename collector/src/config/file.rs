@@ -1,15 +1,12 @@
 //! Reading the configuration file: whatever stands at its path, it costs a bounded read.
 
-use crate::regular;
-use rustix::fs::{Stat, fstat};
+use crate::regular::{MOST_BYTES, read_unchanged};
+use rustix::fs::Stat;
 use rustix::io::Errno;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 use vitald_core::host::{Clock, clock_time};
 
-/// How often the file is read when it changes meanwhile.
-const ATTEMPTS: usize = 3;
 /// How long the file must have been unchanged: a program that writes it in place empties it first.
 const SETTLED: Duration = Duration::from_millis(10);
 /// The same for an empty file, which is valid but seldom meant.
@@ -21,32 +18,18 @@ const EMPTY_SETTLED: Duration = Duration::from_millis(200);
 ///
 /// A sentence: what the system said, or what the file is instead of a configuration.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    for _ in 0..ATTEMPTS {
-        if let Some(bytes) = read_once(path)? {
-            return Ok(bytes);
+    let settle = |stat: &Stat| {
+        while let Some(rest) = unsettled(stat) {
+            std::thread::sleep(rest);
         }
-    }
-    Err("it changed while it was read, several times; write a new file and rename it to this name"
-        .to_owned())
-}
-
-/// Reads the file; nothing if it changed meanwhile.
-fn read_once(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let text = |error: io::Error| match Errno::from_io_error(&error) {
+        Ok(())
+    };
+    read_unchanged(path, MOST_BYTES, settle).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::MFILE) => {
             format!("{error}; raise the limit of open files (LimitNOFILE=, ulimit -n)")
         }
         _ => error.to_string(),
-    };
-    let (mut file, before) = regular::open_regular(path).map_err(text)?;
-    while let Some(rest) = unsettled(&before) {
-        std::thread::sleep(rest);
-    }
-    let bytes = regular::read_bounded(&mut file).map_err(text)?;
-    let after = fstat(&file).map_err(|error| text(error.into()))?;
-    // A file that another one has replaced is whole, but has lost a link, which changes its ctime.
-    let was_replaced = after.st_nlink < before.st_nlink;
-    Ok((version(&before, was_replaced) == version(&after, was_replaced)).then_some(bytes))
+    })
 }
 
 /// How much longer the file must stay as it is; nothing if it has been so for long enough, or if its
@@ -64,17 +47,6 @@ fn unsettled(stat: &Stat) -> Option<Duration> {
         // A finer clock may have dated it; what is further ahead was set by hand.
         None => (changed - now < settled).then_some(settled),
     }
-}
-
-/// What differs when the file has been written to.
-fn version(stat: &Stat, was_replaced: bool) -> (u64, i64, [i64; 2], Option<[i64; 2]>) {
-    let time = |seconds, nanoseconds: u64| [seconds, nanoseconds.cast_signed()];
-    (
-        stat.st_ino,
-        stat.st_size,
-        time(stat.st_mtime, stat.st_mtime_nsec),
-        (!was_replaced).then(|| time(stat.st_ctime, stat.st_ctime_nsec)),
-    )
 }
 
 #[cfg(test)]
