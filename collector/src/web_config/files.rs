@@ -1,37 +1,16 @@
 //! The files of a web configuration, and how one sees that they have changed.
 
 use crate::config::read_file;
-use rustix::fs::{FileType, Stat, major, minor, stat};
+use crate::regular::is_null;
+use rustix::fs::stat;
 use std::path::{Path, PathBuf};
-
-/// What differs when a file is another one, or has been written to. It tells a file from the one that a
-/// symbolic link led to before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(stat: &Stat) -> Self {
-        Stamp {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
-            changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
-        }
-    }
-}
+use vitald_core::host::Version;
 
 /// The files that were looked at, as they were just before.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct Files {
-    /// A file that cannot be looked at has no stamp.
-    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    /// Each by what it led to. A file that cannot be looked at has no version.
+    versions: Vec<(PathBuf, Option<Version>)>,
 }
 
 impl Files {
@@ -42,32 +21,27 @@ impl Files {
     /// What the system said, or what the file is instead of a small regular one.
     pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
         let found = stat(path);
-        let stamp = found.as_ref().ok().map(Stamp::of);
-        if !self.stamps.iter().any(|(known, _)| known == path) {
-            self.stamps.push((path.to_owned(), stamp));
+        let version = found.as_ref().ok().map(Version::of);
+        if !self.versions.iter().any(|(known, _)| known == path) {
+            self.versions.push((path.to_owned(), version));
         }
         match found {
-            // With a link to it a file is masked (null(4)).
-            Ok(stat)
-                if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-                    && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3) =>
-            {
-                Ok(Vec::new())
-            }
+            Ok(stat) if is_null(&stat) => Ok(Vec::new()),
             _ => read_file(path),
         }
     }
 
     /// Whether one of them is not what it was.
     pub(super) fn have_changed(&self) -> bool {
-        self.stamps.iter().any(|(path, stamp)| stat(path).as_ref().ok().map(Stamp::of) != *stamp)
+        let now = |path: &Path| stat(path).as_ref().ok().map(Version::of);
+        self.versions.iter().any(|(path, version)| now(path) != *version)
     }
 
     /// Watches also what others watch.
     pub(super) fn add(&mut self, others: &Files) {
-        for (path, stamp) in &others.stamps {
-            if !self.stamps.iter().any(|(known, _)| known == path) {
-                self.stamps.push((path.clone(), *stamp));
+        for (path, version) in &others.versions {
+            if !self.versions.iter().any(|(known, _)| known == path) {
+                self.versions.push((path.clone(), *version));
             }
         }
     }
