@@ -85,9 +85,18 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Where the tokens are that requests show: of who administers, and of who reads.
+    pub fn token_files(&self) -> impl Iterator<Item = &TokenFile> {
+        let of_admin = match &self.admin {
+            Admin::Token(file) => Some(file),
+            Admin::Off | Admin::Local => None,
+        };
+        of_admin.into_iter().chain(&self.token_file)
+    }
+
     /// Whether any request shows a token.
     pub fn wants_token(&self) -> bool {
-        matches!(self.admin, Admin::Token(_)) || self.token_file.is_some()
+        self.token_files().next().is_some()
     }
 
     /// What is served where nothing but the rule of administration is said.

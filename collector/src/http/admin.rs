@@ -10,6 +10,7 @@ use super::request::{Peer, Request};
 use super::tokens::Tokens;
 use crate::plan::{Admin, TokenFile};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
@@ -105,7 +106,7 @@ impl Admission {
         match judge(request) {
             Verdict::OwnUser => self.users.is_own(&request.client).await.unwrap_or(false),
             Verdict::Refused(_) | Verdict::NoSuchRoute => false,
-            Verdict::Token(file) => self.tokens.shown_by(request, &file).await.unwrap_or(false),
+            Verdict::Token(file) => self.shows(request, &file).await.unwrap_or(false),
         }
     }
 
@@ -114,11 +115,11 @@ impl Admission {
     pub(super) async fn admit_scrape(&self, request: &Request) -> Result<(), Response> {
         let Some(file) = &request.rules.serve.token_file else { return Ok(()) };
         // The other file is read for nobody who shows this one.
-        if self.tokens.shown_by(request, file).await.unwrap_or(false) {
+        if self.shows(request, file).await.unwrap_or(false) {
             return Ok(());
         }
         if let Verdict::Token(of_admin) = judge(request)
-            && self.tokens.shown_by(request, &of_admin).await.unwrap_or(false)
+            && self.shows(request, &of_admin).await.unwrap_or(false)
         {
             return Ok(());
         }
@@ -134,14 +135,20 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether a request shows the token in a file; if not, the answer to it.
+    /// Whether a request shows the token in a file.
+    async fn shows(&self, request: &Request, file: &TokenFile) -> Result<bool, Arc<str>> {
+        let authorization = request.header(header::AUTHORIZATION);
+        self.tokens.shown_by(authorization, &request.rules.tokens, file).await
+    }
+
+    /// The same; if not, the answer to it.
     async fn want(
         &self,
         request: &Request,
         file: &TokenFile,
         detail: &str,
     ) -> Result<(), Response> {
-        match self.tokens.shown_by(request, file).await {
+        match self.shows(request, file).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 tracing::debug!(peer = %request.client.peer, "a request does not show the token");

@@ -1,5 +1,6 @@
 //! A request as those see it who answer it: what was asked, when, by whom, over which listener.
 
+use super::tokens::OwnTokens;
 use crate::plan::Serve;
 use crate::sync::lock;
 #[cfg(feature = "tls")]
@@ -131,6 +132,8 @@ pub(super) struct CurrentServe(Mutex<Arc<Rules>>);
 /// end: between two that protect, none may pass because each was asked for half of it.
 pub(super) struct Rules {
     pub(super) serve: Serve,
+    /// What is known of the files of tokens that `serve` names.
+    pub(super) tokens: OwnTokens,
     #[cfg(feature = "tls")]
     pub(super) gate: Option<Arc<Gate>>,
 }
@@ -158,7 +161,8 @@ impl CurrentServe {
 }
 
 impl Rules {
-    /// What has been counted for the same web configuration `before` counts on.
+    /// What is known of the same files of tokens, and has been counted for the same web configuration, `before` hands
+    /// on.
     #[cfg(feature = "tls")]
     fn new(serve: Serve, web_config: Option<Arc<WebConfig>>, before: Option<&Rules>) -> Self {
         let gate = web_config.map(|config| {
@@ -166,13 +170,17 @@ impl Rules {
             let same = before.filter(|gate| Arc::ptr_eq(&gate.config, &config)).map(Arc::clone);
             same.unwrap_or_else(|| Arc::new(Gate { config, bucket: Mutex::default() }))
         });
-        Rules { serve, gate }
+        Rules { tokens: tokens(&serve, before), serve, gate }
     }
 
     #[cfg(not(feature = "tls"))]
-    fn new(serve: Serve, _: Option<Arc<WebConfig>>, _: Option<&Rules>) -> Self {
-        Rules { serve }
+    fn new(serve: Serve, _: Option<Arc<WebConfig>>, before: Option<&Rules>) -> Self {
+        Rules { tokens: tokens(&serve, before), serve }
     }
+}
+
+fn tokens(serve: &Serve, before: Option<&Rules>) -> OwnTokens {
+    before.map(|rules| rules.tokens.of(serve)).unwrap_or_default()
 }
 
 /// Who is at the other end of a connection.

@@ -1,15 +1,13 @@
 //! The tokens of listeners, as they are asked for by requests.
 
-use super::request::Request;
 use crate::contained::Contained;
-use crate::plan::TokenFile;
+use crate::plan::{Serve, TokenFile};
 use crate::secret::Secret;
 use crate::sync::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
-use warp::http::header;
 
 /// How long reading a file may take, the wait for others who read it included.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,11 +16,18 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// that was taken back is refused at once.
 const REFUSED: Duration = Duration::from_millis(100);
 
-/// What is in the files of tokens. They are read off the thread that serves.
-#[derive(Clone, Default)]
-pub(super) struct Tokens(Arc<Mutex<HashMap<TokenFile, Arc<Entry>>>>);
+/// The files of tokens that are known, each once: whichever listeners name one, a single thread at a time reads it.
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<HashMap<TokenFile, Weak<Entry>>>);
 
+/// The files of tokens that the rules of a listener name, once they have been asked for. What is known of a file goes
+/// with the last rules that name it.
+#[derive(Default)]
+pub(super) struct OwnTokens(Mutex<Vec<Arc<Entry>>>);
+
+/// What is known of a file. It is read off the thread that serves.
 struct Entry {
+    file: TokenFile,
     /// One that hangs holds up no other one.
     reading: Contained,
     /// Requests that want it to be read wait for each other here.
@@ -47,20 +52,20 @@ impl Known {
 }
 
 impl Tokens {
-    /// Whether a request shows the token of a file.
+    /// Whether a request that came under the rules with these tokens, and shows this as its `Authorization`, shows the
+    /// token of a file.
     ///
     /// # Errors
     ///
     /// Why the file cannot be used.
     pub(super) async fn shown_by(
         &self,
-        request: &Request,
+        authorization: Option<&str>,
+        own: &OwnTokens,
         file: &TokenFile,
     ) -> Result<bool, Arc<str>> {
-        let Some(shown) = request.header(header::AUTHORIZATION).and_then(bearer) else {
-            return Ok(false);
-        };
-        let entry = self.entry(file);
+        let Some(shown) = authorization.and_then(bearer) else { return Ok(false) };
+        let entry = own.entry(file, self);
         if let Some(known) = lock(&entry.known).as_ref().filter(|one| one.at.elapsed() < REFUSED) {
             match known.is_shown_by(shown) {
                 Ok(true) => {}
@@ -68,7 +73,7 @@ impl Tokens {
             }
         }
         // On a task of its own: the turn must not pass on when the client goes away.
-        let read = tokio::spawn(Arc::clone(&entry).read(file.clone(), Instant::now())).await;
+        let read = tokio::spawn(Arc::clone(&entry).read(Instant::now())).await;
         let shown = read.map_err(|error| Arc::from(error.to_string()))?.is_shown_by(shown);
         entry.report(shown.as_ref().err());
         shown
@@ -76,16 +81,36 @@ impl Tokens {
 
     fn entry(&self, file: &TokenFile) -> Arc<Entry> {
         let mut entries = lock(&self.0);
-        if let Some(entry) = entries.get(file) {
-            return Arc::clone(entry);
+        if let Some(entry) = entries.get(file).and_then(Weak::upgrade) {
+            return entry;
         }
         let entry = Arc::new(Entry {
+            file: file.clone(),
             reading: Contained::new("token file", "reading the file of a token"),
             turn: Arc::default(),
             known: Mutex::default(),
             reported: Mutex::default(),
         });
-        entries.insert(file.clone(), Arc::clone(&entry));
+        entries.retain(|_, entry| entry.strong_count() > 0);
+        entries.insert(file.clone(), Arc::downgrade(&entry));
+        entry
+    }
+}
+
+impl OwnTokens {
+    /// Those of them that a listener has that is to serve this.
+    pub(super) fn of(&self, serve: &Serve) -> Self {
+        let is_named = |entry: &&Arc<Entry>| serve.token_files().any(|file| *file == entry.file);
+        OwnTokens(Mutex::new(lock(&self.0).iter().filter(is_named).cloned().collect()))
+    }
+
+    fn entry(&self, file: &TokenFile, tokens: &Tokens) -> Arc<Entry> {
+        let mut own = lock(&self.0);
+        if let Some(entry) = own.iter().find(|entry| entry.file == *file) {
+            return Arc::clone(entry);
+        }
+        let entry = tokens.entry(file);
+        own.push(Arc::clone(&entry));
         entry
     }
 }
@@ -101,7 +126,7 @@ impl Entry {
     }
 
     /// What is in the file now, or was after `asked`.
-    async fn read(self: Arc<Self>, file: TokenFile, asked: Instant) -> Known {
+    async fn read(self: Arc<Self>, asked: Instant) -> Known {
         let failed = |reason: String| Known { token: Err(reason.into()), at: Instant::now() };
         let deadline = asked + TIMEOUT;
         let Ok(_turn) = tokio::time::timeout_at(deadline, self.turn.lock()).await else {
@@ -112,7 +137,9 @@ impl Entry {
         }
         let at = Instant::now();
         let left = deadline.saturating_duration_since(at);
-        let token = match self.reading.run(left, move || file.read()).await {
+        // While it hangs the file stays known, so that no second thread hangs at it.
+        let entry = Arc::clone(&self);
+        let token = match self.reading.run(left, move || entry.file.read()).await {
             Ok(token) => token.map_err(Arc::from),
             Err(error) => return failed(error.to_string()),
         };
@@ -130,12 +157,64 @@ fn bearer(authorization: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::bearer;
+    use super::*;
+    use crate::plan::Admin;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     #[test]
     fn tokens_in_headers() {
         assert_eq!(bearer("bearer  x "), Some("x"));
         assert_eq!(bearer("Basic x"), None);
         assert_eq!(bearer("Bearer"), None);
+    }
+
+    fn token_file(directory: &Path, token: &str) -> TokenFile {
+        let path = directory.join(token);
+        std::fs::write(&path, token).expect("a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
+        TokenFile::Path(path)
+    }
+
+    #[tokio::test]
+    async fn what_no_listener_names_is_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (tokens, mut own) = (Tokens::default(), OwnTokens::default());
+        let reader = token_file(directory.path(), "reader");
+        let shown = |text: &str| format!("Bearer {text}");
+        let mut of_reader = None;
+        for number in 0..100 {
+            let name = format!("admin{number}");
+            let admin = token_file(directory.path(), &name);
+            let mut serve = Serve::with(Admin::Token(admin.clone()));
+            serve.token_file = Some(reader.clone());
+            own = own.of(&serve);
+            let is_admin = tokens.shown_by(Some(&shown(&name)), &own, &admin).await;
+            assert_eq!(is_admin, Ok(true));
+            let is_reader = tokens.shown_by(Some(&shown("reader")), &own, &reader).await;
+            assert_eq!(is_reader, Ok(true));
+            assert_eq!(lock(&own.0).len(), 2);
+            assert!(lock(&tokens.0).len() <= 3, "{}", lock(&tokens.0).len());
+            // What stays is not begun anew: a fault that was logged is not logged again.
+            let same = own.entry(&reader, &tokens);
+            assert!(of_reader.is_none_or(|before| Arc::ptr_eq(&before, &same)));
+            of_reader = Some(same);
+        }
+        drop((own, of_reader));
+        assert!(lock(&tokens.0).values().all(|entry| entry.strong_count() == 0));
+    }
+
+    #[test]
+    fn listeners_that_name_one_file_share_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = token_file(directory.path(), "shared");
+        let (tokens, one, other) = (Tokens::default(), OwnTokens::default(), OwnTokens::default());
+        let entry = one.entry(&file, &tokens);
+        assert!(Arc::ptr_eq(&entry, &other.entry(&file, &tokens)));
+        // While a thread hangs at it, nobody starts another one, whoever names it.
+        let hanging = Arc::clone(&entry);
+        drop((entry, one, other));
+        assert!(Arc::ptr_eq(&hanging, &OwnTokens::default().entry(&file, &tokens)));
     }
 }

@@ -152,16 +152,47 @@ async fn tokens_open_the_admin_routes() {
     comes_to("Authorization: Bearer two\r\n", 500).await;
 }
 
+/// A file with its own name as the token in it.
+fn token_file(directory: &Path, name: &str) -> TokenFile {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join(name);
+    std::fs::write(&path, name).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    TokenFile::Path(path)
+}
+
+#[tokio::test]
+async fn the_token_of_an_earlier_configuration_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listen = |name: &str| {
+        let mut listen = tcp("127.0.0.1:0", Admin::Token(token_file(directory.path(), name)));
+        listen.serve.token_file = Some(token_file(directory.path(), &format!("{name}-reads")));
+        listen
+    };
+    let site = Setup { server: server(&[listen("one")]), ..Setup::default() }.start();
+    let mut stream = site.connect().await;
+    let bearer = |name: &str| format!("Authorization: Bearer {name}\r\n");
+    for (now, earlier) in [("one", "two"), ("two", "one"), ("one", "two")] {
+        site.swap(&[listen(now)]).await;
+        for (name, may_administer, may_read) in [
+            (now.to_owned(), 409, 200),
+            (format!("{now}-reads"), 401, 200),
+            (earlier.to_owned(), 401, 401),
+            (format!("{earlier}-reads"), 401, 401),
+        ] {
+            // Its file is there, and right.
+            let answer = ask(&mut stream, "PUT", "/plugins/reload", &bearer(&name)).await;
+            assert_eq!(answer.status, may_administer, "{name} under {now}");
+            let answer = ask(&mut stream, "GET", "/metrics", &bearer(&name)).await;
+            assert_eq!(answer.status, may_read, "{name} under {now}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_listener_may_want_a_token_of_who_reads() {
     let directory = tempfile::tempdir().expect("a directory");
-    let file = |name: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = directory.path().join(name);
-        std::fs::write(&path, name).expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
-        TokenFile::Path(path)
-    };
+    let file = |name: &str| token_file(directory.path(), name);
     let admin = Admin::Token(file("admin"));
     let mut listen = tcp("127.0.0.1:0", admin);
     listen.serve.token_file = Some(file("read"));
