@@ -16,8 +16,8 @@ use system::process;
 
 const NEEDS: &str = "root and strace";
 const NEEDS_FUSE: &str = "root, /dev/fuse and util-linux";
-/// Everything that takes a path or a descriptor; sockets show that the right thread is watched.
-const CALLS: &str = "trace=%file,%desc,bind,connect,accept4";
+/// Everything that takes a path or a descriptor, and what starts threads; sockets show that the right thread is watched.
+const CALLS: &str = "trace=%file,%desc,bind,connect,accept4,clone,clone3";
 
 /// strace, attached to all threads.
 struct Watch {
@@ -41,12 +41,20 @@ struct Trace {
     watched_accesses: usize,
     /// And the rest, of which a thread that serves has nothing.
     accesses: Vec<String>,
+    /// The files that it has opened, of whatever thread.
+    opened: Vec<String>,
+    /// How many threads it has started.
+    started: usize,
 }
 
 impl Trace {
     fn take(&mut self, line: &str, during: &str) {
         self.has_served |= line.starts_with("epoll_wait(");
         self.has_accepted |= line.starts_with("accept4(");
+        self.started += usize::from(line.starts_with("clone"));
+        if line.starts_with("open") {
+            self.opened.push(line.to_owned());
+        }
         if line.starts_with("timerfd_settime(") {
             let new = line.split_once("it_value=").map_or("", |(_, new)| new);
             self.is_watched = !new.starts_with("{tv_sec=0, tv_nsec=0}");
@@ -181,6 +189,45 @@ fn a_thread_that_serves_touches_files_only_while_it_is_watched() {
     let accesses: Vec<&str> =
         watch.serving().flat_map(|trace| &trace.accesses).map(String::as_str).collect();
     assert!(accesses.is_empty(), "{} accesses:\n{}", accesses.len(), accesses.join("\n"));
+}
+
+/// Each request has the file read, so that a token that was taken back is refused at once.
+#[test]
+fn the_file_of_a_token_is_read_by_one_thread_that_does_not_serve() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    const REQUESTS: usize = 200;
+    let place = tempfile::tempdir().expect("a directory");
+    let token = place.path().join("token");
+    std::fs::write(&token, "secret\n").expect("a file");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let socket = place.path().join("v.sock");
+    let daemon = Daemon::start(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", {{ address = \"unix:{}\", token_file = \"{}\" }}]\n\
+         [scrape]\ndefault_collectors = false\n[collectors.loadavg]\nenabled = true\n",
+        socket.display(),
+        token.display()
+    ));
+    until("the first collection has ended", || daemon.get("/readyz").status == 200);
+    let mut watch = Watch::attach(daemon.pid(), place.path());
+    let mut connection = Connection::open_unix(&socket);
+    for _ in 0..REQUESTS {
+        let answer = connection.ask("GET", "/metrics", &[("Authorization", "Bearer secret")]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    watch.look("requests with a token");
+    let token = token.to_string_lossy();
+    let opened = |trace: &Trace| trace.opened.iter().filter(|line| line.contains(&*token)).count();
+    let readers: Vec<usize> =
+        watch.threads.values().map(opened).filter(|times| *times > 0).collect();
+    assert_eq!(readers.len(), 1, "{readers:?}");
+    assert!(readers.iter().sum::<usize>() >= REQUESTS - 1, "{readers:?}");
+    assert!(watch.serving().all(|trace| opened(trace) == 0), "one that serves has read it");
+    let started: usize = watch.threads.values().map(|trace| trace.started).sum();
+    println!("{REQUESTS} requests with a token started {started} threads");
+    // The daemon starts a few others, such as the one that gives memory back after the start.
+    assert!(started <= 8, "{started} threads");
 }
 
 fn pages(daemon: &Daemon, watch: &mut Watch) {

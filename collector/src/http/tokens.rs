@@ -86,7 +86,7 @@ impl Tokens {
         }
         let entry = Arc::new(Entry {
             file: file.clone(),
-            reading: Contained::new("token file", "reading the file of a token"),
+            reading: Contained::parked("token file", "reading the file of a token"),
             turn: Arc::default(),
             known: Mutex::default(),
             reported: Mutex::default(),

@@ -177,7 +177,7 @@ impl WebConfig {
             passwords,
             content: RwLock::new(content),
             state: Mutex::new(State { files, looked: Instant::now(), faults: Faults::default() }),
-            looking: Contained::new("web config", "looking at the files of a web configuration"),
+            looking: Contained::parked("web config", "looking at the files of a web configuration"),
             is_well: AtomicBool::new(true),
             is_beside_token: AtomicBool::new(false),
         }))
