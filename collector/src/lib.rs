@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
+mod client_key;
 mod compare;
 pub mod config;
 mod contained;

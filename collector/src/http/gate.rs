@@ -2,8 +2,8 @@
 
 use super::net::Answering;
 use super::reply::{Problem, plain};
-use super::request::{Gate, Peer, Request};
-use crate::web_config::{From, Refusal};
+use super::request::{Gate, Request};
+use crate::web_config::Refusal;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
@@ -19,10 +19,7 @@ impl Gate {
         let content = self.config.fresh().await;
         let authorization = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let client = &request.client;
-        let from = match &client.peer {
-            Peer::Tcp(address) => From::of(address.ip()),
-            Peer::Unix(_) => From::Here,
-        };
+        let from = client.peer.key();
         let admitted = self
             .config
             .admit(&content, &self.bucket, client.is_encrypted, authorization, from)

@@ -1,6 +1,7 @@
 //! A request as those see it who answer it: what was asked, when, by whom, over which listener.
 
 use super::tokens::OwnTokens;
+use crate::client_key::ClientKey;
 use crate::plan::Serve;
 use crate::sync::lock;
 #[cfg(feature = "tls")]
@@ -190,6 +191,16 @@ pub(super) enum Peer {
     Tcp(SocketAddr),
     /// A process of this machine, with its uid if the kernel gave one.
     Unix(Option<u32>),
+}
+
+impl Peer {
+    /// As whom it counts for its share of what there is.
+    pub(super) fn key(&self) -> ClientKey {
+        match self {
+            Peer::Tcp(address) => ClientKey::of(address.ip()),
+            Peer::Unix(user) => ClientKey::User(*user),
+        }
+    }
 }
 
 impl fmt::Display for Peer {

@@ -10,7 +10,8 @@ use super::files::Files;
 use super::protection::Protection;
 use super::rate::Bucket;
 use super::tls;
-use super::users::{Answer, From, Passwords, Users};
+use super::users::{Answer, Passwords, Users};
+use crate::client_key::ClientKey;
 use crate::contained::{Contained, ContainedError};
 use crate::sync::lock;
 use rustls::ServerConfig;
@@ -352,7 +353,7 @@ impl WebConfig {
         bucket: &Mutex<Bucket>,
         is_encrypted: bool,
         authorization: Option<&[u8]>,
-        from: From,
+        from: ClientKey,
     ) -> Result<(), Refusal> {
         if content.tls.is_some() && !is_encrypted {
             return Err(Refusal::NotEncrypted);

@@ -41,8 +41,6 @@ pub(crate) use absent::{Loaded, WebConfig};
 pub(crate) use in_force::{Loaded, Refusal, WebConfig};
 #[cfg(feature = "tls")]
 pub(crate) use rate::Bucket;
-#[cfg(feature = "tls")]
-pub(crate) use users::From;
 
 use crate::plan::Server;
 use protection::Protection;

@@ -1,23 +1,23 @@
 //! Who may ask: names, passwords, and the little that their checks may cost.
 //!
 //! Checking a password takes as long as the maker of its hash wanted, so it is done on at most two threads
-//! of their own, which yield to all others. Few may wait for them, and few of one address, so that a flood
+//! of their own, which yield to all others. Few may wait for them, and few of one client, so that a flood
 //! of wrong passwords costs others at most their first check. What a check gave is kept under a keyed hash
 //! of all that it is about: the password itself is not kept, and a hash that has changed makes it void.
 
+use crate::client_key::ClientKey;
 use crate::secret::Secret;
 use crate::sync::lock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::{hmac, rand};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 /// The most threads that check passwords.
 const MOST_THREADS: usize = 2;
-/// The most checks that are under way or wait, of all clients and of one address.
+/// The most checks that are under way or wait, of all clients and of one.
 const MOST_CHECKS: usize = 16;
 const MOST_CHECKS_OF_ONE: usize = 2;
 /// The most requests that wait for one check, and for all together: each counts as being served.
@@ -42,30 +42,6 @@ pub(super) enum Answer {
     Wrong,
     /// There are too many checks already.
     Busy,
-}
-
-/// Where a client is, as far as it counts for its share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    /// An address of IPv4.
-    V4([u8; 4]),
-    /// A network of IPv6: a host has as many addresses as it wants.
-    V6([u8; 8]),
-    /// This machine.
-    Here,
-}
-
-impl From {
-    /// Of an internet address.
-    pub(crate) fn of(address: IpAddr) -> From {
-        match address.to_canonical() {
-            IpAddr::V4(address) => From::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                From::V6([a, b, c, d, e, f, g, h])
-            }
-        }
-    }
 }
 
 /// The passwords that have been checked, and the checks under way.
@@ -105,7 +81,7 @@ impl Kept {
 /// A check under way, or one that waits.
 struct Check {
     tag: Tag,
-    from: From,
+    from: ClientKey,
     waiters: Vec<oneshot::Sender<bool>>,
 }
 
@@ -156,7 +132,7 @@ impl Passwords {
         self: &Arc<Self>,
         users: &Users,
         header: &[u8],
-        from: From,
+        from: ClientKey,
     ) -> Answer {
         let Some((name, password)) = credentials(header) else { return Answer::Wrong };
         let answer = match self.begin(users, &name, password, from) {
@@ -175,7 +151,7 @@ impl Passwords {
         users: &Users,
         name: &[u8],
         password: Vec<u8>,
-        from: From,
+        from: ClientKey,
     ) -> Result<Answer, oneshot::Receiver<bool>> {
         let name = self.tag(&[name]);
         let found = users.0.get(&name);
@@ -296,7 +272,7 @@ mod tests {
         users(passwords, &[("alice", alice)])
     }
 
-    const FROM: From = From::Here;
+    const FROM: ClientKey = ClientKey::User(Some(0));
 
     #[tokio::test]
     async fn names_and_passwords_are_checked() {
@@ -344,7 +320,7 @@ mod tests {
                 let (passwords, users) = (Arc::clone(&passwords), Arc::clone(&users));
                 let wrong = header("mallory", &number.to_string());
                 tokio::spawn(async move {
-                    passwords.check(&users, &wrong, From::V4([10, 0, 0, number])).await
+                    passwords.check(&users, &wrong, ClientKey::V4([10, 0, 0, number].into())).await
                 })
             })
             .collect();
@@ -363,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_address_has_two_checks_and_the_same_check_is_made_once() {
+    async fn one_client_has_two_checks_and_the_same_check_is_made_once() {
         let passwords = Passwords::new().expect("random numbers");
         let slow = Secret::new(hash("x", 4).text().replacen("$04$", "$12$", 1));
         let users = users(&passwords, &[("alice", &slow)]);
@@ -376,19 +352,11 @@ mod tests {
         assert_eq!(begin("same", FROM).ok(), Some(Answer::Busy));
         waiting.push(begin("second", FROM));
         assert_eq!(begin("third", FROM).ok(), Some(Answer::Busy));
-        // Another address has its own share.
-        waiting.push(begin("third", From::V4([192, 0, 2, 1])));
+        // Another one has its own share, also on the same machine.
+        waiting.push(begin("third", ClientKey::User(Some(1000))));
         for receiver in waiting.into_iter().filter_map(Result::err) {
             assert_eq!(receiver.await, Ok(false));
         }
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one() {
-        let from = |address: &str| From::of(address.parse().expect("an address"));
-        assert_eq!(from("2001:db8::1"), from("2001:db8::ffff:1"));
-        assert_ne!(from("2001:db8::1"), from("2001:db8:0:1::1"));
-        assert_eq!(from("::ffff:10.0.0.1"), from("10.0.0.1"));
     }
 
     #[test]

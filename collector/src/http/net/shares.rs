@@ -1,42 +1,16 @@
 //! Who takes how many of the places: no client may have more than half of them while others want one.
-//!
-//! A client is an address, of IPv6 a network of 64 bits, since a host has as many addresses as it likes there; of a
-//! unix socket it is the user.
 
+use crate::client_key::ClientKey;
 use crate::http::request::Peer;
 use crate::sync::lock;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    V4(Ipv4Addr),
-    V6([u16; 4]),
-    User(Option<u32>),
-}
-
-impl Client {
-    fn of(peer: &Peer) -> Self {
-        let address = match peer {
-            Peer::Tcp(address) => address.ip().to_canonical(),
-            Peer::Unix(user) => return Client::User(*user),
-        };
-        match address {
-            IpAddr::V4(address) => Client::V4(address),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Client::V6([a, b, c, d])
-            }
-        }
-    }
-}
 
 /// What one client has.
 #[derive(Debug)]
 pub(super) struct Share {
-    client: Client,
+    client: ClientKey,
     connections: AtomicU64,
     requests: AtomicU64,
 }
@@ -66,13 +40,13 @@ impl Drop for OwnRequest {
 /// The clients that have connections.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    clients: Mutex<HashMap<Client, Arc<Share>>>,
+    clients: Mutex<HashMap<ClientKey, Arc<Share>>>,
 }
 
 impl Shares {
     /// Counts a connection of a client until the guard is dropped.
     pub(super) fn join(self: &Arc<Self>, peer: &Peer) -> Member {
-        let client = Client::of(peer);
+        let client = peer.key();
         let new = || {
             let (connections, requests) = (AtomicU64::new(0), AtomicU64::new(0));
             Arc::new(Share { client, connections, requests })
@@ -128,18 +102,6 @@ mod tests {
 
     fn tcp(address: &str) -> Peer {
         Peer::Tcp(address.parse().expect("an address"))
-    }
-
-    #[test]
-    fn a_client_is_an_address_or_a_user() {
-        let same = |one: &Peer, other: &Peer| Client::of(one) == Client::of(other);
-        assert!(same(&tcp("10.0.0.1:1"), &tcp("10.0.0.1:2")));
-        assert!(same(&tcp("10.0.0.1:1"), &tcp("[::ffff:10.0.0.1]:2")));
-        assert!(!same(&tcp("10.0.0.1:1"), &tcp("10.0.0.2:1")));
-        assert!(same(&tcp("[fd00:1:2:3::1]:1"), &tcp("[fd00:1:2:3:4::2]:1")));
-        assert!(!same(&tcp("[fd00:1:2:3::1]:1"), &tcp("[fd00:1:2:4::1]:1")));
-        assert!(same(&Peer::Unix(Some(0)), &Peer::Unix(Some(0))));
-        assert!(!same(&Peer::Unix(Some(0)), &Peer::Unix(None)));
     }
 
     #[test]
