@@ -71,12 +71,12 @@ impl Lent {
 }
 
 /// Room for a page, from before it is written until it is sent.
-pub(super) struct Place {
+pub(super) struct Room {
     pool: Arc<PagePool>,
     number: u64,
 }
 
-impl Place {
+impl Room {
     /// The page has become as long as this.
     fn holds(&self, bytes: u64) {
         let mut lent = lock(&self.pool.lent);
@@ -88,7 +88,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Room {
     fn drop(&mut self) {
         let mut lent = lock(&self.pool.lent);
         if let Some(at) = lent.pages.iter().position(|page| page.number == self.number) {
@@ -132,7 +132,7 @@ pub(super) struct Page {
     pub(super) buffer: PageBuffer,
     pool: Arc<PagePool>,
     /// While it is sent.
-    place: Option<Place>,
+    room: Option<Room>,
 }
 
 impl PagePool {
@@ -144,23 +144,23 @@ impl PagePool {
     /// still in the processor's caches, and the next page likely the same but for some numbers.
     pub(super) fn page(self: &Arc<Self>) -> Page {
         let buffer = self.free().take();
-        Page { buffer, pool: Arc::clone(self), place: None }
+        Page { buffer, pool: Arc::clone(self), room: None }
     }
 
     /// Room for a page of about so many bytes, if all pages together take no more than `most`. One page is always
     /// allowed, however long it is. Where there is no room those readers are cut who have taken nothing for longest;
     /// `None` if there is still none at the deadline.
-    pub(super) async fn place(
+    pub(super) async fn room(
         self: &Arc<Self>,
         bytes: usize,
         most: u64,
         reader: &Arc<dyn Reader>,
         deadline: Instant,
-    ) -> Option<Place> {
+    ) -> Option<Room> {
         loop {
             let one_ended = self.one_ended.notified();
-            let wait = match self.try_place(bytes as u64, most, reader) {
-                Ok(place) => return Some(place),
+            let wait = match self.try_room(bytes as u64, most, reader) {
+                Ok(room) => return Some(room),
                 Err(wait) => wait,
             };
             let now = Instant::now();
@@ -171,16 +171,16 @@ impl PagePool {
         }
     }
 
-    fn try_place(
+    fn try_room(
         self: &Arc<Self>,
         bytes: u64,
         most: u64,
         reader: &Arc<dyn Reader>,
-    ) -> Result<Place, Duration> {
+    ) -> Result<Room, Duration> {
         let mut lent = lock(&self.lent);
         if lent.pages.is_empty() || lent.bytes.saturating_add(bytes) <= most {
             let number = lent.add(bytes, Arc::clone(reader));
-            return Ok(Place { pool: Arc::clone(self), number });
+            return Ok(Room { pool: Arc::clone(self), number });
         }
         Err(lent.cut_for(bytes, most))
     }
@@ -189,10 +189,10 @@ impl PagePool {
 impl Page {
     /// The page as the body of an answer; it goes back when the last byte is sent or the reader is
     /// cut.
-    pub(super) fn lend(mut self, place: Place) -> Bytes {
+    pub(super) fn lend(mut self, room: Room) -> Bytes {
         // What a page takes is its buffer, not its text alone.
-        place.holds(self.buffer.capacity() as u64);
-        self.place = Some(place);
+        room.holds(self.buffer.capacity() as u64);
+        self.room = Some(room);
         Bytes::from_owner(self)
     }
 }
@@ -250,10 +250,10 @@ mod tests {
             1000
         });
         let (_, prompt) = reader(0);
-        let has_room = |bytes, most| pages.try_place(bytes, most, &prompt).is_ok();
+        let has_room = |bytes, most| pages.try_room(bytes, most, &prompt).is_ok();
         let buffer = page.as_ref().as_ptr();
-        let place = pages.try_place(100, 1500, &prompt).expect("nothing else is there");
-        let body = page.lend(place);
+        let room = pages.try_room(100, 1500, &prompt).expect("nothing else is there");
+        let body = page.lend(room);
         let copy = body.clone();
         assert_eq!(body.len(), 1000);
         assert!(has_room(300, 1500) && !has_room(301, 1500));
@@ -268,25 +268,25 @@ mod tests {
     #[tokio::test]
     async fn the_slowest_readers_are_cut_for_another_page() {
         let pages = Arc::new(PagePool::default());
-        let (readers, places): (Vec<_>, Vec<_>) = [300, 5000, 100, 900]
+        let (readers, rooms): (Vec<_>, Vec<_>) = [300, 5000, 100, 900]
             .map(|waits| {
                 let (waiting, reader) = reader(waits);
-                (waiting, pages.try_place(100, 400, &reader).expect("room"))
+                (waiting, pages.try_room(100, 400, &reader).expect("room"))
             })
             .into_iter()
             .unzip();
         let cut = || readers.iter().map(|reader| reader.is_cut.load(Ordering::Relaxed));
         let (_, prompt) = reader(0);
         let soon = || Instant::now() + Duration::from_millis(20);
-        assert!(pages.place(150, 400, &prompt, soon()).await.is_none(), "they have not ended");
+        assert!(pages.room(150, 400, &prompt, soon()).await.is_none(), "they have not ended");
         assert!(cut().eq([false, true, false, true]));
         let late = Instant::now() + Duration::from_secs(60);
-        let mut places: Vec<_> = places.into_iter().map(Some).collect();
-        let ends = async { [1, 3].map(|at| places[at].take()).map(drop) };
-        let (place, _) = tokio::join!(pages.place(150, 400, &prompt, late), ends);
-        assert!(place.is_some());
+        let mut rooms: Vec<_> = rooms.into_iter().map(Some).collect();
+        let ends = async { [1, 3].map(|at| rooms[at].take()).map(drop) };
+        let (room, _) = tokio::join!(pages.room(150, 400, &prompt, late), ends);
+        assert!(room.is_some());
         // Who waits for a moment is not cut, and there is no room then.
-        assert!(pages.place(200, 400, &prompt, soon()).await.is_none());
+        assert!(pages.room(200, 400, &prompt, soon()).await.is_none());
         assert!(cut().eq([true, true, false, true]));
     }
 

@@ -39,11 +39,12 @@ pub struct Entry<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     names: Vec<u8>,
-    entries: Vec<Place>,
+    entries: Vec<Stored>,
 }
 
+/// An entry whose name is in the bytes of all names.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Stored {
     start: usize,
     end: usize,
     inode: u64,
@@ -68,10 +69,10 @@ impl Listing {
 
     /// The entries in the order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
-        self.entries.iter().map(|place| Entry {
-            name: &self.names[place.start..place.end],
-            inode: place.inode,
-            kind: place.kind,
+        self.entries.iter().map(|stored| Entry {
+            name: &self.names[stored.start..stored.end],
+            inode: stored.inode,
+            kind: stored.kind,
         })
     }
 
@@ -79,7 +80,7 @@ impl Listing {
     pub fn find(&self, name: &[u8]) -> Option<Entry<'_>> {
         let found = self
             .entries
-            .binary_search_by(|place| self.names[place.start..place.end].cmp(name))
+            .binary_search_by(|stored| self.names[stored.start..stored.end].cmp(name))
             .ok()?;
         self.iter().nth(found)
     }
@@ -95,7 +96,7 @@ impl Listing {
         }
         let start = self.names.len();
         self.names.extend_from_slice(name);
-        self.entries.push(Place { start, end: self.names.len(), inode, kind });
+        self.entries.push(Stored { start, end: self.names.len(), inode, kind });
     }
 
     pub(super) fn sort(&mut self) {

@@ -3,7 +3,7 @@
 
 mod parse;
 
-use parse::{At, Figures, Line, Place, Service, parse_line, parse_totals};
+use parse::{At, Figures, Line, Endpoint, Service, parse_line, parse_totals};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use vitald_core::host::DeviceEvents;
@@ -172,15 +172,15 @@ impl Ipvs {
     }
 }
 
-fn write_key(key: &mut Vec<u8>, labels: &[BackendLabel], service: &Service<'_>, remote: &Place) {
+fn write_key(key: &mut Vec<u8>, labels: &[BackendLabel], service: &Service<'_>, remote: &Endpoint) {
     key.clear();
     for label in labels {
         let written = match (label, service.at) {
-            (BackendLabel::LocalAddress, At::Place(place)) => place.write_address(key),
-            (BackendLabel::LocalPort, At::Place(place)) => write!(key, "{}", place.port),
+            (BackendLabel::LocalAddress, At::Endpoint(endpoint)) => endpoint.write_address(key),
+            (BackendLabel::LocalPort, At::Endpoint(endpoint)) => write!(key, "{}", endpoint.port),
             (BackendLabel::LocalPort, At::Mark(_)) => write!(key, "0"),
             (BackendLabel::LocalMark, At::Mark(mark)) => key.write_all(mark),
-            (BackendLabel::LocalAddress, At::Mark(_)) | (BackendLabel::LocalMark, At::Place(_)) => {
+            (BackendLabel::LocalAddress, At::Mark(_)) | (BackendLabel::LocalMark, At::Endpoint(_)) => {
                 Ok(())
             }
             (BackendLabel::RemoteAddress, _) => remote.write_address(key),

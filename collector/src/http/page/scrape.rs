@@ -4,7 +4,7 @@ use crate::dropin;
 use crate::encode::{Format, Negotiated, PageWriter, negotiate};
 use crate::engine::{self, Collecting, Selection};
 use crate::http::counters::HttpCounters;
-use crate::http::pool::{Page, PagePool, Place};
+use crate::http::pool::{Page, PagePool, Room};
 use crate::http::query;
 use crate::http::reply::{Problem, plain};
 use crate::http::request::Request;
@@ -159,15 +159,15 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
     // In a control group with little memory pages take no more than a quarter of it.
     let in_memory = memory_limit::share(4, (LEAST_PAGE_BYTES, u64::MAX));
     let most = plan.server.max_page_bytes.min(in_memory);
-    let room = async || {
-        let place = pages.place(expected, most, &request.client.reader, deadlines.page).await;
-        place.ok_or_else(|| too_many_pages(site))
+    let make_room = async || {
+        let room = pages.room(expected, most, &request.client.reader, deadlines.page).await;
+        room.ok_or_else(|| too_many_pages(site))
     };
 
     if !is_long {
-        let place = room().await?;
+        let room = make_room().await?;
         let page = lock(&scrapes.short).write(collecting, wanted, pages, &site.counters);
-        return Ok(sent(page, place, wanted));
+        return Ok(sent(page, room, wanted));
     }
     let (pool, counters) = (Arc::clone(pages), Arc::clone(&site.counters));
     let writer = Arc::clone(&scrapes.long).lock_owned();
@@ -175,17 +175,17 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
         return Err(too_many_long_pages(site));
     };
     // After the writer: what waits for it takes no room.
-    let place = room().await?;
+    let room = make_room().await?;
     let writing =
         tokio::task::spawn_blocking(move || writer.write(collecting, wanted, &pool, &counters));
     let page = writing
         .await
         .map_err(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n"))?;
-    Ok(sent(page, place, wanted))
+    Ok(sent(page, room, wanted))
 }
 
-fn sent(page: Page, place: Place, wanted: Wanted) -> Response {
-    let mut response = Response::new(page.lend(place).into());
+fn sent(page: Page, room: Room, wanted: Wanted) -> Response {
+    let mut response = Response::new(page.lend(room).into());
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(wanted.negotiated.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);

@@ -10,7 +10,7 @@ pub(super) enum Line<'t> {
     /// What IPVS hands on.
     Service(Service<'t>),
     /// Where it hands it on to.
-    Backend(Place, Figures),
+    Backend(Endpoint, Figures),
     Heading,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct Service<'t> {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum At<'t> {
-    Place(Place),
+    Endpoint(Endpoint),
     /// A mark that the firewall gives packets, in hexadecimal digits.
     Mark(&'t [u8]),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// One of version 4 is mapped.
     pub(super) address: Ipv6Addr,
     pub(super) port: u16,
@@ -49,7 +49,7 @@ impl Figures {
     }
 }
 
-impl Place {
+impl Endpoint {
     pub(super) fn write_address(&self, into: &mut Vec<u8>) -> std::io::Result<()> {
         match self.address.to_ipv4_mapped() {
             Some(address) => write!(into, "{address}"),
@@ -65,30 +65,30 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Line<'_>, Malformed> {
     match fields.next() {
         None | Some(b"IP" | b"Prot") => Ok(Line::Heading),
         Some(b"->") => {
-            let place = fields.text()?;
-            if place == b"RemoteAddress:Port" {
+            let endpoint = fields.text()?;
+            if endpoint == b"RemoteAddress:Port" {
                 return Ok(Line::Heading);
             }
-            let place = parse_place(place)
-                .ok_or(Malformed::new(fields.offset() - place.len(), "address:port"))?;
+            let endpoint = parse_endpoint(endpoint)
+                .ok_or(Malformed::new(fields.offset() - endpoint.len(), "address:port"))?;
             let weight = fields.pass(1).u64()?;
             let [active, inactive] = [fields.u64()?, fields.u64()?];
-            Ok(Line::Backend(place, Figures { weight, active, inactive }))
+            Ok(Line::Backend(endpoint, Figures { weight, active, inactive }))
         }
         Some(protocol @ b"FWM") => {
             Ok(Line::Service(Service { protocol, at: At::Mark(fields.text()?) }))
         }
         Some(protocol) => {
-            let place = fields.text()?;
-            let place = parse_place(place)
-                .ok_or(Malformed::new(fields.offset() - place.len(), "address:port"))?;
-            Ok(Line::Service(Service { protocol, at: At::Place(place) }))
+            let endpoint = fields.text()?;
+            let endpoint = parse_endpoint(endpoint)
+                .ok_or(Malformed::new(fields.offset() - endpoint.len(), "address:port"))?;
+            Ok(Line::Service(Service { protocol, at: At::Endpoint(endpoint) }))
         }
     }
 }
 
 /// Takes `C0A80016:0CEA` or `[2001:0db8:0000:0000:0000:0000:0000:0001]:0CEA`.
-fn parse_place(text: &[u8]) -> Option<Place> {
+fn parse_endpoint(text: &[u8]) -> Option<Endpoint> {
     let (address, port) = text.split_at_checked(text.len().checked_sub(5)?)?;
     let port = u16::try_from(hexadecimal(port.strip_prefix(b":")?)?).ok()?;
     let address = match address.strip_prefix(b"[") {
@@ -98,7 +98,7 @@ fn parse_place(text: &[u8]) -> Option<Place> {
         }
         None => return None,
     };
-    Some(Place { address, port })
+    Some(Endpoint { address, port })
 }
 
 fn hexadecimal(digits: &[u8]) -> Option<u64> {
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let text = |place: &str| {
+        let text = |endpoint: &str| {
             let mut text = Vec::new();
-            let place = parse_place(place.as_bytes()).unwrap();
-            place.write_address(&mut text).unwrap();
-            (String::from_utf8(text).unwrap(), place.port)
+            let endpoint = parse_endpoint(endpoint.as_bytes()).unwrap();
+            endpoint.write_address(&mut text).unwrap();
+            (String::from_utf8(text).unwrap(), endpoint.port)
         };
         assert_eq!(text("7f000001:ffff"), ("127.0.0.1".into(), 65_535));
         let zeros = "0000:0000:0000:0000:0000";
@@ -153,7 +153,7 @@ mod tests {
             "0x00001:0050",
             "0A000001:00500",
         ] {
-            assert_eq!(parse_place(odd.as_bytes()), None, "{odd}");
+            assert_eq!(parse_endpoint(odd.as_bytes()), None, "{odd}");
         }
     }
 
