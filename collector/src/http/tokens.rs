@@ -1,6 +1,6 @@
 //! The tokens of listeners, as they are asked for by requests.
 
-use crate::contained::Contained;
+use crate::contained::{Contained, ContainedError};
 use crate::plan::{Serve, TokenFile};
 use crate::secret::Secret;
 use crate::sync::lock;
@@ -141,12 +141,20 @@ impl Entry {
         let entry = Arc::clone(&self);
         let token = match self.reading.run(left, move || entry.file.read()).await {
             Ok(token) => token.map_err(Arc::from),
+            // Not in the words of the error, which say for how long: each time they would be another reason to log.
+            Err(ContainedError::TimedOut(..) | ContainedError::StillBusy(..)) => {
+                return failed(hangs(&self.file));
+            }
             Err(error) => return failed(error.to_string()),
         };
         let known = Known { token, at };
         *lock(&self.known) = Some(known.clone());
         known
     }
+}
+
+fn hangs(file: &TokenFile) -> String {
+    format!("{file}: reading it hangs; look at the file system that it is on")
 }
 
 /// The token of `Bearer TOKEN`.
@@ -216,5 +224,26 @@ mod tests {
         let hanging = Arc::clone(&entry);
         drop((entry, one, other));
         assert!(Arc::ptr_eq(&hanging, &OwnTokens::default().entry(&file, &tokens)));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_hangs_is_always_said_to_hang_and_may_come_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = token_file(directory.path(), "late");
+        let (tokens, own) = (Tokens::default(), OwnTokens::default());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let reading = own.entry(&file, &tokens).reading.clone();
+        let hung = reading.begin(move || held.recv().is_err()).expect("a thread");
+        let shown = || tokens.shown_by(Some("Bearer late"), &own, &file);
+        for _ in 0..2 {
+            assert_eq!(shown().await, Err(hangs(&file).into()));
+        }
+        drop(release);
+        drop(hung);
+        let until = Instant::now() + Duration::from_secs(60);
+        while shown().await != Ok(true) {
+            assert!(Instant::now() < until, "it never comes back");
+            tokio::task::yield_now().await;
+        }
     }
 }
