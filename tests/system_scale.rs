@@ -16,7 +16,7 @@ use synthetic_host::{SyntheticHost, Trees};
 use system::client::Client;
 use system::cost::{DEFAULTS, Target, as_flags, scrape, standard};
 use system::page::Page;
-use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags};
+use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer, STANDARD, flags, node_exporter};
 use system::statistics::{median, ratio};
 use system::trace::system_calls;
 
@@ -116,7 +116,7 @@ fn cpu_beside_node_exporter_on_a_large_host() {
     let theirs = generated.start_node_exporter(textfile.path());
     let ours = generated.start(&binary, &as_flags(textfile.path(), WITHOUT_NETLINK));
     let mut targets = [
-        Target::new("node_exporter 1.5", theirs.pid(), theirs.address()),
+        Target::new(node_exporter(), theirs.pid(), theirs.address()),
         Target::new("vitald", ours.pid(), ours.address()),
     ];
     let mut before = Page::default();
@@ -168,8 +168,9 @@ fn cpu_beside_node_exporter_on_a_large_host() {
     );
     let (ratio, least, most) = ratio(&targets[0].rounds, &targets[1].rounds);
     println!(
-        "figure: CPU of node_exporter 1.5 / vitald: {ratio:.1} [{least:.1}..{most:.1}], \
-         {ROUNDS} rounds of {SCRAPES} (at least {LEAST_RATIO})"
+        "figure: CPU of {} / vitald: {ratio:.1} [{least:.1}..{most:.1}], {ROUNDS} rounds of {SCRAPES} (at least \
+         {LEAST_RATIO})",
+        targets[0].name
     );
     assert!(ratio >= LEAST_RATIO, "node_exporter costs only {ratio:.1} times as much");
     assert!(peak <= MOST_PEAK, "{peak} KiB were resident");

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A program that runs until the value ends.
@@ -73,6 +74,18 @@ impl Drop for Peer {
 
 /// node_exporter, as Debian has it.
 pub const NODE_EXPORTER: &str = "/usr/bin/prometheus-node-exporter";
+
+/// The same with the version that it says it is, as figures name it.
+pub fn node_exporter() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let said = Command::new(NODE_EXPORTER).arg("--version").output().expect("node_exporter");
+        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        // node_exporter, version 1.5.0 (branch: debian/sid, revision: ...
+        let version = said.split_once("version ").and_then(|(_, rest)| rest.split(' ').next());
+        format!("node_exporter {}", version.unwrap_or("of an unknown version"))
+    })
+}
 
 /// The collectors that are compared and measured: of node_exporter's default ones those that every
 /// machine has a source for.

@@ -6,6 +6,7 @@ mod doubts;
 mod figures;
 mod growth;
 mod kernels;
+mod large_hosts;
 mod lineup;
 mod machine;
 mod measure;
@@ -46,6 +47,9 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<String, String> {
         Some(binary) => binary.canonicalize().map_err(|error| error.to_string())?,
         None => build(root)?,
     };
+    if let Some(hosts) = &options.large_hosts {
+        return large_hosts::run(&Programs::find(&options, binary)?, &options, hosts);
+    }
     if options.place == Place::Made && machine::can_make_namespaces() {
         return inside(words, &binary);
     }

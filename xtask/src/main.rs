@@ -10,6 +10,10 @@ mod files;
 #[path = "../../tests/fixture_host/mod.rs"]
 mod fixture_host;
 mod fuzz;
+#[path = "../../tests/large_host/mod.rs"]
+mod large_host;
+#[path = "../../tests/large_host/cost.rs"]
+mod large_host_cost;
 mod new;
 mod order;
 #[path = "../../tests/synthetic_host/mod.rs"]

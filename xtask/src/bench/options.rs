@@ -1,6 +1,7 @@
 //! What `cargo xtask bench` is asked for.
 
 use super::sets::{self, Set};
+use crate::large_host::LargeHost;
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "usage: cargo xtask bench [OPTIONS]
@@ -17,7 +18,9 @@ has no other work; what stands against it is said at the end.
   --collectd FILE         collectd; looked for unless set
   --here                  with the mounts and interfaces of this machine, also where root could make
                           others
-  --output FILE           where the tables are written, and not to docs/benchmark.md and README.md";
+  --output FILE           where the tables are written, and not to docs/benchmark.md and README.md
+  --large-hosts NAME,...  only these collectors, or `all` that there is such a host for, each alone on a host that has much of
+                          what it reads; the table, as docs/cost.md has it, is printed";
 
 /// The rates that a full run has: one at which a person looks, and that of most servers of Prometheus.
 const RATES: [f64; 2] = [2.0, 1.0 / 15.0];
@@ -35,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) collectd: Option<PathBuf>,
     pub(crate) output: Option<PathBuf>,
     pub(crate) place: Place,
+    /// Nothing but these.
+    pub(crate) large_hosts: Option<Vec<&'static LargeHost>>,
 }
 
 /// Whose mounts and interfaces there are.
@@ -117,6 +122,7 @@ impl Options {
             collectd: None,
             output: None,
             place: Place::Made,
+            large_hosts: None,
         };
         let mut rates = None;
         let mut words = words.iter().copied();
@@ -139,6 +145,9 @@ impl Options {
                 "--node-exporter" => options.node_exporter = Some(value()?.into()),
                 "--collectd" => options.collectd = Some(value()?.into()),
                 "--output" => options.output = Some(value()?.into()),
+                "--large-hosts" => {
+                    options.large_hosts = Some(sets::large_hosts(value()?)?);
+                }
                 _ => return Err(format!("{word} is not an option\n\n{USAGE}")),
             }
         }
@@ -217,6 +226,9 @@ mod tests {
         }
         assert_eq!(error(&["--binary", "/no/such"]), "/no/such: there is no such file");
         assert_eq!(error(&["--collectd", "/"]), "/: there is no such file");
+        assert!(error(&["--large-hosts", "drbd,disks"]).starts_with(
+            "there is no large host for disks; there are some for interrupts, softirqs, "
+        ));
         let this = std::env::current_exe().unwrap();
         let collectd = ["--collectd", this.to_str().unwrap()];
         for others in [["--rates", "none"], ["--sets", "fixed"]] {
@@ -243,6 +255,10 @@ mod tests {
         assert_eq!(options.place, Place::Here);
         assert!(options.effort.is_quick);
         assert!(Options::parse(&["--rates", "none"]).unwrap().rates.is_empty());
+        let of = |which| Options::parse(&["--large-hosts", which]).unwrap().large_hosts.unwrap();
+        let two: Vec<&str> = of("zfs,drbd").iter().map(|host| host.collector).collect();
+        assert_eq!(two, ["zfs", "drbd"]);
+        assert!(of("all").len() > 20);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The sets of collectors that are measured, the same in both programs.
 
+use crate::large_host::{self, LargeHost};
 use crate::system::cost::{self, DEFAULTS};
 use crate::system::peer::{self, DEFAULT_FIELDS, STANDARD};
 use std::path::Path;
@@ -62,6 +63,21 @@ pub(crate) fn of_name(name: &str) -> Result<&'static Set, String> {
         let names = ALL.map(|set| set.name).join(", ");
         format!("there is no set {name}; the sets are {names}")
     })
+}
+
+/// The large hosts of these collectors, or all of them.
+pub(crate) fn large_hosts(text: &str) -> Result<Vec<&'static LargeHost>, String> {
+    if text == "all" {
+        return Ok(large_host::ALL.iter().collect());
+    }
+    let host = |name: &str| {
+        let host = large_host::ALL.iter().find(|host| host.collector == name);
+        host.ok_or_else(|| {
+            let names: Vec<&str> = large_host::ALL.iter().map(|host| host.collector).collect();
+            format!("there is no large host for {name}; there are some for {}", names.join(", "))
+        })
+    };
+    text.split(',').map(host).collect()
 }
 
 impl Set {
