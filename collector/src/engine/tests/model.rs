@@ -62,6 +62,30 @@ fn alone(name: usize, may_block: bool) -> impl Fn(u32) -> Maker {
     }
 }
 
+/// Two threads that each ask twice for everything, and get all of it.
+fn two_requesters(engine: &Arc<Engine>) -> Vec<thread::JoinHandle<()>> {
+    let requester = |_| {
+        let engine = Arc::clone(engine);
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let snapshot = wait_for(engine.collect(request(LONG)));
+                let states: Vec<State> = snapshot.parts.iter().map(|part| part.state).collect();
+                assert!(states.iter().all(|state| *state == State::Running), "{states:?}");
+            }
+        })
+    };
+    (0..2).map(requester).collect()
+}
+
+/// A collector that nobody closes is waited for for ever, which the model checker finds.
+fn wait_until_closed<'m>(makers: impl IntoIterator<Item = &'m Maker>) {
+    for maker in makers {
+        while maker.open.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
 /// What the collection thread does between collections.
 #[derive(Clone, Copy)]
 enum Between {
@@ -85,32 +109,13 @@ fn hand_over(between: Between, hand_over_after: Duration, a_blocks: [bool; 2]) {
     // Both kinds have one name, but only one of them is on at a time.
     let generations = [a[0](0), a[0](1), a[1](2), a[0](0)];
     swap(&engine, &[&generations[0], &b]);
-    let requests: Vec<_> = (0..2)
-        .map(|_| {
-            let engine = Arc::clone(&engine);
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    let snapshot = wait_for(engine.collect(request(LONG)));
-                    let states = snapshot.parts.iter().map(|part| part.state);
-                    assert!(
-                        states.clone().all(|state| state == State::Running),
-                        "{:?}",
-                        states.collect::<Vec<_>>()
-                    );
-                }
-            })
-        })
-        .collect();
+    let requests = two_requesters(&engine);
     swap(&engine, &[&generations[1], &b]);
     swap(&engine, &[&generations[2]]);
     swap(&engine, &[&generations[3], &b]);
     requests.into_iter().for_each(|request| request.join().expect("it ends"));
     drop(engine);
-    for maker in generations.iter().chain([&b]) {
-        while maker.open.load(Ordering::SeqCst) > 0 {
-            thread::yield_now();
-        }
-    }
+    wait_until_closed(generations.iter().chain([&b]));
 }
 
 /// An alarm that may go off at any time after it was set: time passes as the order of the threads has it.
@@ -262,17 +267,7 @@ fn watched(refuses: bool, hangs: bool) {
         thread::spawn(move || site.keep_watch(&queue, refuses))
     };
     swap(&engine, &[&a, &b]);
-    let requests: Vec<_> = (0..2)
-        .map(|_| {
-            let engine = Arc::clone(&engine);
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    let snapshot = wait_for(engine.collect(request(LONG)));
-                    assert!(snapshot.parts.iter().all(|part| part.state == State::Running));
-                }
-            })
-        })
-        .collect();
+    let requests = two_requesters(&engine);
     let end = || {
         let ends = Arc::clone(&site);
         site.spawn(move || ends.watching.end());
@@ -287,11 +282,7 @@ fn watched(refuses: bool, hangs: bool) {
     }
     watch.join().expect("the watch ends");
     drop(engine);
-    for maker in [&a, &b] {
-        while maker.open.load(Ordering::SeqCst) > 0 {
-            thread::yield_now();
-        }
-    }
+    wait_until_closed([&a, &b]);
 }
 
 /// Requests of which one has a probe find the first device, beside a reload.
@@ -301,17 +292,7 @@ fn first_device() {
     let generations = [a(0), a(1)].map(of_devices);
     sysfs.make_class();
     sysfs.swap(&engine, &[&generations[0], &b]);
-    let requests: Vec<_> = (0..2)
-        .map(|_| {
-            let engine = Arc::clone(&engine);
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    let snapshot = wait_for(engine.collect(request(LONG)));
-                    assert!(snapshot.parts.iter().all(|part| part.state == State::Running));
-                }
-            })
-        })
-        .collect();
+    let requests = two_requesters(&engine);
     sysfs.add("t0");
     thread::yield_now();
     sysfs.swap(&engine, &[&generations[1], &b]);
@@ -319,11 +300,7 @@ fn first_device() {
     let snapshot = wait_for(engine.collect(request(LONG)));
     assert_eq!(snapshot.parts[1].run.as_ref().map(|run| run.len()), Some(1));
     drop(engine);
-    for maker in generations.iter().chain([&b]) {
-        while maker.open.load(Ordering::SeqCst) > 0 {
-            thread::yield_now();
-        }
-    }
+    wait_until_closed(generations.iter().chain([&b]));
 }
 
 #[test]
