@@ -146,11 +146,11 @@ fn a_quick_benchmark_fills_every_table() {
             assert!(has(&is_filled), "no times of {program}, {regime}:\n{text}");
         }
     }
-    // What it reads is what vitald reads.
-    let more: Vec<&str> =
-        text.lines().filter(|line| line.contains(" a scrape more than it.")).collect();
-    assert_eq!(more.len(), sets.len(), "{text}");
-    assert!(!more.iter().any(|line| line.contains("pread64")), "{more:#?}");
+    // What it reads is what vitald reads, and there is something that vitald does besides.
+    let is_same = |line: &&str| line.contains(" vitald was seen to read and to ask the same, ");
+    let same: Vec<&str> = text.lines().filter(is_same).collect();
+    assert_eq!(same.len(), sets.len(), "{text}");
+    assert!(same.iter().all(|line| line.contains(" a scrape more than it.")), "{same:#?}");
     for (form, program) in [("text, gzip", "node_exporter"), ("OpenMetrics, gzip", "vitald")] {
         let is_there =
             |row: &[&str]| row.len() == 7 && row[1] == form && row[2] == program && number(row[3]);
@@ -177,8 +177,12 @@ fn a_quick_benchmark_fills_every_table() {
     let is_ratio = |cell: &str| cell.split_once(" [").is_some_and(|(middle, _)| number(middle));
     let start = |row: &[&str]| row.len() == 7 && row[1] == "vitald" && is_ratio(row[5]);
     assert!(has(&start), "no time of the first page:\n{text}");
+    // Of two hosts and few scrapes it may be anything.
+    let is_exponent = |cell: &str| {
+        cell.split_once(" [").is_some_and(|(middle, _)| middle.parse().is_ok_and(f64::is_finite))
+    };
     for program in ["vitald", "node_exporter"] {
-        let grows = |row: &[&str]| row.len() == 4 && row[1] == program && is_ratio(row[2]);
+        let grows = |row: &[&str]| row.len() == 4 && row[1] == program && is_exponent(row[2]);
         assert!(has(&grows), "no exponent of {program}:\n{text}");
     }
 }

@@ -149,6 +149,15 @@ impl Size {
     }
 }
 
+/// The bare reader beside vitald.
+pub(crate) struct Beside {
+    /// What the reader was asked to do.
+    pub(crate) asked: Work,
+    /// What both were seen to do when they had been measured.
+    pub(crate) ours: Work,
+    pub(crate) done: Work,
+}
+
 /// Everything of one set of collectors.
 pub(crate) struct OfSet {
     pub(crate) name: &'static str,
@@ -157,7 +166,7 @@ pub(crate) struct OfSet {
     pub(crate) sizes: Vec<Size>,
     pub(crate) regimes: Vec<Regime>,
     /// What the bare reader does, where there is one.
-    pub(crate) work: Option<Work>,
+    pub(crate) work: Option<Beside>,
 }
 
 /// One form of a page.

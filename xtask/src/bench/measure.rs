@@ -1,12 +1,12 @@
 //! What is measured, one after another.
 
 use super::doubts::doubts;
-use super::figures::{Figures, Form, OfSet, Regime, Size, Starts};
+use super::figures::{Beside, Figures, Form, OfSet, Regime, Size, Starts};
 use super::growth::hosts;
 use super::kernels::kernels;
 use super::lineup::{Lineup, in_blocks};
 use super::machine::{self, Usage};
-use super::names::{COLLECTD, THEIRS, VITALD};
+use super::names::{COLLECTD, READER, THEIRS, VITALD};
 use super::options::{Effort, Options, rate_in_words};
 use super::programs::{Programs, Running};
 use super::progress::say;
@@ -78,7 +78,13 @@ fn back_to_back_of(
             size.calls = Some(running.calls());
         }
     }
-    let work = lineup.work();
+    let work = lineup.work().map(|asked| {
+        let mut of = |name: &str| {
+            let running = running.iter_mut().find(|running| running.target.name == name);
+            running.map(Running::work).unwrap_or_default()
+        };
+        Beside { asked, ours: of(VITALD), done: of(READER) }
+    });
     OfSet { name: set.name, about: set.about, names: set.names(), sizes, regimes, work }
 }
 

@@ -148,10 +148,7 @@ impl Programs {
     pub(crate) fn work(&self, config: &str) -> Option<Work> {
         let mut vitald = self.strace.then(|| self.start_vitald(VITALD, config))?;
         vitald.warm();
-        let Target { process, client, .. } = &mut vitald.target;
-        let bytes = client.page().len();
-        let calls = each_call(*process, work::CALLS, || scrape(client, TRACED));
-        Some(Work { bytes, ..Work::of_calls(&calls, *process, TRACED) })
+        Some(Work { bytes: vitald.target.client.page().len(), ..vitald.work() })
     }
 
     pub(crate) fn start_reader(&self, work: &Work) -> Running {
@@ -202,6 +199,14 @@ impl Running {
             threads: process::threads(process).len(),
             calls: None,
         }
+    }
+
+    /// What it reads, and of which file systems it asks the space. What is measured after this is disturbed.
+    pub(crate) fn work(&mut self) -> Work {
+        let Target { process, client, .. } = &mut self.target;
+        let filter = format!("trace={}", work::CALLS.join(","));
+        let calls = each_call(*process, &filter, || scrape(client, TRACED));
+        Work::of_calls(&calls, *process, TRACED)
     }
 
     /// The system calls of a scrape, by name. What is measured after this is disturbed.

@@ -4,8 +4,8 @@ use crate::system::bare::{Reading, is_of_kernel};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The system calls that this is made from, as strace's filter.
-pub(crate) const CALLS: &str = "trace=pread64,statfs";
+/// The system calls that this is made from.
+pub(crate) const CALLS: [&str; 2] = ["pread64", "statfs"];
 
 /// What the bare reader does for each scrape.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,11 +31,12 @@ struct Reads {
 impl Work {
     /// From the calls that strace saw a process make in so many scrapes.
     pub(crate) fn of_calls(calls: &str, process: u32, scrapes: usize) -> Work {
-        let mut files: BTreeMap<&str, Reads> = BTreeMap::new();
+        // By what they are to the reader: which of its threads vitald collects on does not matter.
+        let mut files: BTreeMap<PathBuf, Reads> = BTreeMap::new();
         let mut mounts: BTreeMap<&str, usize> = BTreeMap::new();
         for line in calls.lines() {
             if let Some((path, length, offset)) = read(line) {
-                let reads = files.entry(path).or_default();
+                let reads = files.entry(of_itself(Path::new(path), process)).or_default();
                 reads.all += 1;
                 reads.from_start += usize::from(offset == 0);
                 reads.end = reads.end.max(length + offset);
@@ -44,14 +45,13 @@ impl Work {
             }
         }
         let a_scrape = |times: usize| (times as f64 / scrapes as f64).round() as usize;
-        let reading = |(path, reads): (&str, Reads)| Reading {
-            path: of_itself(Path::new(path), process),
+        let reading = |(path, reads): (PathBuf, Reads)| Reading {
+            path,
             passes: a_scrape(reads.from_start),
             reads: (reads.all as f64 / reads.from_start.max(1) as f64).round() as usize,
             length: reads.end,
         };
-        let is_kernels = |path: &str| is_of_kernel(Path::new(path));
-        files.retain(|path, _| is_kernels(path));
+        files.retain(|path, _| is_of_kernel(path));
         let now_and_then = files.values().filter(|reads| a_scrape(reads.from_start) == 0);
         let in_rotation = a_scrape(now_and_then.map(|reads| reads.from_start).sum());
         let readings = files.into_iter().map(reading).collect();
@@ -63,9 +63,33 @@ impl Work {
 
     /// How many reads a scrape is, and of how many files.
     pub(crate) fn reads(&self) -> (usize, usize) {
-        let always = self.readings.iter().map(|reading| reading.passes * reading.reads);
         let files = self.readings.iter().filter(|reading| reading.passes > 0).count();
-        (always.sum::<usize>() + self.in_rotation, files + self.in_rotation)
+        (self.always() + self.in_rotation, files + self.in_rotation)
+    }
+
+    /// What this does at each scrape and another one does less often: files, mounts, and reads where there is more than one
+    /// more. What is read in rotation is not compared: how much of it a scrape reads follows from how long it takes.
+    pub(crate) fn beyond(&self, other: &Work) -> Vec<String> {
+        let passes = |path: &Path| {
+            let same = other.readings.iter().find(|reading| reading.path == path);
+            same.map_or(0, |reading| reading.passes)
+        };
+        let times =
+            |work: &Work, mount: &Path| work.mounts.iter().filter(|it| *it == mount).count();
+        let files = self.readings.iter().filter(|reading| reading.passes > passes(&reading.path));
+        let mounts = self.mounts.iter().filter(|mount| times(self, mount) > times(other, mount));
+        let paths = files.map(|reading| &reading.path).chain(mounts);
+        let mut beyond: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        beyond.dedup();
+        // A file that has grown may take one more.
+        let more = self.always().saturating_sub(other.always());
+        beyond.extend((more > 1).then(|| format!("{more} reads more in all")));
+        beyond
+    }
+
+    /// How many reads a scrape is without what is read in rotation.
+    fn always(&self) -> usize {
+        self.readings.iter().map(|reading| reading.passes * reading.reads).sum()
     }
 
     /// As the arguments of a command.
@@ -162,8 +186,8 @@ statfs("/", {f_type=EXT2_SUPER_MAGIC, f_bsize=4096}) = 0
             work.readings,
             [
                 reading("/proc/self/stat", 1, 1, 512),
-                reading("/proc/thread-self/schedstat", 1, 1, 512),
                 reading("/proc/stat", 2, 1, 4096),
+                reading("/proc/thread-self/schedstat", 1, 1, 512),
                 reading("/proc/vmstat", 1, 2, 8192),
                 reading("/sys/class/net/lo/speed", 1, 1, 512),
                 reading("/sys/odd", 1, 1, 512),
@@ -174,6 +198,36 @@ statfs("/", {f_type=EXT2_SUPER_MAGIC, f_bsize=4096}) = 0
         assert_eq!(work.in_rotation, 1);
         assert_eq!(work.reads(), (9, 7));
         assert_eq!(work.mounts, [Path::new("/")]);
+        // The collections of a busy machine move from thread to thread.
+        let threads = [43, 44].map(|thread| {
+            format!("pread64(7</proc/42/task/{thread}/stat>, \"4\"..., 512, 0) = 20\n").repeat(2)
+        });
+        let work = Work::of_calls(&threads.concat(), 42, 4);
+        assert_eq!(work.readings, [reading("/proc/thread-self/stat", 1, 1, 512)]);
+    }
+
+    #[test]
+    fn work_beyond_another_one() {
+        let work = |files: &[(&str, usize)], mounts: &[&str]| Work {
+            readings: files.iter().map(|(path, passes)| reading(path, *passes, 1, 512)).collect(),
+            mounts: mounts.iter().map(PathBuf::from).collect(),
+            ..Work::default()
+        };
+        let one =
+            work(&[("/proc/stat", 2), ("/proc/vmstat", 1), ("/sys/slow", 0)], &["/", "/a", "/a"]);
+        let other = work(&[("/proc/stat", 1), ("/proc/uptime", 1)], &["/", "/b"]);
+        assert_eq!(one.beyond(&other), ["/proc/stat", "/proc/vmstat", "/a"]);
+        assert_eq!(other.beyond(&one), ["/proc/uptime", "/b"]);
+        for (reads, expected) in [(2, &[][..]), (3, &["2 reads more in all"])] {
+            let grown =
+                Work { readings: vec![reading("/proc/stat", 1, reads, 512)], ..Work::default() };
+            assert_eq!(grown.beyond(&work(&[("/proc/stat", 1)], &[])), expected);
+            assert_eq!(work(&[("/proc/stat", 1)], &[]).beyond(&grown), [""; 0]);
+        }
+        // Neither how much is read in rotation counts, nor which of it.
+        let slower = Work { in_rotation: 3, ..work(&[("/sys/slower", 0)], &[]) };
+        assert_eq!(slower.beyond(&Work::default()), [""; 0]);
+        assert_eq!(Work::default().beyond(&slower), [""; 0]);
     }
 
     #[test]
