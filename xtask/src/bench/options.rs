@@ -20,7 +20,7 @@ has no other work; what stands against it is said at the end.
                           others
   --output FILE           where the tables are written, and not to docs/benchmark.md and README.md
   --large-hosts NAME,...  only these collectors, or `all` that there is such a host for, each alone on a host that has much of
-                          what it reads; the table, as docs/cost.md has it, is printed";
+                          what it reads; the table that docs/cost.md was made from is printed";
 
 /// The rates that a full run has: one at which a person looks, and that of most servers of Prometheus.
 const RATES: [f64; 2] = [2.0, 1.0 / 15.0];
