@@ -16,7 +16,7 @@ use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest, ReloadStatus,
 };
 use crate::sync::lock;
-use crate::{doors, log, privileges, systemd};
+use crate::{listener_warnings, log, privileges, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
@@ -116,7 +116,7 @@ impl Daemon {
         let plan = (source.read)().map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
-        doors::log(&doors::warnings(&plan));
+        listener_warnings::log(&listener_warnings::warnings(&plan));
         privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
         let engine = match server {
@@ -319,7 +319,7 @@ impl Daemon {
             false => roots::doubts(&staged.plan.roots),
         };
         // It reads files, which may hang, so it is not for the swap.
-        let wide_doors = doors::warnings(&staged.plan);
+        let warnings = listener_warnings::warnings(&staged.plan);
         if progress.enter(Step::Listeners).is_err() {
             let reason = match lock(&self.last_reload).is_stopping {
                 true => "the daemon is stopping",
@@ -334,7 +334,7 @@ impl Daemon {
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
                 roots::warn(&doubts);
-                doors::log(&wide_doors);
+                listener_warnings::log(&warnings);
                 self.log_listening(&bound_before, &listeners);
                 match self.swap(plan, collectors, outputs, listeners, began, progress) {
                     Ok(report) if report.faults.is_empty() => {

@@ -21,7 +21,7 @@ use registry::Registry;
 use run::run;
 use terminal::{exit, fail, print, refuse, written};
 
-use crate::{config, doors, dropin, manual, web_config};
+use crate::{config, dropin, listener_warnings, manual, web_config};
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
@@ -135,7 +135,7 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             None => format!("listens on: {}\n", listen.address),
         };
     }
-    for warning in doors::warnings(&plan) {
+    for warning in listener_warnings::warnings(&plan) {
         text += &format!("warning: {warning}\n");
     }
     let printed = print(&text);

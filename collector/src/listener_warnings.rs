@@ -1,4 +1,4 @@
-//! Doors of the daemon that are open wider than may have been meant.
+//! Listeners that are open wider than may have been meant.
 
 use crate::plan::{Address, Admin, Listen, Plan, TokenFile};
 use crate::web_config;
@@ -109,7 +109,7 @@ mod tests {
     use std::fs::Permissions;
 
     #[test]
-    fn doors_that_are_wide_open_are_reported() {
+    fn listeners_that_are_wide_open_are_reported() {
         let directory = tempfile::tempdir().expect("a directory");
         let token = directory.path().join("token");
         let mode = |path: &Path, mode| {
