@@ -21,8 +21,6 @@ pub(super) struct Written {
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) users: BTreeMap<String, Secret>,
     pub(super) rate: Option<Rate>,
-    /// What is asked for and is otherwise here, in sentences.
-    pub(super) notes: Vec<String>,
 }
 
 /// So many requests at once, and one more each interval.
@@ -43,6 +41,7 @@ pub(super) struct TlsWritten {
     pub(super) has_tls13: bool,
     /// Of TLS 1.2; none is all.
     pub(super) suites: Option<Vec<&'static str>>,
+    pub(super) suites_place: Place,
     /// None is all.
     pub(super) curves: Option<Vec<&'static str>>,
     pub(super) prefers_own_suites: bool,
@@ -109,7 +108,8 @@ const SUITES_ELSEWHERE: &[&str] = &[
 pub(super) const CURVES: &[&str] = &["X25519", "CurveP256", "CurveP384"];
 const CURVES_ELSEWHERE: &[&str] = &["CurveP521"];
 
-const VERSIONS: &[(&str, u32)] = &[("TLS10", 10), ("TLS11", 11), ("TLS12", 12), ("TLS13", 13)];
+/// The newest one first: of names that are as near to a mistyped one, it is the one to propose.
+const VERSIONS: &[(&str, u32)] = &[("TLS13", 13), ("TLS12", 12), ("TLS11", 11), ("TLS10", 10)];
 
 /// The headers that may be set, with the values that they may have; none is any.
 const HEADERS: &[(&str, &str, &[&str])] = &[
@@ -124,6 +124,7 @@ const HEADERS: &[(&str, &str, &[&str])] = &[
 pub(super) struct Notebook {
     pub(super) file: Arc<str>,
     pub(super) mistakes: Mistakes,
+    /// What is asked for and is otherwise here, or may not be as it was meant, in sentences.
     pub(super) notes: Vec<String>,
 }
 
@@ -141,7 +142,7 @@ impl Notebook {
         self.mistakes.add(self.origin(place), path, message);
     }
 
-    fn note(&mut self, place: Place, path: &str, message: &str) {
+    pub(super) fn note(&mut self, place: Place, path: &str, message: &str) {
         self.notes.push(format!("{}: {path}: {message}", self.origin(place)));
     }
 }
@@ -168,7 +169,6 @@ pub(super) fn decode(text: &str, directory: &Path, book: &mut Notebook) -> Optio
     let users = users.map(|users| decode_users(users, book)).unwrap_or_default();
     let rate = whole.map("rate_limit", book).and_then(|rate| decode_rate(rate, book));
     whole.end(book);
-    let notes = std::mem::take(&mut book.notes);
     let tls = match tls {
         // A mistake in it is in the notebook.
         Some(tls) => tls,
@@ -179,7 +179,7 @@ pub(super) fn decode(text: &str, directory: &Path, book: &mut Notebook) -> Optio
         TlsAsked::Off => None,
         TlsAsked::Wrong => return None,
     };
-    Some(Written { tls, headers, users, rate, notes })
+    Some(Written { tls, headers, users, rate })
 }
 
 enum TlsAsked {
@@ -204,9 +204,9 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
     let sans_place = map.place_of("client_allowed_sans");
     let allowed_sans = map.texts("client_allowed_sans", book);
     let versions = decode_versions(&mut map, book);
-    let most = versions.map_or(13, |(_, most)| most);
+    let suites_place = map.place_of("cipher_suites").unwrap_or(place);
     let suites = map.texts("cipher_suites", book).filter(|suites| !suites.is_empty());
-    let suites = suites.map(|suites| decode_suites(&suites, most, book));
+    let suites = suites.map(|suites| decode_suites(&suites, versions.unwrap_or((12, 13)), book));
     let curves = map.texts("curve_preferences", book).filter(|curves| !curves.is_empty());
     let curves = curves.map(|curves| decode_curves(&curves, book));
     let prefers_own_suites = map.boolean("prefer_server_cipher_suites", book).unwrap_or(true);
@@ -215,7 +215,8 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
 
     if certificate.is_none() && key.is_none() && client_ca.is_none() && auth.is_none() {
         if asks_for_more {
-            let message = "TLS stays off: neither cert_file nor key_file is set";
+            let message = "TLS stays off, and what is set here does nothing: cert_file and key_file are not set; set \
+                           both, or remove tls_server_config";
             book.note(place, "tls_server_config", message);
         }
         return TlsAsked::Off;
@@ -264,6 +265,7 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
         has_tls12: least <= 12 && suites.as_ref().is_none_or(|suites| !suites.is_empty()),
         has_tls13: most >= 13,
         suites,
+        suites_place,
         curves,
         prefers_own_suites,
     }))
@@ -346,10 +348,14 @@ fn decode_versions(map: &mut Map, book: &mut Notebook) -> Option<(u32, u32)> {
     Some((least, most))
 }
 
-/// The suites of TLS 1.2 that are here.
-fn decode_suites(written: &[(String, Place)], most: u32, book: &mut Notebook) -> Vec<&'static str> {
+/// The suites of TLS 1.2 that are here, for the least and the most recent version.
+fn decode_suites(
+    written: &[(String, Place)],
+    (least, most): (u32, u32),
+    book: &mut Notebook,
+) -> Vec<&'static str> {
     let path = in_tls("cipher_suites");
-    let mut suites = Vec::new();
+    let (mut suites, mut lacking) = (Vec::new(), Vec::new());
     let mut is_wrong = false;
     for (word, place) in written {
         if let Some(suite) = SUITES.iter().find(|suite| *suite == word) {
@@ -357,41 +363,44 @@ fn decode_suites(written: &[(String, Place)], most: u32, book: &mut Notebook) ->
         } else if SUITES_OF_13.contains(&&**word) {
             // As in Go they are on in any case.
         } else if SUITES_ELSEWHERE.contains(&&**word) {
-            let message =
-                format!("vitald lacks {word}, so it is left out; there are: {}", SUITES.join(", "));
-            book.note(*place, &path, &message);
+            lacking.push((&**word, *place));
         } else {
             is_wrong = true;
             book.refuse(*place, &path, no_such(word, SUITES));
         }
     }
-    if suites.is_empty() && !is_wrong && most < 13 {
-        let place = written.first().map_or((1, 1), |(_, place)| *place);
-        let message = format!(
-            "vitald has none of these, so no client could connect; there are: {}",
-            SUITES.join(", ")
-        );
+    note_lacking(&lacking, SUITES, &path, book);
+    if !suites.is_empty() || is_wrong {
+        return suites;
+    }
+    let place = written.first().map_or((1, 1), |(_, place)| *place);
+    if most < 13 {
+        let message = "vitald has none of these for TLS 1.2, so no client could connect; add \
+                       TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, as the key of the \
+                       certificate is, or take max_version away";
         book.refuse(place, &path, message);
+    } else if least <= 12 {
+        let message = "none of these is left for TLS 1.2, so clients need TLS 1.3";
+        book.note(place, &path, message);
     }
     suites
 }
 
 fn decode_curves(written: &[(String, Place)], book: &mut Notebook) -> Vec<&'static str> {
     let path = in_tls("curve_preferences");
-    let mut curves = Vec::new();
+    let (mut curves, mut lacking) = (Vec::new(), Vec::new());
     let mut is_wrong = false;
     for (word, place) in written {
         if let Some(curve) = CURVES.iter().find(|curve| *curve == word) {
             curves.push(*curve);
         } else if CURVES_ELSEWHERE.contains(&&**word) {
-            let message =
-                format!("vitald lacks {word}, so it is left out; there are: {}", CURVES.join(", "));
-            book.note(*place, &path, &message);
+            lacking.push((&**word, *place));
         } else {
             is_wrong = true;
             book.refuse(*place, &path, no_such(word, CURVES));
         }
     }
+    note_lacking(&lacking, CURVES, &path, book);
     if curves.is_empty() && !is_wrong {
         let place = written.first().map_or((1, 1), |(_, place)| *place);
         let message = format!(
@@ -401,6 +410,19 @@ fn decode_curves(written: &[(String, Place)], book: &mut Notebook) -> Vec<&'stat
         book.refuse(place, &path, message);
     }
     curves
+}
+
+/// Notes what only the toolkit has, and what there is here.
+fn note_lacking(lacking: &[(&str, Place)], known: &[&str], path: &str, book: &mut Notebook) {
+    let Some((_, first)) = lacking.first() else { return };
+    let names: Vec<&str> = lacking.iter().map(|(name, _)| *name).collect();
+    let are = if names.len() == 1 { "it is" } else { "they are" };
+    let message = format!(
+        "vitald lacks {}, so {are} left out; there are: {}",
+        names.join(", "),
+        known.join(", ")
+    );
+    book.note(*first, path, &message);
 }
 
 fn decode_http(mut map: Map, book: &mut Notebook) -> Vec<(&'static str, String)> {
@@ -704,8 +726,8 @@ rate_limit:
         assert!(written.users.contains_key("alice"));
         assert_eq!(written.rate, Some(Rate { interval: Duration::from_secs(90), burst: 20 }));
         // What is otherwise here is in the notes.
-        assert_eq!(written.notes.len(), 3, "{:?}", written.notes);
-        assert!(written.notes.iter().any(|note| {
+        assert_eq!(book.notes.len(), 3, "{:?}", book.notes);
+        assert!(book.notes.iter().any(|note| {
             note.starts_with("web.yml:11:7: tls_server_config.cipher_suites: vitald lacks")
         }));
     }
@@ -724,12 +746,44 @@ rate_limit:
             assert!(book.mistakes.is_empty(), "{text}");
             let written = written.expect("it is right");
             assert!(
-                written.tls.is_none() && written.users.is_empty() && written.notes.is_empty(),
+                written.tls.is_none() && written.users.is_empty() && book.notes.is_empty(),
                 "{text}"
             );
         }
-        let (written, _) = read("tls_server_config: {min_version: TLS13}");
-        assert!(written.expect("it is right").notes[0].contains("TLS stays off"));
+        let (written, book) = read("tls_server_config: {min_version: TLS13}");
+        assert!(written.is_some_and(|written| written.tls.is_none()) && book.mistakes.is_empty());
+        let note =
+            "web.yml:1:20: tls_server_config: TLS stays off, and what is set here does nothing: ";
+        assert!(book.notes[0].starts_with(note), "{:?}", book.notes);
+    }
+
+    #[test]
+    fn without_a_suite_of_tls_12_clients_need_a_newer_one() {
+        let notes = |more: &str| {
+            let text = format!("tls_server_config: {{cert_file: a, key_file: b, {more}}}");
+            let (written, book) = read(&text);
+            assert!(written.is_some() && book.mistakes.is_empty(), "{text}");
+            book.notes
+        };
+        let cbc = "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA";
+        for (more, expected) in [
+            (
+                format!("cipher_suites: [{cbc}, TLS_RSA_WITH_AES_128_CBC_SHA]"),
+                &[
+                    "vitald lacks TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_",
+                    "clients need TLS 1.3",
+                ][..],
+            ),
+            ("cipher_suites: [TLS_AES_128_GCM_SHA256]".to_owned(), &["clients need TLS 1.3"]),
+            (format!("min_version: TLS13, cipher_suites: [{cbc}]"), &["vitald lacks"]),
+            ("cipher_suites: []".to_owned(), &[]),
+        ] {
+            let said = notes(&more);
+            assert_eq!(said.len(), expected.len(), "{more}: {said:?}");
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.contains(expected), "{more}: {said}");
+            }
+        }
     }
 
     #[test]
@@ -757,7 +811,7 @@ basic_auth_user: {}
             "web.yml:2:3: tls_server_config.cert_fil: no such key; did you mean cert_file?",
             "web.yml:3:13: tls_server_config.key_file: expected a text, found a list",
             "web.yml:4:21: tls_server_config.client_auth_type: no such value: RequireAndVerifyClientCerts; did you mean RequireAndVerifyClientCert?",
-            "web.yml:5:16: tls_server_config.min_version: no such value: TLS14; did you mean TLS10?",
+            "web.yml:5:16: tls_server_config.min_version: no such value: TLS14; did you mean TLS13?",
             "web.yml:6:18: tls_server_config.cipher_suites: expected a list, found a single value; begin each item with -",
             "web.yml:7:32: tls_server_config.prefer_server_cipher_suites: expected true or false, without quotes",
             "web.yml:10:22: http_server_config.headers.X-Frame-Options: expected deny or sameorigin",
@@ -788,7 +842,7 @@ basic_auth_user: {}
             ("min_version: TLS13, max_version: TLS12", "above max_version"),
             (
                 "max_version: TLS12, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]",
-                "none of these",
+                "none of these for TLS 1.2",
             ),
             ("curve_preferences: [CurveP521]", "none of these"),
             ("client_ca_file: c", "no client is asked"),

@@ -43,7 +43,12 @@ pub(crate) struct Content {
 impl Content {
     /// What it does for its listener.
     pub(super) fn protection(&self) -> Protection {
-        Protection { encrypts: self.tls.is_some(), wants_passwords: !self.users.is_empty() }
+        Protection {
+            encrypts: self.tls.is_some(),
+            wants_passwords: !self.users.is_empty(),
+            verifies_clients: matches!(self.client_rule, Some((ClientAuth::RequireAndVerify, _))),
+            notes: self.notes.clone(),
+        }
     }
 
     /// What TLS is served with, if it is.
@@ -155,7 +160,7 @@ fn read_into(
         headers: headers.collect(),
         users: passwords.users(written.users),
         rate: written.rate,
-        notes: written.notes,
+        notes: std::mem::take(&mut book.notes),
     })
 }
 

@@ -48,27 +48,29 @@ use std::path::Path;
 use vitald_core::settings::{Mistake, Origin};
 
 /// Reads the web configurations of all listeners and drops them; for who only wants to know whether they are
-/// right.
+/// right, and what in them may not be as it was meant: a sentence each.
 ///
 /// # Errors
 ///
 /// Every mistake in each of them.
-pub(crate) fn check(server: &Server) -> Result<(), Vec<Mistake>> {
+pub(crate) fn check(server: &Server) -> Result<Vec<String>, Vec<Mistake>> {
     let mut paths: Vec<&Path> =
         server.listen.iter().filter_map(|listen| listen.serve.web_config.as_deref()).collect();
     paths.sort_unstable();
     paths.dedup();
-    let mut mistakes = Vec::new();
+    let (mut notes, mut mistakes) = (Vec::new(), Vec::new());
     for path in paths {
         match check_file(path, path) {
-            Ok(protection) if protection.wants_passwords => {
-                mistakes.extend(both_in_a_header(server, path));
+            Ok(protection) => {
+                if protection.wants_passwords {
+                    mistakes.extend(both_in_a_header(server, path));
+                }
+                notes.extend(protection.notes);
             }
-            Ok(_) => {}
             Err(wrong) => mistakes.extend(wrong),
         }
     }
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(notes) } else { Err(mistakes) }
 }
 
 /// Reads one web configuration, which mistakes call by a name, and drops it but for what it does.
@@ -131,10 +133,10 @@ mod tests {
         };
         let token = || Admin::Token(TokenFile::Path("/etc/token".into()));
         std::fs::write(&path, "# no users\n").expect("a file");
-        assert_eq!(check_with(token()), Ok(()));
+        assert_eq!(check_with(token()), Ok(Vec::new()));
         let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
         std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
-        assert_eq!(check_with(Admin::Local), Ok(()));
+        assert_eq!(check_with(Admin::Local), Ok(Vec::new()));
         let refused = check_with(token()).expect_err("it is refused");
         assert!(
             refused.len() == 1 && refused[0].message.contains("asks for a token"),

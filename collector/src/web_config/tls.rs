@@ -12,10 +12,12 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, InconsistentKeys,
-    NamedGroup, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion, version,
+    NamedGroup, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Reads the files and puts together what TLS is served with. Nothing comes back if a mistake is in the
 /// notebook.
@@ -26,6 +28,8 @@ pub(super) fn build(
 ) -> Option<Arc<ServerConfig>> {
     let provider = Arc::new(provider(tls));
     let certificates = certificates(&tls.certificate, files, book);
+    let consequence = "clients that verify it refuse it";
+    note_dates(&tls.certificate, certificates.as_deref(), consequence, book);
     let key = private_key(&tls.key, files, book);
     let verifier = verifier(tls, &provider, files, book);
     let (certificates, key, verifier) = (certificates?, key?, verifier?);
@@ -44,6 +48,11 @@ pub(super) fn build(
         refuse(book, &tls.key, message);
         return None;
     }
+    // What is left without a suite or a curve that is wrong may be too little to serve with.
+    if !book.mistakes.is_empty() {
+        return None;
+    }
+    check_suites(tls, &provider, identity.key.algorithm(), book)?;
     let mut versions: Vec<&'static SupportedProtocolVersion> = Vec::new();
     if tls.has_tls13 {
         versions.push(&version::TLS13);
@@ -69,12 +78,79 @@ pub(super) fn build(
 }
 
 fn refuse(book: &mut Notebook, pem: &Pem, message: &str) {
-    let path = format!("tls_server_config.{}", pem.key);
+    book.refuse(pem.place, &path_of(pem), in_file(pem, message));
+}
+
+fn path_of(pem: &Pem) -> String {
+    format!("tls_server_config.{}", pem.key)
+}
+
+/// A message with the file that it is about, if it is about one.
+fn in_file(pem: &Pem, message: &str) -> String {
     match &pem.source {
-        PemSource::File(file) => {
-            book.refuse(pem.place, &path, format!("{}: {message}", file.display()));
-        }
-        PemSource::Inline(_) => book.refuse(pem.place, &path, message),
+        PemSource::File(file) => format!("{}: {message}", file.display()),
+        PemSource::Inline(_) => message.to_owned(),
+    }
+}
+
+/// Looks whether TLS 1.2 has a suite that goes with the certificate. TLS 1.3 has its own for every key.
+fn check_suites(
+    tls: &TlsWritten,
+    provider: &CryptoProvider,
+    key: SignatureAlgorithm,
+    book: &mut Notebook,
+) -> Option<()> {
+    let goes_with_key = |suite: &rustls::SupportedCipherSuite| {
+        suite.tls13().is_none() && suite.usable_for_signature_algorithm(key)
+    };
+    if !tls.has_tls12 || provider.cipher_suites.iter().any(goes_with_key) {
+        return Some(());
+    }
+    let (noun, suite) = match key {
+        SignatureAlgorithm::RSA => ("an RSA key", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+        // Ed25519 goes with the same suites (RFC 8422, 2.2).
+        _ => ("an elliptic-curve key", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    };
+    let path = "tls_server_config.cipher_suites";
+    let cause = format!("the certificate has {noun}, and none of these suites is for one");
+    if tls.has_tls13 {
+        let message =
+            format!("{cause}, so clients need TLS 1.3; for those with TLS 1.2 add {suite}");
+        book.note(tls.suites_place, path, &message);
+        return Some(());
+    }
+    let message =
+        format!("{cause}, so no client could connect; add {suite}, or take max_version away");
+    book.refuse(tls.suites_place, path, message);
+    None
+}
+
+/// Notes which certificates are not valid today. node_exporter serves with them, too, and a clock may be wrong,
+/// so that is no mistake.
+fn note_dates(
+    pem: &Pem,
+    certificates: Option<&[CertificateDer<'_>]>,
+    consequence: &str,
+    book: &mut Notebook,
+) {
+    let certificates = certificates.unwrap_or_default();
+    let now = SystemTime::now();
+    for (number, certificate) in (1..).zip(certificates) {
+        let Some((first, last)) = certificate::validity(certificate) else { continue };
+        let (is_wrong, at, remedy) = if now < first {
+            ("is not valid before", first, "is the clock of this machine right?")
+        } else if now > last {
+            ("expired at", last, "renew it")
+        } else {
+            continue;
+        };
+        let at = humantime::format_rfc3339_seconds(at);
+        let which = match certificates.len() {
+            1 => "the certificate".to_owned(),
+            all => format!("certificate {number} of {all}"),
+        };
+        let message = format!("{which} {is_wrong} {at}: {consequence}; {remedy}");
+        book.note(pem.place, &path_of(pem), &in_file(pem, &message));
     }
 }
 
@@ -197,65 +273,106 @@ fn verifier(
     files: &mut Files,
     book: &mut Notebook,
 ) -> Option<Arc<dyn ClientCertVerifier>> {
-    let roots = match &tls.client_ca {
+    let authorities = match &tls.client_ca {
         Some(pem) => Some((pem, certificates(pem, files, book)?)),
         None => None,
     };
-    let must_show =
-        matches!(tls.client_auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
-    let inner: Arc<dyn ClientCertVerifier> = match (tls.client_auth, roots) {
+    let authorities = match (tls.client_auth, authorities) {
         (ClientAuth::None, _) => return Some(WebPkiClientVerifier::no_client_auth()),
         (ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify, Some((pem, certificates))) => {
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(certificates);
-            if added == 0 {
+            let consequence = "no client is let in with a certificate that it has signed";
+            note_dates(pem, Some(&certificates), consequence, book);
+            let authority = |certificate| Authority::new(certificate, provider);
+            let authorities: Vec<_> = certificates.into_iter().filter_map(authority).collect();
+            if authorities.is_empty() {
                 refuse(book, pem, "has no certificate of an authority that can be used");
                 return None;
             }
-            let builder =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-            let builder = if must_show { builder } else { builder.allow_unauthenticated() };
-            match builder.build() {
-                Ok(verifier) => verifier,
-                Err(error) => {
-                    refuse(book, pem, &format!("cannot be used to verify clients: {error}"));
-                    return None;
-                }
-            }
+            Some(authorities)
         }
-        _ => Arc::new(AnyClient {
-            must_show,
-            algorithms: provider.signature_verification_algorithms,
-        }),
+        _ => None,
     };
-    Some(match &tls.allowed_sans {
-        Some(allowed) => Arc::new(Named { inner, allowed: allowed.clone() }),
-        None => inner,
-    })
+    let hints = authorities.iter().flatten().flat_map(|one| one.verifier.root_hint_subjects());
+    Some(Arc::new(Clients {
+        must_show: matches!(tls.client_auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify),
+        hints: hints.cloned().collect(),
+        authorities,
+        allowed_names: tls.allowed_sans.clone(),
+        algorithms: provider.signature_verification_algorithms,
+    }))
 }
 
-/// Takes every certificate whose key the client has.
+/// An authority by itself.
 #[derive(Debug)]
-struct AnyClient {
+struct Authority {
+    /// From when to when it is one. Of an authority webpki looks at no dates.
+    validity: (SystemTime, SystemTime),
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl Authority {
+    /// Nothing if the certificate cannot be an authority's.
+    fn new(certificate: CertificateDer<'static>, provider: &Arc<CryptoProvider>) -> Option<Self> {
+        let validity = certificate::validity(&certificate)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).ok()?;
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        Some(Authority { validity, verifier: builder.build().ok()? })
+    }
+
+    fn is_valid(&self, now: UnixTime) -> bool {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let (first, last) = self.validity;
+        first <= now && now <= last
+    }
+}
+
+/// Which clients are let in by their certificates. That a client has the key of its certificate, rustls verifies.
+#[derive(Debug)]
+struct Clients {
     must_show: bool,
+    /// Who may have signed a certificate; none is anybody.
+    authorities: Option<Vec<Authority>>,
+    /// The names of the authorities, which are sent to clients.
+    hints: Vec<DistinguishedName>,
+    /// The names of which a certificate must have one; none is any.
+    allowed_names: Option<Vec<String>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for AnyClient {
+impl ClientCertVerifier for Clients {
     fn client_auth_mandatory(&self) -> bool {
         self.must_show
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        &self.hints
     }
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if let Some(authorities) = &self.authorities {
+            let mut verified = Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            for authority in authorities.iter().filter(|authority| authority.is_valid(now)) {
+                if verified.is_err() {
+                    let verifier = &authority.verifier;
+                    verified = verifier.verify_client_cert(end_entity, intermediates, now);
+                }
+            }
+            verified?;
+        }
+        if let Some(allowed) = &self.allowed_names
+            && !certificate::names(end_entity).iter().any(|name| allowed.contains(name))
+        {
+            return Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ));
+        }
         Ok(ClientCertVerified::assertion())
     }
 
@@ -282,58 +399,163 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// Takes of those whom another rule takes only who has one of these names.
-#[derive(Debug)]
-struct Named {
-    inner: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::decode::decode;
+    use super::*;
+    use rcgen::{
+        CertificateParams, CertifiedIssuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+        date_time_ymd,
+    };
+    use std::path::Path;
 
-impl ClientCertVerifier for Named {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
+    const RSA: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    const ECDSA: &str = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+    const CBC: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA";
+
+    fn params() -> CertificateParams {
+        CertificateParams::new(vec!["vitald".to_owned()]).expect("parameters")
     }
 
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
+    /// The mistakes and the notes of a configuration with a certificate and more.
+    fn said(params: CertificateParams, key: &KeyPair, more: &str) -> (Vec<String>, Vec<String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let certificate = params.self_signed(key).expect("a certificate");
+        std::fs::write(folder.path().join("c"), certificate.pem()).expect("a file");
+        std::fs::write(folder.path().join("k"), key.serialize_pem()).expect("a file");
+        let mut book = Notebook::new(Path::new("web.yml"));
+        let text = format!("tls_server_config: {{cert_file: c, key_file: k, {more}}}");
+        let written = decode(&text, folder.path(), &mut book).expect("it can be decoded");
+        let tls = written.tls.expect("TLS is asked for");
+        let is_built = build(&tls, &mut Files::default(), &mut book).is_some();
+        let mistakes = book.mistakes.into_sorted();
+        assert_eq!(is_built, mistakes.is_empty(), "{more}: {mistakes:?}");
+        (mistakes.iter().map(ToString::to_string).collect(), book.notes)
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        if certificate::names(end_entity).iter().any(|name| self.allowed.contains(name)) {
-            return Ok(verified);
+    #[test]
+    fn one_fault_is_one_mistake() {
+        let key = KeyPair::generate().expect("a key");
+        for (more, expected) in [
+            ("curve_preferences: [CurveP521]".to_owned(), "vitald has none of these"),
+            (format!("max_version: TLS12, cipher_suites: [{CBC}]"), "none of these for TLS 1.2"),
+            ("max_version: TLS12, cipher_suites: [TLS_X]".to_owned(), "no such value: TLS_X"),
+            ("curve_preferences: [CurveP257]".to_owned(), "did you mean CurveP256?"),
+        ] {
+            let (mistakes, _) = said(params(), &key, &more);
+            assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{more}: {mistakes:?}");
         }
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        // Beside it the files are looked at all the same.
+        let more = "curve_preferences: [CurveP521], client_ca_file: none, client_auth_type: VerifyClientCertIfGiven";
+        let (mistakes, _) = said(params(), &key, more);
+        assert!(mistakes.len() == 2 && mistakes[1].contains("cannot be read"), "{mistakes:?}");
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
+    #[test]
+    fn suites_go_with_the_key_of_the_certificate() {
+        for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519] {
+            let key = KeyPair::generate_for(algorithm).expect("a key");
+            let said = |more: &str| said(params(), &key, more);
+            let (mistakes, notes) = said(&format!("max_version: TLS12, cipher_suites: [{RSA}]"));
+            let place = "web.yml:1:83: tls_server_config.cipher_suites: the certificate has an elliptic-curve key";
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(place), "{mistakes:?}");
+            assert!(mistakes[0].contains("no client could connect; add TLS_ECDHE_ECDSA_"));
+            assert!(notes.is_empty(), "{notes:?}");
+            let (mistakes, notes) = said(&format!("cipher_suites: [{RSA}]"));
+            assert!(mistakes.is_empty(), "{mistakes:?}");
+            assert!(notes.len() == 1 && notes[0].contains("clients need TLS 1.3"), "{notes:?}");
+            for both in [
+                format!("max_version: TLS12, cipher_suites: [{RSA}, {ECDSA}]"),
+                format!("min_version: TLS13, cipher_suites: [{RSA}]"),
+                String::new(),
+            ] {
+                assert_eq!(said(&both), (Vec::new(), Vec::new()), "{both}");
+            }
+        }
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
+    #[test]
+    fn certificates_that_are_not_valid_today_are_noted() {
+        let key = KeyPair::generate().expect("a key");
+        let with = |first, last| {
+            let mut params = params();
+            (params.not_before, params.not_after) = (first, last);
+            let (mistakes, notes) = said(params, &key, "");
+            assert!(mistakes.is_empty() && notes.len() == 1, "{mistakes:?} {notes:?}");
+            notes.concat()
+        };
+        let expired = with(date_time_ymd(2001, 1, 1), date_time_ymd(2002, 3, 4));
+        assert!(expired.starts_with("web.yml:1:32: tls_server_config.cert_file: /"), "{expired}");
+        assert!(
+            expired.contains("/c: the certificate expired at 2002-03-04T00:00:00Z: "),
+            "{expired}"
+        );
+        let early = with(date_time_ymd(2120, 1, 1), date_time_ymd(2130, 1, 1));
+        assert!(early.contains("is not valid before 2120-01-01T00:00:00Z"), "{early}");
+        assert!(early.ends_with("is the clock of this machine right?"), "{early}");
+
+        // An authority, too.
+        let mut authority = params();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (authority.not_before, authority.not_after) =
+            (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 3, 4));
+        let authority = authority.self_signed(&key).expect("a certificate").pem();
+        let authority = authority.replace('\r', "").replace('\n', "\\n");
+        let more =
+            format!("client_ca: \"{authority}\", client_auth_type: RequireAndVerifyClientCert");
+        let (mistakes, notes) = said(params(), &key, &more);
+        assert!(mistakes.is_empty() && notes.len() == 1, "{mistakes:?} {notes:?}");
+        assert!(
+            notes[0].contains("tls_server_config.client_ca: the certificate expired"),
+            "{notes:?}"
+        );
     }
 
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+    #[test]
+    fn an_authority_is_one_as_long_as_its_certificate_is_valid() {
+        let authority = |last| {
+            let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), last);
+            let key = KeyPair::generate().expect("a key");
+            CertifiedIssuer::self_signed(params, key).expect("an authority")
+        };
+        let [old, new] = [date_time_ymd(2002, 1, 1), date_time_ymd(2120, 1, 1)].map(authority);
+        let signed_by = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            let mut params = params();
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            let key = KeyPair::generate().expect("a key");
+            params.signed_by(&key, authority).expect("a certificate").der().clone()
+        };
+        let [by_old, by_new] = [&old, &new].map(signed_by);
+        let provider = Arc::new(ring::default_provider());
+        let authorities = [&old, &new].map(|one| Authority::new(one.der().clone(), &provider));
+        let clients = Clients {
+            must_show: true,
+            authorities: Some(authorities.into_iter().flatten().collect()),
+            hints: Vec::new(),
+            allowed_names: None,
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let takes = |certificate: &CertificateDer<'_>, date: &str| {
+            let date = humantime::parse_rfc3339(date).expect("a date");
+            let since = date.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            let now = UnixTime::since_unix_epoch(since);
+            clients.verify_client_cert(certificate, &[], now).is_ok()
+        };
+        for (date, is_old) in [
+            ("2001-06-01T00:00:00Z", true),
+            ("2002-01-01T00:00:00Z", true),
+            ("2002-01-01T00:00:01Z", false),
+            ("2026-06-01T00:00:00Z", false),
+        ] {
+            assert_eq!(takes(&by_old, date), is_old, "{date}");
+            assert!(takes(&by_new, date), "{date}");
+        }
+        assert!(!takes(&by_new, "2120-01-01T00:00:01Z"));
+        // One that no authority has signed.
+        let stranger = signed_by(&authority(date_time_ymd(2120, 1, 1)));
+        assert!(!takes(&stranger, "2026-06-01T00:00:00Z"));
     }
 }
