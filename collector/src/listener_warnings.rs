@@ -38,8 +38,8 @@ fn of_listener(listen: &Listen) -> Vec<String> {
     let web_config = serve.web_config.as_deref();
     // A mistake in it is reported by the one who reads it to serve with it.
     let protection = web_config.and_then(|file| web_config::check_file(file, file).ok());
-    let is_encrypted = protection.is_some_and(|protection| protection.encrypts);
-    if is_reached_from_elsewhere(&listen.address) && !is_encrypted {
+    let protection = protection.unwrap_or_default();
+    if is_reached_from_elsewhere(&listen.address) && !protection.encrypts {
         if matches!(serve.admin, Admin::Token(_)) {
             said.push(
                 "administration by a token is refused to other machines over plain HTTP, where others could \
@@ -49,13 +49,23 @@ fn of_listener(listen: &Listen) -> Vec<String> {
         }
         if serve.token_file.is_some() {
             said.push(
-                "without TLS the token of those who read passes the network as it is, and others can read it"
+                "without TLS the token of those who read passes the network as it is, and others can read it; set \
+                 tls_server_config in a web_config"
                     .to_owned(),
             );
         }
+        if let (true, Some(file)) = (protection.wants_passwords, web_config) {
+            said.push(format!(
+                "without TLS the passwords of its users pass the network as they are, and others can read them; set \
+                 tls_server_config in {}",
+                file.display()
+            ));
+        }
     }
     if let Address::Unix(path) = &listen.address {
-        if serve.access.mode & OTHERS_WRITE != 0 && serve.token_file.is_none() {
+        let knows_its_readers =
+            serve.token_file.is_some() || protection.wants_passwords || protection.verifies_clients;
+        if serve.access.mode & OTHERS_WRITE != 0 && !knows_its_readers {
             said.push(format!(
                 "with mode {:04o} every user of this machine can read here; 0660 and a group is narrower",
                 serve.access.mode
@@ -145,6 +155,45 @@ mod tests {
             let tls =
                 said(tcp("[::]:1"), &with("tls_server_config: { cert_file: c, key_file: k }"));
             assert!(tls.is_empty(), "{tls:?}");
+        }
+        #[cfg(feature = "tls")]
+        {
+            let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+            let users = format!("basic_auth_users: {{alice: {hash}}}\n");
+            let with = |content: &str| {
+                let file = directory.path().join("web.yml");
+                std::fs::write(&file, content).expect("a file");
+                Serve { web_config: Some(file), ..local.clone() }
+            };
+            let in_the_clear = said(tcp("[::]:1"), &with(&users));
+            assert!(
+                in_the_clear.len() == 1
+                    && in_the_clear[0].contains("without TLS the passwords")
+                    && in_the_clear[0].ends_with("/web.yml"),
+                "{in_the_clear:?}"
+            );
+            assert!(said(tcp("127.0.0.1:1"), &with(&users)).is_empty());
+            let tls = "tls_server_config: { cert_file: c, key_file: k";
+            assert!(said(tcp("[::]:1"), &with(&format!("{tls} }}\n{users}"))).is_empty());
+            // Who may open the socket is not let in for that.
+            let socket = Address::Unix(directory.path().join("v.sock"));
+            let verified = format!(
+                "{tls}, client_ca_file: c, client_auth_type: RequireAndVerifyClientCert }}"
+            );
+            let any = format!("{tls}, client_auth_type: RequireAnyClientCert }}");
+            let headers = "http_server_config: { headers: { X-Frame-Options: deny } }";
+            for (content, warnings) in [
+                (&*users, 0),
+                (&*verified, 0),
+                (&*any, 1),
+                (&*format!("{tls} }}"), 1),
+                (headers, 1),
+            ] {
+                let mut open = with(content);
+                open.access.mode = 0o666;
+                let said = said(socket.clone(), &open);
+                assert_eq!(said.len(), warnings, "{content}: {said:?}");
+            }
         }
         mode(&token, 0o644);
         let world = said(tcp("[::1]:1"), &read);

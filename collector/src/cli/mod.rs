@@ -105,9 +105,10 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
-    if let Err(mistakes) = web_config::check(&plan.server) {
-        return refuse(&mistakes);
-    }
+    let notes = match web_config::check(&plan.server) {
+        Ok(notes) => notes,
+        Err(mistakes) => return refuse(&mistakes),
+    };
     let on = |enabled: bool| {
         let names: Vec<&str> = plan
             .collectors
@@ -135,7 +136,7 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             None => format!("listens on: {}\n", listen.address),
         };
     }
-    for warning in listener_warnings::warnings(&plan) {
+    for warning in notes.into_iter().chain(listener_warnings::warnings(&plan)) {
         text += &format!("warning: {warning}\n");
     }
     let printed = print(&text);
