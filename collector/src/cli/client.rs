@@ -1,7 +1,7 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
-use super::connection::Connection;
-use super::places::{self, Place, Search};
+use super::connection::{Answer, Connection};
+use super::places::{self, Place, Search, WITHOUT_TLS};
 use super::registry::Registry;
 use super::terminal::{complain, exit, fail, print};
 use crate::plan::Address;
@@ -33,6 +33,7 @@ pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let connection = Connection::open(&place.address, place.token);
     match connection.and_then(|mut connection| connection.ask(Method::GET, path)) {
         Ok(answer) if answer.status == StatusCode::OK => print(well),
+        Ok(Answer { lacks: Some(what), .. }) => Miss::lacking(&place.address, what).fail(),
         Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
         Err(error) => Miss::unanswered(&place.address, &error).fail(),
     }
@@ -61,6 +62,12 @@ impl Miss {
             reason: format!("no answer from {address}: {error}"),
             remedy: "; is the daemon running there? --to says where",
         }
+    }
+
+    fn lacking(address: &Address, what: &str) -> Self {
+        Miss::refused(format!(
+            "the listener at {address} asks for {what}, which this command has not; name one {WITHOUT_TLS}"
+        ))
     }
 
     fn refused(reason: String) -> Self {
@@ -94,6 +101,9 @@ impl Daemon {
         let unanswered = |error: String| Miss::unanswered(&address, &error);
         let mut connection = Connection::open(&address, token).map_err(unanswered)?;
         let about = connection.ask(Method::GET, "/plugins").map_err(unanswered)?;
+        if let Some(what) = about.lacks {
+            return Err(Miss { remedy: "; a SIGHUP needs none", ..Miss::lacking(&address, what) });
+        }
         if about.text("name") != "vitald" {
             return Err(Miss::refused(format!(
                 "what answers at {address} is not a vitald that can be administered: it says {} to /plugins",

@@ -53,6 +53,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The body; null if it is not JSON.
     pub(super) body: Value,
+    /// What a listener asks for that no command has.
+    pub(super) lacks: Option<&'static str>,
 }
 
 impl Connection {
@@ -93,7 +95,7 @@ impl Connection {
         let request = Request::builder().method(method).uri(path);
         let response = self.send(request, LARGEST_ANSWER, Deadline::after(TIMEOUT))?;
         let body = serde_json::from_slice(response.body()).unwrap_or_default();
-        Ok(Answer { status: response.status(), body })
+        Ok(Answer { status: response.status(), body, lacks: lacking(&response) })
     }
 
     /// Sends a request, and reads an answer of at most so many bytes.
@@ -134,6 +136,23 @@ impl Answer {
             ("", _) => self.status.to_string(),
             (title, detail) => format!("{title}: {detail}"),
         }
+    }
+}
+
+/// What a web configuration asks for that a command has not.
+fn lacking(response: &Response<Bytes>) -> Option<&'static str> {
+    let scheme = response.headers().get(header::WWW_AUTHENTICATE);
+    match response.status() {
+        // What a listener with TLS says in the clear (http::net::handshakes, and Go's server).
+        StatusCode::BAD_REQUEST if response.body().ends_with(b"to an HTTPS server.\n") => {
+            Some("TLS")
+        }
+        StatusCode::UNAUTHORIZED
+            if scheme.is_some_and(|scheme| scheme.as_bytes().starts_with(b"Basic")) =>
+        {
+            Some("the password of a user")
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use super::terminal::{exit, fail, refuse};
 use crate::config::parse_address;
 use crate::plan::{Address, Admin, Listen, Plan, Serve};
 use crate::regular::read_text;
+use crate::web_config;
 use clap::ArgMatches;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ use vitald_core::settings::{Mistake, Node, Origin, Setting, Value};
 
 /// The socket of the shipped service, and of a container with administration.
 const SERVICE_SOCKET: &str = "unix:/run/vitald/vitald.sock";
+/// A listener that a command can ask, for who has named another one.
+pub(super) const WITHOUT_TLS: &str =
+    "that asks for neither TLS nor a password, such as unix:/run/vitald/vitald.sock";
 /// Where a daemon listens whose configuration does not say.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9100";
 
@@ -53,10 +57,10 @@ impl Search {
             return Ok(Search { places, is_given: true, file, lacks_admin: false, mistakes });
         }
         let configured = Configured::by(own, registry);
-        let listeners = configured.listeners.iter().filter(|one| {
-            // A command has neither the certificates nor the passwords of a web configuration.
-            one.serve.admin != Admin::Off && one.serve.web_config.is_none()
-        });
+        let listeners = configured
+            .listeners
+            .iter()
+            .filter(|one| one.serve.admin != Admin::Off && takes_commands(one) != Some(false));
         let of_listener = |listen: &Listen| Place {
             address: listen.address.clone(),
             token: token.clone().or_else(|| shown_by(listen)),
@@ -112,24 +116,44 @@ pub(super) fn first(own: &ArgMatches, registry: Registry<'_>) -> Result<Place, E
         return Ok(Place { address, token });
     }
     let Configured { listeners, mistakes, .. } = Configured::by(own, registry);
-    let is_none = listeners.is_empty();
-    match listeners.into_iter().find(|listen| listen.serve.web_config.is_none()) {
-        Some(listen) => Ok(Place { address: listen.address, token }),
-        None if is_none => Err(refuse(&mistakes)),
+    let that = |takes| listeners.iter().find(|listen| takes_commands(listen) == takes);
+    match that(Some(true)).or_else(|| that(None)) {
+        Some(listen) => Ok(Place { address: listen.address.clone(), token }),
+        None if listeners.is_empty() => Err(refuse(&mistakes)),
         None => Err(fail(
             exit::CONFIG,
-            &"every listener has a web configuration, whose certificates and passwords this command has not; \
-              add a listener without one, such as \"unix:/run/vitald/vitald.sock\"",
+            &"every listener asks for TLS or a password by its web configuration, and this command has neither; add a \
+              listener that asks for none, such as \"unix:/run/vitald/vitald.sock\"",
         )),
     }
+}
+
+/// Whether a listener answers a command, which speaks no TLS and has no password. A web configuration that
+/// cannot be read says neither.
+fn takes_commands(listen: &Listen) -> Option<bool> {
+    let Some(file) = listen.serve.web_config.as_deref() else { return Some(true) };
+    let protection = web_config::check_file(file, file).ok()?;
+    Some(!protection.encrypts && !protection.wants_passwords)
 }
 
 /// The address of `--to`.
 fn given(own: &ArgMatches) -> Result<Option<Address>, ExitCode> {
     let Some(to) = own.get_one::<String>("to") else { return Ok(None) };
-    let to = to.strip_prefix("http://").unwrap_or(to).trim_end_matches('/');
-    let address = parse_address(to).or_else(|_| resolve(to));
+    let address = parse_given(to);
     address.map(Some).map_err(|error| fail(exit::USAGE, &format!("--to {to}: {error}")))
+}
+
+/// An address as a person may write it: as a URL, too.
+fn parse_given(to: &str) -> Result<Address, String> {
+    let rest = match to.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            return Err(format!("this command speaks no TLS; name a listener {WITHOUT_TLS}"));
+        }
+        _ => to,
+    };
+    let address = rest.trim_end_matches('/');
+    parse_address(address).or_else(|_| resolve(address))
 }
 
 /// The token in the file of `--token-file`.
@@ -233,6 +257,23 @@ mod tests {
 
     fn place(address: &str) -> Place {
         Place { address: parse_address(address).expect("an address"), token: None }
+    }
+
+    #[test]
+    fn an_address_may_be_a_url_but_not_of_tls() {
+        let expected = Ok(parse_address("127.0.0.1:1").expect("an address"));
+        for to in ["127.0.0.1:1", "http://127.0.0.1:1", "HTTP://127.0.0.1:1/"] {
+            assert_eq!(parse_given(to), expected, "{to}");
+        }
+        assert!(matches!(parse_given("unix:///a"), Ok(Address::Unix(_))));
+        for to in ["https://127.0.0.1:1/", "https://localhost", "HTTPS://[::1]:1"] {
+            let refused = parse_given(to).expect_err("it is refused");
+            assert!(refused.starts_with("this command speaks no TLS; name a listener"), "{to}");
+        }
+        for to in ["http://127.0.0.1:1/metrics", "127.0.0.1", ""] {
+            let refused = parse_given(to).expect_err("it is refused");
+            assert_eq!(refused, "expected HOST:PORT or unix:/PATH", "{to}");
+        }
     }
 
     #[test]
