@@ -32,7 +32,8 @@ fn prints(arguments: &[&str]) -> String {
 /// What is compiled in, as `--version` says.
 fn names() -> Vec<String> {
     let version = prints(&["--version"]);
-    let (_, names) = version.trim_end().split_once("collectors: ").expect("the roll");
+    let roll = version.lines().next().expect("a line");
+    let (_, names) = roll.split_once("collectors: ").expect("the roll");
     names.trim_end_matches(')').split(' ').map(str::to_owned).collect()
 }
 
@@ -113,7 +114,7 @@ fn every_command_has_a_help_that_reads_well() {
         Options:
           -c, --config <FILE>      The configuration; without one the built-in defaults hold
               --running            Also ask the running daemon what a reload of its own file would change
-              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --to <ADDRESS>       Its listener: HOST:PORT or unix:/PATH, no TLS [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
           -h, --help               Print help
     "#]],
@@ -212,7 +213,7 @@ fn every_command_has_a_help_that_reads_well() {
         Options:
           -c, --config <FILE>      The file that it reads; without one the service is asked first
               --dry-run            Only say what would change
-              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --to <ADDRESS>       Its listener: HOST:PORT or unix:/PATH, no TLS [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
           -h, --help               Print help
     "#]],
@@ -227,7 +228,7 @@ fn every_command_has_a_help_that_reads_well() {
         Options:
           -c, --config <FILE>      The configuration; without one the built-in defaults hold
               --ready              Ask whether it is ready to be scraped, not only alive
-              --to <ADDRESS>       Where it listens: HOST:PORT or unix:/PATH [default: as configured]
+              --to <ADDRESS>       Its listener: HOST:PORT or unix:/PATH, no TLS [default: as configured]
               --token-file <FILE>  The file with the bearer token of the daemon's listener
           -h, --help               Print help
     "#]],
@@ -284,6 +285,8 @@ fn the_version_lists_the_roll() {
     let names = names();
     let start = format!("vitald {} ({} collectors: ", env!("CARGO_PKG_VERSION"), names.len());
     assert!(version.starts_with(&start), "{version}");
+    let features: Vec<&str> = version.lines().skip(1).collect();
+    assert_eq!(features, ["features: +tls"]);
     assert!(names.is_sorted() && names.contains(&"cpu".to_owned()) && names.len() >= 18);
     assert_eq!(prints(&["-V"]), version);
     let listed: Vec<String> = prints(&["plugins"])
@@ -640,6 +643,106 @@ fn reload_and_health_talk_to_the_daemon() {
     let (status, out, err) =
         harness::output(vitald(&["health"]).env("VITALD__SERVER__LISTEN", &to));
     assert_eq!((status, &*out), (0, "ok\n"), "{err}");
+}
+
+/// A configuration of one listener on a socket of this directory, with a web configuration.
+fn with_web_config(directory: &Path, web: &str) -> String {
+    let file = directory.join("web.yml");
+    std::fs::write(&file, web).expect("a file");
+    format!(
+        "[server]\nlisten = [{{ address = \"{}\", web_config = \"{}\" }}]\n",
+        socket(directory),
+        file.display()
+    )
+}
+
+/// A user whose password nobody knows.
+const USERS: &str =
+    "basic_auth_users:\n  alice: $2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG\n";
+
+#[test]
+fn check_and_the_log_say_what_a_web_configuration_does_not_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let web = "tls_server_config: { min_version: TLS13 }\nhttp_server_config: { http2: true }\n";
+    let daemon = Daemon::start(&with_web_config(directory.path(), web));
+    let told = prints(&["check", &daemon.config_file().display().to_string()]);
+    let warnings: Vec<&str> =
+        told.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+    let place = directory.path().join("web.yml").display().to_string();
+    let tls = format!("{place}:1:20: tls_server_config: TLS stays off, ");
+    let http2 = format!("{place}:2:30: http_server_config.http2: ");
+    assert!(
+        warnings.len() == 2 && warnings[0].starts_with(&tls) && warnings[1].starts_with(&http2),
+        "{told}"
+    );
+    for warning in warnings {
+        daemon.wait_for_log(warning);
+    }
+    // What a name and a password would pass in the clear.
+    std::fs::write(directory.path().join("web.yml"), USERS).expect("a file");
+    let open = format!("[server]\nlisten = [\":1\"]\nweb_config = \"{place}\"\n");
+    let told = prints(&["check", &file(directory.path(), &open)]);
+    let last = told.lines().last().unwrap_or_default();
+    assert!(last.starts_with("warning: :1: without TLS the passwords of its users"), "{told}");
+}
+
+#[test]
+fn a_web_configuration_without_tls_and_users_hinders_no_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let headers = "http_server_config: { headers: { X-Frame-Options: deny } }\n";
+    let daemon = Daemon::start(&with_web_config(directory.path(), headers));
+    let own = daemon.config_file().display().to_string();
+    assert_eq!(prints(&["health", "--config", &own]), "ok\n");
+    let told = prints(&["reload", "--config", &own]);
+    assert!(told.ends_with(" applied; generation 1\n"), "{told}");
+    // What is wrong with it, the daemon says.
+    std::fs::write(directory.path().join("web.yml"), "header: {}\n").expect("a file");
+    let (status, _, err) = run(&["reload", "--config", &own]);
+    assert!(status == 78 && err.contains("web.yml:1:1: header: no such key"), "{status} {err}");
+    assert_eq!(prints(&["health", "--config", &own]), "ok\n");
+}
+
+#[test]
+fn a_listener_with_tls_or_users_is_named_with_a_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let remedy =
+        "name one that asks for neither TLS nor a password, such as unix:/run/vitald/vitald.sock";
+    let daemon = Daemon::start(&with_web_config(directory.path(), USERS));
+    let own = daemon.config_file().display().to_string();
+    let (status, _, err) = run(&["health", "--config", &own]);
+    assert!(status == 78 && err.contains("every listener asks for TLS or a password"), "{err}");
+    let (status, _, err) = run(&["reload", "--config", &own]);
+    assert!(status == 69 && err.contains("send the daemon a SIGHUP"), "{status} {err}");
+    let asked = |to: &str, what: &str| {
+        let start = format!(
+            "vitald: the listener at {to} asks for {what}, which this command has not; {remedy}"
+        );
+        for command in ["health", "reload"] {
+            let (status, out, err) = run(&[command, "--to", to]);
+            assert_eq!((status, &*out), (1, ""), "{err}");
+            assert!(err.starts_with(&start), "{err}");
+            assert_eq!(err.contains("SIGHUP"), command == "reload", "{err}");
+        }
+    };
+    asked(&socket(directory.path()), "the password of a user");
+
+    let pair = rcgen::generate_simple_self_signed(["vitald".to_owned()]).expect("a pair");
+    let web = directory.path().join("tls.yml");
+    std::fs::write(directory.path().join("c"), pair.cert.pem()).expect("a file");
+    std::fs::write(directory.path().join("k"), pair.signing_key.serialize_pem()).expect("a file");
+    std::fs::write(&web, "tls_server_config: { cert_file: c, key_file: k }\n").expect("a file");
+    let config =
+        format!("[server]\nlisten = [\"127.0.0.1:0\"]\nweb_config = \"{}\"\n", web.display());
+    let daemon = Daemon::start(&config);
+    let to = daemon.address().to_string();
+    asked(&to, "TLS");
+    for command in ["health", "reload"] {
+        let (status, out, err) = run(&[command, "--to", &format!("https://{to}/")]);
+        assert_eq!((status, &*out), (64, ""), "{err}");
+        let said =
+            format!("vitald: --to https://{to}/: this command speaks no TLS; name a listener");
+        assert!(err.starts_with(&said), "{err}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn the_version_goes_to_standard_output() {
           build date:
           go version:       none, this is vitald VERSION
           platform:         linux/amd64
-          tags:
+          tags:             tls
     "#]]
     .assert_eq(&out.replace("arm64", "amd64"));
 }
@@ -581,11 +581,14 @@ fn a_signal_has_the_web_configuration_read_again() {
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("web.yml");
     let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
-    std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
+    let web =
+        format!("basic_auth_users: {{alice: {hash}}}\ntls_server_config: {{min_version: TLS13}}\n");
+    std::fs::write(&path, web).expect("a file");
     let mut arguments = vec![format!("--web.config.file={}", path.display())];
     arguments.extend(loadavg_alone().into_iter().map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let daemon = exporter(&arguments);
+    daemon.wait_for_log("web.yml:2:20: tls_server_config: TLS stays off");
     let answer = daemon.get("/metrics");
     assert_eq!((answer.status, &*answer.body), (401, "Unauthorized\n"));
     assert_eq!(answer.header("www-authenticate"), "Basic");

@@ -69,8 +69,9 @@ fn roll_with(features: &[&str], target: &Path) -> String {
     let mut cargo = cargo(&workspace(), target);
     succeed(cargo.args(["build", "--offline", "--locked", "--package", "vitald"]).args(features));
     let version = succeed(Command::new(target.join("debug/vitald")).arg("--version"));
-    let (_, roll) = version.split_once(" (").unwrap_or_else(|| panic!("{version} has no roll"));
-    roll.trim_end().trim_end_matches(')').to_owned()
+    let line = version.lines().next().unwrap_or_default();
+    let (_, roll) = line.split_once(" (").unwrap_or_else(|| panic!("{version} has no roll"));
+    roll.trim_end_matches(')').to_owned()
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod system;
 use harness::{output, until};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
+    KeyPair, date_time_ymd,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -312,6 +312,73 @@ fn neither_starts_with_what_is_wrong() {
         assert!(!refuses(&there).0, "{text}");
         let (has_refused, said) = refuses(&here);
         assert!(has_refused && said.contains(reason), "{said}");
+    }
+}
+
+/// An authority whose certificate ran out long ago.
+fn expired_authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2001, 1, 1);
+    params.not_after = date_time_ymd(2002, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::self_signed(params, key).expect("a certificate")
+}
+
+#[test]
+fn what_is_out_of_date_counts_as_there() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let folder = Folder::new();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+    params.not_before = date_time_ymd(2001, 1, 1);
+    params.not_after = date_time_ymd(2002, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, &folder.authority).expect("a certificate");
+    folder.write("server.crt", &certificate.pem());
+    folder.write("server.key", &key.serialize_pem());
+    folder.write("web.yml", TLS);
+    for (name, peer) in folder.start() {
+        let ask = |arguments: &[&str]| folder.ask(&peer, "https:/metrics", arguments).0;
+        assert_eq!((&*ask(&[]), &*ask(&["--insecure"])), ("000", "200"), "{name}");
+    }
+    // One authority that is over, beside one that is not.
+    let old = expired_authority();
+    folder.sign("old", &old, "a.example", ExtendedKeyUsagePurpose::ClientAuth);
+    folder.write("ca.crt", &(old.pem() + &folder.authority.pem()));
+    let ca = "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n";
+    folder.write("web.yml", &format!("{TLS}{ca}"));
+    for (name, peer) in folder.start() {
+        let ask = |client: &str| {
+            let files = [format!("{client}.crt"), format!("{client}.key")];
+            let [certificate, key] = &files;
+            let arguments = ["--insecure", "--cert", certificate, "--key", key];
+            folder.ask(&peer, "https:/metrics", &arguments).0
+        };
+        assert_eq!((&*ask("old"), &*ask("client")), ("000", "200"), "{name}");
+    }
+}
+
+#[test]
+fn suites_that_no_client_could_use_are_refused() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let folder = Folder::new();
+    // The key of the certificate is of an elliptic curve.
+    let suites = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n";
+    folder.write("web.yml", &format!("{TLS}{suites}  max_version: TLS12\n"));
+    let [(_, there), (_, here)] = folder.programs();
+    let there = Peer::start(there);
+    assert_eq!(folder.ask(&there, "https:/metrics", &["--insecure"]).0, "000");
+    let (has_refused, said) = refuses(&here);
+    assert!(has_refused && said.contains("no client could connect"), "{said}");
+    // With TLS 1.3 they hinder those alone that do not speak it.
+    folder.write("web.yml", &format!("{TLS}{suites}"));
+    for (name, peer) in folder.start() {
+        let ask = |arguments: &[&str]| folder.ask(&peer, "https:/metrics", arguments).0;
+        assert_eq!((&*ask(&["--tls-max", "1.2"]), &*ask(&[])), ("000", "200"), "{name}");
     }
 }
 

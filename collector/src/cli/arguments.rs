@@ -17,11 +17,13 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
     let names: Vec<&'static str> =
         registry.collectors.iter().map(|descriptor| descriptor.name).collect();
     let version = format!(
-        "{} ({} collector{}: {})",
+        "{} ({} collector{}: {})\nfeatures: {}",
         env!("CARGO_PKG_VERSION"),
         names.len(),
         if names.len() == 1 { "" } else { "s" },
-        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+        if names.is_empty() { "none".to_owned() } else { names.join(" ") },
+        // Both are said, as systemd does: a build without it is one to know of.
+        if cfg!(feature = "tls") { "+tls" } else { "-tls" }
     );
     Command::new("vitald")
         .version(version)
@@ -240,7 +242,7 @@ fn target() -> [Arg; 2] {
         Arg::new("to")
             .long("to")
             .value_name("ADDRESS")
-            .help("Where it listens: HOST:PORT or unix:/PATH [default: as configured]"),
+            .help("Its listener: HOST:PORT or unix:/PATH, no TLS [default: as configured]"),
         file("token-file")
             .long("token-file")
             .value_name("FILE")

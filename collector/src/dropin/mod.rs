@@ -197,7 +197,9 @@ fn version() -> String {
            build date:       \n  \
            go version:       none, this is vitald {version}\n  \
            platform:         {system}/{platform}\n  \
-           tags:             \n",
+           tags:             {tags}\n",
+        // Go's word for a build without any.
+        tags = if cfg!(feature = "tls") { "tls" } else { "unknown" },
         version = env!("CARGO_PKG_VERSION"),
         system = std::env::consts::OS,
         platform = go_architecture(std::env::consts::ARCH),
