@@ -19,6 +19,8 @@ use vitald_core::settings::{Mistake, Node, Origin, Setting, Value};
 
 /// The socket of the shipped service, and of a container with administration.
 const SERVICE_SOCKET: &str = "unix:/run/vitald/vitald.sock";
+/// What an address looks like.
+const EXPECTED: &str = "expected HOST:PORT or unix:/PATH";
 /// A listener that a command can ask, for who has named another one.
 pub(super) const WITHOUT_TLS: &str =
     "that asks for neither TLS nor a password, such as unix:/run/vitald/vitald.sock";
@@ -146,11 +148,13 @@ fn given(own: &ArgMatches) -> Result<Option<Address>, ExitCode> {
 /// An address as a person may write it: as a URL, too.
 fn parse_given(to: &str) -> Result<Address, String> {
     let rest = match to.split_once("://") {
+        None => to,
+        Some(_) if to.starts_with("unix:") => to,
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
             return Err(format!("this command speaks no TLS; name a listener {WITHOUT_TLS}"));
         }
-        _ => to,
+        Some(_) => return Err(EXPECTED.to_owned()),
     };
     let address = rest.trim_end_matches('/');
     parse_address(address).or_else(|_| resolve(address))
@@ -175,7 +179,7 @@ fn shown_by(listen: &Listen) -> Option<String> {
 /// A host name and port, by the system's resolver: IPv4 first, since `localhost` has both and the
 /// daemon's default is to listen there.
 pub(super) fn resolve(to: &str) -> Result<Address, String> {
-    let expected = || "expected HOST:PORT or unix:/PATH".to_owned();
+    let expected = || EXPECTED.to_owned();
     if to.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         return Err(expected());
     }
@@ -265,14 +269,15 @@ mod tests {
         for to in ["127.0.0.1:1", "http://127.0.0.1:1", "HTTP://127.0.0.1:1/"] {
             assert_eq!(parse_given(to), expected, "{to}");
         }
-        assert!(matches!(parse_given("unix:///a"), Ok(Address::Unix(_))));
+        for to in ["unix:///a", "unix:/a://b"] {
+            assert!(matches!(parse_given(to), Ok(Address::Unix(_))), "{to}");
+        }
         for to in ["https://127.0.0.1:1/", "https://localhost", "HTTPS://[::1]:1"] {
             let refused = parse_given(to).expect_err("it is refused");
             assert!(refused.starts_with("this command speaks no TLS; name a listener"), "{to}");
         }
-        for to in ["http://127.0.0.1:1/metrics", "127.0.0.1", ""] {
-            let refused = parse_given(to).expect_err("it is refused");
-            assert_eq!(refused, "expected HOST:PORT or unix:/PATH", "{to}");
+        for to in ["http://127.0.0.1:1/metrics", "ftp://127.0.0.1:1", "127.0.0.1", ""] {
+            assert_eq!(parse_given(to), Err(EXPECTED.to_owned()), "{to}");
         }
     }
 
