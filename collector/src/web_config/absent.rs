@@ -17,10 +17,13 @@ impl WebConfig {
     ///
     /// Always.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>, Vec<Mistake>> {
-        let origin = Origin::WholeFile(path.to_string_lossy().into());
-        let message = "a web configuration (TLS, passwords) is not in this build: build with --features tls, or put a \
-                       proxy with TLS in front of vitald";
-        Err(vec![Mistake { origin, path: String::new(), message: message.to_owned() }])
+        let message = format!(
+            "{}: a web configuration (TLS, passwords) is not in this build: build with --features tls, or put a proxy \
+             with TLS in front of vitald",
+            path.display()
+        );
+        // It is no mistake of the file, which may well be readable.
+        Err(vec![Mistake { origin: Origin::Default, path: String::new(), message }])
     }
 
     pub(crate) fn path(&self) -> &Path {
