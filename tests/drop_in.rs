@@ -598,7 +598,7 @@ fn a_signal_has_the_web_configuration_read_again() {
     assert_eq!(daemon.get("/metrics").status, 401);
     std::fs::write(&path, "# nothing\n").expect("a file");
     daemon.signal("HUP");
-    daemon.wait_for_log("the web configuration was read again");
+    daemon.wait_for_log("(web_config, passwords off)");
     let page = daemon.metrics();
     let name = format!("vitald_web_config_last_load_successful{{file=\"{}\"}}", path.display());
     assert_eq!(page.value(&name), Some(1.0), "{}", page.body);
@@ -612,10 +612,9 @@ fn signals_are_answered_as_there() {
         let mut daemon = exporter(&loadavg_alone());
         assert!(daemon.metrics().has("node_load1"));
         daemon.signal("HUP");
-        daemon.wait_for_log("SIGHUP");
+        daemon.wait_for_log("configuration applied");
         daemon.signal("HUP");
         assert_eq!(daemon.metrics().value("vitald_config_generation"), Some(1.0));
-        assert!(!daemon.log().contains("configuration applied"), "{}", daemon.log());
         daemon.signal(signal);
         assert!(daemon.wait().success(), "SIG{signal}: {}", daemon.log());
     }

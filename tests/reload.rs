@@ -188,6 +188,109 @@ fn the_log_names_the_listeners_and_outputs_that_a_reload_changed() {
     assert_eq!(daemon.log().matches(&listening).count(), 1, "{}", daemon.log());
 }
 
+/// The daemon's command line, asked about the file of a daemon.
+fn vitald(words: &[&str], daemon: &Daemon) -> (i32, String, String) {
+    harness::output(Command::new(harness::binary()).args(words).arg(daemon.config_file()))
+}
+
+#[test]
+fn a_reload_says_what_has_changed_at_a_listener() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let folder = daemon.directory.path();
+    let (socket, web) = (folder.join("socket"), folder.join("web.yml"));
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+    std::fs::write(folder.join("crt"), pair.cert.pem()).expect("a file");
+    std::fs::write(folder.join("key"), pair.signing_key.serialize_pem()).expect("a file");
+    let configure = |content: &str, mode: &str| {
+        std::fs::write(&web, content).expect("a file");
+        daemon.write_config(&format!(
+            "[server]\nweb_config = \"{}\"\nlisten = [\"127.0.0.1:0\", {{ address = \"unix:{}\", mode = \"{mode}\" }}]\n{CPU_ALONE}",
+            web.display(),
+            socket.display()
+        ));
+    };
+    configure("# nothing\n", "0600");
+    assert_eq!(daemon.reload().status, 200);
+    let reload = || harness::Connection::open_unix(&socket).ask("PUT", "/plugins/reload", &[]);
+    let nothing = reload().json();
+    assert_eq!(nothing["listeners"]["changed"], serde_json::json!([]));
+    assert_eq!(nothing["listeners"]["unchanged"].as_array().map(Vec::len), Some(2));
+    configure("tls_server_config: { cert_file: crt, key_file: key }\n", "0660");
+    let socket = format!("unix:{}", socket.display());
+    let (status, told, err) =
+        vitald(&["reload", "--dry-run", "--to", &socket, "--config"], &daemon);
+    assert_eq!(status, 0, "{err}");
+    let line = format!("listeners changed: 127.0.0.1:0 (web_config, TLS on), {socket} (mode)\n");
+    assert!(told.contains(&line), "{told}");
+    assert_eq!(
+        reload().json()["listeners"]["changed"],
+        serde_json::json!([
+            { "address": "127.0.0.1:0", "what": ["web_config", "TLS on"] },
+            { "address": socket, "what": ["mode"] },
+        ])
+    );
+    daemon.wait_for_log(&format!(
+        "msg=\"listeners changed\" started=\"\" stopped=\"\" changed=\"127.0.0.1:0 (web_config, TLS on),{socket} (mode)\""
+    ));
+}
+
+#[test]
+fn a_reload_reads_a_web_configuration_once() {
+    use rustix::fs::inotify;
+    let daemon = Daemon::start(CPU_ALONE);
+    let web = daemon.directory.path().join("web.yml");
+    let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+    std::fs::write(&web, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
+    let listen = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", {{ address = \"127.0.0.2:0\", web_config = \"{0}\" }}, \
+         {{ address = \"127.0.0.3:0\", web_config = \"{0}\" }}]\n{CPU_ALONE}",
+        web.display()
+    );
+    daemon.write_config(&listen);
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).expect("a watch");
+    // Two events that are alike are one, so its closing has to come between two openings.
+    let of = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE_NOWRITE;
+    inotify::add_watch(&watch, &web, of).expect("a watch");
+    // For the first time, dry, and again.
+    for query in ["", "?dry_run=true", ""] {
+        let answer = daemon.ask("PUT", &format!("/plugins/reload{query}"), &[]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        let mut opened = 0;
+        while let Ok(event) = events.next() {
+            opened += usize::from(event.events().contains(inotify::ReadFlags::OPEN));
+        }
+        assert_eq!(opened, 1, "{query}");
+    }
+}
+
+#[test]
+fn who_does_not_exist_is_refused_before_anything_is_changed() {
+    let daemon = Daemon::start(CPU_ALONE);
+    let socket = daemon.directory.path().join("socket");
+    let configure = |group: &str| {
+        daemon.write_config(&format!(
+            "[server]\nlisten = [\"127.0.0.1:0\", {{ address = \"unix:{}\"{group} }}]\n{CPU_ALONE}",
+            socket.display()
+        ));
+    };
+    configure("");
+    assert_eq!(daemon.reload().status, 200);
+    configure(", group = \"no-such-group\"");
+    for query in ["?dry_run=true", ""] {
+        let answer = daemon.ask("PUT", &format!("/plugins/reload{query}"), &[]);
+        assert_eq!(answer.status, 422, "{query}: {}", answer.body);
+        let mistake = &answer.json()["mistakes"][0];
+        assert_eq!((&mistake["line"], &mistake["key"]), (&2.into(), &"server.listen".into()));
+        let message = mistake["message"].as_str().expect("text");
+        assert!(message.contains("no group no-such-group in /etc/group; make it"), "{message}");
+    }
+    let (status, _, err) = vitald(&["check", "--config"], &daemon);
+    let place = "config.toml:2:10: server.listen: cannot listen on unix:";
+    assert!(status == 78 && err.contains(place) && err.contains("no-such-group"), "{err}");
+}
+
 #[test]
 fn a_listener_is_moved_without_a_refused_connection() {
     let daemon = Daemon::start(CPU_ALONE);

@@ -8,7 +8,7 @@ mod tests;
 
 use crate::contained::{Contained, ContainedError, ContainedWork};
 use crate::engine::{Changes, Engine, Limits, Request, Selection, Server, StagedCollectors};
-use crate::http::{HttpCounters, Listeners, Served, StagedListeners};
+use crate::http::{HttpCounters, Listeners, Served, StagedListeners, WantedListeners};
 use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
 use crate::own::{Configuration, ConfigurationStatus, Own, process};
 use crate::plan::Plan;
@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use vitald_core::host::Host;
-use vitald_core::settings::{Mistake, Node, Origin};
+use vitald_core::settings::{Mistake, Origin};
 
 /// How long a reload may take before it is answered.
 const TIMEOUTS: Timeouts =
@@ -113,10 +113,10 @@ impl Daemon {
         collections_only: bool,
         server: Option<Arc<dyn Server>>,
     ) -> Result<Arc<Self>, StartError> {
-        let plan = (source.read)().map_err(StartError::Configuration)?;
+        let (plan, wanted) = read(&source, &listeners).map_err(StartError::Configuration)?;
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
-        listener_warnings::log(&listener_warnings::warnings(&plan));
+        listener_warnings::log(&listener_warnings::warnings(&plan, &wanted));
         privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
         let engine = match server {
@@ -146,7 +146,7 @@ impl Daemon {
                 last_reload: Mutex::default(),
             }
         });
-        let staged = daemon.stage(plan).map_err(StartError::System)?;
+        let staged = daemon.stage(plan, wanted).map_err(StartError::System)?;
         daemon.engine.warm(&staged.collectors, Instant::now() + FIRST_RUN);
         // As in a reload, what can still be refused goes first.
         daemon.listeners.swap(staged.listeners).map_err(StartError::System)?;
@@ -296,7 +296,8 @@ impl Daemon {
     /// A whole reload; on a thread that may be lost.
     fn transact(&self, dry_run: bool, progress: &Progress) -> ReloadOutcome {
         let began = Instant::now();
-        let staged = match (self.source.read)().and_then(|plan| self.stage(plan)) {
+        let read = read(&self.source, &self.listeners);
+        let staged = match read.and_then(|(plan, wanted)| self.stage(plan, wanted)) {
             Ok(staged) => staged,
             Err(mistakes) => return refused(mistakes, dry_run),
         };
@@ -319,7 +320,7 @@ impl Daemon {
             false => roots::doubts(&staged.plan.roots),
         };
         // It reads files, which may hang, so it is not for the swap.
-        let warnings = listener_warnings::warnings(&staged.plan);
+        let warnings = listener_warnings::warnings(&staged.plan, staged.listeners.wanted());
         if progress.enter(Step::Listeners).is_err() {
             let reason = match lock(&self.last_reload).is_stopping {
                 true => "the daemon is stopping",
@@ -347,10 +348,7 @@ impl Daemon {
                     )),
                 }
             }
-            Err(mistakes) => {
-                let place = |mistake| place(mistake, &plan);
-                refused(mistakes.into_iter().map(place).collect(), dry_run)
-            }
+            Err(mistakes) => refused(plan.place_all(mistakes), dry_run),
         }
     }
 
@@ -365,7 +363,7 @@ impl Daemon {
     }
 
     /// Opens what a plan asks for, beside what runs.
-    fn stage(&self, mut plan: Plan) -> Result<StagedPlan, Vec<Mistake>> {
+    fn stage(&self, mut plan: Plan, wanted: WantedListeners) -> Result<StagedPlan, Vec<Mistake>> {
         // What node_exporter's flags come to without being written is known without.
         plan.written.forget_defaults();
         let host = Host::new(plan.roots.clone());
@@ -376,7 +374,7 @@ impl Daemon {
         }
         let collectors = self.engine.stage(&plans, &host, limits);
         let outputs = self.outputs.stage(&plan.outputs, &host, plan.scrape.timeout);
-        let listeners = self.listeners.stage(&plan.server);
+        let listeners = self.listeners.stage(wanted);
         match (collectors, outputs, listeners) {
             (Ok(mut collectors), Ok(outputs), Ok(listeners)) => {
                 // An internal collector is in no configuration, so no report names it.
@@ -385,7 +383,7 @@ impl Daemon {
             }
             (collectors, outputs, listeners) => {
                 let about = |group: &str, name: &str, error: &dyn Display| {
-                    place(mistake(format!("{group}.{name}"), error.to_string()), &plan)
+                    plan.place(mistake(format!("{group}.{name}"), error.to_string()))
                 };
                 let mut mistakes = Vec::new();
                 for (name, error) in collectors.err().into_iter().flatten() {
@@ -394,8 +392,7 @@ impl Daemon {
                 for (name, error) in outputs.err().into_iter().flatten() {
                     mistakes.push(about("outputs", &name, &error));
                 }
-                let listeners = listeners.err().into_iter().flatten();
-                mistakes.extend(listeners.map(|mistake| place(mistake, &plan)));
+                mistakes.extend(plan.place_all(listeners.err().unwrap_or_default()));
                 Err(mistakes)
             }
         }
@@ -524,6 +521,15 @@ impl Configuration for Daemon {
     }
 }
 
+/// Reads the configuration, and what has to be read for its listeners.
+fn read(source: &Source, listeners: &Listeners) -> Result<(Plan, WantedListeners), Vec<Mistake>> {
+    let plan = (source.read)()?;
+    match listeners.read(&plan.server) {
+        Ok(wanted) => Ok((plan, wanted)),
+        Err(mistakes) => Err(plan.place_all(mistakes)),
+    }
+}
+
 /// The refusal of a configuration; its mistakes are logged here, on the thread that found them.
 fn refused(mistakes: Vec<Mistake>, dry_run: bool) -> ReloadOutcome {
     if !dry_run {
@@ -541,21 +547,6 @@ fn step<T>(faults: &mut Vec<String>, what: &str, work: impl FnOnce() -> T) -> Op
         faults.push(format!("{what} panicked; the log says where"));
     }
     result.ok()
-}
-
-/// Gives a mistake about a key the place where the key's value is written.
-fn place(mistake: Mistake, plan: &Plan) -> Mistake {
-    let mut table = Some(&plan.written);
-    let mut origin = None;
-    for key in mistake.path.split('.') {
-        let value = table.and_then(|table| table.entries.get(key));
-        origin = value.map(|value| value.origin.clone());
-        table = value.and_then(|value| match &value.node {
-            Node::Table(table) => Some(table),
-            _ => None,
-        });
-    }
-    Mistake { origin: origin.unwrap_or(mistake.origin), ..mistake }
 }
 
 fn mistake(path: String, message: String) -> Mistake {

@@ -1,7 +1,8 @@
 //! Listeners that are open wider than may have been meant.
 
+use crate::http::WantedListeners;
 use crate::plan::{Address, Admin, Listen, Plan, TokenFile};
-use crate::web_config;
+use crate::web_config::Protection;
 use std::fs::metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -13,10 +14,10 @@ const STICKY: u32 = 0o1000;
 
 /// What is to be said of a plan's listeners, a sentence each. Reads the files of tokens, so it may
 /// block.
-pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
+pub(crate) fn warnings(plan: &Plan, wanted: &WantedListeners) -> Vec<String> {
     let mut warnings = Vec::new();
     for listen in &plan.server.listen {
-        let said = of_listener(listen);
+        let said = of_listener(listen, &wanted.protection(listen));
         warnings.extend(said.into_iter().map(|text| format!("{}: {text}", listen.address)));
     }
     warnings
@@ -32,13 +33,9 @@ pub(crate) fn log(warnings: &[String]) {
     }
 }
 
-fn of_listener(listen: &Listen) -> Vec<String> {
+fn of_listener(listen: &Listen, protection: &Protection) -> Vec<String> {
     let serve = &listen.serve;
     let mut said = Vec::new();
-    let web_config = serve.web_config.as_deref();
-    // A mistake in it is reported by the one who reads it to serve with it.
-    let protection = web_config.and_then(|file| web_config::check_file(file, file).ok());
-    let protection = protection.unwrap_or_default();
     if is_reached_from_elsewhere(&listen.address) && !protection.encrypts {
         if matches!(serve.admin, Admin::Token(_)) {
             said.push(
@@ -54,7 +51,7 @@ fn of_listener(listen: &Listen) -> Vec<String> {
                     .to_owned(),
             );
         }
-        if let (true, Some(file)) = (protection.wants_passwords, web_config) {
+        if let (true, Some(file)) = (protection.wants_passwords, &serve.web_config) {
             said.push(format!(
                 "without TLS the passwords of its users pass the network as they are, and others can read them; set \
                  tls_server_config in {}",
@@ -116,6 +113,7 @@ fn is_reached_from_elsewhere(address: &Address) -> bool {
 mod tests {
     use super::*;
     use crate::plan::Serve;
+    use crate::web_config::check_file;
     use std::fs::Permissions;
 
     #[test]
@@ -129,7 +127,11 @@ mod tests {
         mode(&token, 0o600);
         let tcp = |text: &str| Address::Tcp { socket: text.parse().expect("one"), dual: false };
         let said = |address: Address, serve: &Serve| {
-            of_listener(&Listen { address, serve: serve.clone() })
+            let protection = serve
+                .web_config
+                .as_deref()
+                .map(|file| check_file(file, file).expect("it is right"));
+            of_listener(&Listen { address, serve: serve.clone() }, &protection.unwrap_or_default())
         };
         let local = Serve::with(Admin::Local);
         let by_token = Serve::with(Admin::Token(TokenFile::Path(token.clone())));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vitald_core::collector::{Descriptor, Prepared};
 use vitald_core::host::Roots;
 use vitald_core::output::{OutputDescriptor, PreparedOutput};
-use vitald_core::settings::Table;
+use vitald_core::settings::{Mistake, Node, Table};
 
 /// Everything a configuration decides.
 #[derive(Clone)]
@@ -31,6 +31,28 @@ pub struct Plan {
     /// A hash of what the configuration means, in hexadecimal: equal for texts that differ in
     /// comments, order or spelling only.
     pub hash: String,
+}
+
+impl Plan {
+    /// Gives a mistake about a key the place where the key's value is written.
+    pub(crate) fn place(&self, mistake: Mistake) -> Mistake {
+        let mut table = Some(&self.written);
+        let mut origin = None;
+        for key in mistake.path.split('.') {
+            let value = table.and_then(|table| table.entries.get(key));
+            origin = value.map(|value| value.origin.clone());
+            table = value.and_then(|value| match &value.node {
+                Node::Table(table) => Some(table),
+                _ => None,
+            });
+        }
+        Mistake { origin: origin.unwrap_or(mistake.origin), ..mistake }
+    }
+
+    /// The same for several.
+    pub(crate) fn place_all(&self, mistakes: Vec<Mistake>) -> Vec<Mistake> {
+        mistakes.into_iter().map(|mistake| self.place(mistake)).collect()
+    }
 }
 
 /// `[scrape]`.

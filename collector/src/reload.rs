@@ -3,6 +3,7 @@
 use crate::engine::Changes;
 use crate::outputs::OutputChanges;
 use crate::plan::Plan;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 use vitald_core::settings::Mistake;
 
@@ -74,8 +75,25 @@ pub(crate) struct ListenerChanges {
     pub(crate) started: Vec<String>,
     /// Closed.
     pub(crate) stopped: Vec<String>,
-    /// Not touched, or with another rule of administration.
+    /// Open as before, with other rules.
+    pub(crate) changed: Vec<ListenerChange>,
+    /// Not touched.
     pub(crate) unchanged: Vec<String>,
+}
+
+/// What has changed at a listener that stays open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerChange {
+    /// Its address.
+    pub(crate) address: String,
+    /// The settings, and what else clients notice, such as `TLS on`.
+    pub(crate) what: Vec<&'static str>,
+}
+
+impl fmt::Display for ListenerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.address, self.what.join(", "))
+    }
 }
 
 /// How reloads have gone, for the metrics.

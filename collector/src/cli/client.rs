@@ -195,13 +195,25 @@ fn is_same(read: &Path, wanted: &Path) -> bool {
         || matches!((read.canonicalize(), wanted.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// What a report names: a name, or a listener with what has changed of it.
+fn named(one: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match one["what"].as_array() {
+        Some(what) => {
+            let what: Vec<String> = what.iter().map(text).collect();
+            format!("{} ({})", text(&one["address"]), what.join(", "))
+        }
+        None => text(one),
+    }
+}
+
 fn report(told: &Value) -> String {
     let mut text = String::new();
     for (group, noun) in [("", "collectors"), ("outputs", "outputs"), ("listeners", "listeners")] {
         let lists = if group.is_empty() { told } else { &told[group] };
         for what in ["started", "stopped", "changed", "unchanged"] {
-            let names: Vec<&str> =
-                lists[what].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let names: Vec<String> =
+                lists[what].as_array().into_iter().flatten().map(named).collect();
             if !names.is_empty() {
                 text += &format!("{noun} {what}: {}\n", names.join(", "));
             }

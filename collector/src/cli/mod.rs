@@ -21,7 +21,8 @@ use registry::Registry;
 use run::run;
 use terminal::{exit, fail, print, refuse, written};
 
-use crate::{config, dropin, listener_warnings, manual, web_config};
+use crate::http::WantedListeners;
+use crate::{config, dropin, listener_warnings, manual};
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
@@ -105,9 +106,9 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
-    let notes = match web_config::check(&plan.server) {
-        Ok(notes) => notes,
-        Err(mistakes) => return refuse(&mistakes),
+    let wanted = match WantedListeners::read(&plan.server, &[]) {
+        Ok(wanted) => wanted,
+        Err(mistakes) => return refuse(&plan.place_all(mistakes)),
     };
     let on = |enabled: bool| {
         let names: Vec<&str> = plan
@@ -136,7 +137,7 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             None => format!("listens on: {}\n", listen.address),
         };
     }
-    for warning in notes.into_iter().chain(listener_warnings::warnings(&plan)) {
+    for warning in wanted.notes().chain(listener_warnings::warnings(&plan, &wanted)) {
         text += &format!("warning: {warning}\n");
     }
     let printed = print(&text);

@@ -10,7 +10,7 @@ use crate::engine::{Request, Selection, Server};
 use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::plan::{Address, Log, LogFormat, LogLevel};
 use crate::serving::Serving;
-use crate::{log, systemd, web_config};
+use crate::{log, systemd};
 use clap::ArgMatches;
 use rustix::io::Errno;
 use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
@@ -43,7 +43,7 @@ const MEMORY_KEPT: Duration = Duration::from_millis(100);
 struct Start {
     /// Where the configuration comes from, now and at every reload.
     source: Source,
-    /// What only the drop-in has; its SIGHUP is no reload, and it ends as node_exporter does.
+    /// What only the drop-in has, which ends as node_exporter does.
     web: Option<Web>,
     notes: Vec<Note>,
 }
@@ -64,11 +64,7 @@ pub(super) fn run(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let absolute =
         file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let (collectors, outputs) = (registry.collectors.to_vec(), registry.outputs.to_vec());
-    let read = move || {
-        let plan = load_from(file.as_deref(), &collectors, &outputs)?;
-        web_config::check(&plan.server)?;
-        Ok(plan)
-    };
+    let read = move || load_from(file.as_deref(), &collectors, &outputs);
     let source = Source { file: absolute, read: Box::new(read) };
     start(Start { source, web: None, notes: Vec::new() })
 }
@@ -283,7 +279,6 @@ async fn begin(start: Start, serving: &Arc<Serving>) -> Result<Started, ExitCode
 /// Answers requests and signals until the daemon is to stop.
 async fn serve(started: Started) -> ExitCode {
     let Started { mut signals, counters, listeners, daemon, web } = started;
-    let drop_in = web.is_some();
     let own: Arc<dyn OwnFamilies> = daemon.own.clone();
     let mode = web.map_or(Mode::Native, |web| Mode::DropIn { telemetry_path: web.telemetry_path });
     let served: Arc<dyn Served> = daemon.clone();
@@ -294,7 +289,7 @@ async fn serve(started: Started) -> ExitCode {
     systemd::ready();
     let engine = Arc::clone(&daemon.engine);
     let watchdog = tokio::spawn(systemd::feed_watchdog(move || engine.sign_of_life()));
-    let hangups = tokio::spawn(answer_hangups(signals.hangup, Arc::clone(&daemon), drop_in));
+    let hangups = tokio::spawn(answer_hangups(signals.hangup, Arc::clone(&daemon)));
     signals.stop.recv().await;
     watchdog.abort();
     hangups.abort();
@@ -421,31 +416,13 @@ fn announce(daemon: &Daemon) {
     }
 }
 
-/// Reloads at each SIGHUP, one after another; the drop-in reads its web configuration again. A signal that comes
-/// meanwhile is kept for another time: its sender gets no answer, and the file may have changed since it was
-/// read.
-async fn answer_hangups(mut hangups: Signal, daemon: Arc<Daemon>, drop_in: bool) {
-    let reading = Contained::new("web config", "reading the web configuration");
+/// Reloads at each SIGHUP, one after another; of the drop-in only files that its flags name can have changed. A
+/// signal that comes meanwhile is kept for another time: its sender gets no answer, and the file may have changed
+/// since it was read.
+async fn answer_hangups(mut hangups: Signal, daemon: Arc<Daemon>) {
     while hangups.recv().await.is_some() {
         let daemon = Arc::clone(&daemon);
-        if drop_in {
-            read_web_config(&reading, daemon).await;
-        } else {
-            // On a task of its own: the end of this one must not leave a reload without its report.
-            drop(tokio::spawn(async move { daemon.reload_in_turn().await }).await);
-        }
-    }
-}
-
-async fn read_web_config(reading: &Contained, daemon: Arc<Daemon>) {
-    match reading.run(SLOW_START, move || daemon.listeners.read_web_configs()).await {
-        Ok(Ok(0)) => tracing::info!("SIGHUP: there is no web configuration to read again"),
-        Ok(Ok(_)) => tracing::info!("SIGHUP: the web configuration was read again"),
-        Ok(Err(mistakes)) => {
-            for mistake in mistakes {
-                tracing::error!(%mistake, "SIGHUP: the web configuration is wrong; the earlier one stays in force");
-            }
-        }
-        Err(error) => tracing::error!(%error, "SIGHUP: the web configuration is not read again"),
+        // On a task of its own: the end of this one must not leave a reload without its report.
+        drop(tokio::spawn(async move { daemon.reload_in_turn().await }).await);
     }
 }

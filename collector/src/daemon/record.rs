@@ -146,10 +146,12 @@ fn log_changes(report: &ReloadReport) {
             "outputs changed"
         );
     }
-    if !(listeners.started.is_empty() && listeners.stopped.is_empty()) {
+    let changed: Vec<String> = listeners.changed.iter().map(ToString::to_string).collect();
+    if !(listeners.started.is_empty() && listeners.stopped.is_empty() && changed.is_empty()) {
         tracing::info!(
             started = listeners.started.join(","),
             stopped = listeners.stopped.join(","),
+            changed = changed.join(","),
             "listeners changed"
         );
     }

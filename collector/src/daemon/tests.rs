@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, LazyLock};
 use vitald_core::collector::Descriptor;
 use vitald_core::prelude::*;
+use vitald_core::settings::Node;
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -151,8 +151,13 @@ impl HttpCounters {
     }
 
     /// The web configurations of the running listeners.
-    pub(super) fn web_configs_are(&self, configs: &[Arc<WebConfig>]) {
-        configs.clone_into(&mut lock(&self.web_configs));
+    pub(super) fn web_configs(&self) -> Vec<Arc<WebConfig>> {
+        lock(&self.web_configs).clone()
+    }
+
+    /// The running listeners have these from now on. Answers those before.
+    pub(super) fn replace_web_configs(&self, new: Vec<Arc<WebConfig>>) -> Vec<Arc<WebConfig>> {
+        std::mem::replace(&mut lock(&self.web_configs), new)
     }
 
     /// Calls `each` with the file of every web configuration, and whether what is in force is what it says.

@@ -2,41 +2,38 @@
 
 use super::net::Answering;
 use super::reply::{Problem, plain};
-use super::request::{Gate, Request};
-use crate::web_config::Refusal;
+use super::request::Request;
+use crate::web_config::{Refusal, WebConfig};
+use std::sync::Arc;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-impl Gate {
-    /// Has a request answered if it is let in; every answer but that to one request too many gets the headers of
-    /// the web configuration, as in Prometheus' toolkit.
-    pub(super) async fn answer(
-        &self,
-        native: bool,
-        request: Request,
-        answer: impl FnOnce(Request) -> Answering,
-    ) -> Response {
-        let content = self.config.fresh().await;
-        let authorization = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let client = &request.client;
-        let from = client.peer.key();
-        let admitted = self
-            .config
-            .admit(&content, &self.bucket, client.is_encrypted, authorization, from)
-            .await;
-        let mut response = match admitted {
-            Ok(()) => answer(request).await,
-            Err(Refusal::TooMany) => return refusal(native, Refusal::TooMany),
-            Err(reason) => {
-                tracing::debug!(peer = %client.peer, ?reason, "a request is refused");
-                refusal(native, reason)
-            }
-        };
-        for (name, value) in content.headers() {
-            response.headers_mut().insert(name, value.clone());
+/// Has a request answered if it is let in; every answer but that to one request too many gets the headers of
+/// the web configuration, as in Prometheus' toolkit.
+pub(super) async fn answer(
+    config: &Arc<WebConfig>,
+    native: bool,
+    request: Request,
+    answer: impl FnOnce(Request) -> Answering,
+) -> Response {
+    let content = config.fresh().await;
+    let authorization = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let client = &request.client;
+    let from = client.peer.key();
+    let (bucket, is_encrypted) = (&client.serve.bucket, client.is_encrypted);
+    let mut response = match config.admit(&content, bucket, is_encrypted, authorization, from).await
+    {
+        Ok(()) => answer(request).await,
+        Err(Refusal::TooMany) => return refusal(native, Refusal::TooMany),
+        Err(reason) => {
+            tracing::debug!(peer = %client.peer, ?reason, "a request is refused");
+            refusal(native, reason)
         }
-        response
+    };
+    for (name, value) in content.headers() {
+        response.headers_mut().insert(name, value.clone());
     }
+    response
 }
 
 /// The answer to a request that is not let in; the drop-in's is what Prometheus' toolkit or Go's server says.

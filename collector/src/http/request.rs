@@ -127,7 +127,12 @@ pub(super) struct Ends {
 }
 
 /// What a listener serves at this moment. A reload may change it while connections are open.
-pub(super) struct CurrentServe(Mutex<Arc<Rules>>);
+pub(super) struct CurrentServe {
+    rules: Mutex<Arc<Rules>>,
+    /// What a limit of rate counts: the listener's requests, whatever it serves.
+    #[cfg(feature = "tls")]
+    pub(super) bucket: Mutex<Bucket>,
+}
 
 /// What a listener serves, and what stands before it. Each request is judged by one of these from its beginning to its
 /// end: between two that protect, none may pass because each was asked for half of it.
@@ -135,53 +140,28 @@ pub(super) struct Rules {
     pub(super) serve: Serve,
     /// What is known of the files of tokens that `serve` names.
     pub(super) tokens: OwnTokens,
-    #[cfg(feature = "tls")]
-    pub(super) gate: Option<Arc<Gate>>,
-}
-
-/// The web configuration of a listener, and what the listener counts for it.
-#[cfg(feature = "tls")]
-pub(super) struct Gate {
-    pub(super) config: Arc<WebConfig>,
-    pub(super) bucket: Mutex<Bucket>,
+    pub(super) web_config: Option<Arc<WebConfig>>,
 }
 
 impl CurrentServe {
     pub(super) fn new(serve: Serve, web_config: Option<Arc<WebConfig>>) -> Arc<Self> {
-        Arc::new(CurrentServe(Mutex::new(Arc::new(Rules::new(serve, web_config, None)))))
+        Arc::new(CurrentServe {
+            rules: Mutex::new(Arc::new(Rules { serve, tokens: OwnTokens::default(), web_config })),
+            #[cfg(feature = "tls")]
+            bucket: Mutex::default(),
+        })
     }
 
     pub(super) fn now(&self) -> Arc<Rules> {
-        Arc::clone(&lock(&self.0))
+        Arc::clone(&lock(&self.rules))
     }
 
-    pub(super) fn set(&self, serve: &Serve, web_config: Option<Arc<WebConfig>>) {
-        let mut current = lock(&self.0);
-        *current = Arc::new(Rules::new(serve.clone(), web_config, Some(&current)));
+    /// What is known of the same files of tokens goes on.
+    pub(super) fn set(&self, serve: Serve, web_config: Option<Arc<WebConfig>>) {
+        let mut rules = lock(&self.rules);
+        let tokens = rules.tokens.of(&serve);
+        *rules = Arc::new(Rules { serve, tokens, web_config });
     }
-}
-
-impl Rules {
-    /// What is known of the same files of tokens, and has been counted for the same web configuration, `before` hands
-    /// on.
-    #[cfg(feature = "tls")]
-    fn new(serve: Serve, web_config: Option<Arc<WebConfig>>, before: Option<&Rules>) -> Self {
-        let gate = web_config.map(|config| {
-            let before = before.and_then(|rules| rules.gate.as_ref());
-            let same = before.filter(|gate| Arc::ptr_eq(&gate.config, &config)).map(Arc::clone);
-            same.unwrap_or_else(|| Arc::new(Gate { config, bucket: Mutex::default() }))
-        });
-        Rules { tokens: tokens(&serve, before), serve, gate }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn new(serve: Serve, _: Option<Arc<WebConfig>>, before: Option<&Rules>) -> Self {
-        Rules { tokens: tokens(&serve, before), serve }
-    }
-}
-
-fn tokens(serve: &Serve, before: Option<&Rules>) -> OwnTokens {
-    before.map(|rules| rules.tokens.of(serve)).unwrap_or_default()
 }
 
 /// Who is at the other end of a connection.

@@ -1,6 +1,8 @@
 //! The HTTP side as a whole: what connections hand their requests to.
 
 use super::counters::HttpCounters;
+#[cfg(feature = "tls")]
+use super::gate;
 use super::net::{Answer, Answering};
 use super::page::scrape::Scrapes;
 use super::reply::{Problem, plain};
@@ -110,11 +112,12 @@ fn bad_host(native: bool, what: &str) -> Response {
 impl Answer for Http {
     fn answer(&self, request: Request) -> Answering {
         #[cfg(feature = "tls")]
-        if let Some(gate) = request.rules.gate.clone() {
+        if let Some(config) = request.rules.web_config.clone() {
             let http = self.clone();
             return Box::pin(async move {
                 let native = http.pages.site.mode == Mode::Native;
-                gate.answer(native, request, |request| http.answer_admitted(request)).await
+                gate::answer(&config, native, request, |request| http.answer_admitted(request))
+                    .await
             });
         }
         self.answer_admitted(request)

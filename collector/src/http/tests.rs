@@ -231,7 +231,7 @@ impl Setup {
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
         let http = Http::new(served, self.mode, "9.9.9", self.own, Arc::clone(&counters));
-        let staged = listeners.stage(&self.server).expect("binds");
+        let staged = listeners.prepare(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));
         Site { listeners, counters, stub, http }
@@ -258,7 +258,7 @@ impl Site {
     }
 
     async fn swap(&self, listen: &[Listen]) -> ListenerChanges {
-        let staged = self.listeners.stage(&server(listen)).expect("binds");
+        let staged = self.listeners.prepare(&server(listen)).expect("binds");
         self.listeners.swap(staged).expect("swaps")
     }
 }

@@ -1,5 +1,6 @@
 //! A build without web configurations: there can be none, and asking for one is a mistake.
 
+use super::protection::Protection;
 use std::path::Path;
 use std::sync::Arc;
 use vitald_core::settings::{Mistake, Origin};
@@ -7,16 +8,13 @@ use vitald_core::settings::{Mistake, Origin};
 /// There is none.
 pub(crate) enum WebConfig {}
 
-/// There is none.
-pub(crate) enum Loaded {}
-
 impl WebConfig {
     /// Refuses.
     ///
     /// # Errors
     ///
     /// Always.
-    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, Vec<Mistake>> {
+    pub(crate) fn read(path: &Path, _: bool, _: Option<&Self>) -> Result<Arc<Self>, Vec<Mistake>> {
         let message = format!(
             "{}: a web configuration (TLS, passwords) is not in this build: build with --features tls, or put a proxy \
              with TLS in front of vitald",
@@ -34,15 +32,15 @@ impl WebConfig {
         match *self {}
     }
 
-    pub(crate) fn set_beside_token(&self, _: bool) {
+    pub(crate) fn protection(&self) -> Protection {
         match *self {}
     }
 
-    pub(crate) fn load(&self) -> Result<Loaded, Vec<Mistake>> {
+    pub(crate) fn differs_from(&self, _: &Self) -> bool {
         match *self {}
     }
 
-    pub(crate) fn put(&self, _: Loaded) {
+    pub(crate) fn tell_notes(&self, _: Option<&Self>) {
         match *self {}
     }
 }

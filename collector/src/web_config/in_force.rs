@@ -4,6 +4,9 @@
 //! of the files is another one or has been written to, and waits for the thread, but not for long: a file
 //! may be where looking hangs. What has changed is read; if it is right it is in force from then on. If not,
 //! what was in force stays, and that is said once.
+//!
+//! A reload never changes one that is in force: it reads another one, which the listeners get with all else that they
+//! are to serve.
 
 use super::decode::{ClientAuth, Notebook, Rate, decode};
 use super::files::Files;
@@ -62,16 +65,16 @@ impl Content {
     }
 }
 
-/// A web configuration, by its file.
+/// A web configuration, as the start or a reload has read it and as its files have changed since.
 pub(crate) struct WebConfig {
     path: PathBuf,
+    /// A listener with it asks for a token, so that it may have no users.
+    is_beside_token: bool,
     passwords: Arc<Passwords>,
     content: RwLock<Arc<Content>>,
     state: Mutex<State>,
     looking: Contained,
     is_well: AtomicBool,
-    /// A listener with it asks for a token, so that it may have no users.
-    is_beside_token: AtomicBool,
 }
 
 struct State {
@@ -88,12 +91,6 @@ struct Faults {
     content: Option<String>,
     /// With looking at them.
     looking: Option<String>,
-}
-
-/// What has been read and is not in force yet.
-pub(crate) struct Loaded {
-    content: Arc<Content>,
-    files: Files,
 }
 
 /// Why a request is not let in.
@@ -165,27 +162,38 @@ fn read_into(
 }
 
 impl WebConfig {
-    /// Reads a file for the first time. It may hang, as any file may.
+    /// Reads a file, which may hang, as any file may. What has been checked for an `earlier` one of the same file
+    /// need not be checked again, and no second thread looks at the file.
     ///
     /// # Errors
     ///
     /// Every mistake in it and in the files that it names.
-    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, Vec<Mistake>> {
-        let passwords = Passwords::new().map_err(|message| {
-            let origin = Origin::WholeFile(path.to_string_lossy().into());
-            vec![Mistake { origin, path: String::new(), message }]
-        })?;
+    pub(crate) fn read(
+        path: &Path,
+        is_beside_token: bool,
+        earlier: Option<&WebConfig>,
+    ) -> Result<Arc<Self>, Vec<Mistake>> {
+        let passwords = match earlier {
+            Some(earlier) => Arc::clone(&earlier.passwords),
+            None => Passwords::new().map_err(|message| {
+                let origin = Origin::WholeFile(path.to_string_lossy().into());
+                vec![Mistake { origin, path: String::new(), message }]
+            })?,
+        };
+        let looking = earlier.map_or_else(
+            || Contained::parked("web config", "looking at the files of a web configuration"),
+            |earlier| earlier.looking.clone(),
+        );
+        let looked = Instant::now();
         let (content, files) = read(path, path, &passwords);
-        let content = Arc::new(content?);
-        tell_notes(&content.notes);
         Ok(Arc::new(WebConfig {
             path: path.to_owned(),
+            is_beside_token,
             passwords,
-            content: RwLock::new(content),
-            state: Mutex::new(State { files, looked: Instant::now(), faults: Faults::default() }),
-            looking: Contained::parked("web config", "looking at the files of a web configuration"),
+            content: RwLock::new(Arc::new(content?)),
+            state: Mutex::new(State { files, looked, faults: Faults::default() }),
+            looking,
             is_well: AtomicBool::new(true),
-            is_beside_token: AtomicBool::new(false),
         }))
     }
 
@@ -199,39 +207,28 @@ impl WebConfig {
         self.is_well.load(Ordering::Relaxed)
     }
 
-    /// Whether a listener with it asks for a token.
-    pub(crate) fn set_beside_token(&self, is_beside_token: bool) {
-        self.is_beside_token.store(is_beside_token, Ordering::Relaxed);
+    /// What it does for its listener.
+    pub(crate) fn protection(&self) -> Protection {
+        self.content().protection()
+    }
+
+    /// Whether the files have been written to since an earlier one was read, or what they said then was not taken.
+    pub(crate) fn differs_from(&self, earlier: &WebConfig) -> bool {
+        let files = lock(&earlier.state).files.clone();
+        !earlier.is_well() || self.path != earlier.path || lock(&self.state).files != files
+    }
+
+    /// Logs what is to be said of its content, if it was not said of an earlier one.
+    pub(crate) fn tell_notes(&self, earlier: Option<&WebConfig>) {
+        let content = self.content();
+        if earlier.is_none_or(|earlier| earlier.content().notes != content.notes) {
+            tell_notes(&content.notes);
+        }
     }
 
     /// What is in force.
     pub(crate) fn content(&self) -> Arc<Content> {
         Arc::clone(&self.content.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Reads the files beside what is in force, for [`WebConfig::put`].
-    ///
-    /// # Errors
-    ///
-    /// Every mistake; what is in force stays.
-    pub(crate) fn load(&self) -> Result<Loaded, Vec<Mistake>> {
-        let (content, files) = read(&self.path, &self.path, &self.passwords);
-        content.map(|content| Loaded { content: Arc::new(content), files })
-    }
-
-    /// Puts into force what was read. It may protect less than before, since it was asked for.
-    pub(crate) fn put(&self, loaded: Loaded) {
-        let Loaded { content, files } = loaded;
-        let earlier = self.content();
-        if content.notes != earlier.notes {
-            tell_notes(&content.notes);
-        }
-        let mut state = lock(&self.state);
-        state.files = files;
-        state.looked = Instant::now();
-        *self.content.write().unwrap_or_else(PoisonError::into_inner) = content;
-        drop(state);
-        self.mend();
     }
 
     /// What is in force, after the files have been looked at if that was a while ago.
@@ -252,6 +249,8 @@ impl WebConfig {
             Ok(()) => {}
             // The next one will see whether it has ended.
             Err(ContainedError::TimedOut(..)) => {}
+            // The one before a reload looks for a last time.
+            Err(ContainedError::StillBusy(_, since)) if since < FRESH => {}
             // What hangs says each time for how long.
             Err(error) => self.change_faults(|faults| {
                 faults.looking.get_or_insert_with(|| error.to_string());
@@ -279,10 +278,6 @@ impl WebConfig {
             }
         };
         let mut state = lock(&self.state);
-        if state.files != files {
-            // A reload has read them meanwhile.
-            return;
-        }
         match content {
             Some(content) => {
                 state.files = now;
@@ -294,7 +289,8 @@ impl WebConfig {
                     tell_notes(&notes);
                 }
                 tracing::info!(file = %self.path.display(), "the web configuration has changed and is in force");
-                self.mend();
+                // Nothing is wrong any more.
+                self.change_faults(|faults| *faults = Faults::default());
             }
             None => {
                 // Of a file that is no configuration it is not known which ones it would name.
@@ -308,18 +304,12 @@ impl WebConfig {
 
     /// Why content that has changed by itself is not taken.
     fn refusal(&self, new: &Content) -> Option<&'static str> {
-        let is_beside_token = self.is_beside_token.load(Ordering::Relaxed);
-        if is_beside_token && !new.users.is_empty() {
+        if self.is_beside_token && !new.users.is_empty() {
             return Some(
                 "it has users, and a listener with it asks for a token, for which a request has the same header",
             );
         }
         weaker(&self.content(), new)
-    }
-
-    /// Nothing is wrong any more.
-    fn mend(&self) {
-        self.change_faults(|faults| *faults = Faults::default());
     }
 
     /// Changes what is wrong, and logs what is new of it.

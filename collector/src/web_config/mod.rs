@@ -9,7 +9,7 @@
 //! users        passwords and what their checks may cost
 //! rate         a limit of requests in time
 //! protection   what it does for its listener
-//! in_force     what is served with, read again when a file has changed
+//! in_force     what is served with: each reload reads another one, and one reads itself again when a file has changed
 //! ```
 //!
 //! Nothing of the content is in a plan: that has the path alone, so no hash and no key can be shown with it.
@@ -36,41 +36,48 @@ mod yaml;
 mod absent;
 
 #[cfg(not(feature = "tls"))]
-pub(crate) use absent::{Loaded, WebConfig};
+pub(crate) use absent::WebConfig;
 #[cfg(feature = "tls")]
-pub(crate) use in_force::{Loaded, Refusal, WebConfig};
+pub(crate) use in_force::{Refusal, WebConfig};
 #[cfg(feature = "tls")]
 pub(crate) use rate::Bucket;
 
-use crate::plan::Server;
-use protection::Protection;
+use crate::plan::{Listen, Server};
+pub(crate) use protection::Protection;
 use std::path::Path;
+use std::sync::Arc;
 use vitald_core::settings::{Mistake, Origin};
 
-/// Reads the web configurations of all listeners and drops them; for who only wants to know whether they are
-/// right, and what in them may not be as it was meant: a sentence each.
+/// Reads the web configurations of all listeners, each once. What those in force have learned goes on.
 ///
 /// # Errors
 ///
 /// Every mistake in each of them.
-pub(crate) fn check(server: &Server) -> Result<Vec<String>, Vec<Mistake>> {
+pub(crate) fn read_all(
+    server: &Server,
+    in_force: &[Arc<WebConfig>],
+) -> Result<Vec<Arc<WebConfig>>, Vec<Mistake>> {
     let mut paths: Vec<&Path> =
         server.listen.iter().filter_map(|listen| listen.serve.web_config.as_deref()).collect();
     paths.sort_unstable();
     paths.dedup();
-    let (mut notes, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut read, mut mistakes) = (Vec::new(), Vec::new());
     for path in paths {
-        match check_file(path, path) {
-            Ok(protection) => {
-                if protection.wants_passwords {
-                    mistakes.extend(both_in_a_header(server, path));
-                }
-                notes.extend(protection.notes);
+        let earlier = in_force.iter().find(|config| config.path() == path);
+        let beside_token = server.listen.iter().find(|listen| {
+            listen.serve.wants_token() && listen.serve.web_config.as_deref() == Some(path)
+        });
+        let config =
+            WebConfig::read(path, beside_token.is_some(), earlier.map(|earlier| &**earlier));
+        match (config, beside_token) {
+            (Ok(config), Some(listen)) if config.protection().wants_passwords => {
+                mistakes.push(both_in_a_header(listen, path));
             }
-            Err(wrong) => mistakes.extend(wrong),
+            (Ok(config), _) => read.push(config),
+            (Err(wrong), _) => mistakes.extend(wrong),
         }
     }
-    if mistakes.is_empty() { Ok(notes) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(read) } else { Err(mistakes) }
 }
 
 /// Reads one web configuration, which mistakes call by a name, and drops it but for what it does.
@@ -90,30 +97,25 @@ pub(crate) fn check_file(path: &Path, name: &Path) -> Result<Protection, Vec<Mis
     #[cfg(not(feature = "tls"))]
     {
         let _ = path;
-        WebConfig::open(name).map(|_| Protection::default())
+        WebConfig::read(name, false, None).map(|_| Protection::default())
     }
 }
 
-/// A mistake if a listener asks for a token, and its users for a password.
-fn both_in_a_header(server: &Server, path: &Path) -> Option<Mistake> {
-    let mut listeners = server.listen.iter();
-    let both = listeners.find(|listen| {
-        let serve = &listen.serve;
-        serve.wants_token() && serve.web_config.as_deref() == Some(path)
-    })?;
+/// The mistake that a listener asks for a token, and its users for a password.
+fn both_in_a_header(listen: &Listen, path: &Path) -> Mistake {
     let message = format!(
         "{} asks for a token, and {} for passwords, and a request has one header for both; remove basic_auth_users, \
          or its token_file and the token of admin",
-        both.address,
+        listen.address,
         path.display()
     );
-    Some(Mistake { origin: Origin::Default, path: "server.listen".to_owned(), message })
+    Mistake { origin: Origin::Default, path: "server.listen".to_owned(), message }
 }
 
 #[cfg(all(test, feature = "tls"))]
 mod tests {
     use super::*;
-    use crate::plan::{Address, Admin, Listen, Serve, TokenFile};
+    use crate::plan::{Address, Admin, Serve, TokenFile};
     use std::time::Duration;
 
     #[test]
@@ -123,20 +125,24 @@ mod tests {
         let check_with = |admin: Admin| {
             let serve = Serve { web_config: Some(path.clone()), ..Serve::with(admin) };
             let address = Address::Unix(folder.path().join("v.sock"));
-            check(&Server {
-                listen: vec![Listen { address, serve }],
-                max_requests: 0,
-                max_connections: 8,
-                idle_timeout: Duration::from_secs(1),
-                max_page_bytes: 1 << 20,
-            })
+            read_all(
+                &Server {
+                    listen: vec![Listen { address, serve }],
+                    max_requests: 0,
+                    max_connections: 8,
+                    idle_timeout: Duration::from_secs(1),
+                    max_page_bytes: 1 << 20,
+                },
+                &[],
+            )
+            .map(|read| read.len())
         };
         let token = || Admin::Token(TokenFile::Path("/etc/token".into()));
         std::fs::write(&path, "# no users\n").expect("a file");
-        assert_eq!(check_with(token()), Ok(Vec::new()));
+        assert_eq!(check_with(token()), Ok(1));
         let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
         std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
-        assert_eq!(check_with(Admin::Local), Ok(Vec::new()));
+        assert_eq!(check_with(Admin::Local), Ok(1));
         let refused = check_with(token()).expect_err("it is refused");
         assert!(
             refused.len() == 1 && refused[0].message.contains("asks for a token"),

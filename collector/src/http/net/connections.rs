@@ -266,12 +266,16 @@ impl Accepted {
     /// Serves it, on a task of its own, as soon as there is room; where TLS is spoken, after its handshake.
     pub(super) async fn serve(self, listener: &Arc<ListenerState>) {
         #[cfg(feature = "tls")]
-        if let Some(gate) = &listener.serve.now().gate
-            && gate.config.content().tls().is_some()
+        if listener
+            .serve
+            .now()
+            .web_config
+            .as_ref()
+            .is_some_and(|config| config.protection().encrypts)
         {
             // It does not wait for room any more, and has none yet.
             let Accepted { stream, peer, member, waiting } = self;
-            let config = Arc::clone(&gate.config);
+            let rules = Arc::clone(&listener.serve);
             let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
             drop(waiting);
             let (limits, counters) =
@@ -285,7 +289,7 @@ impl Accepted {
                     }
                 });
             });
-            let handshake = Handshake { stream, peer, member, config, limits, counters, serve };
+            let handshake = Handshake { stream, peer, member, rules, limits, counters, serve };
             connections.handshakes.begin(handshake);
             return;
         }

@@ -9,9 +9,8 @@ use super::limits::Limits;
 use super::shares::{Member, Share};
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
-use crate::http::request::Peer;
+use crate::http::request::{CurrentServe, Peer};
 use crate::sync::lock;
-use crate::web_config::WebConfig;
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,7 +40,8 @@ pub(super) struct Handshake {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
     pub(super) member: Member,
-    pub(super) config: Arc<WebConfig>,
+    /// What the listener serves, which a reload may have changed since it accepted.
+    pub(super) rules: Arc<CurrentServe>,
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<HttpCounters>,
     /// Has it served afterwards; the socket is watched by no reactor then.
@@ -133,11 +133,14 @@ fn first_to_go(under_way: &[UnderWay]) -> usize {
 
 /// Shakes hands, and hands the connection to those who serve it.
 async fn shake(handshake: Handshake) -> io::Result<()> {
-    let Handshake { mut stream, peer, member, config, serve, .. } = handshake;
+    let Handshake { mut stream, peer, member, rules, serve, .. } = handshake;
     stream.enter()?;
-    let content = config.fresh().await;
+    let content = match &rules.now().web_config {
+        Some(config) => Some(config.fresh().await),
+        None => None,
+    };
     // Without one TLS has just been switched off.
-    if let Some(tls) = content.tls() {
+    if let Some(tls) = content.as_ref().and_then(|content| content.tls()) {
         if let Stream::Tcp(tcp) = &mut stream
             && is_answered_in_the_clear(tcp).await?
         {

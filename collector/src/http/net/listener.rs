@@ -1,13 +1,15 @@
 //! One listener: it accepts connections until it is closed.
 
+use super::access::Access;
 use super::connection::ListenerState;
 use super::connections::{Accepted, Connections};
 use super::socket::{BACKLOG, Socket};
 use super::stream::Stream;
+use super::wanted::Wanted;
 use crate::http::request::{CurrentServe, Peer};
-use crate::plan::{Account, Address, Listen, Serve, SocketAccess};
+use crate::plan::Address;
 use crate::sync::lock;
-use crate::web_config::WebConfig;
+use crate::web_config::{Protection, WebConfig};
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ const TROUBLE_IS_OVER: Duration = Duration::from_secs(10);
 pub(super) struct Listener {
     pub(super) address: Address,
     state: Arc<ListenerState>,
+    /// Who may connect, if it is a unix socket of the daemon's own.
+    access: Mutex<Access>,
     /// Until it stops.
     socket: Mutex<Option<Arc<Socket>>>,
     is_accepting: AtomicBool,
@@ -33,69 +37,75 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(
-        listen: &Listen,
-        socket: Socket,
-        web_config: Option<Arc<WebConfig>>,
-    ) -> Arc<Self> {
-        let serve = CurrentServe::new(listen.serve.clone(), web_config);
-        Self::with(ListenerState::new(serve), listen, socket)
+    pub(super) fn new(wanted: &Wanted, socket: Socket) -> Arc<Self> {
+        let serve = CurrentServe::new(wanted.listen.serve.clone(), wanted.web_config.clone());
+        Self::with(ListenerState::new(serve), wanted, socket)
     }
 
     /// One for the same address, whose socket cannot be found any more. The connections of the
     /// earlier one become its own.
-    pub(super) fn in_place_of(earlier: &Listener, listen: &Listen, socket: Socket) -> Arc<Self> {
-        Self::with(Arc::clone(&earlier.state), listen, socket)
+    pub(super) fn in_place_of(earlier: &Listener, wanted: &Wanted, socket: Socket) -> Arc<Self> {
+        Self::with(Arc::clone(&earlier.state), wanted, socket)
     }
 
-    fn with(state: Arc<ListenerState>, listen: &Listen, socket: Socket) -> Arc<Self> {
+    fn with(state: Arc<ListenerState>, wanted: &Wanted, socket: Socket) -> Arc<Self> {
         Arc::new(Listener {
-            address: listen.address.clone(),
+            address: wanted.listen.address.clone(),
             state,
+            access: Mutex::new(wanted.access.clone()),
             socket: Mutex::new(Some(Arc::new(socket))),
             is_accepting: AtomicBool::new(false),
             stopped: Notify::new(),
         })
     }
 
-    /// Changes who may connect, if that is to be changed. Answers whether it was.
+    /// Changes who may connect, if that is to be changed.
     ///
     /// # Errors
     ///
-    /// Why it cannot be.
-    pub(super) fn give(&self, access: &SocketAccess) -> Result<bool, String> {
-        let before = self.access();
-        if before == *access {
-            return Ok(false);
+    /// Why it cannot be. It may have been changed in part: to give what was before undoes it.
+    pub(super) fn give(&self, access: &Access) -> Result<(), String> {
+        let before = std::mem::replace(&mut *lock(&self.access), access.clone());
+        match self.socket() {
+            Some(socket) if before != *access => socket.give(&access.after(&before)),
+            _ => Ok(()),
         }
-        let mut access = access.clone();
-        // What is not named any more is the daemon's again.
-        if before.owner.is_some() && access.owner.is_none() {
-            access.owner = Some(Account::Number(rustix::process::geteuid().as_raw()));
-        }
-        if before.group.is_some() && access.group.is_none() {
-            access.group = Some(Account::Number(rustix::process::getegid().as_raw()));
-        }
-        self.give_again(&access).map(|()| true)
-    }
-
-    /// Lets in whom `access` names, whatever it was before.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub(super) fn give_again(&self, access: &SocketAccess) -> Result<(), String> {
-        self.socket().map_or(Ok(()), |socket| socket.give(access))
     }
 
     /// Who may connect.
-    pub(super) fn access(&self) -> SocketAccess {
-        self.state.serve.now().serve.access.clone()
+    pub(super) fn access(&self) -> Access {
+        lock(&self.access).clone()
     }
 
-    /// Changes what it serves, on its open connections, too.
-    pub(super) fn set_serve(&self, serve: &Serve, web_config: Option<Arc<WebConfig>>) {
-        self.state.serve.set(serve, web_config);
+    /// Changes what it serves and what stands before it, in one step and on its open connections, too.
+    pub(super) fn serve(&self, wanted: &Wanted) {
+        self.state.serve.set(wanted.listen.serve.clone(), wanted.web_config.clone());
+    }
+
+    /// The settings by which it differs from what is wanted, and what else its clients will notice.
+    pub(super) fn differences(&self, wanted: &Wanted) -> Vec<&'static str> {
+        let rules = self.state.serve.now();
+        let (before, after) = (&rules.serve, &wanted.listen.serve);
+        let (earlier, later) = (rules.web_config.as_ref(), wanted.web_config.as_ref());
+        let is_other = match (earlier, later) {
+            (Some(earlier), Some(later)) => later.differs_from(earlier),
+            (earlier, later) => earlier.is_some() != later.is_some(),
+        };
+        let protection = |config: Option<&Arc<WebConfig>>| {
+            config.map_or_else(Protection::default, |config| config.protection())
+        };
+        let (had, has) = (protection(earlier), protection(later));
+        let all = [
+            ("admin", before.admin != after.admin),
+            ("token_file", before.token_file != after.token_file),
+            ("web_config", is_other),
+            ("TLS on", has.encrypts && !had.encrypts),
+            ("TLS off", had.encrypts && !has.encrypts),
+            ("passwords on", has.wants_passwords && !had.wants_passwords),
+            ("passwords off", had.wants_passwords && !has.wants_passwords),
+        ];
+        let differences = all.into_iter().filter_map(|(what, differs)| differs.then_some(what));
+        differences.chain(wanted.access.differences(&self.access())).collect()
     }
 
     fn socket(&self) -> Option<Arc<Socket>> {
@@ -272,7 +282,7 @@ mod tests {
     use super::super::socket::BoundSocket;
     use super::*;
     use crate::http::HttpCounters;
-    use crate::plan::Admin;
+    use crate::plan::{Admin, Listen, Serve};
     use tokio::net::UnixStream;
 
     #[tokio::test]
@@ -305,8 +315,8 @@ mod tests {
             [Address::Tcp { socket, dual: false }, Address::Unix(directory.path().join("v.sock"))]
         {
             let bound = BoundSocket::bind(&address, false, &Arc::default()).expect("binds");
-            let listen = Listen { address, serve: Serve::with(Admin::Off) };
-            let listener = Listener::new(&listen, bound.listen().expect("listens"), None);
+            let wanted = Wanted::without_files(&Listen { address, serve: Serve::with(Admin::Off) });
+            let listener = Listener::new(&wanted, bound.listen().expect("listens"));
             listener.start(&connections);
             tokio::task::yield_now().await;
             listener.stop(&connections);

@@ -11,16 +11,16 @@ use super::listener::Listener;
 use super::service::Answer;
 use super::socket::{BindError, BoundSocket};
 use super::socket_file::Remover;
+use super::wanted::{Wanted, WantedListeners, mistake, unplaced};
 use crate::http::counters::HttpCounters;
-use crate::plan::{Address, Listen, Server, SocketAccess};
-use crate::reload::ListenerChanges;
+use crate::plan::{Address, Server};
+use crate::reload::{ListenerChange, ListenerChanges};
 use crate::sync::lock;
-use crate::web_config::{Loaded, WebConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use vitald_core::settings::{Mistake, Origin};
+use vitald_core::settings::Mistake;
 
 /// How long a swap waits until the files of sockets that were closed are removed.
 const REMOVAL: Duration = Duration::from_secs(1);
@@ -30,46 +30,41 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     connections: Arc<Connections>,
     running: Mutex<Vec<Arc<Listener>>>,
-    /// Those that running listeners have.
-    web_configs: Mutex<Vec<Arc<WebConfig>>>,
     remover: Arc<Remover>,
 }
 
-/// A web configuration, and what was read of it if it is in force already.
-type StagedWebConfig = (Arc<WebConfig>, Option<Loaded>);
-
 /// Listeners that are ready and not yet swapped in. Dropping them closes them.
 pub(crate) struct StagedListeners {
-    server: Server,
+    wanted: WantedListeners,
     /// What the swap will do.
     changes: ListenerChanges,
     /// Those that listen already.
     listening: Vec<Arc<Listener>>,
     /// Those that share a port with listeners that stop, and listen in the swap: before it, a
     /// connection must not go to them.
-    bound: Vec<(Listen, BoundSocket)>,
-    /// The listeners that stop and share their port until then.
-    sharing: Vec<Arc<Listener>>,
-    web_configs: Vec<StagedWebConfig>,
+    bound: Vec<(Arc<Wanted>, BoundSocket)>,
+    sharing: Sharing,
 }
 
+/// Listeners that stop and share their port until then.
+#[derive(Default)]
+struct Sharing(Vec<Arc<Listener>>);
+
 impl StagedListeners {
+    /// What is to be served.
+    pub(crate) fn wanted(&self) -> &WantedListeners {
+        &self.wanted
+    }
+
     /// What a swap to these will do.
     pub(crate) fn changes(&self) -> &ListenerChanges {
         &self.changes
     }
-
-    /// The web configuration that a listener is to have.
-    fn web_config(&self, listen: &Listen) -> Option<Arc<WebConfig>> {
-        let path = listen.serve.web_config.as_deref()?;
-        let found = self.web_configs.iter().find(|(config, _)| config.path() == path);
-        found.map(|(config, _)| Arc::clone(config))
-    }
 }
 
-impl Drop for StagedListeners {
+impl Drop for Sharing {
     fn drop(&mut self) {
-        self.sharing.iter().for_each(|listener| listener.share_port(false));
+        self.0.iter().for_each(|listener| listener.share_port(false));
     }
 }
 
@@ -79,9 +74,17 @@ impl Listeners {
         Arc::new(Listeners {
             connections: Connections::new(counters, Handle::current()),
             running: Mutex::new(Vec::new()),
-            web_configs: Mutex::default(),
             remover: Arc::default(),
         })
+    }
+
+    /// Reads what has to be read for listeners, beside what is in force.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake.
+    pub(crate) fn read(&self, server: &Server) -> Result<WantedListeners, Vec<Mistake>> {
+        WantedListeners::read(server, &self.connections.counters.web_configs())
     }
 
     /// Makes ready what is new and touches nothing that runs. What listens on an address of its own
@@ -92,169 +95,106 @@ impl Listeners {
     /// # Errors
     ///
     /// Every address on which no listener can be had, and why.
-    pub(crate) fn stage(&self, server: &Server) -> Result<StagedListeners, Vec<Mistake>> {
-        check_room(server.listen.len(), descriptor_limit())
+    pub(crate) fn stage(&self, wanted: WantedListeners) -> Result<StagedListeners, Vec<Mistake>> {
+        check_room(wanted.each.len(), descriptor_limit())
             .map_err(|reason| vec![unplaced(reason)])?;
-        let web_configs = self.stage_web_configs(server)?;
         let _runtime = self.connections.handle().enter();
         let running = lock(&self.running).clone();
-        let lost: Vec<&Arc<Listener>> = running
+        let lost: Vec<&Address> = running
             .iter()
-            .filter(|listener| server.listen.iter().any(|new| new.address == listener.address))
+            .filter(|listener| wanted.of(&listener.address).is_some())
             .filter(|listener| !listener.can_be_found())
+            .map(|listener| &listener.address)
             .collect();
-        let is_kept =
-            |listener: &Listener| !lost.iter().any(|lost| lost.address == listener.address);
-        let mut staged = StagedListeners {
-            server: server.clone(),
-            changes: changes(&running, &server.listen, is_kept),
-            listening: Vec::new(),
-            bound: Vec::new(),
-            sharing: Vec::new(),
-            web_configs,
-        };
-        let earlier = |listen: &Listen| {
-            running.iter().find(|listener| listener.address == listen.address).map(|found| &**found)
-        };
-        let is_new = |listen: &&Listen| !earlier(listen).is_some_and(is_kept);
-        let is_path = |listen: &&Listen| matches!(listen.address, Address::Unix(_));
-        let (paths, ports): (Vec<&Listen>, Vec<&Listen>) =
-            server.listen.iter().filter(is_new).partition(is_path);
-        let mut refused: Vec<(&Listen, BindError)> = Vec::new();
+        let is_kept = |listener: &Listener| !lost.contains(&&listener.address);
+        let earlier =
+            |one: &Wanted| running.iter().find(|listener| listener.address == one.listen.address);
+        let is_new = |one: &&Arc<Wanted>| !earlier(one).is_some_and(|earlier| is_kept(earlier));
+        let is_path = |one: &&Arc<Wanted>| matches!(one.listen.address, Address::Unix(_));
+        let (paths, ports): (Vec<&Arc<Wanted>>, Vec<&Arc<Wanted>>) =
+            wanted.each.iter().filter(is_new).partition(is_path);
+        let mut refused: Vec<(&Wanted, BindError)> = Vec::new();
         let (mut bound, mut in_use) = (Vec::new(), Vec::new());
         // From what does not show to what does: a port, a file, an option of a listener that runs.
-        for listen in ports.into_iter().chain(paths) {
-            match BoundSocket::all(listen, &self.remover) {
-                Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (listen, socket))),
-                Err(BindError::InUse) => in_use.push(listen),
-                Err(error) => refused.push((listen, error)),
+        for one in ports.into_iter().chain(paths) {
+            match BoundSocket::all(&one.listen.address, &one.access, &self.remover) {
+                Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (one, socket))),
+                Err(BindError::InUse) => in_use.push(one),
+                Err(error) => refused.push((one, error)),
             }
             if refused.last().is_some_and(|(_, error)| error.is_general()) {
-                return Err(mistakes(&server.listen, refused));
+                return Err(mistakes(&wanted, refused));
             }
         }
-        for listen in in_use {
-            if let Err(error) = self.share(listen, &running, &mut staged) {
-                refused.push((listen, error));
+        let (mut sharing, mut bound_beside) = (Sharing::default(), Vec::new());
+        for one in in_use {
+            match self.bind_beside(in_the_way(&running, &wanted, one), one, &mut sharing) {
+                Ok(socket) => bound_beside.push((Arc::clone(one), socket)),
+                Err(error) => refused.push((one, error)),
             }
         }
+        let mut listening = Vec::new();
         if refused.is_empty() {
-            for (listen, socket) in bound {
+            for (one, socket) in bound {
                 match socket.listen() {
-                    Ok(socket) => {
-                        let listener = match earlier(listen) {
-                            Some(earlier) => Listener::in_place_of(earlier, listen, socket),
-                            None => Listener::new(listen, socket, staged.web_config(listen)),
-                        };
-                        staged.listening.push(listener);
-                    }
-                    Err(error) => refused.push((listen, error)),
+                    Ok(socket) => listening.push(match earlier(one) {
+                        Some(earlier) => Listener::in_place_of(earlier, one, socket),
+                        None => Listener::new(one, socket),
+                    }),
+                    Err(error) => refused.push((one, error)),
                 }
             }
         }
-        if refused.is_empty() { Ok(staged) } else { Err(mistakes(&server.listen, refused)) }
-    }
-
-    /// Reads the web configurations of listeners, beside what is in force.
-    fn stage_web_configs(&self, server: &Server) -> Result<Vec<StagedWebConfig>, Vec<Mistake>> {
-        let in_force = lock(&self.web_configs).clone();
-        let mut staged: Vec<StagedWebConfig> = Vec::new();
-        let mut mistakes = Vec::new();
-        for path in server.listen.iter().filter_map(|listen| listen.serve.web_config.as_deref()) {
-            if staged.iter().any(|(config, _)| config.path() == path) {
-                continue;
-            }
-            let read = match in_force.iter().find(|config| config.path() == path) {
-                Some(config) => config.load().map(|loaded| (Arc::clone(config), Some(loaded))),
-                None => WebConfig::open(path).map(|config| (config, None)),
-            };
-            match read {
-                Ok(read) => staged.push(read),
-                Err(wrong) => mistakes.extend(wrong),
-            }
+        if !refused.is_empty() {
+            return Err(mistakes(&wanted, refused));
         }
-        if mistakes.is_empty() { Ok(staged) } else { Err(mistakes) }
+        let changes = changes(&running, &wanted, is_kept);
+        Ok(StagedListeners { wanted, changes, listening, bound: bound_beside, sharing })
     }
 
-    /// Reads the web configurations in force again, whether their files have changed or not. May block.
-    ///
-    /// # Errors
-    ///
-    /// Every mistake; a configuration with one stays as it was.
-    pub(crate) fn read_web_configs(&self) -> Result<usize, Vec<Mistake>> {
-        let in_force = lock(&self.web_configs).clone();
-        let mut mistakes = Vec::new();
-        for config in &in_force {
-            match config.load() {
-                Ok(loaded) => config.put(loaded),
-                Err(wrong) => mistakes.extend(wrong),
-            }
-        }
-        if mistakes.is_empty() { Ok(in_force.len()) } else { Err(mistakes) }
-    }
-
-    /// Binds an address whose port a listener has that is going to stop.
-    fn share(
+    /// Binds an address whose port listeners have that are going to stop.
+    fn bind_beside(
         &self,
-        listen: &Listen,
-        running: &[Arc<Listener>],
-        staged: &mut StagedListeners,
-    ) -> Result<(), BindError> {
-        let in_the_way = in_the_way(running, &staged.server, listen);
+        in_the_way: Vec<Arc<Listener>>,
+        one: &Wanted,
+        sharing: &mut Sharing,
+    ) -> Result<BoundSocket, BindError> {
         if in_the_way.is_empty() {
             return Err(BindError::InUse);
         }
         in_the_way.iter().for_each(|listener| listener.share_port(true));
-        staged.sharing.extend(in_the_way);
-        let bound = BoundSocket::bind(&listen.address, true, &self.remover)?;
-        staged.bound.push((listen.clone(), bound));
-        Ok(())
+        sharing.0.extend(in_the_way);
+        BoundSocket::bind(&one.listen.address, true, &self.remover)
     }
 
     /// Makes the staged listeners the running ones. Unchanged ones and their connections stay; the
-    /// connections of those that stop end after the request they are at.
+    /// connections of those that stop end after the request they are at. No file is read.
     ///
     /// # Errors
     ///
     /// A port that was shared and is in use now all the same, or a unix socket that cannot be given to whom
     /// it should let in. Then everything runs as before.
-    pub(crate) fn swap(
-        &self,
-        mut staged: StagedListeners,
-    ) -> Result<ListenerChanges, Vec<Mistake>> {
-        let _runtime = self.connections.handle().enter();
-        let mut new = std::mem::take(&mut staged.listening);
-        for (listen, bound) in std::mem::take(&mut staged.bound) {
-            let socket = bound.listen().map_err(|error| vec![mistake(&listen, &error)])?;
-            new.push(Listener::new(&listen, socket, staged.web_config(&listen)));
+    pub(crate) fn swap(&self, staged: StagedListeners) -> Result<ListenerChanges, Vec<Mistake>> {
+        let StagedListeners { wanted, changes, listening: mut new, bound, sharing: _sharing } =
+            staged;
+        let connections = &self.connections;
+        let _runtime = connections.handle().enter();
+        for (one, bound) in bound {
+            let socket = bound.listen().map_err(|error| vec![mistake(&one.listen, &error)])?;
+            new.push(Listener::new(&one, socket));
         }
         let mut running = lock(&self.running).clone();
-        let is_new = |address: &Address| new.iter().any(|new| new.address == *address);
-        let kept = staged.server.listen.iter().filter(|listen| !is_new(&listen.address));
-        give(&running, kept)?;
-        let mut web_configs = Vec::new();
-        for (config, loaded) in &mut staged.web_configs {
-            if let Some(loaded) = loaded.take() {
-                config.put(loaded);
-            }
-            let mut with_it = staged.server.listen.iter().map(|listen| &listen.serve);
-            config.set_beside_token(with_it.any(|serve| {
-                serve.wants_token() && serve.web_config.as_deref() == Some(config.path())
-            }));
-            web_configs.push(Arc::clone(config));
-        }
-        self.connections.counters.web_configs_are(&web_configs);
-        *lock(&self.web_configs) = web_configs;
-        let connections = &self.connections;
-        connections.limits.set(&staged.server);
+        let is_replaced =
+            |listener: &Listener| new.iter().any(|new| new.address == listener.address);
+        give(&running, &wanted, is_replaced)?;
+        connections.limits.set(&wanted.server);
         running.retain(|listener| {
-            let listen = staged.server.listen.iter().find(|new| new.address == listener.address);
-            let Some(listen) = listen else {
+            let Some(one) = wanted.of(&listener.address) else {
                 listener.close(connections);
                 return false;
             };
-            listener.set_serve(&listen.serve, staged.web_config(listen));
-            let is_replaced = new.iter().any(|new| new.address == listener.address);
+            listener.serve(one);
+            let is_replaced = is_replaced(listener);
             if is_replaced {
                 listener.stop(connections);
             }
@@ -267,8 +207,13 @@ impl Listeners {
         if connections.is_answered() {
             new.iter().for_each(|listener| listener.start(connections));
         }
+        let before = connections.counters.replace_web_configs(wanted.web_configs.clone());
+        for config in &wanted.web_configs {
+            let earlier = before.iter().find(|earlier| earlier.path() == config.path());
+            config.tell_notes(earlier.map(|earlier| &**earlier));
+        }
         self.remover.wait_for_all(REMOVAL);
-        Ok(std::mem::take(&mut staged.changes))
+        Ok(changes)
     }
 
     /// Starts to answer, on what is bound now and on what a swap will bring. To be called once.
@@ -305,6 +250,15 @@ impl Listeners {
         self.connections.waiting()
     }
 
+    /// Reads and stages.
+    #[cfg(test)]
+    pub(in crate::http) fn prepare(
+        &self,
+        server: &Server,
+    ) -> Result<StagedListeners, Vec<Mistake>> {
+        self.stage(self.read(server)?)
+    }
+
     #[cfg(test)]
     pub(super) fn set_head_bytes(&self, bytes: u64) {
         self.connections.limits.set_head_bytes(bytes);
@@ -324,75 +278,78 @@ impl Listeners {
 
 /// Lets in at the unix sockets that stay whom the new configuration names, or at each whom the earlier one
 /// names if one of them cannot be changed.
-fn give<'a>(
+fn give(
     running: &[Arc<Listener>],
-    kept: impl Iterator<Item = &'a Listen>,
+    wanted: &WantedListeners,
+    is_replaced: impl Fn(&Listener) -> bool,
 ) -> Result<(), Vec<Mistake>> {
-    let mut given: Vec<(&Arc<Listener>, SocketAccess)> = Vec::new();
-    for listen in kept {
-        let found = running.iter().find(|listener| listener.address == listen.address);
-        let Some(listener) = found else { continue };
-        let before = listener.access();
-        match listener.give(&listen.serve.access) {
-            Ok(true) => given.push((listener, before)),
-            Ok(false) => {}
-            Err(reason) => {
-                // Reported is the mistake; these were possible before.
-                for (listener, before) in given {
-                    let _ = listener.give_again(&before);
-                }
-                return Err(vec![mistake(listen, &BindError::Access(reason))]);
+    let mut given = Vec::new();
+    for listener in running.iter().filter(|listener| !is_replaced(listener)) {
+        let Some(one) = wanted.of(&listener.address) else { continue };
+        given.push((listener, listener.access()));
+        if let Err(reason) = listener.give(&one.access) {
+            // Reported is the mistake; these were possible before.
+            for (listener, before) in given {
+                let _ = listener.give(&before);
             }
+            return Err(vec![mistake(&one.listen, &BindError::Access(reason))]);
         }
     }
     Ok(())
 }
 
-/// What a swap to these addresses does, if of the running listeners only some can be kept.
+/// What a swap to these listeners does, if of the running ones only some can be kept.
 fn changes(
     running: &[Arc<Listener>],
-    listen: &[Listen],
-    can_be_kept: impl Fn(&Listener) -> bool,
+    wanted: &WantedListeners,
+    is_kept: impl Fn(&Listener) -> bool,
 ) -> ListenerChanges {
     let mut changes = ListenerChanges::default();
-    for listen in listen {
-        let is_kept = running
+    for one in &wanted.each {
+        let address = one.listen.address.to_string();
+        // Of systemd's sockets there may be several.
+        let kept: Vec<&Arc<Listener>> = running
             .iter()
-            .any(|listener| listener.address == listen.address && can_be_kept(listener));
-        let list = if is_kept { &mut changes.unchanged } else { &mut changes.started };
-        list.push(listen.address.to_string());
+            .filter(|listener| listener.address == one.listen.address && is_kept(listener))
+            .collect();
+        let mut what = Vec::new();
+        for difference in kept.iter().flat_map(|listener| listener.differences(one)) {
+            if !what.contains(&difference) {
+                what.push(difference);
+            }
+        }
+        if kept.is_empty() {
+            changes.started.push(address);
+        } else if what.is_empty() {
+            changes.unchanged.push(address);
+        } else {
+            changes.changed.push(ListenerChange { address, what });
+        }
     }
-    let is_wanted =
-        |listener: &Listener| listen.iter().any(|listen| listen.address == listener.address);
-    let stopped = running.iter().filter(|listener| !is_wanted(listener));
+    let stopped = running.iter().filter(|listener| wanted.of(&listener.address).is_none());
     changes.stopped.extend(stopped.map(|listener| listener.address.to_string()));
     changes
 }
 
 /// Running listeners that stop and have the port of a new one.
-fn in_the_way(running: &[Arc<Listener>], server: &Server, new: &Listen) -> Vec<Arc<Listener>> {
-    let stops = |listener: &Listener| {
-        !server.listen.iter().any(|listen| listen.address == listener.address)
-    };
-    let has_port = |listener: &Listener| match (&listener.address, &new.address) {
+fn in_the_way(
+    running: &[Arc<Listener>],
+    wanted: &WantedListeners,
+    new: &Wanted,
+) -> Vec<Arc<Listener>> {
+    let has_port = |listener: &Listener| match (&listener.address, &new.listen.address) {
         (Address::Tcp { socket: old, .. }, Address::Tcp { socket: new, .. }) => {
             old.port() == new.port()
         }
         _ => false,
     };
+    let stops = |listener: &Listener| wanted.of(&listener.address).is_none();
     running.iter().filter(|listener| has_port(listener) && stops(listener)).cloned().collect()
 }
 
 /// The mistakes in the order of the configuration.
-fn mistakes(listen: &[Listen], mut refused: Vec<(&Listen, BindError)>) -> Vec<Mistake> {
-    refused.sort_by_key(|(refused, _)| listen.iter().position(|it| std::ptr::eq(it, *refused)));
-    refused.iter().map(|(listen, error)| mistake(listen, error)).collect()
-}
-
-fn mistake(listen: &Listen, error: &BindError) -> Mistake {
-    unplaced(format!("cannot listen on {}: {error}", listen.address))
-}
-
-fn unplaced(message: String) -> Mistake {
-    Mistake { origin: Origin::Default, path: "server.listen".to_owned(), message }
+fn mistakes(wanted: &WantedListeners, mut refused: Vec<(&Wanted, BindError)>) -> Vec<Mistake> {
+    let place = |refused: &Wanted| wanted.each.iter().position(|one| std::ptr::eq(&**one, refused));
+    refused.sort_by_key(|(refused, _)| place(refused));
+    refused.iter().map(|(refused, error)| mistake(&refused.listen, error)).collect()
 }

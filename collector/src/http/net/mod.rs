@@ -17,5 +17,6 @@ mod socket_file;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub(super) mod wanted;
 
 pub(super) use service::{Answer, Answering};

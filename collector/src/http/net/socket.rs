@@ -3,12 +3,13 @@
 //! Binding touches the file system where the address is a path, so it does not belong on the thread
 //! that serves.
 
+use super::access::Access;
 use super::directory_lock::DirectoryLock;
 use super::limits::{RECEIVE_BUFFER, descriptor_limit, send_buffer};
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
 use crate::http::request::Peer;
-use crate::plan::{Address, Listen, SocketAccess};
+use crate::plan::Address;
 use crate::sync::lock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
@@ -147,11 +148,15 @@ impl fmt::Display for BindError {
 
 impl BoundSocket {
     /// The sockets of an address: one, but of systemd as many as it hands over.
-    pub(super) fn all(listen: &Listen, remover: &Arc<Remover>) -> Result<Vec<Self>, BindError> {
-        match &listen.address {
+    pub(super) fn all(
+        address: &Address,
+        access: &Access,
+        remover: &Arc<Remover>,
+    ) -> Result<Vec<Self>, BindError> {
+        match address {
             Address::Systemd => Self::handed_over(),
-            Address::Unix(path) => Ok(vec![Self::unix(path, &listen.serve.access, remover)?]),
-            Address::Tcp { .. } => Ok(vec![Self::bind(&listen.address, false, remover)?]),
+            Address::Unix(path) => Ok(vec![Self::unix(path, access, remover)?]),
+            Address::Tcp { .. } => Ok(vec![Self::bind(address, false, remover)?]),
         }
     }
 
@@ -182,7 +187,7 @@ impl BoundSocket {
         match address {
             Address::Tcp { socket, dual: false } => Self::tcp(*socket, true, shares_port),
             Address::Tcp { socket, dual: true } => Self::dual(socket.port(), shares_port),
-            Address::Unix(path) => Self::unix(path, &SocketAccess::default(), remover),
+            Address::Unix(path) => Self::unix(path, &Access::default(), remover),
             Address::Systemd => Err(BindError::NoneHandedOver),
         }
     }
@@ -218,7 +223,7 @@ impl BoundSocket {
         }
     }
 
-    fn unix(path: &Path, access: &SocketAccess, remover: &Arc<Remover>) -> Result<Self, BindError> {
+    fn unix(path: &Path, access: &Access, remover: &Arc<Remover>) -> Result<Self, BindError> {
         // An earlier socket of this process is not something else that listens there.
         if !remover.wait_for(path, REMOVAL) {
             return Err(BindError::StillThere);
@@ -228,8 +233,8 @@ impl BoundSocket {
         let lease = remover.lease(descriptor.try_clone()?).map_err(BindError::NoThread)?;
         // On Linux the file takes the mode of the socket's own inode, so it is never there with a
         // wider one (unix(7) leaves it to the umask, which all threads share).
-        let private = SocketAccess::default();
-        rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(private.mode & access.mode))?;
+        let private = Access::default();
+        rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(private.mode() & access.mode()))?;
         rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
         let file = SocketFile::at(path, lease)?;
         if *access != private {
@@ -315,7 +320,7 @@ impl Socket {
     /// # Errors
     ///
     /// Why not.
-    pub(super) fn give(&self, access: &SocketAccess) -> Result<(), String> {
+    pub(super) fn give(&self, access: &Access) -> Result<(), String> {
         let file = lock(&self.file).as_ref().map(SocketFile::file);
         file.map_or(Ok(()), |file| file.give(access))
     }
@@ -402,7 +407,7 @@ fn is_stale(path: &Path) -> Result<bool, BindError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Account;
+    use crate::plan::{Account, SocketAccess};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -492,28 +497,25 @@ mod tests {
         let path = directory.path().join("v.sock");
         let remover = Arc::default();
         let own = rustix::process::getgid().as_raw();
-        let bind = |mode, group| {
-            let access = SocketAccess { mode, owner: None, group };
-            BoundSocket::unix(&path, &access, &remover)
+        let access = |mode, group: Option<u32>| {
+            let group = group.map(Account::Number);
+            Access::of(&SocketAccess { mode, owner: None, group }).expect("numbers")
         };
+        let bind = |mode, group| BoundSocket::unix(&path, &access(mode, group), &remover);
         let seen = || {
             let file = std::fs::symlink_metadata(&path).expect("the file");
             (file.permissions().mode() & 0o7777, file.gid())
         };
         // The umask of this process, or of a unit, does not narrow it.
         for mode in [0o660, 0o666, 0o600, 0o620, 0o200, 0o777] {
-            let socket = bind(mode, Some(Account::Number(own))).expect("binds");
+            let socket = bind(mode, Some(own)).expect("binds");
             assert_eq!(seen(), (mode, own), "{mode:o}");
             drop(socket);
             assert!(remover.wait_for(&path, LONG));
         }
-        let nobody = Account::Name("no such group, surely".to_owned());
-        let refused = bind(0o660, Some(nobody)).map(drop);
-        assert!(matches!(&refused, Err(BindError::Access(why)) if why.contains("/etc/group")));
-        assert!(remover.wait_for(&path, LONG) && !path.exists());
         // A running one changes, and only if the file is its own.
         let socket = bind(0o600, None).expect("binds").listen().expect("listens");
-        let wider = SocketAccess { mode: 0o666, ..SocketAccess::default() };
+        let wider = access(0o666, None);
         socket.give(&wider).expect("it is given");
         assert_eq!(seen().0, 0o666);
         std::fs::remove_file(&path).expect("the file");

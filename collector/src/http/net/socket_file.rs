@@ -1,8 +1,7 @@
 //! The files of unix sockets. A file system may hang, so a file is removed on a thread of its own
 //! wherever its listener ends: on the thread that serves, too.
 
-use super::access;
-use crate::plan::SocketAccess;
+use super::access::Access;
 use crate::sync::lock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -45,13 +44,13 @@ impl File {
     /// # Errors
     ///
     /// Why not, and what to do about it.
-    pub(super) fn give(&self, access: &SocketAccess) -> Result<(), String> {
+    pub(super) fn give(&self, access: &Access) -> Result<(), String> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let gone = "the file of the socket has been removed";
         let file = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|_| gone)?;
         match rustix::fs::fstat(&file) {
             Ok(stat) if stat.st_dev == self.device && stat.st_ino == self.inode => {
-                access::give(file.as_fd(), access)
+                access.give(file.as_fd())
             }
             _ => Err(gone.to_owned()),
         }

@@ -6,8 +6,9 @@ use super::service::Answer;
 use crate::http::HttpCounters;
 use crate::http::reply::plain;
 use crate::http::request::{Fault, Request};
-use crate::plan::{Address, Admin, Listen, Serve, Server};
+use crate::plan::{Account, Address, Admin, Listen, Serve, Server, SocketAccess};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,7 +58,7 @@ fn unix(path: &Path) -> Listen {
 }
 
 fn stage(listeners: &Listeners, listen: &[Listen]) -> StagedListeners {
-    listeners.stage(&server(listen)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    listeners.prepare(&server(listen)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
 fn start(listen: &[Listen]) -> Arc<Listeners> {
@@ -147,6 +148,58 @@ async fn a_socket_that_was_removed_is_bound_anew_and_its_connections_stay() {
 }
 
 #[tokio::test]
+async fn whom_a_socket_lets_in_is_looked_up_before_anything_is_changed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("v.sock");
+    let listeners = start(&[unix(&path)]);
+    let with = |mode, group: Option<Account>| {
+        let mut listen = unix(&path);
+        listen.serve.access = SocketAccess { mode, owner: None, group };
+        server(&[listen])
+    };
+    let mode = || std::fs::metadata(&path).expect("the file").permissions().mode() & 0o777;
+    let nobody = Account::Name("no such group, surely".to_owned());
+    let refused = listeners.prepare(&with(0o660, Some(nobody))).map(drop).expect_err("refused");
+    assert!(refused.len() == 1 && refused[0].path == "server.listen", "{refused:?}");
+    assert!(refused[0].message.contains("/etc/group; make it"), "{refused:?}");
+    assert_eq!(mode(), 0o600);
+    // What is given is what was looked up.
+    let own = Account::Number(rustix::process::getegid().as_raw());
+    let staged = listeners.prepare(&with(0o660, Some(own))).expect("it is right");
+    assert_eq!(mode(), 0o600);
+    let changes = listeners.swap(staged).expect("swaps");
+    assert_eq!(changes.changed[0].what, ["mode", "group"]);
+    assert_eq!((mode(), changes.unchanged.len()), (0o660, 0));
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_changed_leaves_the_others_as_they_were() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let paths = ["one", "two"].map(|name| directory.path().join(name));
+    let listen = |mode| {
+        paths.each_ref().map(|path| {
+            let mut listen = unix(path);
+            listen.serve.access.mode = mode;
+            listen
+        })
+    };
+    let listeners = start(&listen(0o600));
+    let staged = stage(&listeners, &listen(0o666));
+    std::fs::remove_file(&paths[1]).expect("the file");
+    let refused = listeners.swap(staged).expect_err("one has gone");
+    assert!(refused[0].message.contains("two") && refused.len() == 1, "{refused:?}");
+    let mode = std::fs::metadata(&paths[0]).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The next one binds anew what has gone, and changes the other one.
+    let changes = listeners.swap(stage(&listeners, &listen(0o666))).expect("swaps");
+    assert_eq!((changes.started.len(), changes.changed.len()), (1, 1));
+    for path in &paths {
+        let mode = std::fs::metadata(path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+    }
+}
+
+#[tokio::test]
 async fn staging_takes_no_connection_from_a_listener_that_runs() {
     let free = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = free.local_addr().expect("an address").port();
@@ -191,7 +244,7 @@ async fn a_stop_serves_what_it_has_accepted_when_there_is_room() {
     let (permits, most) = (Arc::new(Semaphore::new(0)), Arc::default());
     let listeners = Listeners::new(Arc::clone(&counters));
     let wanted = Server { max_connections: 4, ..server(&[tcp("127.0.0.1:0", Admin::Off)]) };
-    listeners.swap(listeners.stage(&wanted).expect("binds")).expect("swaps");
+    listeners.swap(listeners.prepare(&wanted).expect("binds")).expect("swaps");
     listeners.open(Arc::new(Held {
         counters: Arc::clone(&counters),
         permits: Arc::clone(&permits),
@@ -246,7 +299,7 @@ async fn clients_notice_nothing_of_addresses_that_are_refused() {
         }
     });
     for _ in 0..1000 {
-        assert_eq!(listeners.stage(&refused).map(drop).expect_err("refused").len(), 1);
+        assert_eq!(listeners.prepare(&refused).map(drop).expect_err("refused").len(), 1);
     }
     has_ended.store(true, Ordering::Relaxed);
     assert!(!client.join().expect("no panic"), "a client was connected");
@@ -288,7 +341,7 @@ fn start_with(change: impl FnOnce(&mut Server), answer: impl Answer) -> Site {
     let listeners = Listeners::new(Arc::clone(&counters));
     let mut wanted = server(&[tcp("127.0.0.1:0", Admin::Off)]);
     change(&mut wanted);
-    listeners.swap(listeners.stage(&wanted).expect("binds")).expect("swaps");
+    listeners.swap(listeners.prepare(&wanted).expect("binds")).expect("swaps");
     listeners.open(Arc::new(answer));
     let address = listeners.bound()[0];
     Site { listeners, counters, address }

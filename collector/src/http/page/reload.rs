@@ -197,7 +197,14 @@ struct Changed<'a, T> {
 struct ChangedListeners<'a> {
     started: &'a [String],
     stopped: &'a [String],
+    changed: Vec<ChangedListener<'a>>,
     unchanged: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ChangedListener<'a> {
+    address: &'a str,
+    what: &'a [&'static str],
 }
 
 #[derive(Serialize)]
@@ -239,8 +246,10 @@ impl<'a> Changed<'a, Arc<str>> {
 
 impl<'a> ChangedListeners<'a> {
     fn of(changes: &'a ListenerChanges) -> Self {
-        let ListenerChanges { started, stopped, unchanged } = changes;
-        ChangedListeners { started, stopped, unchanged }
+        let ListenerChanges { started, stopped, changed, unchanged } = changes;
+        let changed = changed.iter();
+        let changed = changed.map(|one| ChangedListener { address: &one.address, what: &one.what });
+        ChangedListeners { started, stopped, changed: changed.collect(), unchanged }
     }
 }
 

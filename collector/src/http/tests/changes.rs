@@ -91,10 +91,10 @@ async fn an_address_is_handed_over() {
     // Another process has a part of the wide address: that is known before anything is changed.
     let other = std::net::TcpListener::bind(("127.0.0.2", port)).expect("another address");
     let wide = server(&[tcp(&format!("0.0.0.0:{port}"), Admin::Local)]);
-    let Err(mistakes) = site.listeners.stage(&wide) else { panic!("it is in use") };
+    let Err(mistakes) = site.listeners.prepare(&wide) else { panic!("it is in use") };
     assert!(mistakes[0].message.contains("listens there already"), "{}", mistakes[0]);
     assert_eq!(site.get("/healthz").await.status, 200);
-    let Ok(staged) = site.listeners.stage(&server(&[narrow])) else { panic!("it runs") };
+    let Ok(staged) = site.listeners.prepare(&server(&[narrow])) else { panic!("it runs") };
     assert_eq!(staged.changes().unchanged.len(), 1);
     drop(staged);
     drop(other);
@@ -110,7 +110,7 @@ async fn addresses_in_use_are_all_reported() {
         tcp(&taken, Admin::Off),
         tcp("192.0.2.1:9100", Admin::Off),
     ]);
-    let Err(mistakes) = site.listeners.stage(&wanted) else { panic!("it is in use") };
+    let Err(mistakes) = site.listeners.prepare(&wanted) else { panic!("it is in use") };
     assert_eq!(mistakes.len(), 2);
     assert!(mistakes[0].message.contains(&taken));
     assert!(mistakes[1].message.contains("no such address"), "{}", mistakes[1]);

@@ -1,5 +1,8 @@
 //! Listeners with web configurations, and clients that really shake hands.
 
+use super::super::net;
+use super::super::reply::plain;
+use super::super::request::Request;
 use super::*;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
 use std::path::PathBuf;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -444,7 +448,7 @@ async fn users_are_read_again_and_are_not_lost_by_themselves() {
     // One that is wrong is refused whole.
     authority.write("web.yml", "basic_auth_users: {alice: secret}\n");
     let refused =
-        site.listeners.stage(&server(std::slice::from_ref(&listen))).err().expect("refused");
+        site.listeners.prepare(&server(std::slice::from_ref(&listen))).err().expect("refused");
     assert!(refused[0].to_string().contains("web.yml:1:27: basic_auth_users.alice"), "{refused:?}");
     assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
     assert_eq!(site.ask("GET", "/healthz", "").await.status, 200);
@@ -522,7 +526,7 @@ async fn between_two_rules_that_protect_nobody_passes() {
     // As a reload does, on a thread of its own.
     let swaps = std::thread::spawn(move || {
         for listen in [&by_token, &by_password].into_iter().cycle().take(400) {
-            let staged = listeners.stage(&server(std::slice::from_ref(listen)));
+            let staged = listeners.prepare(&server(std::slice::from_ref(listen)));
             listeners.swap(staged.expect("binds")).expect("swaps");
         }
     });
@@ -531,6 +535,97 @@ async fn between_two_rules_that_protect_nobody_passes() {
         assert_eq!(ask(&mut stream, "GET", "/metrics", "").await.status, 401);
     }
     swaps.join().expect("no swap fails");
+}
+
+/// Holds requests, and answers them with what stands before them.
+#[derive(Clone, Default)]
+struct Held {
+    have_come: Arc<Notify>,
+    may_go: Arc<Notify>,
+}
+
+impl net::Answer for Held {
+    fn answer(&self, request: Request) -> net::Answering {
+        let held = self.clone();
+        Box::pin(async move {
+            held.have_come.notify_one();
+            held.may_go.notified().await;
+            let rules = &request.rules;
+            let web_config = rules.web_config.as_ref().map(|config| config.protection());
+            let wants_passwords = web_config.is_some_and(|it| it.wants_passwords);
+            plain(
+                warp::http::StatusCode::OK,
+                format!("token {} passwords {wants_passwords}", rules.serve.wants_token()),
+            )
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_judged_by_one_configuration_while_file_and_rules_change_together() {
+    let authority = Authority::new();
+    let users = format!("basic_auth_users: {{alice: \"{}\"}}\n", hash());
+    let by_password = authority.configure_text(&users);
+    let mut by_token = beside_token(&authority);
+    by_token.serve.web_config.clone_from(&by_password.serve.web_config);
+    let listeners = Listeners::new(Arc::default());
+    let held = Held::default();
+    let swap = |listen: &Listen| {
+        let staged = listeners.prepare(&server(std::slice::from_ref(listen))).expect("it is right");
+        listeners.swap(staged).expect("swaps")
+    };
+    swap(&by_password);
+    listeners.open(Arc::new(held.clone()));
+    let mut stream = TcpStream::connect(listeners.bound()[0]).await.expect("connects");
+    let meanwhile = async {
+        held.have_come.notified().await;
+        authority.write("web.yml", "# no users\n");
+        let changes = swap(&by_token);
+        held.may_go.notify_one();
+        changes
+    };
+    let (answer, changes) = tokio::join!(ask(&mut stream, "GET", "/", ""), meanwhile);
+    assert_eq!(answer.text(), "token false passwords true");
+    assert_eq!(changes.changed[0].what, ["admin", "token_file", "web_config", "passwords off"]);
+    held.may_go.notify_one();
+    let answer = ask(&mut stream, "GET", "/", "").await;
+    assert_eq!(answer.text(), "token true passwords false");
+}
+
+#[tokio::test]
+async fn a_reload_says_what_it_changes_at_a_listener() {
+    let authority = Authority::new();
+    let listen = authority.configure_text("");
+    let site = start(&listen);
+    let swap = async |listen: &Listen| {
+        let changes = site.swap(std::slice::from_ref(listen)).await;
+        let ListenerChanges { mut changed, unchanged, .. } = changes;
+        assert_eq!(changed.len() + unchanged.len(), 1);
+        changed.pop().map(|changed| changed.what).unwrap_or_default()
+    };
+    assert!(swap(&listen).await.is_empty());
+    authority.configure("");
+    assert_eq!(swap(&listen).await, ["web_config", "TLS on"]);
+    assert!(swap(&listen).await.is_empty());
+    authority.serve(&authority.sign(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth));
+    assert_eq!(swap(&listen).await, ["web_config"]);
+    let mut off = authority.listen(Admin::Off);
+    assert_eq!(swap(&off).await, ["admin"]);
+    off.serve.web_config = None;
+    assert_eq!(swap(&off).await, ["web_config", "TLS off"]);
+}
+
+#[tokio::test]
+async fn a_reload_does_not_begin_a_rate_anew() {
+    let authority = Authority::new();
+    let listen = authority.configure_text("rate_limit: {interval: 1h, burst: 2}\n");
+    let site = start(&listen);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(site.ask("GET", "/healthz", "").await.status);
+        site.swap(std::slice::from_ref(&listen)).await;
+    }
+    assert_eq!(statuses, [200, 200, 429]);
 }
 
 #[tokio::test]
