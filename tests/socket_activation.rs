@@ -5,9 +5,11 @@ mod harness;
 
 use harness::{Connection, Daemon, ask, try_ask, until};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What hands over its standard output as the third descriptor, as a service manager does.
@@ -56,7 +58,7 @@ fn the_drop_in_listens_on_what_it_is_handed() {
     daemon.signal("TERM");
     assert!(daemon.wait().success());
     // The socket is the service manager's, which waits for the next connection with it.
-    let waits = std::net::TcpStream::connect(address).expect("it still listens");
+    let waits = TcpStream::connect(address).expect("it still listens");
     let (_, from) = listener.accept().expect("a connection");
     assert_eq!(from, waits.local_addr().expect("an address"));
 }
@@ -72,7 +74,7 @@ fn a_unix_socket_is_handed_over_and_left_there() {
     daemon.signal("TERM");
     assert!(daemon.wait().success());
     assert!(path.exists());
-    std::os::unix::net::UnixStream::connect(&path).expect("it still listens");
+    UnixStream::connect(&path).expect("it still listens");
 }
 
 #[test]
@@ -111,6 +113,80 @@ fn a_configuration_takes_leaves_and_takes_them_again() {
     until("it answers", || try_ask(address, "GET", "/healthz", &[]).is_ok());
 }
 
+/// The file of a web configuration that asks for TLS.
+fn protected(folder: &Path) -> PathBuf {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+    fs::write(folder.join("crt"), pair.cert.pem()).expect("a file");
+    fs::write(folder.join("key"), pair.signing_key.serialize_pem()).expect("a file");
+    let file = folder.join("web.yml");
+    let text = "tls_server_config: { cert_file: crt, key_file: key }\n";
+    fs::write(&file, text).expect("a file");
+    file
+}
+
+/// What a client is answered that speaks plain HTTP; nothing but the end where TLS is spoken on a unix socket.
+fn in_the_clear(mut stream: impl Read + Write) -> String {
+    let mut said = String::new();
+    // Where the other side closes at once, the rest cannot be written.
+    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let _ = stream.read_to_string(&mut said);
+    said
+}
+
+#[test]
+fn the_web_configuration_of_all_is_for_handed_sockets_as_for_the_daemons_own() {
+    let folder = directory();
+    let web = protected(folder.path());
+    let web = web.display();
+    let file = folder.path().join("config.toml");
+    let own = folder.path().join("own.sock");
+    let common = format!(
+        "[server]\nweb_config = \"{web}\"\nlisten = [\"systemd\", \"unix:{}\"]\n\
+         [scrape]\ndefault_collectors = false\n",
+        own.display()
+    );
+    let named = common
+        .replace("\"systemd\"", &format!("{{ address = \"systemd\", web_config = \"{web}\" }}"));
+    let arguments = ["run", "--config", file.to_str().expect("UTF-8")];
+    let path = folder.path().join("handed.sock");
+    let unix = UnixListener::bind(&path).expect("a socket");
+    let (tcp, address) = bound();
+    let is_plain = |said: &str| said.starts_with("HTTP/1.1 200");
+    fs::write(&file, &common).expect("the configuration");
+    let _of_unix =
+        Daemon::spawn(handed(unix.try_clone().expect("a copy"), &arguments), directory());
+    let said = in_the_clear(UnixStream::connect(&path).expect("connects"));
+    assert!(is_plain(&said), "{said}");
+    // Named for them, it is for whatever they are.
+    fs::write(&file, &named).expect("the configuration");
+    let answer = Connection::open_unix(&own).ask("PUT", "/plugins/reload", &[]);
+    let changed = &answer.json()["listeners"]["changed"];
+    let expected = serde_json::json!([{ "address": "systemd", "what": ["web_config", "TLS on"] }]);
+    assert_eq!(changed, &expected, "{}", answer.body);
+    let said = in_the_clear(UnixStream::connect(&path).expect("connects"));
+    assert!(!is_plain(&said), "{said}");
+    // Others of systemd's sockets are as the daemon's own are.
+    fs::write(&file, common.replace("own.sock", "other.sock")).expect("the configuration");
+    let _of_tcp = Daemon::spawn(handed(copy(&tcp), &arguments), directory());
+    let said = in_the_clear(TcpStream::connect(address).expect("connects"));
+    assert!(said.contains("Client sent an HTTP request to an HTTPS server"), "{said}");
+    drop(unix);
+}
+
+#[test]
+fn the_drop_in_protects_handed_unix_sockets_as_node_exporter_does() {
+    let folder = directory();
+    let web = format!("--web.config.file={}", protected(folder.path()).display());
+    let path = folder.path().join("handed.sock");
+    let unix = UnixListener::bind(&path).expect("a socket");
+    let mut arguments = DROP_IN.to_vec();
+    arguments.push(&web);
+    let daemon = Daemon::spawn(handed(unix, &arguments), directory());
+    daemon.wait_for_log("address=systemd");
+    let said = in_the_clear(UnixStream::connect(&path).expect("connects"));
+    assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
 #[test]
 fn without_a_socket_that_listens_it_does_not_start() {
     let ends = |command: &mut Command| {
@@ -127,7 +203,7 @@ fn without_a_socket_that_listens_it_does_not_start() {
     assert!(err.contains("systemd has handed over no socket"), "{err}");
     // A file, a socket for datagrams, and a connection, as `Accept=yes` gives it.
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let connection = std::os::unix::net::UnixStream::pair().expect("a pair").0;
+    let connection = UnixStream::pair().expect("a pair").0;
     let file = fs::File::open("/dev/null").expect("a file");
     for descriptor in [OwnedFd::from(file), datagrams.into(), connection.into()] {
         let mut command = Command::new("sh");

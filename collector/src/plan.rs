@@ -104,6 +104,8 @@ pub struct Serve {
     pub access: SocketAccess,
     /// The file with its TLS, its passwords and its limit of rate, if it has one.
     pub web_config: Option<PathBuf>,
+    /// The file is that of `[server]`: it is not for unix sockets, of which systemd may hand over some.
+    pub web_config_is_common: bool,
 }
 
 impl Serve {
@@ -123,7 +125,13 @@ impl Serve {
 
     /// What is served where nothing but the rule of administration is said.
     pub fn with(admin: Admin) -> Self {
-        Serve { admin, token_file: None, access: SocketAccess::default(), web_config: None }
+        Serve {
+            admin,
+            token_file: None,
+            access: SocketAccess::default(),
+            web_config: None,
+            web_config_is_common: false,
+        }
     }
 }
 

@@ -22,7 +22,8 @@ settings! {
     admin: Admin = "local";
     /// The file with TLS, client certificates, passwords, headers and a limit of rate, in the format of
     /// node_exporter's `--web.config.file`, for each listener without a `web_config` of its own that is no unix
-    /// socket: an absolute path, or `"off"`. It is read again when it or a file that it names has changed.
+    /// socket, of systemd's neither: an absolute path, or `"off"`. It is read again when it or a file that it names
+    /// has changed.
     web_config: Option<WebConfig> = UNSET;
     /// Requests served at one time; more are answered 503. 0 is no limit. What one client has beyond half of
     /// them does not count against others.
@@ -215,7 +216,8 @@ pub(super) fn decode(table: &Table, mistakes: &mut Mistakes) -> Option<Server> {
         let common =
             settings.web_config.as_ref().filter(|_| !matches!(entry.address, Address::Unix(_)));
         let web_config = entry.web_config.as_ref().or(common).and_then(|file| file.0.clone());
-        let serve = Serve { admin, token_file, access, web_config };
+        let web_config_is_common = web_config.is_some() && entry.web_config.is_none();
+        let serve = Serve { admin, token_file, access, web_config, web_config_is_common };
         listen.push(Listen { address: entry.address.clone(), serve });
     }
     Some(Server {

@@ -70,8 +70,17 @@ pub(super) fn decide(
     let Read { web, mut table, mut listen, takes_sockets, defaults_run, mut notes, lost_in_file } =
         read;
     if let Some(origin) = takes_sockets {
-        // As there, the addresses do not count then.
-        listen = vec![Value::new(config::SYSTEMD_SOCKETS, origin)];
+        // As there, the addresses do not count then, and a web configuration is for unix sockets, too.
+        let web_config =
+            table_in(&mut table, "server").and_then(|server| server.entries.remove("web_config"));
+        let mut sockets = Value::new(config::SYSTEMD_SOCKETS, origin.clone());
+        if let Some(web_config) = web_config {
+            let mut entry = Table::default();
+            entry.entries.insert("address".to_owned(), sockets);
+            entry.entries.insert("web_config".to_owned(), web_config);
+            sockets = Value::new(Node::Table(entry), origin);
+        }
+        listen = vec![sockets];
     } else if listen.is_empty() {
         listen.push(Value::new(":9100", Origin::Default));
     }

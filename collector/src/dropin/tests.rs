@@ -602,6 +602,23 @@ fn flags_that_ask_for_nothing_are_taken() {
     ]);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_web_configuration_is_for_all_sockets_of_systemds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("web.yml");
+    std::fs::write(&file, "# nothing\n").expect("a file");
+    let flag = format!("--web.config.file={}", file.display());
+    for (arguments, is_common) in
+        [(&["--web.systemd-socket", &flag][..], false), (&[&flag[..]][..], true)]
+    {
+        let server = runs(arguments).plan.server;
+        let serve = &server.listen[0].serve;
+        assert_eq!(serve.web_config.as_ref(), Some(&file));
+        assert_eq!((server.listen.len(), serve.web_config_is_common), (1, is_common));
+    }
+}
+
 #[test]
 fn the_version_is_node_exporters() {
     for arguments in [&["--version"][..], &["--version", "--x"], &["--help", "--version"]] {

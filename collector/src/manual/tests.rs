@@ -120,8 +120,8 @@ fn the_reference_shows_every_setting() {
         #admin = "local"
         # The file with TLS, client certificates, passwords, headers and a limit of rate, in the format of
         # node_exporter's --web.config.file, for each listener without a web_config of its own that is no
-        # unix socket: an absolute path, or "off". It is read again when it or a file that it names has
-        # changed.
+        # unix socket, of systemd's neither: an absolute path, or "off". It is read again when it or a file
+        # that it names has changed.
         # web_config = ... (path; not set)
         # Requests served at one time; more are answered 503. 0 is no limit. What one client has beyond half
         # of them does not count against others.

@@ -29,6 +29,7 @@ pub(super) struct Listener {
     state: Arc<ListenerState>,
     /// Who may connect, if it is a unix socket of the daemon's own.
     access: Mutex<Access>,
+    is_unix: bool,
     /// Until it stops.
     socket: Mutex<Option<Arc<Socket>>>,
     is_accepting: AtomicBool,
@@ -38,7 +39,8 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(wanted: &Wanted, socket: Socket) -> Arc<Self> {
-        let serve = CurrentServe::new(wanted.listen.serve.clone(), wanted.web_config.clone());
+        let web_config = wanted.web_config_of(socket.is_unix()).cloned();
+        let serve = CurrentServe::new(wanted.listen.serve.clone(), web_config);
         Self::with(ListenerState::new(serve), wanted, socket)
     }
 
@@ -53,6 +55,7 @@ impl Listener {
             address: wanted.listen.address.clone(),
             state,
             access: Mutex::new(wanted.access.clone()),
+            is_unix: socket.is_unix(),
             socket: Mutex::new(Some(Arc::new(socket))),
             is_accepting: AtomicBool::new(false),
             stopped: Notify::new(),
@@ -79,14 +82,15 @@ impl Listener {
 
     /// Changes what it serves and what stands before it, in one step and on its open connections, too.
     pub(super) fn serve(&self, wanted: &Wanted) {
-        self.state.serve.set(wanted.listen.serve.clone(), wanted.web_config.clone());
+        let web_config = wanted.web_config_of(self.is_unix).cloned();
+        self.state.serve.set(wanted.listen.serve.clone(), web_config);
     }
 
     /// The settings by which it differs from what is wanted, and what else its clients will notice.
     pub(super) fn differences(&self, wanted: &Wanted) -> Vec<&'static str> {
         let rules = self.state.serve.now();
         let (before, after) = (&rules.serve, &wanted.listen.serve);
-        let (earlier, later) = (rules.web_config.as_ref(), wanted.web_config.as_ref());
+        let (earlier, later) = (rules.web_config.as_ref(), wanted.web_config_of(self.is_unix));
         let is_other = match (earlier, later) {
             (Some(earlier), Some(later)) => later.differs_from(earlier),
             (earlier, later) => earlier.is_some() != later.is_some(),

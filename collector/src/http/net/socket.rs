@@ -325,6 +325,11 @@ impl Socket {
         file.map_or(Ok(()), |file| file.give(access))
     }
 
+    /// Whether it is a unix socket, of systemd's or of the daemon's own.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.listener, Listener::Unix(_))
+    }
+
     /// Whether clients can still find it: the file of a unix socket may have been removed.
     pub(super) fn can_be_found(&self) -> bool {
         let file = lock(&self.file).as_ref().map(SocketFile::file);

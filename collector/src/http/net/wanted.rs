@@ -19,7 +19,7 @@ pub(super) struct Wanted {
     pub(super) listen: Listen,
     /// Who may connect, if it is a unix socket.
     pub(super) access: Access,
-    pub(super) web_config: Option<Arc<WebConfig>>,
+    web_config: Option<Arc<WebConfig>>,
 }
 
 impl WantedListeners {
@@ -70,9 +70,15 @@ impl WantedListeners {
     }
 }
 
-#[cfg(test)]
 impl Wanted {
+    /// The web configuration of a socket. Systemd hands over unix sockets and others under one address.
+    pub(super) fn web_config_of(&self, is_unix: bool) -> Option<&Arc<WebConfig>> {
+        let is_spared = is_unix && self.listen.serve.web_config_is_common;
+        self.web_config.as_ref().filter(|_| !is_spared)
+    }
+
     /// One that names no file.
+    #[cfg(test)]
     pub(super) fn without_files(listen: &Listen) -> Self {
         Wanted { listen: listen.clone(), access: Access::default(), web_config: None }
     }
