@@ -289,6 +289,8 @@ fn who_does_not_exist_is_refused_before_anything_is_changed() {
     let (status, _, err) = vitald(&["check", "--config"], &daemon);
     let place = "config.toml:2:10: server.listen: cannot listen on unix:";
     assert!(status == 78 && err.contains(place) && err.contains("no-such-group"), "{err}");
+    let (status, _, err) = vitald(&["run", "--config"], &daemon);
+    assert!(status == 78 && err.contains(place), "{err}");
 }
 
 #[test]

@@ -397,3 +397,34 @@ fn tell_notes(notes: &[String]) {
         tracing::warn!("{note}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[tokio::test]
+    async fn what_was_checked_before_a_reload_is_known_after_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        let hash = bcrypt::hash("right", 4).expect("a hash");
+        std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).expect("a file");
+        let read = |earlier: Option<&WebConfig>| {
+            WebConfig::read(&path, false, earlier).expect("it is right")
+        };
+        let bucket = Mutex::default();
+        let admit = async |config: Arc<WebConfig>| {
+            let credentials = Some(&b"Basic YWxpY2U6cmlnaHQ="[..]);
+            config.admit(&config.content(), &bucket, false, credentials, From::Here).await
+        };
+        // What has to be checked takes a thread.
+        let at_once = |config: Arc<WebConfig>| {
+            pin!(admit(config)).poll(&mut Context::from_waker(Waker::noop()))
+        };
+        let first = read(None);
+        assert_eq!(admit(Arc::clone(&first)).await, Ok(()));
+        assert_eq!(at_once(read(Some(&first))), Poll::Ready(Ok(())));
+        assert_eq!(at_once(read(None)), Poll::Pending);
+    }
+}
