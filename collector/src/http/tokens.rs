@@ -220,7 +220,7 @@ mod tests {
         let (tokens, one, other) = (Tokens::default(), OwnTokens::default(), OwnTokens::default());
         let entry = one.entry(&file, &tokens);
         assert!(Arc::ptr_eq(&entry, &other.entry(&file, &tokens)));
-        // While a thread hangs at it, nobody starts another one, whoever names it.
+        // While a thread hangs at it, no other rules start another one.
         let hanging = Arc::clone(&entry);
         drop((entry, one, other));
         assert!(Arc::ptr_eq(&hanging, &OwnTokens::default().entry(&file, &tokens)));
