@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{Connection, Daemon, request, until};
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use rustix::termios::{Action, tcflow};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -68,6 +68,56 @@ fn told_to_stop_once_more_it_ends_at_once() {
         assert!(daemon.wait().success());
         assert!(began.elapsed() < GRACE_PERIOD / 2, "{second}: {:?}", began.elapsed());
         assert!(daemon.log().contains("told to stop once more"), "{}", daemon.log());
+    }
+}
+
+/// Whatever refuses the start does so when the first socket has been bound, or signals end it.
+#[test]
+fn a_start_that_fails_leaves_no_socket() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address");
+    for round in 0..40 {
+        let place = tempfile::tempdir().expect("a directory");
+        let [file, socket, other] =
+            ["config.toml", "socket", "other"].map(|name| place.path().join(name));
+        let second = match round % 2 {
+            0 => taken.to_string(),
+            _ => format!("unix:{}/none/socket", place.path().display()),
+        };
+        let listen = format!(
+            "[server]\nlisten = [\"unix:{}\", \"unix:{}\", \"{second}\"]\n",
+            socket.display(),
+            other.display()
+        );
+        std::fs::write(&file, with(&listen)).expect("a file");
+        let mut command = Command::new(harness::binary());
+        let (status, _, said) = harness::output(command.arg("run").arg("--config").arg(&file));
+        assert_eq!(status, 71, "{said}");
+        assert!(said.contains("cannot listen on"), "{said}");
+        assert!(!socket.exists() && !other.exists(), "{round}: {said}");
+    }
+}
+
+#[test]
+fn a_start_that_is_told_to_stop_leaves_no_socket() {
+    for round in 0..40 {
+        let place = tempfile::tempdir().expect("a directory");
+        let [file, socket] = ["config.toml", "socket"].map(|name| place.path().join(name));
+        std::fs::write(
+            &file,
+            with(&format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display())),
+        )
+        .expect("a file");
+        let mut command = Command::new(harness::binary());
+        command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the daemon starts");
+        until("it has bound the socket", || socket.exists());
+        let pid = Pid::from_child(&child);
+        for _ in 0..=round % 2 {
+            rustix::process::kill_process(pid, Signal::TERM).expect("a child");
+        }
+        let status = child.wait().expect("a child");
+        assert!(status.success() && !socket.exists(), "{round}: {status}");
     }
 }
 
@@ -143,11 +193,11 @@ fn hangups_and_reloads_at_the_end_do_not_hold_it_up() {
             client.send(request("PUT", "/plugins/reload", &[]));
         }
         for _ in 0..round {
-            send(rustix::process::Signal::HUP);
+            send(Signal::HUP);
         }
-        assert!(send(rustix::process::Signal::TERM));
+        assert!(send(Signal::TERM));
         for _ in 0..round {
-            send(rustix::process::Signal::HUP);
+            send(Signal::HUP);
         }
         if round % 2 == 0 {
             let answer = client.answer().expect("an answer");

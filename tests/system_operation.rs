@@ -483,6 +483,7 @@ fn a_signal_at_any_call_of_the_start_is_answered() {
     // The last one is slept in, which not every thread does.
     for call in calls[1..calls.len() - 1].iter().step_by(3) {
         let place = tempfile::tempdir().expect("a directory");
+        let socket = place.path().join("socket");
         let mut strace = start_with_signal("SIGTERM", call, place.path());
         let mut status = None;
         until(&format!("SIGTERM at {call:?} has ended it"), || {
@@ -490,9 +491,9 @@ fn a_signal_at_any_call_of_the_start_is_answered() {
             status.is_some()
         });
         let status = status.expect("it ended");
-        // strace counts the calls of each thread, so the signal may come twice; after the second one the socket's
-        // file may stay.
+        // strace counts the calls of each thread, so the signal may come several times.
         assert!(status.success(), "SIGTERM at {call:?}: {status}");
+        assert!(!socket.exists(), "SIGTERM at {call:?} leaves the socket");
     }
 }
 

@@ -35,6 +35,8 @@ const GRACE_PERIOD: Duration = Duration::from_secs(5);
 const SLOW_START: Duration = Duration::from_secs(10);
 /// How much of that a reload, or a start, in progress may take.
 const END_OF_CHANGE: Duration = Duration::from_secs(3);
+/// How long the files of unix sockets may take to be removed when all else has ended, or is not waited for.
+const END_OF_FILES: Duration = Duration::from_secs(1);
 /// How long after the first collection the memory of the start is given back: until then it may be needed
 /// for the first pages.
 const MEMORY_KEPT: Duration = Duration::from_millis(100);
@@ -46,6 +48,16 @@ struct Start {
     /// What only the drop-in has, which ends as node_exporter does.
     web: Option<Web>,
     notes: Vec<Note>,
+}
+
+/// Removes the files of unix sockets at the end, whatever the way out: a start that fails, one that hangs and is told to
+/// stop, a stop that is not waited for, a panic.
+struct LeavesNoFile(Arc<Listeners>);
+
+impl Drop for LeavesNoFile {
+    fn drop(&mut self) {
+        self.0.leave_no_file(END_OF_FILES);
+    }
 }
 
 /// What has been started.
@@ -124,7 +136,10 @@ fn start(start: Start) -> ExitCode {
 
 /// Starts on this thread, has the collection thread serve, and watches it meanwhile.
 fn run_with(serving: &Arc<Serving>, start: Start) -> ExitCode {
-    let started = match serving.block_on(begin(start, serving)) {
+    let counters = Arc::new(HttpCounters::new());
+    let listeners = serving.block_on(async { Listeners::new(Arc::clone(&counters)) });
+    let _leaves_no_file = LeavesNoFile(Arc::clone(&listeners));
+    let started = match serving.block_on(begin(start, serving, counters, listeners)) {
         Ok(started) => started,
         Err(status) => return status,
     };
@@ -223,15 +238,18 @@ impl StopSignals {
 }
 
 /// Reads the first configuration and starts what it asks for, or says with which status the process ends.
-async fn begin(start: Start, serving: &Arc<Serving>) -> Result<Started, ExitCode> {
+async fn begin(
+    start: Start,
+    serving: &Arc<Serving>,
+    counters: Arc<HttpCounters>,
+    listeners: Arc<Listeners>,
+) -> Result<Started, ExitCode> {
     let Start { source, web, notes } = start;
     let drop_in = web.is_some();
     let mut signals = match Signals::take() {
         Ok(signals) => signals,
         Err(error) => return Err(fail(exit::OS_ERROR, &format!("cannot take signals: {error}"))),
     };
-    let counters = Arc::new(HttpCounters::new());
-    let listeners = Listeners::new(Arc::clone(&counters));
     // The configuration may be on a file system that hangs: not on the thread that takes signals.
     let work = {
         let collections_only = web.as_ref().is_some_and(|web| web.disable_exporter_metrics);

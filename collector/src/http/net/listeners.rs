@@ -244,6 +244,12 @@ impl Listeners {
         cut
     }
 
+    /// Leaves no socket's file behind, whoever has the socket, and lets none be bound any more. Waits until this is so,
+    /// but not longer than `within`. For the end of the process, however it comes about.
+    pub(crate) fn leave_no_file(&self, within: Duration) {
+        self.remover.end(within);
+    }
+
     /// How many accepted connections wait for room.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> u64 {

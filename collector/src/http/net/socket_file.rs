@@ -18,11 +18,11 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(super) struct SocketFile {
     file: File,
-    lease: Lease,
+    remover: Arc<Remover>,
 }
 
 /// Which file it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct File {
     path: PathBuf,
     device: u64,
@@ -59,10 +59,12 @@ impl File {
 
 impl SocketFile {
     /// The file that has just been bound at a path.
-    pub(super) fn at(path: &Path, lease: Lease) -> Result<Self, Errno> {
+    pub(super) fn at(path: &Path, mut lease: Lease) -> Result<Self, Errno> {
         let stat = rustix::fs::lstat(path)?;
         let file = File { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
-        Ok(SocketFile { file, lease })
+        let remover = Arc::clone(&lease.remover);
+        remover.bound(Removal { file: file.clone(), _socket: lease.socket.take() });
+        Ok(SocketFile { file, remover })
     }
 
     pub(super) fn file(&self) -> File {
@@ -72,14 +74,19 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let removal = Removal { file: self.file.clone(), _socket: self.lease.socket.take() };
-        let remover = &self.lease.remover;
-        lock(&remover.queue).files.push_back(removal);
-        remover.wanted.notify_one();
+        let mut queue = lock(&self.remover.queue);
+        // At the end of the daemon it has been asked for already.
+        let found = queue.in_use.iter().position(|removal| removal.file == self.file);
+        if let Some(at) = found {
+            let removal = queue.in_use.swap_remove(at);
+            queue.files.push_back(removal);
+            self.remover.wanted.notify_one();
+        }
     }
 }
 
-/// Removes files one after another, on a thread that is there as long as there are leases or files.
+/// Removes files one after another, on a thread that is there as long as there are leases or files. It knows those in
+/// use, too: whoever has them at the end of the daemon may not come to drop them.
 #[derive(Debug, Default)]
 pub(super) struct Remover {
     queue: Mutex<Queue>,
@@ -93,8 +100,12 @@ pub(super) struct Remover {
 struct Queue {
     /// The first one is being removed.
     files: VecDeque<Removal>,
-    leases: usize,
+    in_use: Vec<Removal>,
+    /// Leases whose socket has no file yet.
+    binding: usize,
     has_thread: bool,
+    /// No file is to be left, and no other one begun.
+    has_ended: bool,
 }
 
 /// A file to be removed. Its socket is open until then: no other daemon finds it stale, and the file
@@ -110,14 +121,17 @@ struct Removal {
 #[derive(Debug)]
 pub(super) struct Lease {
     remover: Arc<Remover>,
-    /// Until the file is to be removed.
+    /// Until there is a file.
     socket: Option<OwnedFd>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.remover.queue).leases -= 1;
-        self.remover.wanted.notify_one();
+        if self.socket.is_some() {
+            lock(&self.remover.queue).binding -= 1;
+            self.remover.wanted.notify_one();
+            self.remover.removed.notify_all();
+        }
     }
 }
 
@@ -126,17 +140,45 @@ impl Remover {
     ///
     /// # Errors
     ///
-    /// The system refuses the thread.
+    /// The system refuses the thread, or the daemon ends.
     pub(super) fn lease(self: &Arc<Self>, socket: OwnedFd) -> io::Result<Lease> {
         let mut queue = lock(&self.queue);
+        if queue.has_ended {
+            return Err(io::Error::other("the daemon is stopping"));
+        }
         if !queue.has_thread {
             let remover = Arc::clone(self);
             let thread = std::thread::Builder::new().name("socket removal".to_owned());
             thread.spawn(move || remover.remove_all())?;
             queue.has_thread = true;
         }
-        queue.leases += 1;
+        queue.binding += 1;
         Ok(Lease { remover: Arc::clone(self), socket: Some(socket) })
+    }
+
+    /// A lease has got its file.
+    fn bound(&self, removal: Removal) {
+        let mut queue = lock(&self.queue);
+        queue.binding -= 1;
+        if queue.has_ended {
+            queue.files.push_back(removal);
+            self.wanted.notify_one();
+        } else {
+            queue.in_use.push(removal);
+        }
+    }
+
+    /// Removes every file, whoever has it, and lets none be bound any more: for the end of the daemon. Waits until
+    /// this is so, but not longer than `within`.
+    pub(super) fn end(&self, within: Duration) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.has_ended = true;
+            let in_use = std::mem::take(&mut queue.in_use);
+            queue.files.extend(in_use);
+            self.wanted.notify_one();
+        }
+        self.wait(within, |queue| !queue.files.is_empty() || queue.binding > 0);
     }
 
     fn remove_all(&self) {
@@ -157,7 +199,9 @@ impl Remover {
 
     /// Waits for the next file to be removed; `None` when there will be none.
     fn next(&self) -> Option<File> {
-        let is_idle = |queue: &mut Queue| queue.files.is_empty() && queue.leases > 0;
+        let is_idle = |queue: &mut Queue| {
+            queue.files.is_empty() && (queue.binding > 0 || !queue.in_use.is_empty())
+        };
         let mut queue = self
             .wanted
             .wait_while(lock(&self.queue), is_idle)
@@ -242,6 +286,33 @@ mod tests {
         assert_eq!(file.file().is_there(), Ok(false));
         drop(file);
         assert!(remover.wait_for(&path, LONG) && path.exists());
+    }
+
+    #[test]
+    fn at_the_end_no_file_is_left_whoever_has_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [kept, late] = ["kept", "late"].map(|name| directory.path().join(name));
+        let remover: Arc<Remover> = Arc::default();
+        let (_listener, file) = bind(&kept, &remover);
+        // One that is being bound meanwhile is waited for.
+        let late_listener = UnixListener::bind(&late).expect("bound");
+        let descriptor = || late_listener.try_clone().expect("a descriptor").into();
+        let lease = remover.lease(descriptor()).expect("a thread");
+        let ending = std::thread::spawn({
+            let remover = Arc::clone(&remover);
+            move || remover.end(LONG)
+        });
+        assert!(remover.wait(LONG, |queue| !queue.has_ended || !queue.files.is_empty()));
+        assert!(!kept.exists() && !ending.is_finished());
+        let late_file = SocketFile::at(&late, lease).expect("a file");
+        ending.join().expect("it ends");
+        assert!(!late.exists());
+        // Nor is another one's file in the same place removed later.
+        let _other = UnixListener::bind(&kept).expect("bound");
+        drop((file, late_file));
+        assert!(remover.lease(descriptor()).is_err());
+        remover.end(LONG);
+        assert!(kept.exists());
     }
 
     #[test]
