@@ -231,6 +231,11 @@ impl Daemon {
         assert!(status.success());
     }
 
+    /// How the process has ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     /// Waits until the process has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;

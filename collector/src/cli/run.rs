@@ -37,6 +37,9 @@ const SLOW_START: Duration = Duration::from_secs(10);
 const END_OF_CHANGE: Duration = Duration::from_secs(3);
 /// How long the files of unix sockets may take to be removed when all else has ended, or is not waited for.
 const END_OF_FILES: Duration = Duration::from_secs(1);
+/// For how long after the signal to stop another one means the same. Some send it several times at once: `timeout`
+/// tells its child and then its group, and a shell tells all of a job.
+const SAME_WISH: Duration = Duration::from_secs(1);
 /// How long after the first collection the memory of the start is given back: until then it may be needed
 /// for the first pages.
 const MEMORY_KEPT: Duration = Duration::from_millis(100);
@@ -228,11 +231,23 @@ impl StopSignals {
     }
 
     /// Waits for the end of everything, unless the signal comes once more: who sends it again has waited
-    /// enough.
+    /// enough. To be called when the first one has come.
     async fn hasten(&mut self, end: impl Future<Output = ()>) {
         tokio::select! {
             () = end => {}
-            () = self.recv() => tracing::warn!("told to stop once more: not waiting for what is under way"),
+            () = self.recv_after(Instant::now() + SAME_WISH) => {
+                tracing::warn!("told to stop once more: not waiting for what is under way");
+            }
+        }
+    }
+
+    /// Waits for one that comes after a moment; what comes before means nothing.
+    async fn recv_after(&mut self, moment: Instant) {
+        loop {
+            self.recv().await;
+            if Instant::now() >= moment {
+                return;
+            }
         }
     }
 }
