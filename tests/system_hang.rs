@@ -178,6 +178,74 @@ fn a_mount_that_never_answers_costs_only_itself() {
     });
 }
 
+/// For how long a mount hangs that answers in the end; `VITALD_HANG_SECONDS` makes it longer.
+fn long_hang() -> Duration {
+    let seconds = std::env::var("VITALD_HANG_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(8))
+}
+
+#[test]
+fn a_mount_that_answers_after_a_long_time_is_named_until_then() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let place = Place::new(Namespaces::of_both());
+    place.namespaces.run(|| {
+        let daemon = start_in(&place.namespaces, CONFIG);
+        let _released = place.released_at_the_end();
+        until("the first collection has ended", || daemon.get("/readyz").status == 200);
+        let asked = || place.fuse.asked(operation::STATFS, daemon.pid());
+        let answers = || !is_stuck(&scrape(&daemon).0, place.point());
+        let fault = || {
+            let status = daemon.get("/plugins/filesystem").json();
+            status["fault"].as_str().unwrap_or_default().to_owned()
+        };
+        assert!(answers());
+        assert_eq!(fault(), "");
+        let before = asked();
+        place.fuse.hold(&[operation::STATFS]);
+        let began = Instant::now();
+        let (first, took) = scrape(&daemon);
+        assert!(is_stuck(&first, place.point()), "{first:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        let named = format!("{}: the mount does not answer", place.point());
+        daemon.wait_for_log(&named);
+        let count = || threads(&daemon).into_values().sum::<usize>();
+        let (at_first, mut most) = (count(), 0);
+        let (mut scrapes, mut longest) = (1, Duration::ZERO);
+        while began.elapsed() < long_hang() {
+            let (page, took) = scrape(&daemon);
+            assert!(is_stuck(&page, place.point()), "scrape {scrapes}");
+            let success = [("collector", "filesystem")];
+            assert_eq!(page.value("node_scrape_collector_success", &success), Some(1.0));
+            longest = longest.max(took);
+            scrapes += 1;
+            if scrapes % 50 == 0 {
+                most = most.max(count());
+                assert_eq!(fault(), named);
+            }
+            // As a scraper that leaves the CPUs to others.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(asked() - before, 1, "what hangs was asked again");
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        assert!(most <= at_first, "{at_first} threads became {most}");
+        place.fuse.release();
+        let released = Instant::now();
+        until("the mount is back", answers);
+        println!(
+            "figure: a mount that hangs for {:?}: {scrapes} scrapes, the first {took:?}, the longest of the others \
+             {longest:?}, {at_first} threads, then {most}; back {:?} after it answers",
+            long_hang(),
+            released.elapsed()
+        );
+        assert!(scrape(&daemon).0.value("node_filesystem_size_bytes", &[("mountpoint", place.point())]).is_some());
+        assert_eq!(fault(), "");
+        assert_eq!(daemon.log().matches(&named).count(), 1, "{}", daemon.log());
+        daemon.wait_for_log("gives all its samples again");
+    });
+}
+
 /// How the daemon's end is brought about, while a thread of it hangs where no signal reaches.
 fn ends(place: &Place, config: &str, hanging: u32, signal: &str) {
     place.fuse.hold(&[hanging]);

@@ -166,6 +166,9 @@ impl Collector for Filesystem {
             self.renewal.forget();
         }
         for (mount, asked) in self.mounts.iter().zip(self.queue.iter()) {
+            if matches!(asked.answer, Err(StatfsError::Stuck)) {
+                batch.fault(&String::from_utf8_lossy(&mount.point), "the mount does not answer");
+            }
             push(mount, asked.answer, &mut self.scratch, batch);
         }
         Ok(())
