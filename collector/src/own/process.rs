@@ -6,7 +6,6 @@
 
 use crate::plan::CollectorPlan;
 use rustix::process::Resource;
-use std::time::SystemTime;
 use vitald_core::collector::Descriptor;
 use vitald_core::host::{Children, Clock, Roots, clock_time};
 use vitald_core::number::parse_u64;
@@ -33,6 +32,9 @@ families! {
     SENT: counter = "process_network_transmit_bytes_total";
 }
 
+/// By how many seconds a clock is off that has been set; adjusting it in small steps moves it by less.
+const CLOCK_IS_SET: f64 = 1.0;
+
 /// It is not in the registry: no configuration names it.
 pub static PROCESS: Descriptor = Descriptor::of::<Process>();
 
@@ -54,6 +56,7 @@ struct Process {
     netstat: SharedFile,
     processes: Children,
     host: Host,
+    /// When the system booted, in seconds since the epoch.
     boot_time: f64,
     max_fds: f64,
     max_virtual: f64,
@@ -87,6 +90,7 @@ impl Collector for Process {
             batch.value(&CPU, stat.user.saturating_add(stat.system) as f64 / ticks);
             batch.value(&RESIDENT, stat.resident_pages as f64 * page);
             batch.value(&VIRTUAL, stat.address_space);
+            self.follow_clock(boot_time(&self.host));
             batch.value(&START, self.boot_time + stat.start as f64 / ticks);
         }
         if let Ok(netstat) = self.netstat.read(batch.fresh_from()) {
@@ -110,8 +114,16 @@ impl Process {
             // It costs the kernel more than all else here. The collector netstat reads it, too.
             netstat: host.shared_whole("proc/net/netstat"),
             processes: host.children("proc"),
-            boot_time: boot_time(),
+            boot_time: boot_time(&host),
             host,
+        }
+    }
+
+    /// The system booted at another time when its clock has been set since. What the clock is adjusted by moves nothing: to
+    /// those who read it another start is another process.
+    fn follow_clock(&mut self, boot_time: f64) {
+        if (boot_time - self.boot_time).abs() >= CLOCK_IS_SET {
+            self.boot_time = boot_time;
         }
     }
 
@@ -124,10 +136,9 @@ impl Process {
 
 /// When the system booted, in seconds since the epoch and to a hundredth, which is how exact the
 /// start of a process is known (`btime` of `/proc/stat` is the same without the fraction).
-fn boot_time() -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn boot_time(host: &Host) -> f64 {
     let since_boot = clock_time(Clock::Boottime).unwrap_or_default();
-    ((now.as_secs_f64() - since_boot.as_secs_f64()) * 100.0).round() / 100.0
+    ((host.now().as_secs_f64() - since_boot.as_secs_f64()) * 100.0).round() / 100.0
 }
 
 struct Stat {
@@ -204,6 +215,22 @@ mod tests {
         memory.write("proc/self/stat", STAT.replace("150 50", "18446744073709551615 1"));
         let cpu = value(&mut Process::on(memory.host()), "process_cpu_seconds_total");
         assert!(cpu > Some(1e17), "{cpu:?}");
+    }
+
+    #[test]
+    fn the_start_moves_with_a_clock_that_is_set() {
+        let memory = MemoryHost::new();
+        memory.write("proc/self/stat", STAT);
+        let mut process = Process::on(memory.host());
+        let boot = process.boot_time;
+        for (by_clock, taken) in [(0.9, 0.0), (3600.0, 3600.0), (3599.5, 3600.0), (-1e9, -1e9)] {
+            process.follow_clock(boot + by_clock);
+            assert_eq!(process.boot_time, boot + taken, "{by_clock}");
+        }
+        memory.set_now(Duration::from_secs(3600));
+        let start = value(&mut process, "process_start_time_seconds").expect("a start");
+        let since_boot = clock_time(Clock::Boottime).expect("a clock").as_secs_f64();
+        assert!((start - (3603.0 - since_boot)).abs() < 60.0, "{start}");
     }
 
     #[test]
