@@ -87,9 +87,10 @@ impl Os {
             Ok(version) => Some((path, version)),
             Err(_) => None,
         });
-        // Something changed at once after it was read could have the same time.
+        // Something changed at once after it was read could have the same time. A clock that was set back since is as far
+        // from it.
         let is_settled = found.is_some_and(|(_, version)| {
-            self.host.now().as_secs_f64() - version.changed > CLOCK_GRANULARITY
+            (self.host.now().as_secs_f64() - version.changed).abs() > CLOCK_GRANULARITY
         });
         if is_settled && self.read == found {
             return Ok(());
@@ -294,6 +295,8 @@ mod tests {
         memory.pretend_modified(ETC, 1e9);
         memory.set_now(Duration::from_secs(1_100_000_100));
         assert_eq!([version(), version()], [(8.0, true), (8.0, false)]);
+        memory.set_now(Duration::from_secs(3600));
+        assert_eq!([version(), version()], [(8.0, false), (8.0, false)]);
     }
 
     #[test]

@@ -519,6 +519,12 @@ G:systemd
         memory.pass_time(Duration::from_secs(60));
         run(&mut diskstats, Some(&first)).1.unwrap();
         assert_eq!(memory.reads() - before, 2, "diskstats and rotational");
+        // The clock is set to before the directory's last change.
+        memory.set_now(Duration::from_secs(3600));
+        let before = memory.reads();
+        run(&mut diskstats, Some(&first)).1.unwrap();
+        run(&mut diskstats, Some(&first)).1.unwrap();
+        assert_eq!(memory.reads() - before, 2, "diskstats twice");
     }
 
     #[test]

@@ -57,8 +57,10 @@ impl Udev {
             self.refreshes += 1;
             self.is_due = self.devices.optional().is_err();
         }
+        // A clock that was set back since is as far from the change as one that has gone on.
         let now = self.host.now().as_secs_f64();
-        self.is_due |= version.is_some_and(|version| now - version.changed < CLOCK_GRANULARITY);
+        let is_near = |version: Version| (now - version.changed).abs() < CLOCK_GRANULARITY;
+        self.is_due |= version.is_some_and(is_near);
         self.version = version;
     }
 
