@@ -125,6 +125,9 @@ struct State {
     conversation: Option<Conversation>,
     #[cfg(target_os = "linux")]
     perf: Option<PerfCounts>,
+    /// How often all counters were stopped.
+    #[cfg(target_os = "linux")]
+    perf_stops: usize,
     /// By mount point.
     #[cfg(target_os = "linux")]
     btrfs: HashMap<Vec<u8>, std::result::Result<BtrfsDevices, i32>>,
@@ -197,6 +200,8 @@ impl MemoryHost {
             conversation: None,
             #[cfg(target_os = "linux")]
             perf: None,
+            #[cfg(target_os = "linux")]
+            perf_stops: 0,
             #[cfg(target_os = "linux")]
             btrfs: HashMap::new(),
             #[cfg(target_os = "linux")]
@@ -572,6 +577,12 @@ impl MemoryHost {
         self.lock().perf = Some(Arc::new(count));
     }
 
+    /// Stops the counters that are open, as when every CPU was offline for a moment.
+    #[cfg(target_os = "linux")]
+    pub fn stop_perf_counters(&self) {
+        self.lock().perf_stops += 1;
+    }
+
     /// Sets the devices of the Btrfs file system at a mount point, or the `errno` of asking for them;
     /// the mount point is then a directory.
     #[cfg(target_os = "linux")]
@@ -825,6 +836,11 @@ impl MemoryHost {
     pub(super) fn perf_count(&self, event: PerfEvent, cpu: u32) -> io::Result<u64> {
         let count = self.lock().perf.clone().ok_or_else(|| errno(ENOSYS))?;
         count(event, cpu).map_err(errno)
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn perf_stops(&self) -> usize {
+        self.lock().perf_stops
     }
 
     #[cfg(target_os = "linux")]

@@ -11,16 +11,20 @@ use super::system::Descriptor;
 use super::{Host, World, limits};
 use crate::errno::EMFILE;
 
-/// A counter of an event on a CPU, which counts from when it was opened. It is not seen to end when its
-/// CPU goes offline: it stands still then, also when the CPU comes back.
+/// A counter of an event on a CPU, which counts from when it was opened until its CPU goes offline. It does not go on when
+/// the CPU comes back.
 #[derive(Debug)]
-pub struct PerfCounter(Counter);
+pub struct PerfCounter {
+    counter: Counter,
+    /// For how long it had been there to count when it was read last, in nanoseconds.
+    time: u64,
+}
 
 #[derive(Debug)]
 enum Counter {
     Real(Descriptor, #[allow(dead_code, reason = "it is given back on drop")] Permit),
     #[cfg(any(test, feature = "testing"))]
-    Memory(MemoryHost, PerfEvent, u32),
+    Memory(MemoryHost, PerfEvent, u32, usize),
 }
 
 /// Permission to keep one counter open; given back on drop.
@@ -64,12 +68,13 @@ impl Host {
             World::Real => {
                 let permit = Permit::take()?;
                 let descriptor = vitald_sys::open_perf_event(event, cpu)?;
-                Ok(PerfCounter(Counter::Real(descriptor, permit)))
+                Ok(PerfCounter { counter: Counter::Real(descriptor, permit), time: 0 })
             }
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => {
                 memory.perf_count(event, cpu)?;
-                Ok(PerfCounter(Counter::Memory(memory.clone(), event, cpu)))
+                let counter = Counter::Memory(memory.clone(), event, cpu, memory.perf_stops());
+                Ok(PerfCounter { counter, time: 0 })
             }
         }
     }
@@ -77,23 +82,32 @@ impl Host {
 
 impl PerfCounter {
     /// How often the event took place since the counter was opened. Where the hardware counts fewer
-    /// events at a time than were opened, it is how often that was seen.
+    /// events at a time than were opened, it is how often that was seen. `None` if it counts no more, because its CPU has been
+    /// offline since it was opened.
     ///
     /// # Errors
     ///
     /// What read(2) says.
-    pub fn read(&self) -> io::Result<u64> {
-        match &self.0 {
+    pub fn read(&mut self) -> io::Result<Option<u64>> {
+        let [count, time] = match &self.counter {
             Counter::Real(descriptor, _) => {
-                let mut number = [0; 8];
-                match rustix::io::read(descriptor, &mut number)? {
-                    8 => Ok(u64::from_ne_bytes(number)),
-                    _ => Err(io::ErrorKind::UnexpectedEof.into()),
+                let mut numbers = [[0; 8]; 2];
+                match rustix::io::read(descriptor, numbers.as_flattened_mut())? {
+                    16 => numbers.map(u64::from_ne_bytes),
+                    // What the kernel says of a counter that it has given up.
+                    0 => return Ok(None),
+                    _ => return Err(io::ErrorKind::UnexpectedEof.into()),
                 }
             }
             #[cfg(any(test, feature = "testing"))]
-            Counter::Memory(memory, event, cpu) => memory.perf_count(*event, *cpu),
-        }
+            Counter::Memory(memory, event, cpu, stops) => {
+                let goes_on = *stops == memory.perf_stops();
+                [memory.perf_count(*event, *cpu)?, self.time + u64::from(goes_on)]
+            }
+        };
+        let goes_on = time > self.time;
+        self.time = time;
+        Ok(goes_on.then_some(count))
     }
 }
 
@@ -106,12 +120,12 @@ mod tests {
     fn counters_of_this_machine_count() {
         // Context switches: this thread makes some while it sleeps.
         let event = PerfEvent { kind: 1, config: 3 };
-        let counters = match Host::new(Roots::default()).perf_counter(event, 0) {
+        let mut counter = match Host::new(Roots::default()).perf_counter(event, 0) {
             Ok(counter) => counter,
             Err(error) => return crate::host::tests::left_out(&format!("perf events: {error}")),
         };
-        let first = counters.read().unwrap();
-        assert!(first <= counters.read().unwrap());
+        let first = counter.read().unwrap();
+        assert!(first.is_some() && first <= counter.read().unwrap());
     }
 
     #[test]
@@ -124,7 +138,11 @@ mod tests {
             0..=3 => Ok(event.config * 10 + u64::from(cpu)),
             _ => Err(19),
         });
-        assert_eq!(memory.host().perf_counter(event, 2).unwrap().read().unwrap(), 12);
+        let mut counter = memory.host().perf_counter(event, 2).unwrap();
+        assert_eq!(counter.read().unwrap(), Some(12));
+        memory.stop_perf_counters();
+        assert_eq!(counter.read().unwrap(), None);
+        assert_eq!(memory.host().perf_counter(event, 2).unwrap().read().unwrap(), Some(12));
         assert_eq!(errno(memory.host().perf_counter(event, 4)), Some(19));
     }
 }

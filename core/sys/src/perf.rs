@@ -38,8 +38,13 @@ const EXCLUDE_HYPERVISOR: u64 = 1 << 6;
 #[cfg(all(target_os = "linux", target_endian = "big"))]
 const EXCLUDE_HYPERVISOR: u64 = 1 << (63 - 6);
 
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED`.
+#[cfg(target_os = "linux")]
+const TOTAL_TIME_ENABLED: u64 = 1 << 0;
+
 /// Opens a counter of an event on a CPU, whatever process runs there, but not in a hypervisor. It counts
-/// from now on, and a read gives the number as eight bytes of this machine.
+/// from now on. A read gives two numbers, each as eight bytes of this machine: how often, and the nanoseconds for which
+/// it has been there to count. These stand still from when the CPU went offline, also when it comes back.
 ///
 /// # Errors
 ///
@@ -54,7 +59,7 @@ pub fn open_perf_event(event: PerfEvent, cpu: u32) -> io::Result<OwnedFd> {
         config: event.config,
         sample_period: 0,
         sample_type: 0,
-        read_format: 0,
+        read_format: TOTAL_TIME_ENABLED,
         flags: EXCLUDE_HYPERVISOR,
         wakeup_events: 0,
         breakpoint_type: 0,
@@ -97,13 +102,15 @@ mod tests {
         assert_eq!(size_of::<Attributes>(), 64);
         match open_perf_event(CPU_CLOCK, 0) {
             Ok(counter) => {
-                let count = || {
-                    let mut number = [0; 8];
-                    assert_eq!(rustix::io::read(&counter, &mut number).unwrap(), 8);
-                    u64::from_ne_bytes(number)
+                let read = || {
+                    let mut numbers = [[0; 8]; 2];
+                    let length = rustix::io::read(&counter, numbers.as_flattened_mut()).unwrap();
+                    assert_eq!(length, 16);
+                    numbers.map(u64::from_ne_bytes)
                 };
-                let first = count();
-                assert!(count() > first, "the clock of CPU 0 stands at {first}");
+                let (first, second) = (read(), read());
+                assert!(second[0] > first[0], "the clock of CPU 0 stands at {first:?}");
+                assert!(first[1] > 0 && second[1] > first[1], "{first:?} {second:?}");
             }
             Err(error) => {
                 let errno = error.raw_os_error();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vitald_core::errno::{EACCES, EMFILE, EPERM};
+use vitald_core::errno::{EACCES, EMFILE, ENODEV, EPERM};
 use vitald_core::host::PerfCounter;
 use vitald_core::prelude::*;
 
@@ -57,6 +57,8 @@ struct Cpu {
     tracepoints: Vec<Option<PerfCounter>>,
     /// Whether something is not counted for want of the right to.
     is_forbidden: bool,
+    /// Whether it was offline since the counters were opened. They do not go on when it comes back.
+    has_gone: bool,
 }
 
 impl Collector for Perf {
@@ -105,10 +107,13 @@ impl Collector for Perf {
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         self.look_for_cpus()?;
         self.look_for_tracepoints(batch)?;
-        for cpu in &self.cpus {
+        for cpu in &mut self.cpus {
             let labels = batch.labels([cpu.label.as_bytes()]);
-            for (event, counter) in &cpu.counters {
-                batch.push(event.family, labels, counter.read().map_err(not_counted)?);
+            for (event, counter) in &mut cpu.counters {
+                match counter.read().map_err(not_counted)? {
+                    Some(count) => batch.push(event.family, labels, count),
+                    None => cpu.has_gone = true,
+                }
             }
         }
         if self.cpus.iter().any(|cpu| cpu.is_forbidden) {
@@ -122,13 +127,18 @@ impl Collector for Perf {
                 Kind::Counter,
                 &[b"How often the tracepoint ", subsystem, b":", name, b" was passed."],
             );
-            for cpu in &self.cpus {
-                let Some(counter) = &cpu.tracepoints[position] else { continue };
-                let count = counter.read().map_err(not_counted)?;
+            for cpu in &mut self.cpus {
+                let Some(counter) = &mut cpu.tracepoints[position] else { continue };
+                let Some(count) = counter.read().map_err(not_counted)? else {
+                    cpu.has_gone = true;
+                    continue;
+                };
                 let labels = batch.label_pairs(&[(b"cpu", cpu.label.as_bytes())]);
                 batch.push_named(family, Suffix::None, labels, count);
             }
         }
+        // One that is back already is found by the next collection, as any that comes.
+        self.cpus.retain(|cpu| !cpu.has_gone);
         Ok(())
     }
 }
@@ -201,17 +211,21 @@ impl Cpu {
             counters: Vec::new(),
             tracepoints: (0..tracepoints).map(|_| None).collect(),
             is_forbidden: false,
+            has_gone: false,
         };
+        let mut is_offline = false;
         for event in events {
             match host.perf_counter(event.event, number) {
                 Ok(counter) => cpu.counters.push((event, counter)),
                 Err(error) => match error.raw_os_error() {
                     Some(EPERM | EACCES) => cpu.is_forbidden = true,
                     Some(EMFILE) => return Err(not_counted(error)),
+                    Some(ENODEV) => is_offline = true,
                     _ => {}
                 },
             }
         }
+        cpu.has_gone = is_offline && cpu.counters.is_empty();
         Ok(cpu)
     }
 }
@@ -509,6 +523,29 @@ mod tests {
         assert_eq!(calls(), (30, 30));
         memory.write(ONLINE, "0-1\n");
         assert_eq!(calls(), (60, 90));
+    }
+
+    #[test]
+    fn a_cpu_that_was_away_between_two_collections_is_counted_anew() {
+        let memory = memory("0-1\n");
+        let settings = [("tracepoint", ["sched:sched_switch"].into())];
+        let mut collector = open::<Perf>(&memory.host(), &settings);
+        let mut samples = || {
+            let (batch, outcome) = run(&mut collector, None);
+            outcome.unwrap();
+            batch.len()
+        };
+        assert_eq!((samples(), samples()), (62, 62));
+        memory.stop_perf_counters();
+        assert_eq!((samples(), samples(), samples()), (0, 62, 62));
+        // Gone between the list and the counters, and back before the next list.
+        memory.write(ONLINE, "0\n");
+        assert_eq!(samples(), 31);
+        memory.set_perf_counters(|event, cpu| if cpu == 1 { Err(ENODEV) } else { count(event, cpu) });
+        memory.write(ONLINE, "0-1\n");
+        assert_eq!(samples(), 31);
+        memory.set_perf_counters(count);
+        assert_eq!(samples(), 62);
     }
 
     #[test]
