@@ -5,17 +5,20 @@ mod harness;
 mod links;
 mod system;
 
-use harness::Daemon;
+use harness::{Daemon, until};
 use links::{ALL_KINDS, PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 use system::agreement::{Agreement, Comparison, Exception};
+use system::client::Client;
 use system::namespaces::Namespaces;
 use system::page::Page;
-use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER};
+use system::peer::{DEFAULT_FIELDS, NODE_EXPORTER, Peer};
 use vitald_core::collector::roll_call;
 
 const NEEDS: &str = "root, qemu-system-x86_64, busybox, kmod, cpio, a kernel package of Debian unpacked in \
@@ -426,15 +429,8 @@ fn devices_of_other_machines_show_what_node_exporter_shows() {
 /// Set where this test runs inside the machine.
 const INSIDE: &str = "VITALD_INSIDE_MACHINE";
 
-/// The test of `system_devices` under a kernel that has every kind of interface: the machine runs this test once more.
-#[test]
-fn interfaces_of_every_kind_are_what_sysfs_says() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    if std::env::var_os(INSIDE).is_some() {
-        return every_kind_is_what_sysfs_says();
-    }
+/// Has the machine run a test of this program once more.
+fn run_inside(name: &str) {
     let own = std::env::current_exe().and_then(fs::canonicalize).expect("a program");
     let binary = fs::canonicalize(harness::binary()).expect("the binary");
     let environment = [
@@ -444,16 +440,28 @@ fn interfaces_of_every_kind_are_what_sysfs_says() {
         format!("VITALD_BINARY={}", binary.display()),
         own.display().to_string(),
     ];
-    let name = "interfaces_of_every_kind_are_what_sysfs_says";
     let program = [environment.to_vec(), words(&[name, "--exact", "--nocapture"])].concat();
     let results = tempfile::tempdir().expect("a directory");
     run(Command::new("chmod").arg("a+rx").arg(results.path()));
-    let mut machine = Machine::start(results, "links.sh", &[("program", program)]);
+    let mut machine = Machine::start(results, "program.sh", &[("program", program)]);
     machine.wait(|machine| machine.emulator.try_wait().expect("a child").is_some());
     let status = fs::read_to_string(machine.file("status")).unwrap_or_default();
     assert_eq!(status.trim(), "0", "{}", machine.said());
     let log = fs::read_to_string(machine.file("program.log")).expect("a file");
     assert!(log.contains("1 passed"), "{log}");
+    log.lines().filter(|line| line.starts_with("figure: ")).for_each(|line| println!("{line}"));
+}
+
+/// The test of `system_devices` under a kernel that has every kind of interface.
+#[test]
+fn interfaces_of_every_kind_are_what_sysfs_says() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    match std::env::var_os(INSIDE) {
+        Some(_) => every_kind_is_what_sysfs_says(),
+        None => run_inside("interfaces_of_every_kind_are_what_sysfs_says"),
+    }
 }
 
 fn every_kind_is_what_sysfs_says() {
@@ -471,4 +479,233 @@ fn every_kind_is_what_sysfs_says() {
         let shown = daemons.each_ref().map(|(daemon, left_out)| Shown { daemon, left_out });
         interfaces_are_those_of_sysfs(&namespaces, ALL_KINDS, &shown);
     });
+}
+
+/// What can be done to the clock and the processors of no machine that others use.
+#[test]
+fn a_clock_that_is_set_and_processors_that_come_and_go_cost_no_scrape() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        return run_inside("a_clock_that_is_set_and_processors_that_come_and_go_cost_no_scrape");
+    }
+    run(Command::new("ip").args(["link", "set", "lo", "up"]));
+    a_clock_that_is_set_costs_no_scrape();
+    processors_that_come_and_go_cost_no_scrape();
+}
+
+/// How long a scrape may take on an emulated processor.
+const SLOW: Duration = Duration::from_secs(8);
+
+/// A page that came in time, on which the collectors succeed that do on the other one.
+#[track_caller]
+fn page_as_before(daemon: &Daemon, well: &BTreeSet<String>) -> Page {
+    let began = Instant::now();
+    let page = Page::parse(&daemon.metrics().body);
+    let took = began.elapsed();
+    assert!(took < SLOW, "{took:?}");
+    let missing: Vec<_> = well.difference(&well_on(&page)).cloned().collect();
+    assert!(missing.is_empty(), "{missing:?}: {}", daemon.log());
+    page
+}
+
+fn well_on(page: &Page) -> BTreeSet<String> {
+    let of = page.family("node_scrape_collector_success").filter(|(_, success)| *success == 1.0);
+    of.filter_map(|(series, _)| Some(series.label("collector")?.to_owned())).collect()
+}
+
+/// Scrapes without a pause while something is done. Answers how often.
+fn while_scraping(daemon: &Daemon, well: &BTreeSet<String>, work: impl FnOnce()) -> usize {
+    let (is_over, scrapes) = (AtomicBool::new(false), AtomicUsize::new(0));
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                page_as_before(daemon, well);
+                scrapes.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let _over = Over(&is_over);
+        work();
+    });
+    scrapes.into_inner()
+}
+
+fn now() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+}
+
+fn a_clock_that_is_set_costs_no_scrape() {
+    const HOUR: f64 = 3600.0;
+    let texts = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(&format!(
+        "[scrape]\nmax_age = \"0s\"\ntimeout = \"6s\"\n[collectors.time]\ninterval = \"1s\"\n\
+         [collectors.textfile]\ndirectory = [{:?}]\n\
+         [outputs.console]\nenabled = true\ninterval = \"1s\"\n",
+        texts.path()
+    ));
+    until("the first collection has ended", || daemon.get("/readyz").status == 200);
+    let well = well_on(&Page::parse(&daemon.metrics().body));
+    assert!(well.len() > 10 && well.contains("textfile"), "{well:?}");
+    let sent = || daemon.get("/plugins/console").json()["sent"].as_u64();
+    let (began, beginning) = (Instant::now(), now());
+    let true_time = || beginning + began.elapsed().as_secs_f64();
+    let (mut longest, mut version) = (Duration::ZERO, 0);
+    let scrapes = while_scraping(&daemon, &well, || {
+        // The kernel refuses a time of day that is less than how long it has been up.
+        for (step, to) in [
+            ("an hour back", true_time() - HOUR),
+            ("two hours on", true_time() + HOUR),
+            ("to 1970", 2.0 * HOUR),
+            ("to 2100", 4_102_444_800.0),
+            ("to what it was", true_time()),
+        ] {
+            let set = Instant::now();
+            run(Command::new("date").args(["-u", "-s", &format!("@{to:.3}")]));
+            for _ in 0..3 {
+                version += 1;
+                // The same length each time.
+                let text = format!("stepped {version:03}\n");
+                fs::write(texts.path().join("a.prom"), &text).expect("a file");
+                let page = page_as_before(&daemon, &well);
+                let shown = page.value("stepped", &[]).expect("the text");
+                assert_eq!(format!("stepped {shown:03}\n"), text, "{step}");
+                for (series, value) in &page.samples {
+                    if series.name.contains("duration_seconds")
+                        || series.name.contains("_age_seconds")
+                    {
+                        assert!((0.0..600.0).contains(value), "{step}: {series:?} {value}");
+                    }
+                }
+                let started = page.value("process_start_time_seconds", &[]).expect("a start");
+                let since = now() - started;
+                assert!((-2.0..600.0).contains(&since), "{step}: started {since} s ago");
+                let booted = page.value("node_boot_time_seconds", &[]).expect("a boot");
+                let since = now() - booted;
+                assert!((0.0..2.0 * HOUR).contains(&since), "{step}: booted {since} s ago");
+            }
+            // Timers go on: what is refreshed in the background, and what is sent.
+            until(&format!("the time is refreshed after the clock went {step}"), || {
+                let shown = page_as_before(&daemon, &well).value("node_time_seconds", &[]);
+                (shown.expect("a time") - now()).abs() < 10.0
+            });
+            let before = sent();
+            until(&format!("something is sent after the clock went {step}"), || sent() > before);
+            assert_eq!(daemon.reload().status, 200, "{step}");
+            let page = page_as_before(&daemon, &well);
+            let reloaded = "vitald_config_last_reload_success_timestamp_seconds";
+            let reloaded = page.value(reloaded, &[]).expect("a reload");
+            assert!((reloaded - now()).abs() < 60.0, "{step}: {reloaded}");
+            longest = longest.max(set.elapsed());
+        }
+    });
+    let log = daemon.log();
+    for odd in ["panic", "has not come back", "level=error"] {
+        assert!(!log.contains(odd), "{odd}: {log}");
+    }
+    let years = ["time=1970-", "time=2100-"].map(|year| log.contains(year));
+    println!(
+        "figure: the clock was set five times beside {scrapes} scrapes; at most {longest:?} until all had \
+         followed; {} lines of the log, of 1970 and 2100: {years:?}",
+        log.lines().count()
+    );
+}
+
+const CPU1: &str = "/sys/devices/system/cpu/cpu1/online";
+/// Collectors that say something of each CPU, here and in node_exporter 1.5. (Of softirqs the kernel says something of each
+/// that there could be.)
+const OF_CPUS: [&str; 4] = ["cpu", "softnet", "schedstat", "interrupts"];
+
+/// The CPUs that each family of a page has something of.
+fn cpus(page: &Page) -> BTreeMap<String, BTreeSet<String>> {
+    let mut of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in page.samples.keys() {
+        if let Some(cpu) = series.label("cpu") {
+            of.entry(series.name.clone()).or_default().insert(cpu.to_owned());
+        }
+    }
+    of
+}
+
+fn processors_that_come_and_go_cost_no_scrape() {
+    let address = "127.0.0.1:9101".parse().expect("an address");
+    let mut theirs = Command::new(NODE_EXPORTER);
+    theirs.args(["--collector.disable-defaults", "--web.listen-address=127.0.0.1:9101"]);
+    theirs.args(OF_CPUS.map(|name| format!("--collector.{name}")));
+    let theirs = Peer::start_at(theirs, address).expect("node_exporter");
+    let with = |name: &str| format!("[collectors.{name}]\nenabled = true\n");
+    let tables: String =
+        OF_CPUS.iter().chain(&["perf", "loadavg"]).map(|name| with(name)).collect();
+    let daemon = Daemon::start(&format!(
+        "[scrape]\ndefault_collectors = false\nmax_age = \"0s\"\ntimeout = \"6s\"\n{tables}"
+    ));
+    until("the first collection has ended", || daemon.get("/readyz").status == 200);
+    let well = well_on(&Page::parse(&daemon.metrics().body));
+    assert_eq!(well.len(), OF_CPUS.len() + 2, "{well:?}");
+    const SWITCHES: &str = "node_perf_context_switches_total";
+    let of_1 = [("cpu", "1")];
+    let ours = || page_as_before(&daemon, &well);
+    let peer = || Page::parse(&Client::connect(theirs.address()).page());
+    let both: BTreeSet<String> = ["0", "1"].map(str::to_owned).into();
+    let every = cpus(&ours());
+    // What has nothing of one of them has nothing of it at any time.
+    let of_both: Vec<&String> =
+        every.iter().filter(|(_, cpus)| **cpus == both).map(|(n, _)| n).collect();
+    assert!(of_both.len() > 15, "{every:?}");
+    let is_shown = |is_online: bool| {
+        let (page, before) = (ours(), peer());
+        let shown = cpus(&page);
+        let is_wrong = |family: &&&String| {
+            let cpus = shown.get(**family);
+            cpus.is_none_or(|cpus| cpus.contains("1") != is_online || !cpus.contains("0"))
+        };
+        let wrong: Vec<_> = of_both.iter().filter(is_wrong).collect();
+        assert!(wrong.is_empty(), "while CPU 1 is online: {is_online}: {wrong:?}");
+        for (family, cpus) in cpus(&before) {
+            assert_eq!(shown.get(&family), Some(&cpus), "{family} is not as node_exporter has it");
+        }
+        for (series, value) in page.family("node_cpu_seconds_total") {
+            let other = before.samples[series];
+            // Another moment; idle time may stand still until the kernel's has caught up.
+            assert!((value - other).abs() < 10.0, "{series:?}: {value} and {other}");
+        }
+    };
+    let put = |is_online: bool| fs::write(CPU1, if is_online { "1" } else { "0" }).expect("a file");
+    is_shown(true);
+    for _ in 0..3 {
+        put(false);
+        is_shown(false);
+        put(true);
+        is_shown(true);
+        // Gone and back between two scrapes.
+        put(false);
+        put(true);
+        until("it is counted again", || {
+            let first = ours().value(SWITCHES, &of_1);
+            let second = ours().value(SWITCHES, &of_1);
+            first.is_some() && second > first
+        });
+        is_shown(true);
+    }
+    let scrapes = while_scraping(&daemon, &well, || {
+        for round in 0..30 {
+            put(round % 2 == 1);
+        }
+    });
+    is_shown(true);
+    let log = daemon.log();
+    for odd in ["panic", "level=error", "has not come back"] {
+        assert!(!log.contains(odd), "{odd}: {log}");
+    }
+    println!(
+        "figure: CPU 1 went and came 21 times, beside {scrapes} scrapes; {} families of each CPU",
+        of_both.len()
+    );
 }
