@@ -340,7 +340,8 @@ fn few_descriptors_are_enough() {
         let page = daemon.metrics();
         assert!(page.has("node_load1") && page.has("node_memory_MemTotal_bytes"), "{}", page.body);
     }
-    assert!(daemon.descriptors() < 64);
+    // For a moment a connection that comes may have the last one.
+    until("there is room", || daemon.descriptors() < 64);
     // One that has asked lately is not the first to go.
     assert_eq!(Connection::open(daemon.address()).get("/healthz").status, 200);
     let failed: Vec<String> = daemon
