@@ -20,7 +20,7 @@ const CONSOLE: &str = "[outputs.console]\nenabled = true\ninterval = \"1s\"\n";
 /// How long requests under way may take to end after the first signal to stop.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 /// For how long after it another one means the same.
-const SAME_WISH: Duration = Duration::from_secs(1);
+const SAME_STOP: Duration = Duration::from_secs(1);
 
 fn with(more: &str) -> String {
     format!("{LOADAVG}{more}")
@@ -74,7 +74,7 @@ fn told_to_stop_once_more_it_ends_at_once() {
         let began = Instant::now();
         daemon.signal("TERM");
         daemon.wait_for_log("msg=stopping");
-        // Who has no patience sends it again and again.
+        // Who does not want to wait sends it again and again.
         until("it ends", || {
             if daemon.try_wait().is_none() {
                 daemon.signal(second);
@@ -83,7 +83,7 @@ fn told_to_stop_once_more_it_ends_at_once() {
         });
         let took = began.elapsed();
         assert!(daemon.wait().success());
-        assert!((SAME_WISH..GRACE_PERIOD / 2).contains(&took), "{second}: {took:?}");
+        assert!((SAME_STOP..GRACE_PERIOD / 2).contains(&took), "{second}: {took:?}");
         assert!(daemon.log().contains("told to stop once more"), "{}", daemon.log());
         assert!(!socket.exists());
     }
@@ -95,7 +95,7 @@ fn told_twice_by_timeout_it_ends_in_peace() {
     let place = tempfile::tempdir().expect("a directory");
     let config = with(&textfiles(place.path(), 25_000));
     // On a machine that has much to do it may come too late to mean the same.
-    until("the signals come at once", || told_twice(&config) < SAME_WISH);
+    until("the signals come at once", || told_twice(&config) < SAME_STOP);
 }
 
 /// How far the signals were apart, if they were so little apart that they mean the same.
@@ -117,7 +117,7 @@ fn told_twice(config: &str) -> Duration {
     let apart = began.elapsed();
     let page = client.end();
     let status = daemon.wait();
-    if apart < SAME_WISH {
+    if apart < SAME_STOP {
         assert!(page.ends_with(b"\n") && page.len() > 2_000_000, "{} bytes", page.len());
         assert!(!daemon.log().contains("told to stop once more"), "{}", daemon.log());
     }
@@ -170,7 +170,7 @@ fn a_start_that_fails_leaves_no_socket() {
 }
 
 #[test]
-fn a_start_that_is_told_to_stop_leaves_no_socket() {
+fn a_start_that_has_to_stop_leaves_no_socket() {
     for round in 0..40 {
         let place = tempfile::tempdir().expect("a directory");
         let [file, socket] = ["config.toml", "socket"].map(|name| place.path().join(name));

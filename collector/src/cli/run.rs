@@ -39,7 +39,7 @@ const END_OF_CHANGE: Duration = Duration::from_secs(3);
 const END_OF_FILES: Duration = Duration::from_secs(1);
 /// For how long after the signal to stop another one means the same. Some send it several times at once: `timeout`
 /// tells its child and then its group, and a shell tells all of a job.
-const SAME_WISH: Duration = Duration::from_secs(1);
+const SAME_STOP: Duration = Duration::from_secs(1);
 /// How long after the first collection the memory of the start is given back: until then it may be needed
 /// for the first pages.
 const MEMORY_KEPT: Duration = Duration::from_millis(100);
@@ -53,8 +53,8 @@ struct Start {
     notes: Vec<Note>,
 }
 
-/// Removes the files of unix sockets at the end, whatever the way out: a start that fails, one that hangs and is told to
-/// stop, a stop that is not waited for, a panic.
+/// Removes the files of unix sockets at the end, whatever the way out: a start that fails, one that hangs when
+/// SIGTERM comes, a stop that is not waited for, a panic.
 struct LeavesNoFile(Arc<Listeners>);
 
 impl Drop for LeavesNoFile {
@@ -235,7 +235,7 @@ impl StopSignals {
     async fn hasten(&mut self, end: impl Future<Output = ()>) {
         tokio::select! {
             () = end => {}
-            () = self.recv_after(Instant::now() + SAME_WISH) => {
+            () = self.recv_after(Instant::now() + SAME_STOP) => {
                 tracing::warn!("told to stop once more: not waiting for what is under way");
             }
         }

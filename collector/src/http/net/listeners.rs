@@ -244,7 +244,7 @@ impl Listeners {
         cut
     }
 
-    /// Leaves no socket's file behind, whoever has the socket, and lets none be bound any more. Waits until this is so,
+    /// Leaves no socket's file behind, whatever has the socket, and lets none be bound any more. Waits until this is so,
     /// but not longer than `within`. For the end of the process, however it comes about.
     pub(crate) fn leave_no_file(&self, within: Duration) {
         self.remover.end(within);

@@ -86,7 +86,7 @@ impl Drop for SocketFile {
 }
 
 /// Removes files one after another, on a thread that is there as long as there are leases or files. It knows those in
-/// use, too: whoever has them at the end of the daemon may not come to drop them.
+/// use, too: what has them at the end of the daemon may not come to drop them.
 #[derive(Debug, Default)]
 pub(super) struct Remover {
     queue: Mutex<Queue>,
@@ -168,7 +168,7 @@ impl Remover {
         }
     }
 
-    /// Removes every file, whoever has it, and lets none be bound any more: for the end of the daemon. Waits until
+    /// Removes every file, whatever has it, and lets none be bound any more: for the end of the daemon. Waits until
     /// this is so, but not longer than `within`.
     pub(super) fn end(&self, within: Duration) {
         {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_no_file_is_left_whoever_has_it() {
+    fn at_the_end_no_file_is_left_whatever_has_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let [kept, late] = ["kept", "late"].map(|name| directory.path().join(name));
         let remover: Arc<Remover> = Arc::default();
