@@ -15,6 +15,8 @@ mod heap;
 mod perf;
 mod program;
 mod signals;
+#[cfg(target_os = "linux")]
+mod sockets;
 
 #[cfg(target_os = "linux")]
 pub use btrfs::{BtrfsDevice, BtrfsDevices, BtrfsFileSystem, btrfs_device, btrfs_file_system};
@@ -34,3 +36,5 @@ pub use perf::PerfEvent;
 pub use perf::open_perf_event;
 pub use program::release_program;
 pub use signals::{hold_signals, take_without_meaning};
+#[cfg(target_os = "linux")]
+pub use sockets::bound_unsent;
