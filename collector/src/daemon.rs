@@ -8,6 +8,7 @@ mod tests;
 
 use crate::contained::{Contained, ContainedError, ContainedWork};
 use crate::engine::{Changes, Engine, Limits, Request, Selection, Server, StagedCollectors};
+use crate::heap;
 use crate::http::{HttpCounters, Listeners, Served, StagedListeners, WantedListeners};
 use crate::outputs::{OutputStatus, Outputs, StagedOutputs};
 use crate::own::{Configuration, ConfigurationStatus, Own, process};
@@ -280,7 +281,7 @@ impl Daemon {
                 let outcome = daemon.transact(number.is_none(), &progress);
                 daemon.record.note(number, &outcome, Witness::Thread);
                 // Two configurations were held at a time, and one is left.
-                vitald_core::host::release_heap();
+                heap::give_back_soon();
                 outcome
             }
         };

@@ -15,6 +15,7 @@ mod daemon;
 pub mod dropin;
 pub mod encode;
 pub mod engine;
+mod heap;
 mod http;
 mod listener_warnings;
 mod log;

@@ -18,13 +18,24 @@ pub(crate) fn limit() -> Option<u64> {
     *LIMIT.get_or_init(|| of_process(Path::new("/")))
 }
 
-/// A part of the limit, within bounds; the upper one where there is no limit.
-pub(crate) fn share(divisor: u64, (least, most): (u64, u64)) -> u64 {
-    part_of(limit(), divisor, (least, most))
+/// What is a part of the limit, within bounds.
+pub(crate) struct Part {
+    pub(crate) divisor: u64,
+    pub(crate) least: u64,
+    /// What it is where there is no limit, too.
+    pub(crate) most: u64,
 }
 
-fn part_of(limit: Option<u64>, divisor: u64, (least, most): (u64, u64)) -> u64 {
-    limit.map_or(most, |limit| (limit / divisor).clamp(least, most))
+impl Part {
+    /// What it is on this host.
+    pub(crate) fn now(&self) -> u64 {
+        self.of(limit())
+    }
+
+    /// What it is with such a limit.
+    pub(crate) fn of(&self, limit: Option<u64>) -> u64 {
+        limit.map_or(self.most, |limit| (limit / self.divisor).clamp(self.least, self.most))
+    }
 }
 
 fn of_process(root: &Path) -> Option<u64> {
@@ -137,9 +148,10 @@ mod tests {
 
     #[test]
     fn a_part_stays_within_its_bounds() {
-        assert_eq!(part_of(None, 4, (1, 100)), 100);
-        assert_eq!(part_of(Some(40), 4, (1, 100)), 10);
-        assert_eq!(part_of(Some(4000), 4, (1, 100)), 100);
-        assert_eq!(part_of(Some(0), 4, (1, 100)), 1);
+        let part = Part { divisor: 4, least: 1, most: 100 };
+        let cases = [(None, 100), (Some(40), 10), (Some(4000), 100), (Some(0), 1)];
+        for (limit, expected) in cases {
+            assert_eq!(part.of(limit), expected, "{limit:?}");
+        }
     }
 }

@@ -73,7 +73,7 @@ pub struct Scrape {
 pub struct Server {
     /// Where to listen; in order, without duplicates.
     pub listen: Vec<Listen>,
-    /// Requests served at one time; more are answered 503. 0: no limit.
+    /// Requests served at one time; more wait for their turn. 0: no limit.
     pub max_requests: u32,
     /// Connections open at one time; for one more another one ends.
     pub max_connections: u32,

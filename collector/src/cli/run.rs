@@ -7,8 +7,10 @@ use crate::contained::{Contained, ContainedError};
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
 use crate::engine::{Request, Selection, Server};
-use crate::http::{Http, HttpCounters, Listeners, Mode, Served};
-use crate::plan::{Address, Log, LogFormat, LogLevel};
+use crate::heap;
+use crate::http::{self, Http, HttpCounters, Listeners, Mode, Served};
+use crate::memory_limit;
+use crate::plan::{Address, Log, LogFormat, LogLevel, Plan};
 use crate::serving::Serving;
 use crate::{log, systemd};
 use clap::ArgMatches;
@@ -40,9 +42,6 @@ const END_OF_FILES: Duration = Duration::from_secs(1);
 /// For how long after the signal to stop another one means the same. Some send it several times at once: `timeout`
 /// tells its child and then its group, and a shell tells all of a job.
 const SAME_STOP: Duration = Duration::from_secs(1);
-/// How long after the first collection the memory of the start is given back: until then it may be needed
-/// for the first pages.
-const MEMORY_KEPT: Duration = Duration::from_millis(100);
 
 /// What a start is made from.
 struct Start {
@@ -345,27 +344,13 @@ fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
                 selection: Selection::All,
             });
             http.set_ready();
-            runtime.spawn(give_memory_back());
+            runtime.spawn(heap::give_back_after_start());
         }
     };
     let thread = std::thread::Builder::new().name("first run".to_owned());
     if let Err(error) = thread.spawn(work) {
         tracing::warn!(%error, "the thread of the first collection cannot be started");
         http.set_ready();
-    }
-}
-
-/// Gives back what only the start needs: most of the program, and much memory.
-async fn give_memory_back() {
-    tokio::time::sleep(MEMORY_KEPT).await;
-    let work = || {
-        vitald_core::host::release_heap();
-        vitald_core::host::release_program();
-    };
-    // Not on the thread that serves: it reads a file.
-    let thread = std::thread::Builder::new().name("giving back".to_owned());
-    if let Err(error) = thread.spawn(work) {
-        tracing::warn!(%error, "the thread that gives memory back cannot be started");
     }
 }
 
@@ -439,6 +424,7 @@ fn announce(daemon: &Daemon) {
         mounts = view.mount.word(),
         "started"
     );
+    announce_little_memory(plan);
     for listen in &plan.server.listen {
         if let Address::Unix(_) | Address::Systemd = &listen.address {
             tracing::info!(address = %listen.address, "listening");
@@ -446,6 +432,21 @@ fn announce(daemon: &Daemon) {
     }
     for address in daemon.listeners.bound() {
         tracing::info!(%address, "listening");
+    }
+}
+
+/// Says which limits are lower because the daemon may have little memory.
+fn announce_little_memory(plan: &Plan) {
+    let lowered: Vec<String> =
+        http::lowered(&plan.server).iter().map(ToString::to_string).collect();
+    if let Some(bytes) = memory_limit::limit()
+        && !lowered.is_empty()
+    {
+        tracing::info!(
+            memory_limit_bytes = bytes,
+            limits = lowered.join(", "),
+            "a control group limits the daemon's memory, so these limits are lower"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::request::Reader;
 use crate::encode::PageBuffer;
+use crate::heap;
 use crate::sync::lock;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,8 @@ use tokio::sync::Notify;
 /// for a second scraper.
 const KEPT: usize = 3;
 
-/// How long a reader must have taken nothing to be cut for the page of another one.
-const SLOW_READER: Duration = Duration::from_millis(200);
+/// How often a page that waits for room looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The pool of pages.
 #[derive(Default)]
@@ -30,6 +31,8 @@ struct Lent {
     pages: Vec<LentPage>,
     bytes: u64,
     next: u64,
+    /// The most that there were since all had ended.
+    most: usize,
 }
 
 struct LentPage {
@@ -45,28 +48,41 @@ impl Lent {
         self.next += 1;
         self.bytes += bytes;
         self.pages.push(LentPage { number: self.next, bytes, reader, is_cut: false });
+        self.most = self.most.max(self.pages.len());
         self.next
     }
 
-    /// Makes room for so many bytes by cutting those who have taken nothing for longest. Answers how long it may take
+    /// Takes one out. Answers whether a crowd of readers has gone with it.
+    fn remove(&mut self, number: u64) -> bool {
+        if let Some(at) = self.pages.iter().position(|page| page.number == number) {
+            self.bytes -= self.pages.swap_remove(at).bytes;
+        }
+        self.pages.is_empty() && std::mem::take(&mut self.most) > KEPT
+    }
+
+    /// Makes room for so many bytes by cutting those who have been behind for longest, beside what they may be. Answers how long it may take
     /// until there is more to be had.
     fn cut_for(&mut self, bytes: u64, most: u64) -> Duration {
         let uncut = |page: &LentPage| if page.is_cut { 0 } else { page.bytes };
         let mut held: u64 = self.pages.iter().map(uncut).sum();
         while held > 0 && held.saturating_add(bytes) > most {
             let waiting = self.pages.iter_mut().filter(|page| !page.is_cut);
-            let waiting = waiting.map(|page| (page.reader.waits().unwrap_or_default(), page));
-            match waiting.max_by_key(|(waits, _)| *waits) {
-                Some((waits, page)) if waits >= SLOW_READER => {
+            let waiting = waiting.map(|page| {
+                let (waits, patience) =
+                    (page.reader.waits().unwrap_or_default(), page.reader.patience());
+                (patience.saturating_sub(waits), std::cmp::Reverse(waits), page)
+            });
+            match waiting.min_by_key(|(rest, waits, _)| (*rest, *waits)) {
+                Some((Duration::ZERO, _, page)) => {
                     page.is_cut = true;
                     page.reader.cut();
                     held -= page.bytes;
                 }
-                Some((waits, _)) => return SLOW_READER.saturating_sub(waits),
+                Some((rest, ..)) => return rest,
                 None => break,
             }
         }
-        SLOW_READER
+        LOOK_AGAIN
     }
 }
 
@@ -90,11 +106,11 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut lent = lock(&self.pool.lent);
-        if let Some(at) = lent.pages.iter().position(|page| page.number == self.number) {
-            lent.bytes -= lent.pages.swap_remove(at).bytes;
+        let is_over = lock(&self.pool.lent).remove(self.number);
+        if is_over {
+            self.pool.free().keep_one();
+            heap::give_back_soon();
         }
-        drop(lent);
         self.pool.one_ended.notify_waiters();
     }
 }
@@ -125,6 +141,13 @@ impl Free {
         }
         buffer
     }
+
+    /// Gives up all but the one that came back last.
+    fn keep_one(&mut self) {
+        let last = self.buffers.pop();
+        self.buffers = Vec::from_iter(last);
+        self.unused = 0;
+    }
 }
 
 /// A page that goes back to its pool when it is dropped.
@@ -148,7 +171,7 @@ impl PagePool {
     }
 
     /// Room for a page of about so many bytes, if all pages together take no more than `most`. One page is always
-    /// allowed, however long it is. Where there is no room those readers are cut who have taken nothing for longest;
+    /// allowed, however long it is. Where there is no room those readers are cut who have been behind for longest;
     /// `None` if there is still none at the deadline.
     pub(super) async fn room(
         self: &Arc<Self>,
@@ -230,6 +253,10 @@ mod tests {
             self.waits
         }
 
+        fn patience(&self) -> Duration {
+            Duration::from_millis(200)
+        }
+
         fn cut(&self) {
             self.is_cut.store(true, Ordering::Relaxed);
         }
@@ -288,6 +315,26 @@ mod tests {
         // Who waits for a moment is not cut, and there is no room then.
         assert!(pages.room(200, 400, &prompt, soon()).await.is_none());
         assert!(cut().eq([true, true, false, true]));
+    }
+
+    #[test]
+    fn after_a_crowd_of_readers_one_buffer_is_kept() {
+        let pages = Arc::new(PagePool::default());
+        let (_, prompt) = reader(0);
+        let lend = || {
+            let room = pages.try_room(100, u64::MAX, &prompt).expect("room");
+            pages.page().lend(room)
+        };
+        let free = || pages.free().buffers.len();
+        // As many as may be kept are none.
+        drop([lend(), lend(), lend()]);
+        assert_eq!(free(), KEPT);
+        let crowd = [lend(), lend(), lend(), lend()];
+        let [first, rest @ ..] = crowd;
+        drop(rest);
+        assert_eq!(free(), KEPT);
+        drop(first);
+        assert_eq!(free(), 1);
     }
 
     #[test]

@@ -111,8 +111,11 @@ pub(super) struct Client {
 
 /// Who reads answers, as it is known to what has their memory.
 pub(super) trait Reader: Send + Sync {
-    /// How long it has taken nothing of an answer that is being sent.
+    /// How long it has been behind with an answer that is being sent.
     fn waits(&self) -> Option<Duration>;
+
+    /// How long it may be behind while others wait for what it holds.
+    fn patience(&self) -> Duration;
 
     /// Ends its connection, so that others get what it holds.
     fn cut(&self);

@@ -123,13 +123,14 @@ fn the_reference_shows_every_setting() {
         # unix socket, of systemd's neither: an absolute path, or "off". It is read again when it or a file
         # that it names has changed.
         # web_config = ... (path; not set)
-        # Requests served at one time; more are answered 503. 0 is no limit. What one client has beyond half
-        # of them does not count against others.
+        # Requests served at one time. More wait for their turn, and are answered 503 if it has not come in
+        # half a second. 0 is no limit. What one client has beyond half of them does not count against
+        # others.
         #max_requests = 40
         # Connections open at one time. For one more that one ends by which least is lost: of a client with
         # more than half of them, one that has asked nothing yet, one that takes its answer slowly. There
         # are fewer where there are few open files, or a control group has little memory: a quarter of it,
-        # at 32 KiB each.
+        # at 32 KiB each, which the log at start and /plugins tell.
         # From 1 to 65536.
         #max_connections = 512
         # How long a connection may stay idle, or take to send the head of a request. Longer than the scrape

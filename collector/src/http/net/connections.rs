@@ -1,13 +1,15 @@
 //! The connections that are open: how many there may be, and how they are asked to end.
 
-use super::connection::{self, ConnectionState, ListenerState, Waiting};
+use super::connection;
 #[cfg(feature = "tls")]
 use super::handshakes::{Handshake, Handshakes};
 use super::heads::Heads;
-use super::limits::{Limits, milliseconds};
+use super::limits::Limits;
 use super::service::{Answer, ConnectionService};
 use super::shares::{Member, Shares};
+use super::state::{ConnectionState, ListenerState, Waiting};
 use super::stream::Stream;
+use crate::heap;
 use crate::http::counters::HttpCounters;
 use crate::http::request::{Client, Peer, Reader};
 use crate::sync::lock;
@@ -25,14 +27,10 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 /// How long a connection must have been idle to be closed for another one: a client that has just
 /// connected may have sent a request that has not been read yet.
 const JUST_CAME: Duration = Duration::from_millis(20);
-/// How long a reader must have taken nothing to be closed for another connection: one far away answers late. Of a
-/// client that has more than half of all connections less is expected.
+/// How long a reader must have been behind to be closed for another connection, unless its client has most of them.
 const SLOW_READER: Duration = Duration::from_secs(1);
-const SLOW_READER_OF_MANY: Duration = Duration::from_millis(200);
 /// So many connections leave memory behind that is worth to be given back, when most of them have ended.
 const CROWD: usize = 64;
-/// How long after that: more may end, and others may come.
-const MEMORY_KEPT: Duration = Duration::from_secs(1);
 
 /// Every open connection, and what they share. What is accepted while there are as many as there
 /// may be waits.
@@ -41,7 +39,6 @@ pub(super) struct Connections {
     pub(super) counters: Arc<HttpCounters>,
     handle: Handle,
     builder: http1::Builder,
-    epoch: Instant,
     open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     /// The most that were open since memory was last given back.
     most_open: AtomicUsize,
@@ -64,7 +61,6 @@ impl Connections {
             counters,
             handle,
             builder: connection::builder(),
-            epoch: Instant::now(),
             open: Mutex::new(HashMap::new()),
             most_open: AtomicUsize::new(0),
             shares: Arc::default(),
@@ -119,8 +115,7 @@ impl Connections {
     ) {
         let Some(answer) = self.answer.get() else { return };
         let counters = Arc::clone(&self.counters);
-        let state = ConnectionState::new(self.epoch, Arc::clone(listener), counters, member);
-        let state = Arc::new(state);
+        let state = Arc::new(ConnectionState::new(Arc::clone(listener), counters, member));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.counters.count_accepted();
         {
@@ -170,47 +165,41 @@ impl Connections {
 
     /// Asks the connection to end that waits for its peer and by which least is lost. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
-        let now = milliseconds(self.epoch.elapsed());
+        let now = Instant::now();
         let open = lock(&self.open);
-        let places = self.limits.max_connections().min(open.len() as u64);
         let lost = |state: &ConnectionState| {
             let Waiting { since, is_reading, has_asked, has_behaved } = state.waiting()?;
-            let is_within_share = 2 * state.member().share.connections() <= places;
-            let slow = if is_within_share { SLOW_READER } else { SLOW_READER_OF_MANY };
-            let is_candidate = !is_reading || since + milliseconds(slow) <= now;
+            let is_within_share = !state.member.has_most();
+            let slow = if is_within_share { SLOW_READER } else { state.patience() };
             let is_kept = has_behaved && !is_reading;
-            // Who has only been refused so far may ask again at every moment, and needs no time to be heard.
-            let is_refused = has_asked && !has_behaved;
-            let due = since + if is_refused { 0 } else { milliseconds(JUST_CAME) };
-            is_candidate.then_some((Lost { is_within_share, is_kept, since }, due))
+            let due = match () {
+                () if is_reading => since + slow,
+                // Who has only been refused so far may ask again at every moment, and needs no time to be heard.
+                () if has_asked && !has_behaved => since,
+                () => since + JUST_CAME,
+            };
+            // A reader of one that has most of them is rather waited for than that one goes by which more is lost.
+            let is_candidate = !is_reading || !is_within_share || due <= now;
+            is_candidate.then_some(Lost { is_within_share, is_kept, due })
         };
         let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
-        let Some(((_, due), state)) = candidates.min_by(|(one, _), (other, _)| one.cmp(other))
-        else {
-            return false;
-        };
-        // It is worth to wait for a moment rather than to close one by which more is lost.
-        if due > now {
-            return false;
+        match candidates.min_by(|(one, _), (other, _)| one.cmp(other)) {
+            Some((lost, state)) if lost.due <= now => {
+                state.give_way();
+                true
+            }
+            // It is worth to wait for a moment rather than to close one by which more is lost.
+            _ => false,
         }
-        self.counters.count_evicted();
-        state.end_now();
-        true
     }
 
-    /// Gives back what a crowd of connections has left behind, shortly after most of it has gone.
+    /// Has given back what a crowd of connections has left behind, when most of it has gone.
     fn give_memory_back(&self, open: usize) {
         let most = self.most_open.load(Ordering::Relaxed);
-        if most < CROWD || open > most / 4 {
-            return;
+        if most >= CROWD && open <= most / 4 {
+            self.most_open.store(open, Ordering::Relaxed);
+            heap::give_back_soon();
         }
-        self.most_open.store(open, Ordering::Relaxed);
-        self.handle.spawn(async {
-            tokio::time::sleep(MEMORY_KEPT).await;
-            // It takes its time. Where there is no thread to be had the memory stays.
-            let thread = std::thread::Builder::new().name("giving back".to_owned());
-            let _ = thread.spawn(vitald_core::host::release_heap);
-        });
     }
 
     /// Ends when the next connection has ended.
@@ -311,8 +300,8 @@ struct Lost {
     is_within_share: bool,
     /// It has behaved and waits for its next request.
     is_kept: bool,
-    /// Who has waited longest is the least likely to go on.
-    since: u64,
+    /// When it has had the time that it is given. Whose is up first is the least likely to go on.
+    due: Instant,
 }
 
 /// Counts a connection as waiting until it is dropped.

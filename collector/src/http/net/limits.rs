@@ -1,8 +1,10 @@
 //! The limits of connections, which a reload may change while they are open.
 
 use super::heads;
-use crate::memory_limit;
+use crate::memory_limit::{self, Part};
 use crate::plan::Server;
+use serde::Serialize;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,18 +12,22 @@ use std::time::Duration;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader may take nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most that unfinished heads may take, and the least where memory is limited.
-const HEAD_BYTES: (u64, u64) = (128 << 10, 1 << 20);
-/// What the kernel keeps of an answer that its reader has not taken. It lowers it to `net.core.wmem_max`, and takes twice as
-/// much with what it needs itself. A smaller one holds less than two segments of the loopback interface, and each page
-/// then waits for an acknowledgement that the reader's side delays by 40 ms.
-const SEND_BUFFER: (u64, u64) = (128 << 10, 256 << 10);
+/// The most that unfinished heads may take.
+const HEAD_BYTES: Part = Part { divisor: 32, least: 128 << 10, most: 1 << 20 };
+/// What the kernel keeps of an answer that its reader has not acknowledged. It lowers it to `net.core.wmem_max`, and takes
+/// twice as much with what it needs itself. A smaller one holds less than two segments of the loopback interface, and each
+/// page then waits for an acknowledgement that the reader's side delays by 40 ms.
+pub(super) const SEND_BUFFER: Part = Part { divisor: 512, least: 128 << 10, most: 256 << 10 };
+/// What it keeps of it for a reader that has no room: beyond that the daemon knows that somebody does not read, and has
+/// the rest of the page in its own memory, which is bounded.
+pub(super) const UNSENT: Part = Part { divisor: 1024, least: 16 << 10, most: 64 << 10 };
 /// What the kernel keeps of requests that have not been read.
 pub(super) const RECEIVE_BUFFER: usize = 16 << 10;
-/// About what a connection takes that is between requests, with what the kernel has for it.
-const CONNECTION_BYTES: u64 = 32 << 10;
-/// The fewest connections that a limit of memory leaves.
-const LEAST_IN_LITTLE_MEMORY: u64 = 16;
+/// Connections: they have a quarter of the memory, at about 32 KiB for one that is between requests, with what the
+/// kernel has for it.
+const CONNECTIONS: Part = Part { divisor: 4 * (32 << 10), least: 16, most: u64::MAX };
+/// What pages may take while they are sent.
+const PAGE_BYTES: Part = Part { divisor: 4, least: 1 << 20, most: u64::MAX };
 /// The fewest connections that listeners must leave descriptors for.
 const LEAST_CONNECTIONS: u64 = 8;
 
@@ -54,7 +60,7 @@ impl Limits {
             stall_timeout: AtomicU64::new(milliseconds(STALL_TIMEOUT)),
             max_connections: AtomicU64::new(1),
             max_requests: AtomicU64::new(0),
-            head_bytes: AtomicU64::new(HEAD_BYTES.1),
+            head_bytes: AtomicU64::new(HEAD_BYTES.most),
         }
     }
 
@@ -62,15 +68,11 @@ impl Limits {
     pub(super) fn set(&self, server: &Server) {
         self.idle_timeout.store(milliseconds(server.idle_timeout), Ordering::Relaxed);
         self.max_requests.store(u64::from(server.max_requests), Ordering::Relaxed);
-        self.head_bytes.store(memory_limit::share(32, HEAD_BYTES), Ordering::Relaxed);
+        self.head_bytes.store(HEAD_BYTES.now(), Ordering::Relaxed);
         let most = connections_beside(server.listen.len(), descriptor_limit())
-            .min(connections_in_memory())
+            .min(CONNECTIONS.now())
             .max(1);
-        let wanted = match server.max_connections {
-            0 => u64::MAX,
-            wanted => u64::from(wanted),
-        };
-        self.max_connections.store(wanted.min(most), Ordering::Relaxed);
+        self.max_connections.store(wanted_connections(server).min(most), Ordering::Relaxed);
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -111,7 +113,7 @@ impl Limits {
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -120,14 +122,54 @@ pub(super) fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections take a quarter of the memory that the daemon may have.
-fn connections_in_memory() -> u64 {
-    memory_limit::share(4 * CONNECTION_BYTES, (LEAST_IN_LITTLE_MEMORY, u64::MAX))
+fn wanted_connections(server: &Server) -> u64 {
+    match server.max_connections {
+        0 => u64::MAX,
+        wanted => u64::from(wanted),
+    }
 }
 
-/// How much of answers the kernel may keep of one connection.
-pub(super) fn send_buffer() -> usize {
-    memory_limit::share(512, SEND_BUFFER) as usize
+/// What pages may take while they are sent.
+pub(in crate::http) fn page_bytes(server: &Server) -> u64 {
+    server.max_page_bytes.min(PAGE_BYTES.now())
+}
+
+/// A limit that is lower than it is configured, because memory is limited.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Lowered {
+    pub(crate) limit: &'static str,
+    pub(crate) value: u64,
+    /// What it would be with memory enough; the largest number is no limit.
+    pub(crate) instead_of: u64,
+}
+
+impl fmt::Display for Lowered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lowered { limit, value, instead_of } = self;
+        match instead_of {
+            &u64::MAX => write!(f, "{limit} {value} instead of no limit"),
+            wanted => write!(f, "{limit} {value} instead of {wanted}"),
+        }
+    }
+}
+
+/// Which limits the memory that the daemon may have makes lower.
+pub(crate) fn lowered(server: &Server) -> Vec<Lowered> {
+    lowered_by(memory_limit::limit(), server)
+}
+
+fn lowered_by(memory: Option<u64>, server: &Server) -> Vec<Lowered> {
+    [
+        ("server.max_connections", wanted_connections(server), CONNECTIONS),
+        ("server.max_page_bytes", server.max_page_bytes, PAGE_BYTES),
+        ("bytes of unfinished requests", HEAD_BYTES.most, HEAD_BYTES),
+        ("bytes of a send buffer", SEND_BUFFER.most, SEND_BUFFER),
+        ("unsent bytes of a connection", UNSENT.most, UNSENT),
+    ]
+    .into_iter()
+    .map(|(limit, instead_of, part)| Lowered { limit, value: part.of(memory), instead_of })
+    .filter(|Lowered { value, instead_of, .. }| value < instead_of)
+    .collect()
 }
 
 /// For how many connections so many listeners leave room: half of the descriptors that are left
@@ -152,6 +194,38 @@ pub(super) fn check_room(listeners: usize, descriptors: u64) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_memory_makes_limits_lower_and_they_are_told() {
+        let server = |max_connections| Server {
+            listen: Vec::new(),
+            max_requests: 40,
+            max_connections,
+            idle_timeout: Duration::from_secs(75),
+            max_page_bytes: 64 << 20,
+        };
+        assert_eq!(lowered_by(None, &server(512)), []);
+        assert_eq!(lowered_by(Some(1 << 30), &server(512)), []);
+        let told = |memory, most| {
+            lowered_by(Some(memory), &server(most))
+                .iter()
+                .map(Lowered::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(16 << 20, 512),
+            [
+                "server.max_connections 128 instead of 512",
+                "server.max_page_bytes 4194304 instead of 67108864",
+                "bytes of unfinished requests 524288 instead of 1048576",
+                "bytes of a send buffer 131072 instead of 262144",
+                "unsent bytes of a connection 16384 instead of 65536",
+            ]
+        );
+        assert_eq!(told(16 << 20, 0)[0], "server.max_connections 128 instead of no limit");
+        // What is configured lower than that is not lowered.
+        assert!(!told(16 << 20, 100).iter().any(|line| line.contains("connections 1")));
+    }
 
     #[test]
     fn listeners_leave_room_for_connections() {

@@ -1,9 +1,9 @@
 //! One listener: it accepts connections until it is closed.
 
 use super::access::Access;
-use super::connection::ListenerState;
 use super::connections::{Accepted, Connections};
 use super::socket::{BACKLOG, Socket};
+use super::state::ListenerState;
 use super::stream::Stream;
 use super::wanted::Wanted;
 use crate::http::request::{CurrentServe, Peer};

@@ -10,13 +10,18 @@ mod heads;
 mod limits;
 mod listener;
 pub(super) mod listeners;
+mod pace;
 mod service;
 mod shares;
 mod socket;
 mod socket_file;
+mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
 pub(super) mod wanted;
+mod wire;
 
+pub(super) use limits::page_bytes;
+pub(crate) use limits::{Lowered, lowered};
 pub(super) use service::{Answer, Answering};

@@ -1,8 +1,8 @@
 //! From a connection to what answers its requests.
 
-use super::connection::ConnectionState;
 use super::limits::Limits;
-use super::shares::OwnRequest;
+use super::shares::{OwnRequest, Rank, Turn};
+use super::state::ConnectionState;
 use crate::http::counters::{HttpCounters, InFlight};
 use crate::http::request::{Client, Fault, Request};
 use hyper::body::{Body, Incoming};
@@ -37,14 +37,14 @@ pub(super) struct ConnectionService {
 }
 
 impl ConnectionService {
-    fn fault(&self, body: &Incoming, in_flight: u64) -> Option<Fault> {
-        if body.size_hint().lower() > MAX_BODY_BYTES {
-            return Some(Fault::LongBody(MAX_BODY_BYTES));
+    /// Begins a request if there are not too many, or has it wait for its turn.
+    fn begin(&self, in_flight: u64, rank: Rank, most: u64) -> Result<OwnRequest, Turn> {
+        let member = &self.state.member;
+        // What waits is in flight, too: while this is true nobody waits who would go first.
+        if most == 0 || in_flight <= rank.may_have(most) {
+            return Ok(member.share.begin_request());
         }
-        let most = self.limits.max_requests();
-        let member = self.state.member();
-        let are_spent = || member.shares().are_requests_spent(&member.share, most);
-        (most > 0 && in_flight > most && are_spent()).then_some(Fault::TooManyRequests(most))
+        member.begin_request(rank, most)
     }
 }
 
@@ -55,21 +55,44 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Served {
         let now = Instant::now();
-        self.state.begins_to_serve(now);
-        let own = self.state.member().share.begin_request();
+        let rank = self.state.begins_to_serve(now);
         let in_flight = self.counters.begin_request();
+        let most = self.limits.max_requests();
         // hyper passes over a short body and closes the connection after a long one.
         let (head, body) = request.into_parts();
-        let fault = self.fault(&body, in_flight.total);
+        let is_long = body.size_hint().lower() > MAX_BODY_BYTES;
+        let fault = is_long.then_some(Fault::LongBody(MAX_BODY_BYTES));
         let request = Request::new(head, now, Arc::clone(&self.client), fault);
+        let (answering, own) = match self.begin(in_flight.total, rank, most) {
+            Ok(own) => (self.answer.answer(request), Some(own)),
+            Err(turn) => (answer_in_turn(Arc::clone(&self.answer), request, turn, most), None),
+        };
         Served {
-            answering: self.answer.answer(request),
+            answering,
             state: Arc::clone(&self.state),
             counters: Arc::clone(&self.counters),
             in_flight,
             own,
         }
     }
+}
+
+/// Answers a request when its turn comes, or refuses it.
+fn answer_in_turn(
+    answer: Arc<dyn Answer>,
+    mut request: Request,
+    turn: Turn,
+    most: u64,
+) -> Answering {
+    Box::pin(async move {
+        let own = turn.comes().await;
+        if own.is_none() {
+            request.fault = Some(Fault::TooManyRequests(most));
+        }
+        let response = answer.answer(request).await;
+        drop(own);
+        response
+    })
 }
 
 /// A request under way.
@@ -80,7 +103,7 @@ pub(super) struct Served {
     #[expect(dead_code, reason = "counts until it is dropped")]
     in_flight: InFlight,
     #[expect(dead_code, reason = "counts until it is dropped")]
-    own: OwnRequest,
+    own: Option<OwnRequest>,
 }
 
 impl Future for Served {

@@ -1,24 +1,55 @@
 //! Who takes how many of the places: no client may have more than half of them while others want one.
+//!
+//! A request that is one too many waits for its turn, and is refused if it has not come in half a second: what a crowd
+//! asks in one moment shares one collection and is served in a few milliseconds. Turns go by [`Rank`], then in order,
+//! so that those who have not read what they asked for cannot shut out one that has.
 
 use crate::client_key::ClientKey;
 use crate::http::request::Peer;
 use crate::sync::lock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a request waits for its turn.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Who asks. What comes first is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// It has taken its last answer without delay.
+    Behaved,
+    /// It is new, or was slow.
+    Stranger,
+    /// It had asked before it had taken its last answer.
+    Ahead,
+}
+
+impl Rank {
+    const ALL: [Rank; 3] = [Rank::Behaved, Rank::Stranger, Rank::Ahead];
+
+    /// How many requests there may be at one time, with this one, of as many as there may be at all: half of them are
+    /// for those who wait for their answers.
+    pub(super) fn may_have(self, most: u64) -> u64 {
+        if self == Rank::Ahead { most.div_ceil(2) } else { most }
+    }
+}
 
 /// What one client has.
 #[derive(Debug)]
 pub(super) struct Share {
     client: ClientKey,
     connections: AtomicU64,
+    /// Those that have their turn.
     requests: AtomicU64,
+    shares: Weak<Shares>,
 }
 
 impl Share {
-    /// Connections that are open.
-    pub(super) fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Counts a request until the guard is dropped.
@@ -29,18 +60,50 @@ impl Share {
 }
 
 /// A request of a client's that is under way.
+#[derive(Debug)]
 pub(super) struct OwnRequest(Arc<Share>);
 
 impl Drop for OwnRequest {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(shares) = self.0.shares.upgrade() {
+            shares.give_turns();
+        }
     }
 }
 
 /// The clients that have connections.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    clients: Mutex<HashMap<ClientKey, Arc<Share>>>,
+    table: Mutex<Table>,
+    connections: AtomicU64,
+    /// How many requests wait for their turn.
+    waiting: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    clients: HashMap<ClientKey, Arc<Share>>,
+    /// In the order in which they came.
+    waiting: Vec<WaitingRequest>,
+}
+
+#[derive(Debug)]
+struct WaitingRequest {
+    share: Arc<Share>,
+    rank: Rank,
+    most: u64,
+    turn: oneshot::Sender<OwnRequest>,
+}
+
+/// A turn that may come.
+pub(super) struct Turn(oneshot::Receiver<OwnRequest>);
+
+impl Turn {
+    /// Waits for it; `None` if it does not come in time.
+    pub(super) async fn comes(self) -> Option<OwnRequest> {
+        tokio::time::timeout(TURN, self.0).await.ok()?.ok()
+    }
 }
 
 impl Shares {
@@ -49,28 +112,66 @@ impl Shares {
         let client = peer.key();
         let new = || {
             let (connections, requests) = (AtomicU64::new(0), AtomicU64::new(0));
-            Arc::new(Share { client, connections, requests })
+            Arc::new(Share { client, connections, requests, shares: Arc::downgrade(self) })
         };
-        let mut clients = lock(&self.clients);
-        let share = Arc::clone(clients.entry(client).or_insert_with(new));
+        let mut table = lock(&self.table);
+        let share = Arc::clone(table.clients.entry(client).or_insert_with(new));
         share.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
         Member { shares: Arc::clone(self), share }
     }
 
-    /// Whether a request is one too many where there may be `most`. What a client has beyond half of them does not
-    /// count against others, so that one client that has them all leaves as many as half to others.
-    pub(super) fn are_requests_spent(&self, own: &Share, most: u64) -> bool {
-        let requests = |share: &Share| share.requests.load(Ordering::Relaxed);
-        let clients = lock(&self.clients);
-        let others = clients.values().filter(|share| share.client != own.client);
-        let half = most.div_ceil(2);
-        others.map(|share| requests(share).min(half)).sum::<u64>() + requests(own) > most
+    /// Gives turns to those who wait for one, as many as there are.
+    fn give_turns(&self) {
+        while self.waiting.load(Ordering::Relaxed) > 0 {
+            let next = {
+                let mut table = lock(&self.table);
+                let next = table.next_turn();
+                self.waiting.store(table.waiting.len() as u64, Ordering::Relaxed);
+                next
+            };
+            let Some((turn, request)) = next else { return };
+            // One that has given up drops it, so that it goes to the next one.
+            let _ = turn.send(request);
+        }
     }
 
     #[cfg(test)]
     fn clients(&self) -> usize {
-        lock(&self.clients).len()
+        lock(&self.table).clients.len()
     }
+}
+
+impl Table {
+    /// How many requests count against every client where there may be `most`. What one has beyond half of them does not,
+    /// so that one client that has them all leaves as many as half to others.
+    fn taken(&self, most: u64) -> u64 {
+        let half = most.div_ceil(2);
+        self.clients.values().map(|share| share.requests().min(half)).sum()
+    }
+
+    /// Takes out whose turn it is.
+    fn next_turn(&mut self) -> Option<(oneshot::Sender<OwnRequest>, OwnRequest)> {
+        self.waiting.retain(|request| !request.turn.is_closed());
+        let at = Rank::ALL.into_iter().find_map(|rank| self.next_of(rank))?;
+        let WaitingRequest { share, turn, .. } = self.waiting.remove(at);
+        Some((turn, share.begin_request()))
+    }
+
+    fn next_of(&self, rank: Rank) -> Option<usize> {
+        let most = self.waiting.iter().find(|request| request.rank == rank)?.most;
+        let taken = self.taken(most);
+        let has_turn = |request: &WaitingRequest| {
+            request.rank == rank && has_room(&request.share, taken, most)
+        };
+        self.waiting.iter().position(has_turn)
+    }
+}
+
+/// Whether a client may have one more where so many count against every client.
+fn has_room(own: &Share, taken: u64, most: u64) -> bool {
+    let requests = own.requests();
+    taken - taken.min(requests.min(most.div_ceil(2))) + requests < most
 }
 
 /// A connection's membership in its client's share.
@@ -81,17 +182,32 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// The shares of all clients.
-    pub(super) fn shares(&self) -> &Shares {
-        &self.shares
+    /// Whether its client has more than half of all connections.
+    pub(super) fn has_most(&self) -> bool {
+        let all = self.shares.connections.load(Ordering::Relaxed);
+        2 * self.share.connections.load(Ordering::Relaxed) > all
+    }
+
+    /// Begins a request where there may be `most` at one time, or has it wait for its turn.
+    pub(super) fn begin_request(&self, rank: Rank, most: u64) -> Result<OwnRequest, Turn> {
+        let most = rank.may_have(most);
+        let mut table = lock(&self.shares.table);
+        if has_room(&self.share, table.taken(most), most) {
+            return Ok(self.share.begin_request());
+        }
+        let (turn, comes) = oneshot::channel();
+        table.waiting.push(WaitingRequest { share: Arc::clone(&self.share), rank, most, turn });
+        self.shares.waiting.store(table.waiting.len() as u64, Ordering::Relaxed);
+        Err(Turn(comes))
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut clients = lock(&self.shares.clients);
+        let mut table = lock(&self.shares.table);
+        self.shares.connections.fetch_sub(1, Ordering::Relaxed);
         if self.share.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            clients.remove(&self.share.client);
+            table.clients.remove(&self.share.client);
         }
     }
 }
@@ -105,21 +221,70 @@ mod tests {
     }
 
     #[test]
+    fn one_may_have_most_connections() {
+        let shares = Arc::new(Shares::default());
+        let mut members = vec![shares.join(&tcp("10.0.0.1:1"))];
+        assert!(members[0].has_most());
+        members.push(shares.join(&tcp("10.0.0.2:1")));
+        assert!(!members[0].has_most() && !members[1].has_most());
+        members.push(shares.join(&tcp("10.0.0.2:2")));
+        assert!(!members[0].has_most() && members[1].has_most());
+        members.truncate(2);
+        assert!(!members[1].has_most());
+    }
+
+    fn begins(member: &Member, most: u64) -> OwnRequest {
+        member.begin_request(Rank::Stranger, most).unwrap_or_else(|_| panic!("it has to wait"))
+    }
+
+    #[test]
     fn what_one_has_beyond_half_does_not_count_against_others() {
         let shares = Arc::new(Shares::default());
         let (greedy, modest) = (shares.join(&tcp("10.0.0.1:1")), shares.join(&tcp("10.0.0.2:1")));
         // Alone it may have them all, and no more.
-        let all: Vec<_> = (0..40).map(|_| greedy.share.begin_request()).collect();
-        assert!(!shares.are_requests_spent(&greedy.share, 40));
-        let beyond = greedy.share.begin_request();
-        assert!(shares.are_requests_spent(&greedy.share, 40));
-        drop(beyond);
-        let half: Vec<_> = (0..20).map(|_| modest.share.begin_request()).collect();
-        assert!(!shares.are_requests_spent(&modest.share, 40));
-        let _beyond = modest.share.begin_request();
-        assert!(shares.are_requests_spent(&modest.share, 40));
+        let all: Vec<_> = (0..40).map(|_| begins(&greedy, 40)).collect();
+        assert!(greedy.begin_request(Rank::Behaved, 40).is_err());
+        let half: Vec<_> = (0..20).map(|_| begins(&modest, 40)).collect();
+        assert!(modest.begin_request(Rank::Behaved, 40).is_err());
         drop((all, half));
         drop((greedy, modest));
         assert_eq!(shares.clients(), 0);
+    }
+
+    #[test]
+    fn turns_go_by_rank_and_then_in_order() {
+        let shares = Arc::new(Shares::default());
+        let member = shares.join(&tcp("10.0.0.1:1"));
+        let mut under_way: Vec<_> = (0..4).map(|_| begins(&member, 4)).collect();
+        let ranks = [Rank::Ahead, Rank::Stranger, Rank::Behaved, Rank::Stranger, Rank::Ahead];
+        let mut turns: Vec<_> = ranks
+            .into_iter()
+            .map(|rank| member.begin_request(rank, 4).err().expect("it waits").0)
+            .collect();
+        // Who asked ahead waits until half is free.
+        for expected in [2, 1, 3, usize::MAX, usize::MAX, 0, 4] {
+            drop(under_way.pop());
+            let come = turns.iter_mut().enumerate().find_map(|(at, turn)| {
+                under_way.insert(0, turn.try_recv().ok()?);
+                Some(at)
+            });
+            assert_eq!(come.unwrap_or(usize::MAX), expected);
+        }
+    }
+
+    #[test]
+    fn a_turn_that_nobody_waits_for_goes_to_the_next_one() {
+        let shares = Arc::new(Shares::default());
+        let member = shares.join(&tcp("10.0.0.1:1"));
+        let only = begins(&member, 1);
+        let wait = || member.begin_request(Rank::Stranger, 1).err().expect("it waits").0;
+        let (gone, mut given, mut next) = (wait(), wait(), wait());
+        drop(gone);
+        drop(only);
+        assert!(next.try_recv().is_err());
+        // It gives up with its turn in hand.
+        given.close();
+        drop(given);
+        assert!(next.try_recv().is_ok());
     }
 }

@@ -5,7 +5,7 @@
 
 use super::access::Access;
 use super::directory_lock::DirectoryLock;
-use super::limits::{RECEIVE_BUFFER, descriptor_limit, send_buffer};
+use super::limits::{RECEIVE_BUFFER, SEND_BUFFER, UNSENT, descriptor_limit};
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
 use crate::http::request::Peer;
@@ -351,7 +351,8 @@ impl AsFd for Socket {
 /// system refuses one, its own bounds hold.
 fn bound_buffers(listener: &OwnedFd) {
     let _ = sockopt::set_socket_recv_buffer_size(listener, RECEIVE_BUFFER);
-    let _ = sockopt::set_socket_send_buffer_size(listener, send_buffer());
+    let _ = sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER.now() as usize);
+    let _ = vitald_core::host::bound_unsent(listener.as_fd(), UNSENT.now() as u32);
     // Also of a connection that has been closed, and of a peer that says it has no room again and again.
     let _ = sockopt::set_tcp_user_timeout(listener, NOT_TAKEN.as_millis() as u32);
 }

@@ -414,6 +414,54 @@ async fn slow_readers_give_way_to_others() {
 }
 
 #[tokio::test]
+async fn taking_a_little_now_and_then_keeps_no_place() {
+    let site = start_with(|server| server.max_connections = 8, Long);
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        let mut reader = site.connect().await;
+        reader.write_all(REQUEST).await.expect("sends");
+        readers.push(tokio::spawn(async move {
+            let mut buffer = [0; 4 << 10];
+            while matches!(reader.read(&mut buffer).await, Ok(1..)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }));
+    }
+    site.until(|site| site.counters.connections() == 8).await;
+    let began = Instant::now();
+    for _ in 0..20 {
+        let short = ask(site.address, b"GET /short HTTP/1.0\r\n\r\n").await;
+        assert!(short.ends_with("xxxxx"), "{short:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((site.counters.evicted(), site.counters.timed_out()), (1, 0));
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn readers_of_a_client_with_most_connections_go_before_one_that_has_behaved() {
+    let site = start_with(|server| server.max_connections = 8, Long);
+    let mut kept = site.connect().await;
+    let short = b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut is_kept = async || {
+        let mut answer = [0; 4096];
+        let sent = kept.write_all(short).await;
+        sent.is_ok() && matches!(kept.read(&mut answer).await, Ok(1..))
+    };
+    assert!(is_kept().await);
+    // Each of them comes while none of the others has been behind for long.
+    let mut readers = Vec::new();
+    for number in 1..=20 {
+        let mut reader = site.connect().await;
+        let _ = reader.write_all(REQUEST).await;
+        readers.push(reader);
+        site.until(|site| site.counters.accepted() == number + 1).await;
+    }
+    assert!(site.counters.evicted() >= 12, "{}", site.counters.evicted());
+    assert!(is_kept().await, "it was closed for a reader");
+}
+
+#[tokio::test]
 async fn who_has_behaved_stays_and_strangers_go() {
     let site = start_with(|server| server.max_connections = 4, Prompt);
     let mut kept = site.connect().await;
@@ -478,6 +526,30 @@ async fn one_address_does_not_take_the_requests_of_another() {
     // And recovery is at once.
     permits.add_permits(1);
     assert!(ask(site.address, REQUEST).await.ends_with("held"));
+}
+
+#[tokio::test]
+async fn a_crowd_that_asks_in_one_moment_is_served_in_turn_and_none_is_refused() {
+    let counters = Arc::new(HttpCounters::new());
+    let permits = Arc::new(Semaphore::new(0));
+    let most = Arc::default();
+    let held = Held { counters, permits: Arc::clone(&permits), most };
+    let site = start_with(|server| server.max_requests = 4, Refusing(held));
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        let mut stream = site.connect().await;
+        stream.write_all(REQUEST).await.expect("sends");
+        crowd.push(stream);
+    }
+    site.until(|site| site.counters.in_flight() == 40).await;
+    // Four have their turn and take one each, so this is enough for all of them.
+    permits.add_permits(40);
+    let mut answer = [0; 4096];
+    for stream in &mut crowd {
+        let length = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].ends_with(b"held"));
+    }
+    assert_eq!(site.counters.in_flight(), 0);
 }
 
 /// The same, and refuses what is one too many.

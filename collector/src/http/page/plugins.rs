@@ -1,10 +1,12 @@
 //! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
 
 use crate::engine::CollectorStatus;
+use crate::http::net::{Lowered, lowered};
 use crate::http::query;
 use crate::http::reply::{Problem, json};
 use crate::http::request::Request;
 use crate::http::site::Site;
+use crate::memory_limit;
 use crate::outputs::OutputStatus;
 use crate::plan::{CollectorPlan, OutputPlan, Plan};
 use crate::privileges;
@@ -65,6 +67,10 @@ pub(super) struct Overview {
     pub(super) hash: String,
     /// When the configuration was applied, in seconds since the epoch.
     pub(super) applied_timestamp_seconds: f64,
+    /// The least limit of memory of the daemon's control groups; null if there is none.
+    pub(super) memory_limit_bytes: Option<u64>,
+    /// The limits that are lower because of it.
+    pub(super) lowered_limits: Vec<Lowered>,
     pub(super) collectors: Vec<Collector>,
     pub(super) outputs: Vec<Output>,
 }
@@ -152,6 +158,8 @@ impl Overview {
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or(Duration::ZERO)
                 .as_secs_f64(),
+            memory_limit_bytes: memory_limit::limit(),
+            lowered_limits: lowered(&plan.server),
             collectors: plan
                 .collectors
                 .iter()

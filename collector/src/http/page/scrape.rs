@@ -3,13 +3,14 @@
 use crate::dropin;
 use crate::encode::{Format, Negotiated, PageWriter, negotiate};
 use crate::engine::{self, Collecting, Selection};
+use crate::heap;
 use crate::http::counters::HttpCounters;
+use crate::http::net::page_bytes;
 use crate::http::pool::{Page, PagePool, Room};
 use crate::http::query;
 use crate::http::reply::{Problem, plain};
 use crate::http::request::Request;
 use crate::http::site::{Mode, Site};
-use crate::memory_limit;
 use crate::sync::lock;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,8 +36,6 @@ const SHORT_PAGES_BEFORE_GIVING_BACK: u32 = 60;
 const SAMPLE_BYTES: usize = 80;
 /// How many times shorter a page is at least when it is compressed.
 const GZIP_SAVES: usize = 5;
-/// What pages may take however little memory there is.
-const LEAST_PAGE_BYTES: u64 = 1 << 20;
 
 /// What all scrapes share.
 pub(in crate::http) struct Scrapes {
@@ -104,7 +103,7 @@ impl Scrapes {
         drop(tokio::task::spawn_blocking(move || {
             *writer = fresh;
             drop(writer);
-            vitald_core::host::release_heap();
+            heap::give_back_soon();
         }));
     }
 }
@@ -156,9 +155,7 @@ async fn answer(site: &Site, scrapes: &Scrapes, request: &Request) -> Result<Res
     let is_long = collecting.samples() * SAMPLE_BYTES >= LONG_PAGE_BYTES;
     scrapes.note_page(is_long);
     let expected = collecting.samples() * SAMPLE_BYTES / if wanted.gzip { GZIP_SAVES } else { 1 };
-    // In a control group with little memory pages take no more than a quarter of it.
-    let in_memory = memory_limit::share(4, (LEAST_PAGE_BYTES, u64::MAX));
-    let most = plan.server.max_page_bytes.min(in_memory);
+    let most = page_bytes(&plan.server);
     let make_room = async || {
         let room = pages.room(expected, most, &request.client.reader, deadlines.page).await;
         room.ok_or_else(|| too_many_pages(site))

@@ -89,6 +89,7 @@ fn write_page(
         Escaped(overview.version),
     )?;
     write_facts(page, overview, &on)?;
+    write_lowered(page, overview)?;
     write_collectors(page, &on)?;
     write_off(page, overview)?;
     write_outputs(page, overview)?;
@@ -116,6 +117,24 @@ fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt
         overview.generation,
         Escaped(&overview.hash),
     )
+}
+
+/// Which limits are lower than they are configured, and why.
+fn write_lowered(page: &mut String, overview: &Overview) -> fmt::Result {
+    let Some(memory) = overview.memory_limit_bytes else { return Ok(()) };
+    if overview.lowered_limits.is_empty() {
+        return Ok(());
+    }
+    write!(
+        page,
+        "<div class=\"card text\"><p>A control group limits the daemon's memory to {memory} bytes, so these limits are \
+         lower:</p><ul>"
+    )?;
+    for lowered in &overview.lowered_limits {
+        write!(page, "<li>{}</li>", Escaped(&lowered.to_string()))?;
+    }
+    page.push_str("</ul></div>\n");
+    Ok(())
 }
 
 fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {

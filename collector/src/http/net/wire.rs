@@ -1,0 +1,149 @@
+//! The bytes of a connection on their way: what is read counts as held, what is written as taken.
+
+use super::heads::{Heads, Held};
+use super::limits::Limits;
+use super::state::{ConnectionState, Phase};
+use super::stream::Stream;
+use crate::http::request::Reader;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The most that is read and thrown away of what comes after the last answer.
+const MOST_LAST_BYTES: usize = 2 << 20;
+
+/// A stream that reports to its connection's state how it gets on.
+pub(super) struct Wire {
+    stream: Stream,
+    state: Arc<ConnectionState>,
+    limits: Arc<Limits>,
+    held: Held,
+    /// How much has been thrown away since the end was sent; none before it.
+    last_bytes: Option<usize>,
+}
+
+impl Wire {
+    pub(super) fn new(
+        stream: Stream,
+        state: &Arc<ConnectionState>,
+        limits: &Arc<Limits>,
+        heads: &Arc<Heads>,
+    ) -> Self {
+        Wire {
+            stream,
+            state: Arc::clone(state),
+            limits: Arc::clone(limits),
+            held: Held::new(heads),
+            last_bytes: None,
+        }
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.state.sent(*bytes),
+            Poll::Pending => self.state.stalled(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
+    /// Reads what the peer still sends, until it ends or has sent too much.
+    fn poll_last_bytes(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut room = [MaybeUninit::uninit(); 4 << 10];
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut room);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            let (bytes, total) = (buffer.filled().len(), self.last_bytes.get_or_insert(0));
+            *total += bytes;
+            if read.is_err() || bytes == 0 || *total > MOST_LAST_BYTES {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.state.phase() == Phase::Sending {
+            self.stream.discard_on_close();
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Wire { stream, state, limits, held, .. } = &mut *self;
+        if !matches!(state.phase(), Phase::Serving | Phase::Sending) {
+            held.wants_more();
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(stream).poll_read(cx, buf);
+        if read.is_pending() && !held.has_unfinished() {
+            state.pauses();
+        }
+        let received = &buf.filled()[before..];
+        if !received.is_empty() {
+            state.received();
+            if !held.received(received, limits.heads()) {
+                state.cut();
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.state.flushed(self.held.has_unfinished());
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.last_bytes.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.last_bytes = Some(0);
+            // What is refused before a request was served is a head that cannot be read or has no end.
+            let is_refused = self.state.phase() == Phase::Head;
+            self.state.closes();
+            let ended = self.poll_last_bytes(cx);
+            return if is_refused || self.last_bytes > Some(0) {
+                ended.map(Ok)
+            } else {
+                Poll::Ready(Ok(()))
+            };
+        }
+        self.poll_last_bytes(cx).map(Ok)
+    }
+}
