@@ -259,7 +259,7 @@ mod tests {
         let ranks = [Rank::Ahead, Rank::Stranger, Rank::Behaved, Rank::Stranger, Rank::Ahead];
         let mut turns: Vec<_> = ranks
             .into_iter()
-            .map(|rank| member.begin_request(rank, 4).err().expect("it waits").0)
+            .map(|rank| member.begin_request(rank, 4).expect_err("it waits").0)
             .collect();
         // Who asked ahead waits until half is free.
         for expected in [2, 1, 3, usize::MAX, usize::MAX, 0, 4] {
@@ -277,7 +277,7 @@ mod tests {
         let shares = Arc::new(Shares::default());
         let member = shares.join(&tcp("10.0.0.1:1"));
         let only = begins(&member, 1);
-        let wait = || member.begin_request(Rank::Stranger, 1).err().expect("it waits").0;
+        let wait = || member.begin_request(Rank::Stranger, 1).expect_err("it waits").0;
         let (gone, mut given, mut next) = (wait(), wait(), wait());
         drop(gone);
         drop(only);

@@ -240,6 +240,10 @@ async fn after_a_storm_all_is_as_before() {
     for mode in [Mode::Native, Mode::DropIn { telemetry_path: "/metrics".to_owned() }] {
         let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
         server.max_requests = 4;
+        let words = match mode {
+            Mode::Native => "server.max_requests",
+            Mode::DropIn { .. } => "Limit of concurrent requests reached (4), try again later.\n",
+        };
         let site = Setup { on: &["slow"], server, mode, ..Setup::default() }.start();
         let mut storm = Vec::new();
         for _ in 0..60 {
@@ -259,6 +263,7 @@ async fn after_a_storm_all_is_as_before() {
                         "{}",
                         answer.head
                     );
+                    assert!(answer.text().contains(words), "{}", answer.text());
                     refused += 1;
                 }
             }
