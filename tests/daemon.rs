@@ -297,7 +297,7 @@ fn requests_beyond_the_limit_wait_for_their_turn() {
             scope.spawn(|| {
                 let mut connection = Connection::open(daemon.address());
                 for _ in 0..20 {
-                    // One that has waited for half a second is told so, and asks again: seven others were before it.
+                    // One that has waited for half a second hears so, and asks again: seven others were before it.
                     let answer = connection.get("/metrics");
                     if answer.status != 200 {
                         assert!(detail(&answer, 503).contains("server.max_requests"));

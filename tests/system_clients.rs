@@ -431,7 +431,7 @@ fn clients_that_ask_and_read_nothing_cost_no_scrape_in_a_small_control_group() {
 }
 
 #[test]
-fn what_a_small_control_group_lowers_is_told_once() {
+fn what_a_small_control_group_lowers_is_reported_once() {
     if !harness::system(NEEDS) {
         return;
     }
@@ -448,7 +448,7 @@ fn what_a_small_control_group_lowers_is_told_once() {
         serde_json::json!({ "limit": "server.max_connections", "value": 128, "instead_of": 512 });
     assert_eq!(told["lowered_limits"][0], connections, "{told}");
     assert!(daemon.get("/").body.contains("server.max_connections 128 instead of 512"));
-    // The limits that are told are those in force.
+    // The limits that are reported are those in force.
     let mut crowd = Crowd::new(daemon.address(), 300, b"");
     crowd.clients.iter_mut().for_each(|client| *client = reluctant(crowd.address, crowd.from).ok());
     until("they are there", || {

@@ -38,7 +38,7 @@ fn on_a_thread(work: impl FnOnce() + Send + 'static) {
 }
 
 struct Soon {
-    /// Somebody has asked, and it has not been done yet.
+    /// A caller has asked, and it has not been done yet.
     is_due: AtomicBool,
 }
 

@@ -68,9 +68,8 @@ impl Lent {
         while held > 0 && held.saturating_add(bytes) > most {
             let waiting = self.pages.iter_mut().filter(|page| !page.is_cut);
             let waiting = waiting.map(|page| {
-                let (waits, patience) =
-                    (page.reader.waits().unwrap_or_default(), page.reader.patience());
-                (patience.saturating_sub(waits), std::cmp::Reverse(waits), page)
+                let (waits, grace) = (page.reader.waits().unwrap_or_default(), page.reader.grace());
+                (grace.saturating_sub(waits), std::cmp::Reverse(waits), page)
             });
             match waiting.min_by_key(|(rest, waits, _)| (*rest, *waits)) {
                 Some((Duration::ZERO, _, page)) => {
@@ -253,7 +252,7 @@ mod tests {
             self.waits
         }
 
-        fn patience(&self) -> Duration {
+        fn grace(&self) -> Duration {
             Duration::from_millis(200)
         }
 

@@ -115,7 +115,7 @@ pub(super) trait Reader: Send + Sync {
     fn waits(&self) -> Option<Duration>;
 
     /// How long it may be behind while others wait for what it holds.
-    fn patience(&self) -> Duration;
+    fn grace(&self) -> Duration;
 
     /// Ends its connection, so that others get what it holds.
     fn cut(&self);

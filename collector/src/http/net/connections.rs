@@ -170,7 +170,7 @@ impl Connections {
         let lost = |state: &ConnectionState| {
             let Waiting { since, is_reading, has_asked, has_behaved } = state.waiting()?;
             let is_within_share = !state.member.has_most();
-            let slow = if is_within_share { SLOW_READER } else { state.patience() };
+            let slow = if is_within_share { SLOW_READER } else { state.grace() };
             let is_kept = has_behaved && !is_reading;
             let due = match () {
                 () if is_reading => since + slow,

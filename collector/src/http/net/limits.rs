@@ -18,7 +18,7 @@ const HEAD_BYTES: Part = Part { divisor: 32, least: 128 << 10, most: 1 << 20 };
 /// twice as much with what it needs itself. A smaller one holds less than two segments of the loopback interface, and each
 /// page then waits for an acknowledgement that the reader's side delays by 40 ms.
 pub(super) const SEND_BUFFER: Part = Part { divisor: 512, least: 128 << 10, most: 256 << 10 };
-/// What it keeps of it for a reader that has no room: beyond that the daemon knows that somebody does not read, and has
+/// What it keeps of it for a reader that has no room: beyond that the daemon knows that a reader takes nothing, and has
 /// the rest of the page in its own memory, which is bounded.
 pub(super) const UNSENT: Part = Part { divisor: 1024, least: 16 << 10, most: 64 << 10 };
 /// What the kernel keeps of requests that have not been read.
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn little_memory_makes_limits_lower_and_they_are_told() {
+    fn little_memory_makes_limits_lower_and_they_are_reported() {
         let server = |max_connections| Server {
             listen: Vec::new(),
             max_requests: 40,

@@ -23,8 +23,8 @@ const LAST_LOOK: Duration = Duration::from_millis(2);
 const LAST_BYTES: Duration = Duration::from_millis(500);
 /// How long a reader may be behind while others wait for what it holds: one far away answers late. Of a client with more
 /// than half of all connections less is expected until it has taken an answer.
-const PATIENCE: Duration = Duration::from_millis(200);
-const PATIENCE_WITH_MANY: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(200);
+const GRACE_WITH_MANY: Duration = Duration::from_millis(50);
 
 /// What a connection knows of the listener that accepted it.
 pub(super) struct ListenerState {
@@ -262,9 +262,9 @@ impl Reader for ConnectionState {
         Some(waiting.since.elapsed())
     }
 
-    fn patience(&self) -> Duration {
+    fn grace(&self) -> Duration {
         let has_behaved = lock(&self.progress).pace.has_behaved();
-        if self.member.has_most() && !has_behaved { PATIENCE_WITH_MANY } else { PATIENCE }
+        if self.member.has_most() && !has_behaved { GRACE_WITH_MANY } else { GRACE }
     }
 
     fn cut(&self) {
