@@ -35,6 +35,13 @@ mod timestamp;
 mod token_file;
 mod web_config;
 
+/// What the fuzz targets reach of what is private. It is in no daemon, and nothing else may use it.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::http::fuzzed::{HttpSide, Who};
+    pub use crate::web_config::decode_text;
+}
+
 pub use cli::main;
 pub use http::{HttpCounters, query};
 pub use vitald_core::collector::roll_call as collectors;

@@ -3,7 +3,8 @@
 
 use crate::Target;
 use crate::exposition_reader;
-use crate::script::{BUS, CHUNKS, COLLECT, COPY, Reader, SEPARATOR, Stage, WRITE};
+use crate::fixture_host::supervisord_answer;
+use crate::script::{BUS, CHUNKS, COLLECT, COPY, Reader, SEPARATOR, SERVICE, Stage, WRITE};
 use std::sync::{Arc, Mutex};
 use vitald::encode::{Encoder, Format};
 use vitald::plan::CollectorPlan;
@@ -107,6 +108,20 @@ fn seeds(descriptor: &'static Descriptor, stage: &Stage) -> Vec<Vec<u8>> {
                 .extend_from_slice(&[SEPARATOR, COPY, 0, 0, above, b'a', 0xfe, SEPARATOR, COLLECT]);
         }
         seeds.push(others);
+        match descriptor.name {
+            "ntp" => {
+                // Another stratum, another reference, another time.
+                for (at, new) in [(1, vec![16]), (12, b"GPS\0".to_vec()), (32, vec![0x80; 16])] {
+                    let event = [vec![SEPARATOR, SERVICE, 0, at], new].concat();
+                    seeds.push([begin(most, 0), event].concat());
+                }
+            }
+            "supervisord" => {
+                let event = [vec![SEPARATOR, SERVICE, 1], supervisord_answer()].concat();
+                seeds.push([begin(most, 0), event].concat());
+            }
+            _ => {}
+        }
         let mut all = begin(most, 0);
         for (number, content) in stage.contents(host).enumerate() {
             let [low, high] = (number as u16).to_le_bytes();

@@ -11,6 +11,7 @@ mod collectors;
 mod exposition_reader;
 #[path = "../../tests/fixture_host/mod.rs"]
 mod fixture_host;
+mod http;
 mod pages;
 mod parsers;
 mod protocols;
@@ -24,6 +25,7 @@ pub fn targets() -> Vec<Target> {
     let mut targets = collectors::targets();
     targets.extend(parsers::targets());
     targets.extend(protocols::targets());
+    targets.extend(http::targets());
     targets.extend(pages::targets());
     targets
 }

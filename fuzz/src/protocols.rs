@@ -6,7 +6,10 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use vitald_core::error::Malformed;
-use vitald_core::host::netlink::{parse_addresses, parse_links, parse_messages, parse_statistics};
+use vitald_core::host::netlink::{
+    parse_addresses, parse_disciplines, parse_links, parse_messages, parse_neighbours,
+    parse_owned_sockets, parse_routes, parse_statistics, parse_tcp_sockets,
+};
 use vitald_core::host::{AttributeWriter, Bus, BusCall, BusReader, BusWriter, NetlinkAttributes};
 use vitald_core::testing::bus_message;
 
@@ -50,9 +53,20 @@ fn netlink(bytes: &[u8]) {
         assert_eq!(dump.entries, entries);
     }
     assert!(entries <= bytes.len());
+    let dumps = [
+        parse_neighbours(bytes, &mut drop),
+        parse_routes(bytes, &mut |route| assert!(route.next_hops.count() <= bytes.len())),
+        parse_disciplines(bytes, &mut |discipline| assert!(!discipline.kind.contains(&0))),
+        parse_tcp_sockets(bytes, &mut drop),
+        parse_owned_sockets(bytes, &mut drop),
+    ];
+    for dump in dumps.into_iter().flatten() {
+        assert!(dump.entries <= bytes.len());
+    }
 }
 
-/// A link with a name, statistics and a nested list; an address; an end mark.
+/// A link with a name, statistics and a nested list; an address; a neighbour; a route with two ways; a queueing
+/// discipline; a socket; an end mark.
 fn netlink_seeds() -> Vec<Vec<u8>> {
     let names = [attribute(53, b"alias0\0"), attribute(53, b"alias1\0")].concat();
     let link = [
@@ -73,10 +87,40 @@ fn netlink_seeds() -> Vec<Vec<u8>> {
         attribute(8, &[0; 4]),
     ]
     .concat();
+    let neighbour =
+        [vec![2, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 1], attribute(1, &[192, 0, 2, 1])].concat();
+    let way = |hops: u8| {
+        let gateway = attribute(5, &[192, 0, 2, 1]);
+        [vec![gateway.len() as u8 + 8, 0, 0, hops, 3, 0, 0, 0], gateway].concat()
+    };
+    let route = [
+        vec![2, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0],
+        attribute(1, &[198, 51, 100, 0]),
+        attribute(7, &[192, 0, 2, 7]),
+        attribute(6, &100_u32.to_ne_bytes()),
+        attribute(4, &2_i32.to_ne_bytes()),
+        attribute(9, &[way(0), way(9)].concat()),
+    ]
+    .concat();
+    let statistics = [attribute(1, &[7; 12]), attribute(3, &[7; 20])].concat();
+    let discipline = [
+        vec![0; 12],
+        vec![0xff; 4],
+        vec![0; 4],
+        attribute(1, b"fq_codel\0"),
+        attribute(7, &statistics),
+    ]
+    .concat();
+    let mut socket = vec![0; 72];
+    socket[..6].copy_from_slice(&[10, 1, 0, 0, 0x23, 0x8c]);
     let done = message(3, &[0; 4]);
     vec![
         [message(16, &link), message(16, &link), done.clone()].concat(),
-        [message(20, &address), done].concat(),
+        [message(20, &address), done.clone()].concat(),
+        [message(28, &neighbour), message(28, &neighbour), done.clone()].concat(),
+        [message(24, &route), message(24, &route), done.clone()].concat(),
+        [message(36, &discipline), done.clone()].concat(),
+        [message(20, &socket), done].concat(),
         message(2, &(-1_i32).to_ne_bytes()),
     ]
 }

@@ -6,7 +6,7 @@
 //! that are missing are 0, and what leads nowhere does nothing, so that any bytes are a script.
 //! Names are any bytes but that one, since those of a real host need not be UTF-8.
 
-use crate::fixture_host::FixtureHost;
+use crate::fixture_host::{FixtureHost, ntp_answer};
 use std::time::Duration;
 use vitald_core::host::{Kind, Link, LinkStatistics, Listing, Space, StatfsError};
 use vitald_core::testing::MemoryHost;
@@ -39,6 +39,9 @@ const LINKS: u8 = b'l';
 /// that follows, values (their types up to a line end; their bytes), or the same with some bytes replaced
 /// (offset, two bytes; how many; the new ones).
 pub const BUS: u8 = b'b';
+/// A service that is no bus says something else: the NTP server, whose answer has some bytes replaced, since it
+/// repeats what it was asked (0; offset; the new ones), or supervisord (1; all that it says).
+pub const SERVICE: u8 = b'x';
 /// Time passes: milliseconds, two bytes.
 const CLOCK: u8 = b'k';
 /// Reads are short: at most so many bytes.
@@ -46,7 +49,8 @@ const CHUNK: u8 = b'h';
 /// Each read has another length: two bytes that decide which.
 pub const CHUNKS: u8 = b'H';
 const EVENTS: &[u8] = &[
-    COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, COPY, SPACE, LINKS, BUS, CLOCK, CHUNK, CHUNKS,
+    COLLECT, WRITE, SPLICE, CUT, REMOVE, FAIL, ADD, COPY, SPACE, LINKS, BUS, SERVICE, CLOCK, CHUNK,
+    CHUNKS,
 ];
 
 /// Names of interfaces: what the kernel takes, and what it should not.
@@ -198,6 +202,7 @@ impl<'s> Scene<'s> {
             }
             LINKS => self.memory.set_links(links(&mut event)),
             BUS => self.reply(&mut event),
+            SERVICE => self.say(&mut event),
             CLOCK => {
                 self.now += Duration::from_millis(event.u16().into());
                 self.memory.set_now(self.now);
@@ -290,6 +295,22 @@ impl<'s> Scene<'s> {
         };
         let key: Vec<&str> = key.iter().map(|part| &**part).collect();
         self.memory.set_bus(&key, reply);
+    }
+
+    fn say(&self, event: &mut Reader<'_>) {
+        let is_ntp = event.u8() == 0;
+        if !is_ntp {
+            let said = event.0.to_vec();
+            return self.memory.set_conversation(move |_, _| Ok(said.clone()));
+        }
+        let (at, new) = (usize::from(event.u8()), event.0.to_vec());
+        self.memory.set_exchange(move |_, request| {
+            let mut answer = ntp_answer(request);
+            let at = at.min(answer.len());
+            let end = (at + new.len()).min(answer.len());
+            answer.splice(at..end, new.iter().copied());
+            Ok(answer)
+        });
     }
 
     fn exists(&self, path: &str) -> bool {

@@ -640,7 +640,7 @@ fn clock_discipline() -> ClockDiscipline {
 }
 
 /// The answer of an NTP server of stratum 3 that is a little ahead of the host's clock.
-fn ntp_answer(request: &[u8]) -> Vec<u8> {
+pub fn ntp_answer(request: &[u8]) -> Vec<u8> {
     // The clock of a host in memory, since 1900.
     const NOW: u64 = 1_700_000_000 + 2_208_988_800;
     let mut answer = vec![0x24, 3, 6, 0xe7, 0, 0, 0x0a, 0x3d, 0, 0, 0x02, 0x8f, 192, 0, 2, 53];
@@ -652,7 +652,7 @@ fn ntp_answer(request: &[u8]) -> Vec<u8> {
 }
 
 /// The answer of a supervisord with a process that runs and one that does not.
-fn supervisord_answer() -> Vec<u8> {
+pub fn supervisord_answer() -> Vec<u8> {
     let mut body =
         "<?xml version='1.0'?><methodResponse><params><param><value><array><data>".to_owned();
     for (name, start, state, exit_status) in

@@ -18,6 +18,8 @@
 
 mod admin;
 mod counters;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzed;
 #[cfg(feature = "tls")]
 mod gate;
 mod net;

@@ -20,6 +20,8 @@ mod certificate;
 mod decode;
 #[cfg(feature = "tls")]
 mod files;
+#[cfg(feature = "fuzzing")]
+mod fuzzed;
 #[cfg(feature = "tls")]
 mod in_force;
 mod protection;
@@ -37,6 +39,8 @@ mod absent;
 
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::WebConfig;
+#[cfg(feature = "fuzzing")]
+pub use fuzzed::decode_text;
 #[cfg(feature = "tls")]
 pub(crate) use in_force::{Refusal, WebConfig};
 #[cfg(feature = "tls")]

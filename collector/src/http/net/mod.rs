@@ -4,6 +4,8 @@ mod access;
 mod connection;
 mod connections;
 mod directory_lock;
+#[cfg(feature = "fuzzing")]
+mod fuzzed;
 #[cfg(feature = "tls")]
 mod handshakes;
 mod heads;
@@ -24,4 +26,6 @@ mod wire;
 
 pub(super) use limits::page_bytes;
 pub(crate) use limits::{Lowered, lowered};
+#[cfg(feature = "fuzzing")]
+pub(super) use fuzzed::Wires;
 pub(super) use service::{Answer, Answering};
