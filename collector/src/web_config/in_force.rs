@@ -416,7 +416,9 @@ mod tests {
         let bucket = Mutex::default();
         let admit = async |config: Arc<WebConfig>| {
             let credentials = Some(&b"Basic YWxpY2U6cmlnaHQ="[..]);
-            config.admit(&config.content(), &bucket, false, credentials, ClientKey::User(None)).await
+            config
+                .admit(&config.content(), &bucket, false, credentials, ClientKey::User(None))
+                .await
         };
         // What has to be checked takes a thread.
         let at_once = |config: Arc<WebConfig>| {

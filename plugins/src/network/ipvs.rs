@@ -3,7 +3,7 @@
 
 mod parse;
 
-use parse::{At, Figures, Line, Endpoint, Service, parse_line, parse_totals};
+use parse::{At, Endpoint, Figures, Line, Service, parse_line, parse_totals};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use vitald_core::host::DeviceEvents;
@@ -180,9 +180,8 @@ fn write_key(key: &mut Vec<u8>, labels: &[BackendLabel], service: &Service<'_>, 
             (BackendLabel::LocalPort, At::Endpoint(endpoint)) => write!(key, "{}", endpoint.port),
             (BackendLabel::LocalPort, At::Mark(_)) => write!(key, "0"),
             (BackendLabel::LocalMark, At::Mark(mark)) => key.write_all(mark),
-            (BackendLabel::LocalAddress, At::Mark(_)) | (BackendLabel::LocalMark, At::Endpoint(_)) => {
-                Ok(())
-            }
+            (BackendLabel::LocalAddress, At::Mark(_))
+            | (BackendLabel::LocalMark, At::Endpoint(_)) => Ok(()),
             (BackendLabel::RemoteAddress, _) => remote.write_address(key),
             (BackendLabel::RemotePort, _) => write!(key, "{}", remote.port),
             (BackendLabel::Protocol, _) => key.write_all(service.protocol),

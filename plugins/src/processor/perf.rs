@@ -541,7 +541,8 @@ mod tests {
         // Gone between the list and the counters, and back before the next list.
         memory.write(ONLINE, "0\n");
         assert_eq!(samples(), 31);
-        memory.set_perf_counters(|event, cpu| if cpu == 1 { Err(ENODEV) } else { count(event, cpu) });
+        memory
+            .set_perf_counters(|event, cpu| if cpu == 1 { Err(ENODEV) } else { count(event, cpu) });
         memory.write(ONLINE, "0-1\n");
         assert_eq!(samples(), 31);
         memory.set_perf_counters(count);

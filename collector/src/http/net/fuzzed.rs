@@ -1,8 +1,8 @@
 //! Connections that no listener accepted, for the fuzzer.
 
-use super::connection::ListenerState;
 use super::connections::Connections;
 use super::service::Answer;
+use super::state::ListenerState;
 use super::stream::Stream;
 use crate::http::counters::HttpCounters;
 use crate::http::request::{CurrentServe, Peer};

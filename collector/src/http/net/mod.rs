@@ -24,8 +24,8 @@ mod tests;
 pub(super) mod wanted;
 mod wire;
 
-pub(super) use limits::page_bytes;
-pub(crate) use limits::{Lowered, lowered};
 #[cfg(feature = "fuzzing")]
 pub(super) use fuzzed::Wires;
+pub(super) use limits::page_bytes;
+pub(crate) use limits::{Lowered, lowered};
 pub(super) use service::{Answer, Answering};
