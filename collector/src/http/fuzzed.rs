@@ -117,7 +117,7 @@ impl HttpSide {
         let own = rustix::process::geteuid().as_raw();
         let peer = match who {
             Who::OwnUser => Peer::Unix(Some(own)),
-            // Root may administer, whoever the daemon is.
+            // Root may administer, also where the daemon is another user.
             Who::OtherUser => Peer::Unix(Some(if own == 1 { 2 } else { 1 })),
             Who::Loopback => Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 40_000))),
             Who::Remote => Peer::Tcp(SocketAddr::from(([192, 0, 2, 1], 40_000))),
