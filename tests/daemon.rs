@@ -790,7 +790,8 @@ fn a_reload_changes_the_admin_rule_of_a_listener_that_stays() {
     daemon.write_config(&rule("off"));
     let told = kept.ask("PUT", "/plugins/reload", &[]);
     assert_eq!(told.status, 200, "{}", told.body);
-    assert_eq!(told.json()["listeners"]["unchanged"], serde_json::json!(["127.0.0.1:0"]));
+    let changed = serde_json::json!([{ "address": "127.0.0.1:0", "what": ["admin"] }]);
+    assert_eq!(told.json()["listeners"]["changed"], changed);
     // The connection is the old one; the rule is not.
     assert_eq!(kept.ask("PUT", "/plugins/reload", &[]).status, 404);
     daemon.write_config(&rule(&token.rule()));
