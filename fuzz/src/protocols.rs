@@ -113,10 +113,13 @@ fn netlink_seeds() -> Vec<Vec<u8>> {
     .concat();
     let mut socket = vec![0; 72];
     socket[..6].copy_from_slice(&[10, 1, 0, 0, 0x23, 0x8c]);
+    let counters =
+        [vec![0; 4], vec![1, 0, 0, 0], vec![1, 0, 0, 0], attribute(1, &[7; 200])].concat();
     let done = message(3, &[0; 4]);
     vec![
         [message(16, &link), message(16, &link), done.clone()].concat(),
         [message(20, &address), done.clone()].concat(),
+        [message(92, &counters), done.clone()].concat(),
         [message(28, &neighbour), message(28, &neighbour), done.clone()].concat(),
         [message(24, &route), message(24, &route), done.clone()].concat(),
         [message(36, &discipline), done.clone()].concat(),

@@ -869,12 +869,12 @@ impl MemoryHost {
 
     /// A request for the counters alone, which needs another one for the interfaces themselves.
     #[cfg(target_os = "linux")]
-    pub(super) fn counts_links(&self) -> Result<bool> {
+    pub(super) fn counts_links(&self) -> Result<()> {
         let state = self.asked();
-        if state.links.is_none() {
+        if state.links.is_none() || !state.link_counters {
             return Err(Error::absent("netlink route"));
         }
-        Ok(state.link_counters)
+        Ok(())
     }
 
     /// The interfaces without a request for them.

@@ -10,9 +10,6 @@ use super::netlink::{Address, Link, LinkStatistics, Route, parse_links};
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
-/// What rtnetlink says of a request that it does not know.
-const EOPNOTSUPP: i32 = rustix::io::Errno::OPNOTSUPP.raw_os_error();
-
 /// What the errors call it.
 const SOURCE: &str = "netlink route";
 
@@ -57,17 +54,14 @@ impl RouteSocket {
     }
 
     /// Asks for what every network interface has counted, and for nothing else of it, for
-    /// [`RouteSocket::last_statistics`]. False where the kernel knows no such request.
+    /// [`RouteSocket::last_statistics`].
     ///
     /// # Errors
     ///
     /// [`Error::Unreadable`], see [`Route::dump_statistics`].
-    pub(super) fn dump_statistics(&mut self) -> Result<bool> {
+    pub(super) fn dump_statistics(&mut self) -> Result<()> {
         match &mut self.0 {
-            Kernel::Real(route) => match route.dump_statistics() {
-                Err(error) if error.raw_os_error() == Some(EOPNOTSUPP) => Ok(false),
-                dumped => dumped.map(|()| true).map_err(named),
-            },
+            Kernel::Real(route) => route.dump_statistics().map_err(named),
             #[cfg(any(test, feature = "testing"))]
             Kernel::Memory(memory) => memory.counts_links(),
         }

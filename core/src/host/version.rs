@@ -14,7 +14,8 @@ pub struct Place {
 }
 
 /// While this of a file is the same, its content is. Also of a file that has been replaced
-/// by one with equal times, and of one on a file system that was mounted over it.
+/// by one with equal times, and of one on a file system that was mounted over it. But before Linux 6.13 two changes
+/// within a tick of the kernel's clock (10 ms at most) that leave it as long look alike.
 ///
 /// Collectors get it from [`Host::try_version`](super::Host::try_version), and who has opened a file without a host
 /// from [`Version::of`]. Two can be compared that have come by the same way.

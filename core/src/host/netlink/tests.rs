@@ -240,7 +240,6 @@ fn ends_on_impossible_lengths() {
     assert_eq!(parse_addresses(&short, &mut |_| {}), Err(DumpError::Message));
 }
 
-/// Reads everything there is in the bytes, as either dump.
 /// What an interface has counted, as a kernel says it that knows one counter more.
 fn counters() -> Vec<u8> {
     let counted = (1..=26_u64).flat_map(u64::to_ne_bytes).collect::<Vec<u8>>();
@@ -269,6 +268,7 @@ fn counters_alone_are_parsed() {
     );
 }
 
+/// Reads everything there is in the bytes, as each of the dumps.
 fn exhaust(bytes: &[u8]) -> [Result<Dump, DumpError>; 3] {
     let links = parse_links(bytes, &mut |link| {
         assert!(!link.name.is_empty());
