@@ -518,7 +518,10 @@ fn it_may_listen_on_more_than_one_address() {
 
 #[test]
 fn requests_beyond_the_limit_wait_for_their_turn() {
-    let daemon = exporter(&["--web.max-requests=1"]);
+    let flags = loadavg_alone();
+    let flags: Vec<&str> =
+        flags.iter().map(AsRef::as_ref).chain(["--web.max-requests=1"]).collect();
+    let daemon = exporter(&flags);
     let refused = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {

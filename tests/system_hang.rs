@@ -227,6 +227,7 @@ fn a_mount_that_answers_after_a_long_time_is_named_until_then() {
             // As a scraper that leaves the CPUs to others.
             std::thread::sleep(Duration::from_millis(20));
         }
+        assert!(scrapes >= 50, "{scrapes} scrapes in {:?}", long_hang());
         assert_eq!(asked() - before, 1, "what hangs was asked again");
         assert!(longest < Duration::from_secs(1), "{longest:?}");
         assert!(most <= at_first, "{at_first} threads became {most}");

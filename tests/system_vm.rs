@@ -678,6 +678,13 @@ fn processors_that_come_and_go_cost_no_scrape() {
         }
     };
     let put = |is_online: bool| fs::write(CPU1, if is_online { "1" } else { "0" }).expect("a file");
+    let until_counted = || {
+        until("it is counted again", || {
+            let first = ours().value(SWITCHES, &of_1);
+            let second = ours().value(SWITCHES, &of_1);
+            first.is_some() && second > first
+        });
+    };
     is_shown(true);
     for _ in 0..3 {
         put(false);
@@ -687,11 +694,7 @@ fn processors_that_come_and_go_cost_no_scrape() {
         // Gone and back between two scrapes.
         put(false);
         put(true);
-        until("it is counted again", || {
-            let first = ours().value(SWITCHES, &of_1);
-            let second = ours().value(SWITCHES, &of_1);
-            first.is_some() && second > first
-        });
+        until_counted();
         is_shown(true);
     }
     let scrapes = while_scraping(&daemon, &well, || {
@@ -699,6 +702,7 @@ fn processors_that_come_and_go_cost_no_scrape() {
             put(round % 2 == 1);
         }
     });
+    until_counted();
     is_shown(true);
     let log = daemon.log();
     for odd in ["panic", "level=error", "has not come back"] {

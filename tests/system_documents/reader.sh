@@ -46,14 +46,14 @@ is_served() {
 
 # Waits until the log of the daemon that the reader has started says something so often.
 has_logged() {
-    timeout 60 sh -c "until [ \$(grep --count '$1' /tmp/daemon.log) = $2 ]; do :; done"
+    timeout 60 sh -c "until [ \$(grep --count '$1' /tmp/daemon.log) = $2 ]; do sleep 0.1; done"
 }
 
 end_daemon() {
     local daemon
     daemon=$(pidof vitald)
     kill $daemon
-    tail --pid="$daemon" --follow /dev/null
+    timeout 60 tail --pid="$daemon" --follow /dev/null
 }
 
 restart_service() {
