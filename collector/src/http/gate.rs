@@ -20,9 +20,8 @@ pub(super) async fn answer(
     let authorization = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let client = &request.client;
     let from = client.peer.key();
-    let (bucket, is_encrypted) = (&client.serve.bucket, client.is_encrypted);
-    let mut response = match config.admit(&content, bucket, is_encrypted, authorization, from).await
-    {
+    let (bucket, shaken) = (&client.serve.bucket, client.shaken.as_deref());
+    let mut response = match config.admit(&content, bucket, shaken, authorization, from).await {
         Ok(()) => answer(request).await,
         Err(Refusal::TooMany) => return refusal(native, Refusal::TooMany),
         Err(reason) => {
@@ -43,6 +42,11 @@ fn refusal(native: bool, reason: Refusal) -> Response {
             StatusCode::BAD_REQUEST,
             "not-encrypted",
             "this listener speaks TLS now: connect again, with https",
+        ),
+        Refusal::OtherCertificates => (
+            StatusCode::BAD_REQUEST,
+            "other-certificates",
+            "this listener asks for other certificates of clients now: connect again",
         ),
         Refusal::TooMany => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -70,7 +74,7 @@ fn refusal(native: bool, reason: Refusal) -> Response {
     };
     let headers = response.headers_mut();
     match reason {
-        Refusal::NotEncrypted => {
+        Refusal::NotEncrypted | Refusal::OtherCertificates => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Refusal::Unauthorized => {

@@ -4,9 +4,9 @@ use super::tokens::OwnTokens;
 use crate::client_key::ClientKey;
 use crate::plan::Serve;
 use crate::sync::lock;
-#[cfg(feature = "tls")]
-use crate::web_config::Bucket;
 use crate::web_config::WebConfig;
+#[cfg(feature = "tls")]
+use crate::web_config::{Bucket, ClientRule};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -104,6 +104,9 @@ pub(super) struct Client {
     pub(super) is_own: tokio::sync::OnceCell<bool>,
     /// Whether a listener between the two ends could not read what is said.
     pub(super) is_encrypted: bool,
+    /// What was asked of it when it shook hands, if it has.
+    #[cfg(feature = "tls")]
+    pub(super) shaken: Option<Arc<ClientRule>>,
     pub(super) serve: Arc<CurrentServe>,
     /// Its connection, as the reader of answers.
     pub(super) reader: Arc<dyn Reader>,

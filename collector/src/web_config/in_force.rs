@@ -12,12 +12,11 @@ use super::decode::{ClientAuth, Notebook, Rate, decode};
 use super::files::Files;
 use super::protection::Protection;
 use super::rate::Bucket;
-use super::tls;
+use super::tls::{self, ClientRule, Tls};
 use super::users::{Answer, Passwords, Users};
 use crate::client_key::ClientKey;
 use crate::contained::{Contained, ContainedError};
 use crate::sync::lock;
-use rustls::ServerConfig;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,9 +33,7 @@ const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a web configuration comes to.
 pub(crate) struct Content {
-    tls: Option<Arc<ServerConfig>>,
-    /// What is asked of clients, and whether their names are listed.
-    client_rule: Option<(ClientAuth, bool)>,
+    tls: Option<Tls>,
     headers: HeaderMap,
     users: Users,
     rate: Option<Rate>,
@@ -49,14 +46,19 @@ impl Content {
         Protection {
             encrypts: self.tls.is_some(),
             wants_passwords: !self.users.is_empty(),
-            verifies_clients: matches!(self.client_rule, Some((ClientAuth::RequireAndVerify, _))),
+            verifies_clients: matches!(self.client_rule(), Some((ClientAuth::RequireAndVerify, _))),
             notes: self.notes.clone(),
         }
     }
 
     /// What TLS is served with, if it is.
-    pub(crate) fn tls(&self) -> Option<&Arc<ServerConfig>> {
+    pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// What is asked of clients, and whether their names are listed.
+    fn client_rule(&self) -> Option<(ClientAuth, bool)> {
+        self.tls.as_ref().map(|tls| (tls.clients.auth, tls.clients.names.is_some()))
     }
 
     /// The headers of every answer.
@@ -98,6 +100,8 @@ struct Faults {
 pub(crate) enum Refusal {
     /// It came in the clear, and TLS has been switched on since.
     NotEncrypted,
+    /// Its connection has shaken hands when other certificates were asked of clients, or none.
+    OtherCertificates,
     /// There are too many.
     TooMany,
     /// It does not show a user's password.
@@ -147,13 +151,11 @@ fn read_into(
         Some(written) => Some(tls::build(written, files, book)?),
         None => None,
     };
-    let client_rule = written.tls.as_ref().map(|tls| (tls.client_auth, tls.allowed_sans.is_some()));
     let headers = written.headers.into_iter().filter_map(|(name, value)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
     });
     Some(Content {
         tls,
-        client_rule,
         headers: headers.collect(),
         users: passwords.users(written.users),
         rate: written.rate,
@@ -337,7 +339,7 @@ impl WebConfig {
         }
     }
 
-    /// Whether a request may be answered.
+    /// Whether a request may be answered, over a connection that has shaken hands under a rule, if it has.
     ///
     /// # Errors
     ///
@@ -346,12 +348,16 @@ impl WebConfig {
         self: &Arc<Self>,
         content: &Content,
         bucket: &Mutex<Bucket>,
-        is_encrypted: bool,
+        shaken: Option<&ClientRule>,
         authorization: Option<&[u8]>,
         from: ClientKey,
     ) -> Result<(), Refusal> {
-        if content.tls.is_some() && !is_encrypted {
-            return Err(Refusal::NotEncrypted);
+        match (&content.tls, shaken) {
+            (Some(_), None) => return Err(Refusal::NotEncrypted),
+            (Some(tls), Some(earlier)) if !tls.clients.is_met_after(earlier) => {
+                return Err(Refusal::OtherCertificates);
+            }
+            _ => {}
         }
         if let Some(rate) = content.rate
             && !lock(bucket).takes(rate, Instant::now())
@@ -380,7 +386,7 @@ fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
     if !now.users.is_empty() && new.users.is_empty() {
         return Some("it has no users any more, which takes a reload");
     }
-    if now.client_rule != new.client_rule {
+    if now.client_rule() != new.client_rule() {
         return Some("it asks for other certificates of clients, which takes a reload");
     }
     if now.rate.is_some() && new.rate.is_none() {
@@ -416,9 +422,7 @@ mod tests {
         let bucket = Mutex::default();
         let admit = async |config: Arc<WebConfig>| {
             let credentials = Some(&b"Basic YWxpY2U6cmlnaHQ="[..]);
-            config
-                .admit(&config.content(), &bucket, false, credentials, ClientKey::User(None))
-                .await
+            config.admit(&config.content(), &bucket, None, credentials, ClientKey::User(None)).await
         };
         // What has to be checked takes a thread.
         let at_once = |config: Arc<WebConfig>| {

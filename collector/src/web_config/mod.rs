@@ -45,6 +45,8 @@ pub use fuzzed::decode_text;
 pub(crate) use in_force::{Refusal, WebConfig};
 #[cfg(feature = "tls")]
 pub(crate) use rate::Bucket;
+#[cfg(feature = "tls")]
+pub(crate) use tls::ClientRule;
 
 use crate::plan::{Listen, Server};
 pub(crate) use protection::Protection;

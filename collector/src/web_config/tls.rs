@@ -19,20 +19,42 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// What TLS is served with.
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// What a handshake with it asks of the client.
+    pub(crate) clients: Arc<ClientRule>,
+}
+
+/// What is asked of clients, and by whom their certificates may be signed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ClientRule {
+    pub(super) auth: ClientAuth,
+    authorities: Vec<CertificateDer<'static>>,
+    pub(super) names: Option<Vec<String>>,
+}
+
+impl ClientRule {
+    /// Whether a client may go on that has shaken hands under an earlier rule.
+    pub(super) fn is_met_after(&self, earlier: &ClientRule) -> bool {
+        let may_show_none = match self.auth {
+            ClientAuth::None | ClientAuth::Request | ClientAuth::VerifyIfGiven => true,
+            ClientAuth::RequireAny | ClientAuth::RequireAndVerify => false,
+        };
+        may_show_none || self == earlier
+    }
+}
+
 /// Reads the files and puts together what TLS is served with. Nothing comes back if a mistake is in the
 /// notebook.
-pub(super) fn build(
-    tls: &TlsWritten,
-    files: &mut Files,
-    book: &mut Notebook,
-) -> Option<Arc<ServerConfig>> {
+pub(super) fn build(tls: &TlsWritten, files: &mut Files, book: &mut Notebook) -> Option<Tls> {
     let provider = Arc::new(provider(tls));
     let certificates = certificates(&tls.certificate, files, book);
     let consequence = "clients that verify it refuse it";
     note_dates(&tls.certificate, certificates.as_deref(), consequence, book);
     let key = private_key(&tls.key, files, book);
     let verifier = verifier(tls, &provider, files, book);
-    let (certificates, key, verifier) = (certificates?, key?, verifier?);
+    let (certificates, key, (verifier, clients)) = (certificates?, key?, verifier?);
     let key = match provider.key_provider.load_private_key(key) {
         Ok(key) => key,
         Err(_) => {
@@ -74,7 +96,7 @@ pub(super) fn build(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // What is kept for a client that comes again is bounded, and it comes on a kept connection.
     config.max_early_data_size = 0;
-    Some(Arc::new(config))
+    Some(Tls { config: Arc::new(config), clients: Arc::new(clients) })
 }
 
 fn refuse(book: &mut Notebook, pem: &Pem, message: &str) {
@@ -272,13 +294,22 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
     files: &mut Files,
     book: &mut Notebook,
-) -> Option<Arc<dyn ClientCertVerifier>> {
+) -> Option<(Arc<dyn ClientCertVerifier>, ClientRule)> {
     let authorities = match &tls.client_ca {
         Some(pem) => Some((pem, certificates(pem, files, book)?)),
         None => None,
     };
+    let rule = ClientRule {
+        auth: tls.client_auth,
+        authorities: authorities
+            .iter()
+            .flat_map(|(_, certificates)| certificates)
+            .cloned()
+            .collect(),
+        names: tls.allowed_sans.clone(),
+    };
     let authorities = match (tls.client_auth, authorities) {
-        (ClientAuth::None, _) => return Some(WebPkiClientVerifier::no_client_auth()),
+        (ClientAuth::None, _) => return Some((WebPkiClientVerifier::no_client_auth(), rule)),
         (ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify, Some((pem, certificates))) => {
             let consequence = "no client is let in with a certificate that it has signed";
             note_dates(pem, Some(&certificates), consequence, book);
@@ -293,13 +324,14 @@ fn verifier(
         _ => None,
     };
     let hints = authorities.iter().flatten().flat_map(|one| one.verifier.root_hint_subjects());
-    Some(Arc::new(Clients {
+    let clients = Clients {
         must_show: matches!(tls.client_auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify),
         hints: hints.cloned().collect(),
         authorities,
         allowed_names: tls.allowed_sans.clone(),
         algorithms: provider.signature_verification_algorithms,
-    }))
+    };
+    Some((Arc::new(clients), rule))
 }
 
 /// An authority by itself.

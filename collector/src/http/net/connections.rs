@@ -138,6 +138,8 @@ impl Connections {
                 ends,
                 is_own: Default::default(),
                 is_encrypted,
+                #[cfg(feature = "tls")]
+                shaken: stream.shaken(),
                 serve: Arc::clone(&listener.serve),
                 reader: Arc::clone(&state) as Arc<dyn Reader>,
             }),

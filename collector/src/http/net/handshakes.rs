@@ -146,8 +146,8 @@ async fn shake(handshake: Handshake) -> io::Result<()> {
         {
             return Ok(());
         }
-        let tls = TlsAcceptor::from(Arc::clone(tls)).accept(stream).await?;
-        stream = Stream::Tls(Box::new(tls));
+        let shaken = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await?;
+        stream = Stream::Tls(Box::new(shaken), Arc::clone(&tls.clients));
     }
     stream.leave()?;
     serve(stream, peer, member);

@@ -1,9 +1,13 @@
 //! The bytes of a connection, over whatever they come.
 
 use crate::http::request::{Ends, Peer};
+#[cfg(feature = "tls")]
+use crate::web_config::ClientRule;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,9 +17,9 @@ use tokio::net::{TcpStream, UnixStream};
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// One of these, after the handshake.
+    /// One of these, after the handshake, and what that has asked of the client.
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<Stream>>),
+    Tls(Box<tokio_rustls::server::TlsStream<Stream>>, Arc<ClientRule>),
     /// On its way from one reactor to another.
     #[cfg(feature = "tls")]
     Away(Away),
@@ -46,7 +50,7 @@ impl Stream {
     /// elsewhere is nobody's here.
     pub(super) fn ends(&self, peer: &Peer) -> Option<Ends> {
         #[cfg(feature = "tls")]
-        if let Stream::Tls(stream) = self {
+        if let Stream::Tls(stream, _) = self {
             return stream.get_ref().0.ends(peer);
         }
         let (Stream::Tcp(stream), Peer::Tcp(peer)) = (self, peer) else { return None };
@@ -63,10 +67,16 @@ impl Stream {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => false,
             #[cfg(feature = "tls")]
-            Stream::Tls(_) => true,
+            Stream::Tls(..) => true,
             #[cfg(feature = "tls")]
             Stream::Away(_) => false,
         }
+    }
+
+    /// What was asked of the client when it shook hands, if it has.
+    #[cfg(feature = "tls")]
+    pub(super) fn shaken(&self) -> Option<Arc<ClientRule>> {
+        if let Stream::Tls(_, rule) = self { Some(Arc::clone(rule)) } else { None }
     }
 
     /// Makes closing throw away what the peer has not taken: it must not stay in the kernel's memory
@@ -78,7 +88,7 @@ impl Stream {
             }
             Stream::Unix(_) => {}
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.get_ref().0.discard_on_close(),
+            Stream::Tls(stream, _) => stream.get_ref().0.discard_on_close(),
             #[cfg(feature = "tls")]
             Stream::Away(_) => {}
         }
@@ -87,7 +97,7 @@ impl Stream {
     /// Takes the socket from the reactor that watches it.
     #[cfg(feature = "tls")]
     pub(super) fn leave(&mut self) -> io::Result<()> {
-        if let Stream::Tls(stream) = self {
+        if let Stream::Tls(stream, _) = self {
             return stream.get_mut().0.leave();
         }
         *self = match std::mem::replace(self, Stream::Away(Away::Nowhere)) {
@@ -101,7 +111,7 @@ impl Stream {
     /// Has the reactor of this thread watch a socket that has left another one.
     #[cfg(feature = "tls")]
     pub(super) fn enter(&mut self) -> io::Result<()> {
-        if let Stream::Tls(stream) = self {
+        if let Stream::Tls(stream, _) = self {
             return stream.get_mut().0.enter();
         }
         *self = match std::mem::replace(self, Stream::Away(Away::Nowhere)) {
@@ -119,7 +129,7 @@ macro_rules! on_stream {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             #[cfg(feature = "tls")]
-            Stream::Tls($stream) => {
+            Stream::Tls($stream, _) => {
                 let $stream = &mut **$stream;
                 $call
             }

@@ -537,6 +537,48 @@ async fn between_two_rules_that_protect_nobody_passes() {
     swaps.join().expect("no swap fails");
 }
 
+#[tokio::test]
+async fn a_handshake_under_an_earlier_rule_is_not_enough_for_a_stricter_one() {
+    let authority = Authority::new();
+    let none = "";
+    let any = "  client_auth_type: RequireAnyClientCert\n";
+    let verified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let named = &format!("{verified}  client_allowed_sans: [b.example]\n");
+    let given = "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n";
+    let site = start(&authority.configure(none));
+    let known = authority.client("a.example");
+    let stranger = Authority::new().client("a.example");
+    for (earlier, later, identity, is_let_in) in [
+        (none, none, None, true),
+        (none, given, None, true),
+        (none, any, None, false),
+        (none, verified, None, false),
+        (given, verified, None, false),
+        (any, any, Some(&stranger), true),
+        (any, verified, Some(&stranger), false),
+        (verified, verified, Some(&known), true),
+        (verified, named, Some(&known), false),
+        (verified, none, Some(&known), true),
+    ] {
+        site.swap(&[authority.configure(earlier)]).await;
+        let dialer = Dialer::new(&authority, identity, rustls::ALL_VERSIONS);
+        let mut stream = dialer.connect(&site).await.expect("a handshake");
+        assert_eq!(ask(&mut stream, "GET", "/healthz", "").await.status, 200, "{earlier}");
+        site.swap(&[authority.configure(later)]).await;
+        let answer = ask(&mut stream, "GET", "/healthz", "").await;
+        assert_eq!(answer.status, if is_let_in { 200 } else { 400 }, "{earlier}, then {later}");
+        assert_eq!(answer.head.contains("connection: close"), !is_let_in, "{}", answer.head);
+    }
+    // The same rule of another authority.
+    site.swap(&[authority.configure(verified)]).await;
+    let dialer = Dialer::new(&authority, Some(&known), rustls::ALL_VERSIONS);
+    let mut stream = dialer.connect(&site).await.expect("a handshake");
+    assert_eq!(ask(&mut stream, "GET", "/healthz", "").await.status, 200);
+    authority.write("ca.crt", &Authority::new().issuer.pem());
+    site.swap(&[authority.configure(verified)]).await;
+    assert_eq!(ask(&mut stream, "GET", "/healthz", "").await.status, 400);
+}
+
 /// Holds requests, and answers them with what stands before them.
 #[derive(Clone, Default)]
 struct Held {
