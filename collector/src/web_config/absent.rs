@@ -36,6 +36,10 @@ impl WebConfig {
         match *self {}
     }
 
+    pub(crate) fn notes(&self) -> Vec<String> {
+        match *self {}
+    }
+
     pub(crate) fn differs_from(&self, _: &Self) -> bool {
         match *self {}
     }

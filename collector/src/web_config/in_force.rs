@@ -37,7 +37,7 @@ pub(crate) struct Content {
     headers: HeaderMap,
     users: Users,
     rate: Option<Rate>,
-    pub(super) notes: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Content {
@@ -47,7 +47,6 @@ impl Content {
             encrypts: self.tls.is_some(),
             wants_passwords: !self.users.is_empty(),
             verifies_clients: matches!(self.client_rule(), Some((ClientAuth::RequireAndVerify, _))),
-            notes: self.notes.clone(),
         }
     }
 
@@ -212,6 +211,11 @@ impl WebConfig {
     /// What it does for its listener.
     pub(crate) fn protection(&self) -> Protection {
         self.content().protection()
+    }
+
+    /// What in it is otherwise than it may be meant, a sentence each.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.content().notes.clone()
     }
 
     /// Whether the files have been written to since an earlier one was read, or what they said then was not taken.

@@ -1,7 +1,7 @@
 //! What a web configuration does for its listener.
 
 /// What a web configuration does for its listener.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Protection {
     /// It is served over TLS alone.
     pub(crate) encrypts: bool,
@@ -9,6 +9,4 @@ pub(crate) struct Protection {
     pub(crate) wants_passwords: bool,
     /// Clients show a certificate of an authority that is named.
     pub(crate) verifies_clients: bool,
-    /// What is otherwise than it may be meant, a sentence each.
-    pub(crate) notes: Vec<String>,
 }

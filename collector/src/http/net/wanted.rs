@@ -61,7 +61,7 @@ impl WantedListeners {
 
     /// What in the web configurations may not be as it was meant, a sentence each.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        self.web_configs.iter().flat_map(|config| config.protection().notes)
+        self.web_configs.iter().flat_map(|config| config.notes())
     }
 
     /// That of an address.
