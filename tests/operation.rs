@@ -418,7 +418,9 @@ fn a_reload_without_descriptors_is_refused_and_leaves_nothing() {
         assert!(connection.get("/metrics").has("node_load1"), "{few:?}");
     }
     prlimit(Some(pid), Resource::Nofile, limit).expect("a limit of our own child");
-    assert_eq!((daemon.status("Threads"), daemon.descriptors() as u64), (threads, open));
+    // A thread that waited for work may have ended.
+    assert!(daemon.status("Threads") <= threads, "{threads} threads before");
+    assert_eq!(daemon.descriptors() as u64, open);
     let answer = connection.ask("PUT", "/plugins/reload", &[]);
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(daemon.addresses(3).len(), 3);
@@ -485,6 +487,8 @@ fn five_hundred_changed_reloads_and_two_thousand_scrapes_leave_nothing() {
     let before = rounds(60);
     let after = rounds(500);
     println!("figure: threads, descriptors, KiB after 60 reloads {before:?}, 500 later {after:?}");
-    assert_eq!((before.0, before.1), (after.0, after.1));
+    // A thread that waited for work may have ended.
+    assert!(after.0 <= before.0, "{before:?} {after:?}");
+    assert_eq!(before.1, after.1);
     assert!(after.2 <= before.2 + (1 << 10), "{before:?} {after:?}");
 }
