@@ -165,7 +165,9 @@ impl Connections {
         }
     }
 
-    /// Asks the connection to end that waits for its peer and by which least is lost. Answers whether there is one.
+    /// Asks the connection to end that waits for its peer and by which least is lost. Those of a client with more than
+    /// half of them come before all others: if none of these waits, since it asks without a pause, one of them ends with
+    /// the request it is at. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
         let now = Instant::now();
         let open = lock(&self.open);
@@ -185,14 +187,19 @@ impl Connections {
             is_candidate.then_some(Lost { is_within_share, is_kept, due })
         };
         let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
-        match candidates.min_by(|(one, _), (other, _)| one.cmp(other)) {
-            Some((lost, state)) if lost.due <= now => {
-                state.give_way();
-                true
-            }
-            // It is worth to wait for a moment rather than to close one by which more is lost.
-            _ => false,
-        }
+        let least = candidates.min_by(|(one, _), (other, _)| one.cmp(other));
+        let is_greedy =
+            |state: &&Arc<ConnectionState>| state.member.has_most() && state.goes_on_asking();
+        let greedy = || open.values().find(is_greedy);
+        let leaving = match least {
+            Some((lost, state)) if !lost.is_within_share => (lost.due <= now).then_some(state),
+            Some((lost, state)) => greedy().or((lost.due <= now).then_some(state)),
+            None => greedy(),
+        };
+        // Without one it is worth to wait for a moment rather than to close one by which more is lost.
+        let Some(leaving) = leaving else { return false };
+        leaving.give_way();
+        true
     }
 
     /// Has given back what a crowd of connections has left behind, when most of it has gone.

@@ -143,6 +143,12 @@ impl ConnectionState {
         lock(&self.progress).waiting()
     }
 
+    /// Whether a request of its is served, or waits for its turn, and another one may follow.
+    pub(super) fn goes_on_asking(&self) -> bool {
+        let progress = lock(&self.progress);
+        progress.phase == Phase::Serving && progress.end == End::Open
+    }
+
     /// When its time is up, as things are now; never while a request is served, since every page has
     /// a deadline of its own.
     pub(super) fn due(&self, timeouts: Timeouts) -> Option<Instant> {
@@ -234,11 +240,12 @@ impl ConnectionState {
         self.ask_to_end(End::Now);
     }
 
-    /// To make room for another one. A request that has come in this moment to an idle one is still answered.
+    /// To make room for another one. A request that is served, or has come in this moment to an idle one, is still
+    /// answered.
     pub(super) fn give_way(&self) {
         self.counters.count_evicted();
         match self.phase() {
-            Phase::Idle => self.end_after_request(),
+            Phase::Idle | Phase::Serving => self.end_after_request(),
             _ => self.end_now(),
         }
     }

@@ -307,3 +307,47 @@ async fn idle_crowds_lock_no_client_out() {
     assert!(site.counters.connections() <= 50);
     assert!(site.counters.evicted() > 1_900);
 }
+
+/// Connects from an address of the loopback's.
+async fn connect_from(site: &Site, address: [u8; 4]) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((address, 0).into()).expect("it is an address of this machine");
+    socket.connect(site.address()).await.expect("connects")
+}
+
+#[tokio::test]
+async fn a_crowd_that_asks_and_reads_without_a_pause_locks_no_client_out() {
+    let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
+    (server.max_connections, server.max_requests) = (8, 2);
+    let site = Setup { server, ..Setup::default() }.start();
+    let mut kept = connect_from(&site, [127, 0, 0, 2]).await;
+    assert_eq!(ask(&mut kept, "GET", "/metrics", "").await.status, 200);
+    let address = site.address();
+    let asks = || async move {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        loop {
+            let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+            // It has always asked for one more.
+            let _ = stream.write_all(&request.repeat(3)).await;
+            while answer(&mut stream, false).await.is_some() {
+                let _ = stream.write_all(request).await;
+            }
+        }
+    };
+    let crowd: Vec<_> = (0..12).map(|_| tokio::spawn(asks())).collect();
+    until(|| site.counters.connections() == 8 && site.counters.in_flight() > 2).await;
+    for _ in 0..20 {
+        let mut new = connect_from(&site, [127, 0, 0, 2]).await;
+        assert_eq!(ask(&mut new, "GET", "/healthz", "").await.status, 200);
+        assert_eq!(ask(&mut kept, "GET", "/metrics", "").await.status, 200);
+    }
+    crowd.iter().for_each(|one| one.abort());
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < limit, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
