@@ -12,6 +12,7 @@ use super::stream::Stream;
 use crate::heap;
 use crate::http::counters::HttpCounters;
 use crate::http::request::{Client, Peer, Reader};
+use crate::plan::Server;
 use crate::sync::lock;
 use hyper::server::conn::http1;
 use std::collections::HashMap;
@@ -152,6 +153,12 @@ impl Connections {
         });
     }
 
+    /// Takes the limits of a configuration, also for what waits.
+    pub(super) fn set_limits(&self, server: &Server) {
+        self.limits.set(server);
+        self.shares.set_most(self.limits.max_requests());
+    }
+
     /// Waits until there may be another connection. If all are taken, one has to go, so that many clients that are
     /// idle or take their answers slowly cannot lock out one that asks.
     async fn wait_for_room(&self) {
@@ -252,6 +259,10 @@ impl Connections {
     }
 }
 
+/// So many connections at most wait for room after their handshakes.
+#[cfg(feature = "tls")]
+const MOST_WAITING: u64 = 64;
+
 /// A connection that was accepted and is not served yet.
 pub(super) struct Accepted {
     stream: Stream,
@@ -281,9 +292,18 @@ impl Accepted {
             let served_by = Arc::clone(&connections);
             let serve = Box::new(move |mut stream: Stream, peer, member| {
                 let handle = served_by.handle().clone();
+                // Handshakes go on while those that have ended wait for room.
+                if served_by.waiting() >= MOST_WAITING {
+                    return served_by.counters.count_evicted();
+                }
                 handle.spawn(async move {
-                    if stream.enter().is_ok() {
-                        served_by.waits(stream, peer, member).serve_as_it_is(&listener).await;
+                    if stream.enter().is_err() {
+                        return;
+                    }
+                    let within = served_by.limits.timeouts().head;
+                    let serving = served_by.waits(stream, peer, member).serve_as_it_is(&listener);
+                    if tokio::time::timeout(within, serving).await.is_err() {
+                        served_by.counters.count_timed_out();
                     }
                 });
             });

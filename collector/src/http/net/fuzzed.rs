@@ -22,7 +22,7 @@ impl Wires {
         answer: Arc<dyn Answer>,
     ) -> Self {
         let connections = Connections::new(counters, Handle::current());
-        connections.limits.set(server);
+        connections.set_limits(server);
         connections.set_answer(answer);
         Wires(connections)
     }

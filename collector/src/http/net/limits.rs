@@ -12,6 +12,8 @@ use std::time::Duration;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader may take nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request waits for its turn.
+const TURN: Duration = Duration::from_millis(500);
 /// The most that unfinished heads may take.
 const HEAD_BYTES: Part = Part { divisor: 32, least: 128 << 10, most: 1 << 20 };
 /// What the kernel keeps of an answer that its reader has not acknowledged. It lowers it to `net.core.wmem_max`, and takes
@@ -40,6 +42,8 @@ pub(super) struct Timeouts {
     pub(super) head: Duration,
     /// Without taking a byte of an answer.
     pub(super) stall: Duration,
+    /// From the end of a head that is one too many to the turn of its request.
+    pub(super) turn: Duration,
 }
 
 /// The limits in force.
@@ -47,6 +51,7 @@ pub(super) struct Limits {
     idle_timeout: AtomicU64,
     head_timeout: AtomicU64,
     stall_timeout: AtomicU64,
+    turn_timeout: AtomicU64,
     max_connections: AtomicU64,
     max_requests: AtomicU64,
     head_bytes: AtomicU64,
@@ -58,6 +63,7 @@ impl Limits {
             idle_timeout: AtomicU64::new(0),
             head_timeout: AtomicU64::new(milliseconds(HEAD_TIMEOUT)),
             stall_timeout: AtomicU64::new(milliseconds(STALL_TIMEOUT)),
+            turn_timeout: AtomicU64::new(milliseconds(TURN)),
             max_connections: AtomicU64::new(1),
             max_requests: AtomicU64::new(0),
             head_bytes: AtomicU64::new(HEAD_BYTES.most),
@@ -82,6 +88,7 @@ impl Limits {
             idle,
             head: read(&self.head_timeout).min(idle),
             stall: read(&self.stall_timeout),
+            turn: read(&self.turn_timeout),
         }
     }
 
@@ -104,6 +111,11 @@ impl Limits {
     #[cfg(test)]
     pub(super) fn set_head_bytes(&self, bytes: u64) {
         self.head_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_turn(&self, turn: Duration) {
+        self.turn_timeout.store(milliseconds(turn), Ordering::Relaxed);
     }
 
     #[cfg(test)]

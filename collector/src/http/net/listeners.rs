@@ -187,7 +187,7 @@ impl Listeners {
         let is_replaced =
             |listener: &Listener| new.iter().any(|new| new.address == listener.address);
         give(&running, &wanted, is_replaced)?;
-        connections.limits.set(&wanted.server);
+        connections.set_limits(&wanted.server);
         running.retain(|listener| {
             let Some(one) = wanted.of(&listener.address) else {
                 listener.close(connections);
@@ -274,6 +274,11 @@ impl Listeners {
     #[cfg(test)]
     pub(super) fn held_heads(&self) -> u64 {
         self.connections.heads.held()
+    }
+
+    #[cfg(test)]
+    pub(in crate::http) fn set_turn(&self, turn: Duration) {
+        self.connections.limits.set_turn(turn);
     }
 
     #[cfg(test)]

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use warp::reply::Response;
 
 /// The longest body that is not refused. No page reads one.
@@ -65,7 +65,10 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
         let request = Request::new(head, now, Arc::clone(&self.client), fault);
         let (answering, own) = match self.begin(in_flight.total, rank, most) {
             Ok(own) => (self.answer.answer(request), Some(own)),
-            Err(turn) => (answer_in_turn(Arc::clone(&self.answer), request, turn, most), None),
+            Err(turn) => {
+                let within = self.limits.timeouts().turn;
+                (answer_in_turn(Arc::clone(&self.answer), request, turn, within, most), None)
+            }
         };
         Served {
             answering,
@@ -82,10 +85,11 @@ fn answer_in_turn(
     answer: Arc<dyn Answer>,
     mut request: Request,
     turn: Turn,
+    within: Duration,
     most: u64,
 ) -> Answering {
     Box::pin(async move {
-        let own = turn.comes().await;
+        let own = turn.comes_within(within).await;
         if own.is_none() {
             request.fault = Some(Fault::TooManyRequests(most));
         }

@@ -1,8 +1,9 @@
 //! Who takes how many of the places: no client may have more than half of them while others want one.
 //!
 //! A request that is one too many waits for its turn, and is refused if it has not come in half a second: what a crowd
-//! asks in one moment shares one collection and is served in a few milliseconds. Turns go by [`Rank`], then in order,
-//! so that those who have not read what they asked for cannot shut out one that has.
+//! asks in one moment shares one collection and is served in a few milliseconds. The turn is that of the client with
+//! the fewest under way, so that many who ask without a pause cannot shut out another; of these by [`Rank`], so that
+//! those who have not read what they asked for cannot shut out one of the same client that has; then in order.
 
 use crate::client_key::ClientKey;
 use crate::http::request::Peer;
@@ -12,9 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// How long a request waits for its turn.
-const TURN: Duration = Duration::from_millis(500);
 
 /// Who asks. What comes first is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +26,6 @@ pub(super) enum Rank {
 }
 
 impl Rank {
-    const ALL: [Rank; 3] = [Rank::Behaved, Rank::Stranger, Rank::Ahead];
-
     /// How many requests there may be at one time, with this one, of as many as there may be at all: half of them are
     /// for those who wait for their answers.
     pub(super) fn may_have(self, most: u64) -> u64 {
@@ -49,7 +45,7 @@ pub(super) struct Share {
 
 impl Share {
     fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Counts a request until the guard is dropped.
@@ -65,7 +61,7 @@ pub(super) struct OwnRequest(Arc<Share>);
 
 impl Drop for OwnRequest {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::SeqCst);
         if let Some(shares) = self.0.shares.upgrade() {
             shares.give_turns();
         }
@@ -79,6 +75,8 @@ pub(super) struct Shares {
     connections: AtomicU64,
     /// How many requests wait for their turn.
     waiting: AtomicU64,
+    /// How many there may be at one time; 0 is no limit.
+    most: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +90,6 @@ struct Table {
 struct WaitingRequest {
     share: Arc<Share>,
     rank: Rank,
-    most: u64,
     turn: oneshot::Sender<OwnRequest>,
 }
 
@@ -101,8 +98,8 @@ pub(super) struct Turn(oneshot::Receiver<OwnRequest>);
 
 impl Turn {
     /// Waits for it; `None` if it does not come in time.
-    pub(super) async fn comes(self) -> Option<OwnRequest> {
-        tokio::time::timeout(TURN, self.0).await.ok()?.ok()
+    pub(super) async fn comes_within(self, time: Duration) -> Option<OwnRequest> {
+        tokio::time::timeout(time, self.0).await.ok()?.ok()
     }
 }
 
@@ -121,13 +118,19 @@ impl Shares {
         Member { shares: Arc::clone(self), share }
     }
 
+    /// So many requests there may be at one time from now on; those who wait are looked at.
+    pub(super) fn set_most(&self, most: u64) {
+        self.most.store(most, Ordering::Relaxed);
+        self.give_turns();
+    }
+
     /// Gives turns to those who wait for one, as many as there are.
     fn give_turns(&self) {
-        while self.waiting.load(Ordering::Relaxed) > 0 {
+        while self.waiting.load(Ordering::SeqCst) > 0 {
             let next = {
                 let mut table = lock(&self.table);
-                let next = table.next_turn();
-                self.waiting.store(table.waiting.len() as u64, Ordering::Relaxed);
+                let next = table.next_turn(self.most.load(Ordering::Relaxed));
+                self.waiting.store(table.waiting.len() as u64, Ordering::SeqCst);
                 next
             };
             let Some((turn, request)) = next else { return };
@@ -151,27 +154,28 @@ impl Table {
     }
 
     /// Takes out whose turn it is.
-    fn next_turn(&mut self) -> Option<(oneshot::Sender<OwnRequest>, OwnRequest)> {
+    fn next_turn(&mut self, most: u64) -> Option<(oneshot::Sender<OwnRequest>, OwnRequest)> {
         self.waiting.retain(|request| !request.turn.is_closed());
-        let at = Rank::ALL.into_iter().find_map(|rank| self.next_of(rank))?;
+        let has_turn = |request: &WaitingRequest| self.has_room(&request.share, request.rank, most);
+        let (at, _) = self
+            .waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, request)| has_turn(request))
+            .min_by_key(|(_, request)| (request.share.requests(), request.rank))?;
         let WaitingRequest { share, turn, .. } = self.waiting.remove(at);
         Some((turn, share.begin_request()))
     }
 
-    fn next_of(&self, rank: Rank) -> Option<usize> {
-        let most = self.waiting.iter().find(|request| request.rank == rank)?.most;
+    /// Whether a client may have one more where there may be `most`.
+    fn has_room(&self, own: &Share, rank: Rank, most: u64) -> bool {
+        if most == 0 {
+            return true;
+        }
+        let (most, requests) = (rank.may_have(most), own.requests());
         let taken = self.taken(most);
-        let has_turn = |request: &WaitingRequest| {
-            request.rank == rank && has_room(&request.share, taken, most)
-        };
-        self.waiting.iter().position(has_turn)
+        taken - taken.min(requests.min(most.div_ceil(2))) + requests < most
     }
-}
-
-/// Whether a client may have one more where so many count against every client.
-fn has_room(own: &Share, taken: u64, most: u64) -> bool {
-    let requests = own.requests();
-    taken - taken.min(requests.min(most.div_ceil(2))) + requests < most
 }
 
 /// A connection's membership in its client's share.
@@ -190,14 +194,16 @@ impl Member {
 
     /// Begins a request where there may be `most` at one time, or has it wait for its turn.
     pub(super) fn begin_request(&self, rank: Rank, most: u64) -> Result<OwnRequest, Turn> {
-        let most = rank.may_have(most);
         let mut table = lock(&self.shares.table);
-        if has_room(&self.share, table.taken(most), most) {
+        if table.has_room(&self.share, rank, most) {
             return Ok(self.share.begin_request());
         }
         let (turn, comes) = oneshot::channel();
-        table.waiting.push(WaitingRequest { share: Arc::clone(&self.share), rank, most, turn });
-        self.shares.waiting.store(table.waiting.len() as u64, Ordering::Relaxed);
+        table.waiting.push(WaitingRequest { share: Arc::clone(&self.share), rank, turn });
+        self.shares.waiting.store(table.waiting.len() as u64, Ordering::SeqCst);
+        drop(table);
+        // One that has just ended may not have seen that somebody waits.
+        self.shares.set_most(most);
         Err(Turn(comes))
     }
 }
@@ -269,6 +275,36 @@ mod tests {
                 Some(at)
             });
             assert_eq!(come.unwrap_or(usize::MAX), expected);
+        }
+    }
+
+    /// Two that ask without a pause have all there are, and always one more that waits.
+    #[test]
+    fn a_third_client_has_its_turn_before_those_who_have_some() {
+        let shares = Arc::new(Shares::default());
+        let [one, other, third] =
+            ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"].map(|address| shares.join(&tcp(address)));
+        let mut under_way: Vec<_> =
+            [&one, &one, &other, &other].map(|member| begins(member, 4)).into();
+        let wait = |member: &Member, rank| member.begin_request(rank, 4).expect_err("it waits").0;
+        let mut crowd = [wait(&one, Rank::Behaved), wait(&other, Rank::Behaved)];
+        let mut turn = wait(&third, Rank::Stranger);
+        drop(under_way.pop());
+        let given = turn.try_recv();
+        assert!(given.is_ok());
+        assert!(crowd.iter_mut().all(|turn| turn.try_recv().is_err()));
+    }
+
+    #[test]
+    fn who_waits_when_there_may_be_more_has_its_turn() {
+        for most in [2, 0] {
+            let shares = Arc::new(Shares::default());
+            let member = shares.join(&tcp("10.0.0.1:1"));
+            let _only = begins(&member, 1);
+            let mut turn = member.begin_request(Rank::Stranger, 1).expect_err("it waits").0;
+            assert!(turn.try_recv().is_err());
+            shares.set_most(most);
+            assert!(turn.try_recv().is_ok());
         }
     }
 

@@ -535,6 +535,7 @@ async fn a_crowd_that_asks_in_one_moment_is_served_in_turn_and_none_is_refused()
     let most = Arc::default();
     let held = Held { counters, permits: Arc::clone(&permits), most };
     let site = start_with(|server| server.max_requests = 4, Refusing(held));
+    site.listeners.set_turn(LONG);
     let mut crowd = Vec::new();
     for _ in 0..40 {
         let mut stream = site.connect().await;
