@@ -106,7 +106,7 @@ pub(super) struct Waiting {
     pub(super) is_reading: bool,
     /// It has been answered, and has begun nothing else.
     pub(super) has_asked: bool,
-    /// It has taken an answer before, and the last one without delay.
+    /// It has taken an answer before, the last one without delay, and may ask again.
     pub(super) has_behaved: bool,
 }
 
@@ -290,7 +290,9 @@ impl Progress {
             Phase::Serving => return None,
             phase => phase == Phase::Sending,
         };
-        if self.end == End::Now || !is_reading && self.end == End::AfterRequest {
+        // Whose last answer has been sent may still be hurried.
+        let is_closing = self.phase == Phase::Closing;
+        if self.end == End::Now || !is_reading && !is_closing && self.end == End::AfterRequest {
             return None;
         }
         Some(Waiting {
@@ -298,7 +300,7 @@ impl Progress {
             since: if is_reading { self.since.min(self.pace.behind_since()) } else { self.since },
             is_reading,
             has_asked: matches!(self.phase, Phase::Idle | Phase::Closing),
-            has_behaved: self.pace.has_behaved(),
+            has_behaved: !is_closing && self.pace.has_behaved(),
         })
     }
 
