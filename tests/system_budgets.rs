@@ -424,7 +424,7 @@ fn a_scrape_of_the_fixed_collectors() {
         figure("instructions", lines.instructions());
         let mut pages = Single::start(&single(&binary), &host, &without_threads(), PAGE);
         let first = pages.scrape(1);
-        figure("pages of code", first.sum(&["I1mr"]));
+        // Which pages its code is in is luck: this program's functions are in no order, as the daemon's are.
         figure("pages of data", first.sum(&["D1mr", "D1mw"]));
     }
     judge(&figures);
