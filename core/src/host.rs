@@ -82,6 +82,7 @@ mod memory;
 pub mod netlink;
 mod opened;
 mod path;
+mod pause;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(target_os = "linux")]
@@ -148,6 +149,7 @@ pub use netlink::{
     Address, AttributeWriter, GenericMessage, GenericRequest, Link, LinkStatistics, Neighbour,
     NetlinkAttributes, NetworkRoute, NextHop, NextHops, QueueingDiscipline, TcpSocket,
 };
+pub use pause::Pause;
 #[cfg(target_os = "linux")]
 pub use peer::Peer;
 #[cfg(target_os = "linux")]

@@ -10,9 +10,8 @@ use crate::error::Result;
 /// neighbours and routes do. A steady collection allocates nothing.
 #[derive(Debug, Default)]
 pub struct InterfaceNames {
-    bytes: Vec<u8>,
-    /// By index.
-    places: Vec<(i32, Range<usize>)>,
+    /// By index, in ascending order.
+    names: Names,
 }
 
 impl InterfaceNames {
@@ -22,22 +21,47 @@ impl InterfaceNames {
     ///
     /// As [`SharedLinks::each`]; no name is known then.
     pub fn learn(&mut self, links: &mut SharedLinks, fresh_from: Instant) -> Result<()> {
-        let InterfaceNames { bytes, places } = self;
-        bytes.clear();
-        places.clear();
-        links.each(fresh_from, &mut |link| {
-            let start = bytes.len();
-            bytes.extend_from_slice(link.name);
-            places.push((link.index, start..bytes.len()));
-        })?;
-        places.sort_unstable_by_key(|(index, _)| *index);
-        Ok(())
+        let names = &mut self.names;
+        names.clear();
+        let learned = links.each(fresh_from, &mut |link| names.push(link.index, link.name));
+        match learned {
+            Ok(()) => names.places.sort_unstable_by_key(|(index, _)| *index),
+            Err(_) => names.clear(),
+        }
+        learned
     }
 
     /// The name of an interface; none if there was no such interface when the names were learned.
     pub fn get(&self, index: i32) -> Option<&[u8]> {
-        let place = self.places.binary_search_by_key(&index, |(known, _)| *known).ok()?;
-        self.bytes.get(self.places.get(place)?.1.clone())
+        let Names { bytes, places } = &self.names;
+        let place = places.binary_search_by_key(&index, |(known, _)| *known).ok()?;
+        bytes.get(places.get(place)?.1.clone())
+    }
+}
+
+/// Names of interfaces in one buffer, each with its index. One that is filled again allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    bytes: Vec<u8>,
+    places: Vec<(i32, Range<usize>)>,
+}
+
+impl Names {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+
+    pub(super) fn push(&mut self, index: i32, name: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        self.places.push((index, start..self.bytes.len()));
+    }
+
+    /// The indexes and names, in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &[u8])> {
+        let Names { bytes, places } = self;
+        places.iter().filter_map(|(index, place)| Some((*index, bytes.get(place.clone())?)))
     }
 }
 

@@ -1,22 +1,15 @@
 //! What network interfaces count, each under its name.
 
 use std::fmt;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::interface_names::Names;
 use super::netlink::LinkStatistics;
-use super::{Host, LinkEvents, SharedLinks};
+use super::{Host, LinkEvents, Pause, SharedLinks};
 use crate::error::Result;
 
 /// After so long the names are learned anew, event or not.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// So often in a row the counters alone are not to be had, or are of other interfaces than are known, before there is a
-/// reason that lasts: a kernel before 4.7 refuses, Linux 6.9 has two orders.
-const FAILURES: u32 = 3;
-
-/// For so many collections they are not asked for then.
-const PAUSE: u32 = 64;
 
 /// What an interface has counted.
 #[derive(Debug, Clone, Copy)]
@@ -45,13 +38,13 @@ pub struct LinkCounters {
     links: SharedLinks,
     events: LinkEvents,
     needs_aliases: bool,
-    failures: u32,
-    pause: u32,
+    /// The counters alone may not be to be had, or always be of other interfaces than are known: a kernel before 4.7
+    /// refuses, Linux 6.9 has two orders.
+    pause: Pause,
     /// What [`LinkEvents::count`] said before the dump that the names are from, and when that was.
     known: Option<(u64, Instant)>,
-    names: Vec<u8>,
-    /// The indexes and names of the last whole dump, in its order.
-    interfaces: Vec<(i32, Range<usize>)>,
+    /// Those of the last whole dump, in its order.
+    names: Names,
 }
 
 impl Host {
@@ -61,11 +54,9 @@ impl Host {
             links: self.shared_links(),
             events: self.link_events(),
             needs_aliases: false,
-            failures: 0,
-            pause: 0,
+            pause: Pause::default(),
             known: None,
-            names: Vec::new(),
-            interfaces: Vec::new(),
+            names: Names::default(),
         }
     }
 }
@@ -119,36 +110,31 @@ impl LinkCounters {
 
     /// Whether the kernel says what the interfaces that are known have counted, and no others.
     fn are_counted(&mut self) -> Result<bool> {
-        if self.pause > 0 {
-            self.pause -= 1;
+        if !self.pause.lets_ask() {
             return Ok(false);
         }
         // What is wrong shows in the whole dump, too, if it is not this request alone.
         let are_counted = self.links.socket().dump_statistics().is_ok() && self.are_known()?;
-        self.failures = if are_counted { 0 } else { self.failures + 1 };
-        if self.failures == FAILURES {
-            (self.failures, self.pause) = (0, PAUSE);
-        }
+        self.pause.note(are_counted);
         Ok(are_counted)
     }
 
     /// Whether the last counters are of the interfaces that are known, in their order.
     fn are_known(&mut self) -> Result<bool> {
-        let LinkCounters { links, interfaces, .. } = self;
-        let mut known = interfaces.iter();
+        let LinkCounters { links, names, .. } = self;
+        let mut known = names.iter();
         let mut are_known = true;
         links.socket().last_statistics(&mut |index, _| {
-            are_known &= known.next().is_some_and(|(known, _)| *known == index);
+            are_known &= known.next().is_some_and(|(known, _)| known == index);
         })?;
         Ok(are_known && known.next().is_none())
     }
 
     fn last_counters(&mut self, each: &mut dyn FnMut(CountedLink<'_>)) -> Result<()> {
-        let LinkCounters { links, names, interfaces, .. } = self;
-        let mut interfaces = interfaces.iter();
+        let LinkCounters { links, names, .. } = self;
+        let mut names = names.iter();
         links.socket().last_statistics(&mut |index, statistics| {
-            let name = interfaces.next().and_then(|(_, place)| names.get(place.clone()));
-            if let Some(name) = name {
+            if let Some((_, name)) = names.next() {
                 each(CountedLink { index, name, alias: None, statistics });
             }
         })
@@ -156,15 +142,12 @@ impl LinkCounters {
 
     /// Asks for all of the interfaces, and keeps their names.
     fn learn(&mut self, fresh_from: Instant, each: &mut dyn FnMut(CountedLink<'_>)) -> Result<()> {
-        let LinkCounters { links, names, interfaces, known, .. } = self;
+        let LinkCounters { links, names, known, .. } = self;
         *known = None;
         names.clear();
-        interfaces.clear();
         links.each(fresh_from, &mut |link| {
             let (index, name, alias) = (link.index, link.name, None);
-            let start = names.len();
-            names.extend_from_slice(name);
-            interfaces.push((index, start..names.len()));
+            names.push(index, name);
             each(CountedLink { index, name, alias, statistics: link.statistics });
         })
     }
@@ -254,7 +237,7 @@ mod tests {
         let mut counters = memory.host().link_counters();
         let mut requests = || seen(&memory, &mut counters).1;
         assert_eq!([(); 4].map(|()| requests()), [1, 2, 2, 2]);
-        assert!((0..PAUSE).all(|_| requests() == 1));
+        assert!((0..Pause::LENGTH).all(|_| requests() == 1));
         memory.set_link_counters(true);
         // The names are known, so it is one request for the counters.
         memory.count_links(|links| links[1].name = b"wan");
@@ -309,9 +292,8 @@ mod tests {
             counters.known = None;
             let whole = seen(&mut counters);
             let alone = seen(&mut counters);
-            let are_counted =
-                counters.failures == 0 && counters.pause == 0 && counters.known.is_some();
-            are_counted
+            counters.pause == Pause::default()
+                && counters.known.is_some()
                 && whole.len() == alone.len()
                 && whole.iter().zip(&alone).all(|(whole, alone)| {
                     (whole.0, &whole.1) == (alone.0, &alone.1) && whole.2 <= alone.2

@@ -13,14 +13,8 @@
 
 use std::time::Instant;
 
-use vitald_core::host::{Link, SharedLinks};
+use vitald_core::host::{Link, Pause, SharedLinks};
 use vitald_core::prelude::*;
-
-/// So often in a row the two differ before it is not for an interface that comes or changes just now.
-const DIFFERENCES: u32 = 3;
-
-/// For so many collections then the dump is not asked for, nor after it was refused.
-const PAUSE: u32 = 64;
 
 pub(super) struct Changes {
     links: SharedLinks,
@@ -28,8 +22,9 @@ pub(super) struct Changes {
     known: Rows<Known>,
     /// There was a dump in this collection.
     is_dumped: bool,
-    differences: u32,
-    pause: u32,
+    /// Where the two always differ, the dump is not asked for; an interface that comes or changes just now is in one of
+    /// them first.
+    pause: Pause,
     facts: Vec<u8>,
 }
 
@@ -69,8 +64,7 @@ impl Changes {
             ignored,
             known: Rows::new(),
             is_dumped: false,
-            differences: 0,
-            pause: 0,
+            pause: Pause::default(),
             facts: Vec::new(),
         }
     }
@@ -83,8 +77,7 @@ impl Changes {
         changed: &mut dyn FnMut(&[u8]),
     ) -> Interfaces {
         self.is_dumped = false;
-        if self.pause > 0 {
-            self.pause -= 1;
+        if !self.pause.lets_ask() {
             return Interfaces::Unknown;
         }
         let Changes { links, ignored, known, facts, .. } = self;
@@ -111,7 +104,7 @@ impl Changes {
             }
         });
         if dumped.is_err() {
-            self.pause = PAUSE;
+            self.pause.begin();
             return Interfaces::Unknown;
         }
         self.is_dumped = true;
@@ -137,15 +130,8 @@ impl Changes {
         let shown = || self.known.iter().filter(|(_, known)| known.is_shown);
         let is_of = shown().count() == count
             && self.known.iter_mut().all(|(name, known)| !known.is_shown || is_same(name, known));
-        if is_of {
-            self.differences = 0;
-            return true;
-        }
-        self.differences += 1;
-        if self.differences >= DIFFERENCES {
-            (self.differences, self.pause) = (0, PAUSE);
-        }
-        false
+        self.pause.note(is_of);
+        is_of
     }
 }
 
@@ -199,8 +185,7 @@ pub(super) fn write_address(into: &mut Vec<u8>, address: Option<&[u8]>) {
 mod tests {
     use super::super::tests::values;
     use super::super::*;
-    use super::PAUSE;
-    use vitald_core::host::Link;
+    use vitald_core::host::{Link, Pause};
     use vitald_core::run::Run;
     use vitald_core::testing::*;
 
@@ -397,7 +382,7 @@ mod tests {
         for other in others {
             let mut host = Watched::of(std::slice::from_ref(&own));
             host.memory.set_links(other.clone());
-            for mtu in 1000..1000 + 3 * PAUSE {
+            for mtu in 1000..1000 + 3 * Pause::LENGTH {
                 host.memory.write("sys/class/net/eth0/mtu", format!("{mtu}\n"));
                 let shown = host.values("node_network_mtu_bytes").0;
                 assert_eq!(shown, [f64::from(mtu)], "{other:?}");
@@ -405,7 +390,7 @@ mod tests {
             // The dump is of its own namespace again.
             host.memory.set_links(vec![own.clone()]);
             let reads: Vec<u64> =
-                (0..2 * PAUSE).map(|_| host.values("node_network_up").1).collect();
+                (0..2 * Pause::LENGTH).map(|_| host.values("node_network_up").1).collect();
             assert!(*reads.last().expect("many") <= 1 + 2, "{other:?}: {reads:?}");
         }
         let mut host = Watched::of(std::slice::from_ref(&own));
@@ -422,7 +407,7 @@ mod tests {
         write(&memory, &link(2, b"eth0"));
         let mut collector = open::<Netclass>(&memory.host(), &[]);
         let (mut last, _) = run(&mut collector, None);
-        for mtu in 1000..1000 + PAUSE {
+        for mtu in 1000..1000 + Pause::LENGTH {
             memory.write("sys/class/net/eth0/mtu", format!("{mtu}\n"));
             (last, _) = run(&mut collector, Some(&last));
             assert_eq!(values(&last, "node_network_mtu_bytes"), [f64::from(mtu)]);
