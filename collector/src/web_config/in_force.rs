@@ -8,7 +8,7 @@
 //! A reload never changes one that is in force: it reads another one, which the listeners get with all else that they
 //! are to serve.
 
-use super::decode::{ClientAuth, Notebook, Rate, decode};
+use super::decode::{Notebook, Rate, decode};
 use super::files::Files;
 use super::protection::Protection;
 use super::rate::Bucket;
@@ -46,18 +46,13 @@ impl Content {
         Protection {
             encrypts: self.tls.is_some(),
             wants_passwords: !self.users.is_empty(),
-            verifies_clients: matches!(self.client_rule(), Some((ClientAuth::RequireAndVerify, _))),
+            verifies_clients: self.tls.as_ref().is_some_and(|tls| tls.clients.verifies()),
         }
     }
 
     /// What TLS is served with, if it is.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
-    }
-
-    /// What is asked of clients, and whether their names are listed.
-    fn client_rule(&self) -> Option<(ClientAuth, bool)> {
-        self.tls.as_ref().map(|tls| (tls.clients.auth, tls.clients.names.is_some()))
     }
 
     /// The headers of every answer.
@@ -390,7 +385,9 @@ fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
     if !now.users.is_empty() && new.users.is_empty() {
         return Some("it has no users any more, which takes a reload");
     }
-    if now.client_rule() != new.client_rule() {
+    if let (Some(now), Some(new)) = (&now.tls, &new.tls)
+        && !new.clients.asks_as(&now.clients)
+    {
         return Some("it asks for other certificates of clients, which takes a reload");
     }
     if now.rate.is_some() && new.rate.is_none() {

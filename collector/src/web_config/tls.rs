@@ -29,9 +29,9 @@ pub(crate) struct Tls {
 /// What is asked of clients, and by whom their certificates may be signed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ClientRule {
-    pub(super) auth: ClientAuth,
+    auth: ClientAuth,
     authorities: Vec<CertificateDer<'static>>,
-    pub(super) names: Option<Vec<String>>,
+    names: Option<Vec<String>>,
 }
 
 impl ClientRule {
@@ -42,6 +42,17 @@ impl ClientRule {
             ClientAuth::RequireAny | ClientAuth::RequireAndVerify => false,
         };
         may_show_none || self == earlier
+    }
+
+    /// Whether it lets nobody in without a certificate of an authority that is named.
+    pub(super) fn verifies(&self) -> bool {
+        self.auth == ClientAuth::RequireAndVerify
+    }
+
+    /// Whether it asks for certificates of the same kind: other authorities and other names are the same kind, and
+    /// any name instead of some is not.
+    pub(super) fn asks_as(&self, other: &ClientRule) -> bool {
+        self.auth == other.auth && self.names.is_some() == other.names.is_some()
     }
 }
 
