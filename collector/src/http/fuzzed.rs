@@ -3,17 +3,13 @@
 
 use super::net::Wires;
 use super::request::Peer;
+use super::stub::{self, Stub};
 use super::{Http, HttpCounters, Mode, Served};
 use crate::engine::{Engine, Limits};
-use crate::outputs::OutputStatus;
 use crate::plan::{Admin, Plan, Serve};
-use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -40,40 +36,7 @@ pub enum Who {
 pub struct HttpSide {
     runtime: Runtime,
     wires: Wires,
-    served: Arc<Still>,
-}
-
-/// A daemon that reloads nothing, and counts how often it was asked to.
-struct Still {
-    engine: Engine,
-    applied: Arc<Applied>,
-    reloads: AtomicUsize,
-}
-
-impl Served for Still {
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    fn applied(&self) -> Arc<Applied> {
-        Arc::clone(&self.applied)
-    }
-
-    fn config_file(&self) -> Option<&Path> {
-        Some(Path::new("/etc/vitald/config.toml"))
-    }
-
-    fn outputs(&self) -> Vec<OutputStatus> {
-        Vec::new()
-    }
-
-    fn reload(
-        self: Arc<Self>,
-        _: ReloadRequest,
-    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
-        self.reloads.fetch_add(1, Ordering::Relaxed);
-        Box::pin(std::future::ready(ReloadOutcome::Busy))
-    }
+    stub: Arc<Stub>,
 }
 
 impl HttpSide {
@@ -95,16 +58,15 @@ impl HttpSide {
             None => Mode::Native,
         };
         let server = plan.server.clone();
-        let applied = Arc::new(Applied { plan, generation: 1, since: SystemTime::now() });
-        let served = Arc::new(Still { engine, applied, reloads: AtomicUsize::new(0) });
+        let stub = Arc::new(Stub::new(engine, plan, stub::busy(), Duration::ZERO));
         let counters = Arc::new(HttpCounters::new());
-        let daemon: Arc<dyn Served> = Arc::clone(&served) as _;
-        let http = Http::new(daemon, mode, "0.0.0", None, Arc::clone(&counters));
+        let served: Arc<dyn Served> = stub.clone();
+        let http = Http::new(served, mode, "0.0.0", None, Arc::clone(&counters));
         let wires = {
             let _runtime = runtime.enter();
             Wires::new(&server, counters, http)
         };
-        HttpSide { runtime, wires, served }
+        HttpSide { runtime, wires, stub }
     }
 
     /// Says something in pieces on a new connection, on which what is local may administer, and no more after that.
@@ -143,6 +105,6 @@ impl HttpSide {
 
     /// How often a reload was asked for by one who may.
     pub fn reloads(&self) -> usize {
-        self.served.reloads.load(Ordering::Relaxed)
+        self.stub.reloads()
     }
 }

@@ -34,6 +34,8 @@ mod routes;
 mod served;
 mod service;
 mod site;
+#[cfg(any(test, feature = "fuzzing"))]
+mod stub;
 #[cfg(test)]
 mod tests;
 mod tokens;

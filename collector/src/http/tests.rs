@@ -7,20 +7,18 @@ mod clients;
 #[cfg(feature = "tls")]
 mod web_config;
 
+use super::stub::{self, Reload, Stub};
 use super::{Http, HttpCounters, Listeners, Mode, Served};
 use crate::engine::{Changes, Engine, Limits, Occupancies};
-use crate::outputs::OutputStatus;
 use crate::plan::{
     Address, Admin, CollectorPlan, Listen, Log, LogFormat, LogLevel, Plan, Scrape, Serve, Server,
     TokenFile,
 };
-use crate::reload::{Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
+use crate::reload::{ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use vitald_core::collector::Descriptor;
@@ -90,51 +88,13 @@ static DESCRIPTORS: [Descriptor; 5] = [
     Descriptor::of::<Steady>(),
 ];
 
-/// A daemon whose reloads end as the test wants.
-struct Stub {
-    engine: Engine,
-    applied: Arc<Applied>,
-    reload: Box<dyn Fn(ReloadRequest) -> ReloadOutcome + Send + Sync>,
-    reload_takes: Duration,
-    reloads: AtomicUsize,
-}
-
-impl Served for Stub {
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    fn applied(&self) -> Arc<Applied> {
-        Arc::clone(&self.applied)
-    }
-
-    fn config_file(&self) -> Option<&Path> {
-        Some(Path::new("/etc/vitald/config.toml"))
-    }
-
-    fn outputs(&self) -> Vec<OutputStatus> {
-        Vec::new()
-    }
-
-    fn reload(
-        self: Arc<Self>,
-        wanted: ReloadRequest,
-    ) -> Pin<Box<dyn Future<Output = ReloadOutcome> + Send>> {
-        Box::pin(async move {
-            tokio::time::sleep(self.reload_takes).await;
-            self.reloads.fetch_add(1, Ordering::Relaxed);
-            (self.reload)(wanted)
-        })
-    }
-}
-
 /// What a test may choose.
 struct Setup {
     on: &'static [&'static str],
     server: Server,
     timeout: Duration,
     mode: Mode,
-    reload: Box<dyn Fn(ReloadRequest) -> ReloadOutcome + Send + Sync>,
+    reload: Reload,
     reload_takes: Duration,
     own: Option<Arc<dyn OwnFamilies>>,
 }
@@ -146,7 +106,7 @@ impl Default for Setup {
             server: server(&[tcp("127.0.0.1:0", Admin::Local)]),
             timeout: Duration::from_secs(10),
             mode: Mode::Native,
-            reload: Box::new(|_| ReloadOutcome::Busy),
+            reload: stub::busy(),
             reload_takes: Duration::ZERO,
             own: None,
         }
@@ -219,14 +179,7 @@ impl Setup {
             written: Table::default(),
             hash: "abc".to_owned(),
         };
-        let applied = Arc::new(Applied { plan, generation: 3, since: SystemTime::now() });
-        let stub = Arc::new(Stub {
-            engine,
-            applied,
-            reload: self.reload,
-            reload_takes: self.reload_takes,
-            reloads: AtomicUsize::new(0),
-        });
+        let stub = Arc::new(Stub::new(engine, plan, self.reload, self.reload_takes));
         let counters = Arc::new(HttpCounters::new());
         let listeners = Listeners::new(Arc::clone(&counters));
         let served: Arc<dyn Served> = stub.clone();
