@@ -39,8 +39,11 @@ const SLACK_OF_PLACES: f64 = 0.05;
 const SLACK_OF_PIECES: f64 = 0.1;
 /// A budget of which less than this is used is of other code: it would hide the next regression.
 const LEAST_USED: f64 = 0.8;
-/// How the figures of the daemon and its threads begin.
+/// How the figures of the daemon and its threads begin, and that of the binary.
 const DAEMON: &str = "the daemon: ";
+const BINARY: &str = "binary: ";
+/// What the figures of all collectors that read files have after their host.
+const EVERY_FILE: &str = ", every file: ";
 /// Scrapes before anything is counted, and scrapes whose mean is taken.
 const WARM: usize = 20;
 const SCRAPES: usize = 10;
@@ -101,7 +104,14 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// What is wrong with these figures, a line each.
+/// Which of the tests measures a figure: the part of its name that says so, or nothing where it is of the fixed collectors.
+fn measured_by(name: &str) -> &'static str {
+    let is_part =
+        |part: &&str| name.starts_with(part) || *part == EVERY_FILE && name.contains(part);
+    [DAEMON, BINARY, EVERY_FILE].into_iter().find(is_part).unwrap_or_default()
+}
+
+/// What is wrong with the figures of a test, a line each.
 fn complaints(figures: &BTreeMap<String, u64>, budgets: &BTreeMap<String, u64>) -> String {
     let mut text = String::new();
     for (name, figure) in figures {
@@ -132,6 +142,12 @@ fn complaints(figures: &BTreeMap<String, u64>, budgets: &BTreeMap<String, u64>) 
             }
             Some(_) => Ok(()),
         };
+    }
+    let tests: BTreeSet<&str> = figures.keys().map(|name| measured_by(name)).collect();
+    for name in budgets.keys() {
+        if tests.contains(measured_by(name)) && !figures.contains_key(name) {
+            let _ = writeln!(text, "{name}: it has a budget, and nothing measures it");
+        }
     }
     text
 }
@@ -210,6 +226,29 @@ fn what_is_not_within_its_budget_is_reported() {
     }
     let unknown = complaints(&figures(1_234_567), &BTreeMap::new());
     assert_eq!(unknown, "a host: instructions: 1,234,567, and it has no budget\n");
+}
+
+#[test]
+fn a_budget_that_nothing_measures_is_reported() {
+    let host = "a host: instructions: 1\n";
+    let daemon = "the daemon: instructions: 1\nthe daemon: pages of code: 1\n";
+    let (files, binary) = ("a host, every file: instructions: 1\n", "binary: bytes: 1\n");
+    let budgets = parse(&[host, daemon, files, binary].concat());
+    for measured in [host, daemon, files, binary] {
+        assert_eq!(complaints(&parse(measured), &budgets), "", "{measured}");
+    }
+    for (measured, gone) in [
+        ("another host: instructions: 1\n", "a host: instructions"),
+        ("the daemon: instructions: 1\n", "the daemon: pages of code"),
+        ("another host, every file: instructions: 1\n", "a host, every file: instructions"),
+        ("binary: pages: 1\n", "binary: bytes"),
+    ] {
+        let told = complaints(&parse(measured), &budgets);
+        assert!(
+            told.ends_with(&format!("{gone}: it has a budget, and nothing measures it\n")),
+            "{told}"
+        );
+    }
 }
 
 #[test]
@@ -440,7 +479,7 @@ fn a_scrape_of_every_file() {
         let mut single = Single::start(&single(&binary), &host, &of_files(), LINE);
         let _ = single.scrape(1);
         let instructions = single.instructions();
-        figures.insert(format!("{name}, every file: instructions"), instructions);
+        figures.insert(format!("{name}{EVERY_FILE}instructions"), instructions);
     }
     judge(&figures);
 }
@@ -528,5 +567,5 @@ impl Common {
 fn size_of_the_binary() {
     let Some(binary) = release() else { return };
     let size = fs::metadata(binary).expect("the binary").len();
-    judge(&BTreeMap::from([("binary: bytes".to_owned(), size)]));
+    judge(&BTreeMap::from([(format!("{BINARY}bytes"), size)]));
 }
