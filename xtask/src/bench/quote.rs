@@ -35,9 +35,16 @@ fn quote(figures: &Figures) -> String {
     let mut text = format!(
         "How many times as much CPU time a scrape takes, in a {machine} with {cpus} CPUs ({model}) and {kernel}:\n\
          node_exporter {version} beside vitald with the same collectors, and vitald beside a program that only makes the\n\
-         same reads and sends as many bytes. In brackets is the interval that holds it with 95 % probability, over {}\n\
-         processes of each. {}\n\n",
+         same reads and sends as many bytes (the bare reader). In brackets is the interval that holds it with 95 % probability,\n\
+         over {} processes of each. The rows are of these collectors:\n\n",
         regimes.first().map_or(0, Regime::blocks),
+    );
+    for set in &figures.sets {
+        let _ = writeln!(text, "- `{}`: {}", set.name, set.about);
+    }
+    let _ = writeln!(
+        text,
+        "\nBack to back everything is warm; at a rate, as a scraper asks, nothing is. {}\n",
         of_rates(regimes).unwrap_or_default()
     );
     let names: Vec<&str> = regimes.iter().map(|regime| regime.name.as_str()).collect();
@@ -54,7 +61,7 @@ fn quote(figures: &Figures) -> String {
             row(&format!("{above} / {below}"), &ratio);
         }
         let micros = |regime: &Regime| Some(format!("{:.0}", regime.row(VITALD)?.median()));
-        row("vitald, us a scrape", &micros);
+        row("vitald, microseconds a scrape", &micros);
     }
     text += &of_kernels(&figures.kernels);
     text += &figures.hosts.last().and_then(of_plain_files).unwrap_or_default();
@@ -143,13 +150,13 @@ pub(crate) mod tests {
             "| | back to back | 2 Hz |",
             "| sixteen: node_exporter / vitald | 7.5 [7.5..7.5] | 7.5 [7.5..7.5] |",
             "| sixteen: vitald / bare reader | 2.0 [2.0..2.0] | 2.0 [2.0..2.0] |",
-            "| sixteen: vitald, us a scrape | 200 | 200 |",
+            "| sixteen: vitald, microseconds a scrape | 200 | 200 |",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         for words in [
             "a machine with 2 CPUs (Example) and Linux 6.18:\nnode_exporter 1.5.0 beside vitald",
-            "over 12\nprocesses of each",
+            "over 12 processes of each. The rows are of these collectors:\n\n- `sixteen`: About it.\n\nBack to back",
             "1001 interfaces and 303 mounts of the kernel node_exporter takes\n\
              7.5 [7.5..7.5] times as much with `sixteen`, and\n7.5 [7.5..7.5] times as much with `default`.",
             "512 CPUs, 2048 disks and 5120 interfaces there are only generated plain files.",
