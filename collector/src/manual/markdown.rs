@@ -2,16 +2,19 @@
 
 use super::{kind, sentence, with_stop};
 use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};
+use crate::own::{VITALD, process::PROCESS};
 use vitald_core::collector::Descriptor;
+use vitald_core::family::FamilyInfo;
 use vitald_core::output::OutputDescriptor;
 use vitald_core::settings::{Node, SettingInfo};
 
-/// `docs/metrics.md`: every collector with its families.
+/// `docs/metrics.md`: every collector with its families, and those of the daemon itself.
 pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          Made from what the collectors declare; do not edit.\n\n\
-         What each asks of the kernel in a scrape is [counted](requests.md).\n\n\
+         What each asks of the kernel in a scrape is [counted](requests.md). The daemon's own metrics are \
+         [at the end](#the-daemon-itself).\n\n\
          | collector | on by default | privileges | what |\n|---|---|---|---|\n",
     );
     for descriptor in collectors {
@@ -55,17 +58,7 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
         }
         page.push_str(&format!("\n{}\n", facts.join(" ")));
         if !descriptor.families.is_empty() {
-            page.push_str("\n| metric | type | unit | labels | help |\n|---|---|---|---|---|\n");
-            for family in descriptor.families {
-                page.push_str(&format!(
-                    "| `{}` | {} | {} | {} | {} |\n",
-                    family.name,
-                    family.kind.word(),
-                    family.unit.word(),
-                    codes(family.labels),
-                    cell(&sentence(family.help)),
-                ));
-            }
+            families(&mut page, descriptor.families);
         }
         if !descriptor.patterns.is_empty() {
             page.push_str("\n| names made at run time | type | what |\n|---|---|---|\n");
@@ -80,7 +73,27 @@ pub fn metrics_markdown(collectors: &[&'static Descriptor]) -> String {
             }
         }
     }
+    page.push_str(
+        "\n## The daemon itself\n\n\
+         There whatever collectors are on. Of these, node_exporter's `--web.disable-exporter-metrics` leaves \
+         `node_scrape_*` and `node_exporter_build_info`.\n",
+    );
+    families(&mut page, VITALD.families.iter().chain(PROCESS.families));
     page
+}
+
+fn families<'a>(page: &mut String, families: impl IntoIterator<Item = &'a FamilyInfo>) {
+    page.push_str("\n| metric | type | unit | labels | help |\n|---|---|---|---|---|\n");
+    for family in families {
+        page.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            family.name,
+            family.kind.word(),
+            family.unit.word(),
+            codes(family.labels),
+            cell(&sentence(family.help)),
+        ));
+    }
 }
 
 /// `docs/config.md`: every table and key.

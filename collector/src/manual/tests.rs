@@ -367,12 +367,20 @@ fn a_header_too_many_or_too_few_switches_nothing_else() {
 
 #[test]
 fn pages() {
+    let page = metrics_markdown(&COLLECTORS);
+    let (collectors, own) = page.split_once("\n## The daemon itself\n").unwrap();
+    for line in [
+        "| `vitald_collector_state` | gauge |  | `collector`, `state` | 1 for the state that the collector is in; there is one series for each collector. |",
+        "| `process_open_fds` | gauge |",
+    ] {
+        assert!(own.contains(line), "{own}");
+    }
     expect![[r#"
         # Metrics
 
         Made from what the collectors declare; do not edit.
 
-        What each asks of the kernel in a scrape is [counted](requests.md).
+        What each asks of the kernel in a scrape is [counted](requests.md). The daemon's own metrics are [at the end](#the-daemon-itself).
 
         | collector | on by default | privileges | what |
         |---|---|---|---|
@@ -392,7 +400,7 @@ fn pages() {
         | names made at run time | type | what |
         |---|---|---|
         | `node_sample_*` | gauge or untyped | What the kernel names. |
-    "#]].assert_eq(&metrics_markdown(&COLLECTORS));
+    "#]].assert_eq(collectors);
     let page = config_markdown(&COLLECTORS, &OUTPUTS);
     let own = page.split_once("## \\[collectors.NAME\\]").unwrap().1;
     expect![[r#"

@@ -84,7 +84,7 @@ families! {
 
 /// The daemon, as if it were a collector. No collector can have its name: only those in the
 /// registry can be named in a configuration.
-static VITALD: Descriptor = Descriptor {
+pub static VITALD: Descriptor = Descriptor {
     name: "vitald",
     summary: "The daemon's own families",
     enabled: true,
