@@ -4,7 +4,7 @@
 mod document;
 mod harness;
 
-use document::{Document, documents};
+use document::{Document, Kind, documents};
 use harness::root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,15 +41,22 @@ fn assert_sound(looked_at: usize, wrong: &[String]) {
 
 #[test]
 fn every_block_is_run_or_says_why_not() {
-    let mut wrong = Vec::new();
-    let mut blocks = 0;
+    let core = fs::read_to_string(root().join("core/src/lib.rs")).expect("core");
+    let (mut wrong, mut blocks) = (Vec::new(), 0);
     for document in documents() {
         for block in document.blocks() {
             blocks += 1;
-            if block.not_run.is_none() && block.kind().is_none() {
+            let is_right = match (&block.not_run, block.kind()) {
+                (Some(reason), _) => !reason.trim().is_empty(),
+                (None, Some(Kind::Rust)) => {
+                    core.contains(&format!("include_str!(\"../../{}\")", document.path))
+                }
+                (None, kind) => kind.is_some(),
+            };
+            if !is_right {
                 wrong.push(format!(
-                    "{}:{}: what is to be done with a block of {:?}? Give it a language, or say before it why it is \
-                     not run: <!-- not run: REASON -->",
+                    "{}:{}: nothing runs this block of {:?}. Give it a language that is run, or say before it why it is \
+                     not: <!-- not run: REASON -->",
                     document.path, block.line, block.language
                 ));
             }
@@ -243,42 +250,99 @@ fn commands_that_are_named_have_these_options() {
     assert_sound(commands, &wrong);
 }
 
+/// The names in the first column of the tables of a page of the manual.
+fn in_tables(page: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(page)).expect("a page of the manual");
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Whether a name is another one, in which a `*` stands for whatever is in its place.
+fn is_like(pattern: &str, name: &str) -> bool {
+    let Some((beginning, end)) = pattern.split_once('*') else { return pattern == name };
+    let rest = name.strip_prefix(beginning);
+    rest.is_some_and(|rest| (0..=rest.len()).any(|at| is_like(end, &rest[at..])))
+}
+
+/// The families that there are; a `*` stands for what the kernel or a driver calls them.
+fn families() -> BTreeSet<String> {
+    let mut families = in_tables("docs/metrics.md");
+    // Text files have families of any name.
+    assert!(families.remove("*"));
+    families
+}
+
+/// Whether a family is one of these, or a `*` in its name stands for a part of one.
+fn is_among(families: &BTreeSet<String>, family: &str) -> bool {
+    families.iter().any(|known| is_like(known, family) || is_like(family, known))
+}
+
+/// The family that code names, if it names one: alone, with labels, or with a `*`.
+fn family(code: &str) -> Option<&str> {
+    let family = code.split([' ', '{']).next().unwrap_or_default();
+    let is_part = |one: char| one.is_ascii_alphanumeric() || "_*".contains(one);
+    let is_ours =
+        ["node_", "vitald_", "promhttp_"].iter().any(|beginning| family.starts_with(beginning));
+    (is_ours && family.chars().all(is_part) && family != "node_exporter").then_some(family)
+}
+
+#[test]
+fn families_are_told_by_their_whole_name() {
+    assert_eq!(family("node_cpu_seconds_total{mode=\"idle\"} 1"), Some("node_cpu_seconds_total"));
+    assert_eq!(family("node_memory_MemTotal_bytes"), Some("node_memory_MemTotal_bytes"));
+    assert_eq!(family("node_cpu_*"), Some("node_cpu_*"));
+    for other in
+        ["node_exporter", "node_exporter FLAGS", "vitald", "node_exporter.service.d/*.conf"]
+    {
+        assert_eq!(family(other), None, "{other}");
+    }
+    let families = families();
+    for there in [
+        "node_cpu_seconds_total",
+        "node_cpu_*",
+        "node_*_seconds_*",
+        "node_netstat_Tcp_InSegs",
+        "vitald_build_info",
+    ] {
+        assert!(is_among(&families, there), "{there}");
+    }
+    for absent in
+        ["node_cpu", "node_cpu_", "node_cpu_*_celsius", "node_cpu_seconds_total_", "vitald_build"]
+    {
+        assert!(!is_among(&families, absent), "{absent}");
+    }
+}
+
 #[test]
 fn settings_and_metrics_that_are_named_exist() {
-    let page = |name: &str| fs::read_to_string(root().join(name)).expect("a page of the manual");
-    let (manual, metrics) = (page("docs/config.md"), page("docs/metrics.md"));
-    let own: String = ["collector/src/own/mod.rs", "collector/src/own/process.rs"]
-        .map(|file| fs::read_to_string(root().join(file)).expect("own families"))
-        .concat();
+    let manual = fs::read_to_string(root().join("docs/config.md")).expect("the manual");
+    let settings = in_tables("docs/config.md");
+    let families = families();
     let (mut wrong, mut names) = (Vec::new(), 0);
-    for document in of_today() {
-        // A collector's own page names things of examples.
-        if document.path == "docs/collectors.md" {
-            continue;
-        }
-        for (place, code) in code(&document) {
-            let is_name = |text: &str| {
+    // docs/collectors.md has code of collectors, too.
+    for document in of_today().filter(|document| document.path != "docs/collectors.md") {
+        for line in document.lines() {
+            let place = format!("{}:{}", document.path, line.number);
+            for code in text_and_code(line.text).1 {
+                let setting = code.split_once(" = ").map(|(setting, _)| setting);
                 let is_part =
                     |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_';
-                !text.is_empty() && text.chars().all(is_part)
-            };
-            if let Some((setting, _)) = code.split_once(" = ").filter(|(name, _)| is_name(name)) {
-                names += 1;
-                if !manual.contains(&format!("`{setting}")) {
-                    wrong.push(format!("{place}: docs/config.md has no setting {setting}"));
+                if let Some(setting) = setting.filter(|name| name.chars().all(is_part)) {
+                    names += 1;
+                    // A key of a listener is in the sentence about listeners.
+                    let is_there =
+                        settings.contains(setting) || manual.contains(&format!("`{setting} = "));
+                    if !is_there {
+                        wrong.push(format!("{place}: docs/config.md has no setting {setting}"));
+                    }
                 }
-            }
-            let family = code.split([' ', '{']).next().unwrap_or_default();
-            // What is gone since older releases of node_exporter is in the page about them.
-            let is_collected = family.starts_with("node_") && document.path != "docs/migration.md";
-            if is_name(family)
-                && family != "node_exporter"
-                && (is_collected || family.starts_with("vitald_"))
-            {
+                // What older releases of node_exporter had is in the page about them.
+                let Some(family) = family(code).filter(|_| !line.text.contains("| are gone: "))
+                else {
+                    continue;
+                };
                 names += 1;
-                let is_there = own.contains(&format!("\"{family}\""))
-                    || metrics.contains(&format!("| `{family}"));
-                if !is_there {
+                if !is_among(&families, family) {
                     wrong.push(format!("{place}: there is no family {family}"));
                 }
             }

@@ -102,9 +102,9 @@ fn try_block(machine: &Machine, block: &Block, step: &Step) {
             }
         }
         Some(Kind::Unit) => {
-            let usual = "/etc/systemd/system/vitald.service.d/override.conf";
-            machine.write(named_in(text).unwrap_or(usual), text);
-            String::new()
+            let file = named_in(text).expect("its first line says where it is");
+            machine.write(file, text);
+            format!("load_unit {file}")
         }
         Some(Kind::Shell) => text.to_owned(),
         kind => panic!("what is to be done with a block of {:?}, {kind:?}?", block.language),

@@ -366,8 +366,9 @@ fn capabilities_are_given_as_the_manual_says() {
     if !harness::system(NEEDS) {
         return;
     }
-    let readme = std::fs::read_to_string(harness::root().join("README.md")).expect("README.md");
-    let block = readme.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next());
+    let manual = std::fs::read_to_string(harness::root().join("docs/security.md"));
+    let manual = manual.expect("docs/security.md");
+    let block = manual.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next());
     let block = block.expect("a drop-in");
     let address = free_address();
     let more = "[collectors.slabinfo]\nenabled = true\n[collectors.perf]\nenabled = true\n\

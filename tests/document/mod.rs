@@ -106,8 +106,8 @@ pub enum Kind {
     Yaml,
     /// A drop-in of the service's unit.
     Unit,
-    /// Nothing to run: a drawing, or Rust, which is compiled as a test of the documentation.
-    NoCommand,
+    /// Rust, which is compiled as a test of the documentation.
+    Rust,
 }
 
 impl Block {
@@ -119,13 +119,13 @@ impl Block {
             "toml" => Some(Kind::Toml),
             "yaml" => Some(Kind::Yaml),
             "ini" => Some(Kind::Unit),
-            "text" | "rust" | "rust,ignore" => Some(Kind::NoCommand),
+            "rust" => Some(Kind::Rust),
             _ => None,
         }
     }
 
     /// Whether a test has to run it.
     pub fn is_run(&self) -> bool {
-        self.not_run.is_none() && self.kind() != Some(Kind::NoCommand)
+        self.not_run.is_none() && self.kind() != Some(Kind::Rust)
     }
 }

@@ -64,14 +64,6 @@ pub const WALKS: &[Walk] = &[
                 before: "",
                 after: "is_served && systemctl reload vitald && vitald reload",
             },
-            Step {
-                begins: "# /etc/systemd/system/vitald.service.d",
-                before: "",
-                after: "
-                    restart_service
-                    # CAP_DAC_READ_SEARCH and CAP_PERFMON, by their numbers (capability.h).
-                    grep --quiet 'CapEff:.*4000000004$' /proc/$(pidof vitald)/status",
-            },
         ],
     },
     Walk {
@@ -114,11 +106,12 @@ pub const WALKS: &[Walk] = &[
                         grep '^AmbientCapabilities='",
             },
             Step {
-                begins: "[Service]",
+                begins: "# /etc/systemd/system/vitald.service.d",
                 before: "",
                 after: "
                     restart_service
-                    grep --quiet 'CapEff:.*0000000000000004$' /proc/$(pidof vitald)/status",
+                    # CAP_DAC_READ_SEARCH and CAP_PERFMON, by their numbers (capability.h).
+                    grep --quiet 'CapEff:.*4000000004$' /proc/$(pidof vitald)/status",
             },
         ],
     },
