@@ -349,6 +349,9 @@ impl Daemon {
                     )),
                 }
             }
+            Err(_) if self.listeners.have_stopped() => {
+                ReloadOutcome::Unavailable("the daemon is stopping".to_owned())
+            }
             Err(mistakes) => refused(plan.place_all(mistakes), dry_run),
         }
     }

@@ -252,6 +252,20 @@ async fn a_reload_that_meets_the_end_of_the_daemon_touches_nothing() {
     assert_eq!((daemon.applied().generation, daemon.engine.names()), (1, vec!["steady"]));
 }
 
+#[tokio::test]
+async fn a_reload_whose_listeners_have_stopped_meanwhile_brings_none_back() {
+    let (daemon, text) = start(&on(&["steady"]));
+    *lock(&text) = on(&[]);
+    // As where the swap of listeners hangs for longer than the stop waits for it.
+    daemon.listeners.stop(Instant::now() + LONG).await;
+    let ReloadOutcome::Unavailable(reason) = reload(&daemon).await else {
+        panic!("it was made or refused")
+    };
+    assert_eq!(reason, "the daemon is stopping");
+    assert!(daemon.listeners.bound().is_empty());
+    assert_eq!((daemon.applied().generation, daemon.engine.names()), (1, vec!["steady"]));
+}
+
 #[test]
 fn a_closed_reload_enters_no_further_step() {
     let progress = Progress::new();

@@ -29,8 +29,16 @@ const REMOVAL: Duration = Duration::from_secs(1);
 /// on any thread, and should be on one that may hang: unix sockets are on file systems.
 pub(crate) struct Listeners {
     connections: Arc<Connections>,
-    running: Mutex<Vec<Arc<Listener>>>,
+    running: Mutex<Running>,
     remover: Arc<Remover>,
+}
+
+/// Those that run.
+#[derive(Default)]
+struct Running {
+    listeners: Vec<Arc<Listener>>,
+    /// There will be none any more, whatever a swap has under way: it may have hung since before the end.
+    has_stopped: bool,
 }
 
 /// Listeners that are ready and not yet swapped in. Dropping them closes them.
@@ -73,7 +81,7 @@ impl Listeners {
     pub(crate) fn new(counters: Arc<HttpCounters>) -> Arc<Self> {
         Arc::new(Listeners {
             connections: Connections::new(counters, Handle::current()),
-            running: Mutex::new(Vec::new()),
+            running: Mutex::default(),
             remover: Arc::default(),
         })
     }
@@ -99,7 +107,7 @@ impl Listeners {
         check_room(wanted.each.len(), descriptor_limit())
             .map_err(|reason| vec![unplaced(reason)])?;
         let _runtime = self.connections.handle().enter();
-        let running = lock(&self.running).clone();
+        let running = self.running();
         let lost: Vec<&Address> = running
             .iter()
             .filter(|listener| wanted.of(&listener.address).is_some())
@@ -173,7 +181,8 @@ impl Listeners {
     /// # Errors
     ///
     /// A port that was shared and is in use now all the same, or a unix socket that cannot be given to whom
-    /// it should let in. Then everything runs as before.
+    /// it should let in. Then everything runs as before. Or the daemon has stopped meanwhile, and nothing
+    /// runs ([`Listeners::have_stopped`]).
     pub(crate) fn swap(&self, staged: StagedListeners) -> Result<ListenerChanges, Vec<Mistake>> {
         let StagedListeners { wanted, changes, listening: mut new, bound, sharing: _sharing } =
             staged;
@@ -183,12 +192,16 @@ impl Listeners {
             let socket = bound.listen().map_err(|error| vec![mistake(&one.listen, &error)])?;
             new.push(Listener::new(&one, socket));
         }
-        let mut running = lock(&self.running).clone();
         let is_replaced =
             |listener: &Listener| new.iter().any(|new| new.address == listener.address);
-        give(&running, &wanted, is_replaced)?;
+        give(&self.running(), &wanted, is_replaced)?;
+        // From here on no file is touched, and nothing hangs.
+        let mut running = lock(&self.running);
+        if running.has_stopped {
+            return Err(vec![unplaced("the daemon is stopping".to_owned())]);
+        }
         connections.set_limits(&wanted.server);
-        running.retain(|listener| {
+        running.listeners.retain(|listener| {
             let Some(one) = wanted.of(&listener.address) else {
                 listener.close(connections);
                 return false;
@@ -202,8 +215,8 @@ impl Listeners {
         });
         // What a new one shared its port with has stopped.
         new.iter().for_each(|listener| listener.share_port(false));
-        running.extend(new.iter().cloned());
-        *lock(&self.running) = running;
+        running.listeners.extend(new.iter().cloned());
+        drop(running);
         if connections.is_answered() {
             new.iter().for_each(|listener| listener.start(connections));
         }
@@ -219,21 +232,34 @@ impl Listeners {
     /// Starts to answer, on what is bound now and on what a swap will bring. To be called once.
     pub(crate) fn open<A: Answer>(&self, answer: Arc<A>) {
         self.connections.set_answer(answer);
-        for listener in lock(&self.running).iter() {
+        for listener in self.running() {
             listener.start(&self.connections);
         }
+    }
+
+    fn running(&self) -> Vec<Arc<Listener>> {
+        lock(&self.running).listeners.clone()
+    }
+
+    /// Whether they have stopped, and no swap brings others any more.
+    pub(crate) fn have_stopped(&self) -> bool {
+        lock(&self.running).has_stopped
     }
 
     /// Where the listeners are bound in truth: for port 0 the port that the kernel chose. Unix
     /// sockets are left out.
     pub(crate) fn bound(&self) -> Vec<SocketAddr> {
-        lock(&self.running).iter().filter_map(|listener| listener.bound()).collect()
+        self.running().iter().filter_map(|listener| listener.bound()).collect()
     }
 
     /// Stops listening, lets the requests under way end and cuts what is left at the deadline. Answers
     /// how many connections had to be cut.
     pub(crate) async fn stop(&self, deadline: Instant) -> usize {
-        let running = std::mem::take(&mut *lock(&self.running));
+        let running = {
+            let mut running = lock(&self.running);
+            running.has_stopped = true;
+            std::mem::take(&mut running.listeners)
+        };
         for listener in &running {
             listener.close(&self.connections);
         }

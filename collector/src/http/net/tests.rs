@@ -279,6 +279,24 @@ async fn a_stop_serves_what_it_has_accepted_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_swap_that_hangs_past_the_stop_brings_nothing_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("v.sock");
+    let stays = tcp("127.0.0.1:0", Admin::Off);
+    let listeners = start(std::slice::from_ref(&stays));
+    // Which hangs from here on: a file system may.
+    let staged = stage(&listeners, &[stays, tcp("127.0.0.2:0", Admin::Off), unix(&path)]);
+    assert!(UnixStream::connect(&path).await.is_ok() && !listeners.have_stopped());
+    assert_eq!(listeners.stop(Instant::now() + LONG).await, 0);
+    let refused = listeners.swap(staged).expect_err("it has stopped");
+    assert!(refused[0].message.contains("is stopping"), "{refused:?}");
+    assert!(listeners.have_stopped() && listeners.bound().is_empty());
+    listeners.leave_no_file(LONG);
+    assert!(!path.exists());
+    assert!(listeners.swap(stage(&listeners, &[])).is_err());
+}
+
+#[tokio::test]
 async fn clients_notice_nothing_of_addresses_that_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let free = std::net::TcpListener::bind("127.0.0.2:0").expect("a port");
