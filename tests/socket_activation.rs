@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -185,6 +186,49 @@ fn the_drop_in_protects_handed_unix_sockets_as_node_exporter_does() {
     daemon.wait_for_log("address=systemd");
     let said = in_the_clear(UnixStream::connect(&path).expect("connects"));
     assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[test]
+fn a_handed_socket_that_others_reach_is_warned_of_as_the_daemons_own_is() {
+    let folder = directory();
+    let web = folder.path().join("web.yml");
+    let hash = "$2y$04$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+    let users = format!("basic_auth_users: {{alice: {hash}}}\n");
+    fs::write(&web, &users).expect("a file");
+    let file = folder.path().join("config.toml");
+    let with = |more: &str| {
+        let listen = format!(
+            "{{ address = \"systemd\", {more} }}, \"unix:{}\"",
+            file.with_extension("sock").display()
+        );
+        let text = format!("[server]\nlisten = [{listen}]\n[scrape]\ndefault_collectors = false\n");
+        fs::write(&file, text).expect("the configuration");
+    };
+    let passwords = format!("web_config = {web:?}");
+    let start = |address: &str| {
+        let listener = TcpListener::bind(address).expect("a port");
+        let bound = listener.local_addr().expect("an address");
+        let arguments = ["run", "--config", file.to_str().expect("UTF-8")];
+        (Daemon::spawn(handed(listener, &arguments), directory()), bound)
+    };
+    let words = "without TLS the passwords of its users";
+    with(&passwords);
+    {
+        let (daemon, bound) = start("0.0.0.0:0");
+        daemon.wait_for_log(&format!("systemd ({bound}): {words}"));
+        // And at a reload.
+        let token = folder.path().join("token");
+        fs::write(&token, "marker").expect("a file");
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("chmod");
+        with(&format!("token_file = {token:?}"));
+        let socket = file.with_extension("sock");
+        assert_eq!(Connection::open_unix(&socket).ask("PUT", "/plugins/reload", &[]).status, 200);
+        daemon.wait_for_log(&format!("systemd ({bound}): without TLS the token of those who read"));
+    }
+    with(&passwords);
+    let (daemon, _) = start("127.0.0.1:0");
+    daemon.wait_for_log("listening");
+    assert!(!daemon.log().contains(words), "{}", daemon.log());
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Listeners that are open wider than may have been meant.
 
-use crate::http::WantedListeners;
+use crate::http::{WantedListeners, handed_over};
 use crate::plan::{Address, Admin, Listen, Plan, TokenFile};
 use crate::web_config::Protection;
 use std::fs::metadata;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -17,8 +18,18 @@ const STICKY: u32 = 0o1000;
 pub(crate) fn warnings(plan: &Plan, wanted: &WantedListeners) -> Vec<String> {
     let mut warnings = Vec::new();
     for listen in &plan.server.listen {
-        let said = of_listener(listen, &wanted.protection(listen));
-        warnings.extend(said.into_iter().map(|text| format!("{}: {text}", listen.address)));
+        let address = &listen.address;
+        let reached = reached_from_elsewhere(address);
+        let said = of_listener(listen, &wanted.protection(listen), !reached.is_empty());
+        // Of systemd's sockets the address does not say which it is.
+        let name = match (address, &*reached) {
+            (Address::Systemd, [_, ..]) => {
+                let sockets: Vec<String> = reached.iter().map(ToString::to_string).collect();
+                format!("{address} ({})", sockets.join(", "))
+            }
+            _ => address.to_string(),
+        };
+        warnings.extend(said.into_iter().map(|text| format!("{name}: {text}")));
     }
     warnings
 }
@@ -33,10 +44,10 @@ pub(crate) fn log(warnings: &[String]) {
     }
 }
 
-fn of_listener(listen: &Listen, protection: &Protection) -> Vec<String> {
+fn of_listener(listen: &Listen, protection: &Protection, is_reached: bool) -> Vec<String> {
     let serve = &listen.serve;
     let mut said = Vec::new();
-    if is_reached_from_elsewhere(&listen.address) && !protection.encrypts {
+    if is_reached && !protection.encrypts {
         if matches!(serve.admin, Admin::Token(_)) {
             said.push(
                 "administration by a token is refused to other machines over plain HTTP, where others could \
@@ -102,11 +113,15 @@ fn of_directory(socket: &Path) -> Option<String> {
     })
 }
 
-fn is_reached_from_elsewhere(address: &Address) -> bool {
-    match address {
-        Address::Tcp { socket, .. } => !socket.ip().to_canonical().is_loopback(),
-        Address::Unix(_) | Address::Systemd => false,
-    }
+/// The sockets of an address that other machines can reach.
+fn reached_from_elsewhere(address: &Address) -> Vec<SocketAddr> {
+    let mut sockets = match address {
+        Address::Tcp { socket, .. } => vec![*socket],
+        Address::Systemd => handed_over(),
+        Address::Unix(_) => Vec::new(),
+    };
+    sockets.retain(|socket| !socket.ip().to_canonical().is_loopback());
+    sockets
 }
 
 #[cfg(test)]
@@ -131,7 +146,9 @@ mod tests {
                 .web_config
                 .as_deref()
                 .map(|file| check_file(file, file).expect("it is right"));
-            of_listener(&Listen { address, serve: serve.clone() }, &protection.unwrap_or_default())
+            let is_reached = !reached_from_elsewhere(&address).is_empty();
+            let listen = Listen { address, serve: serve.clone() };
+            of_listener(&listen, &protection.unwrap_or_default(), is_reached)
         };
         let local = Serve::with(Admin::Local);
         let by_token = Serve::with(Admin::Token(TokenFile::Path(token.clone())));

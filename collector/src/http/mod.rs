@@ -42,7 +42,7 @@ mod tokens;
 
 pub use counters::HttpCounters;
 pub(crate) use net::listeners::{Listeners, StagedListeners};
-pub(crate) use net::lowered;
+pub(crate) use net::{handed_over, lowered};
 pub(crate) use net::wanted::WantedListeners;
 pub(crate) use served::Served;
 pub(crate) use service::Http;

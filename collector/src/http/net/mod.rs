@@ -29,3 +29,4 @@ pub(super) use fuzzed::Wires;
 pub(super) use limits::page_bytes;
 pub(crate) use limits::{Lowered, lowered};
 pub(super) use service::{Answer, Answering};
+pub(crate) use socket::handed_over;

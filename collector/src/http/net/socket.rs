@@ -357,6 +357,15 @@ fn bound_buffers(listener: &OwnedFd) {
     let _ = sockopt::set_tcp_user_timeout(listener, NOT_TAKEN.as_millis() as u32);
 }
 
+/// Where the sockets are bound that systemd has handed over, unix sockets left out.
+pub(crate) fn handed_over() -> Vec<SocketAddr> {
+    let bound = |number: RawFd| {
+        let descriptor = vitald_core::host::duplicate_inherited(number).ok()?;
+        rustix::net::getsockname(descriptor).ok()?.try_into().ok()
+    };
+    sd_notify::listen_fds().map_or_else(|_| Vec::new(), |all| all.filter_map(bound).collect())
+}
+
 fn open(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(family, kind, flags, None)
