@@ -357,6 +357,29 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
+fn that_few_descriptors_lower_a_limit_is_told() {
+    // One is the listener's, and half of the others are for connections.
+    let daemon = start_after("ulimit -n 64", "");
+    let words = "server.max_connections 31 instead of 512";
+    daemon.wait_for_log(words);
+    let log = daemon.log();
+    assert!(log.contains("open_files_limit=64") && !log.contains("control group"), "{log}");
+    let told = daemon.get("/plugins").json();
+    assert_eq!(told["open_files_limit"], 64);
+    let limit = serde_json::json!([{
+        "limit": "server.max_connections", "value": 31, "instead_of": 512, "scarce": "files"
+    }]);
+    assert_eq!(told["lowered_limits"], limit, "{told}");
+    assert!(daemon.get("/").body.contains(words));
+    let daemon = start_after("ulimit -n 64", "[server]\nmax_connections = 31\n");
+    let told = daemon.get("/plugins").json();
+    assert_eq!(told["lowered_limits"], serde_json::json!([]), "{told}");
+    assert!(
+        !daemon.log().contains("limits are lower") && !daemon.get("/").body.contains("are lower")
+    );
+}
+
+#[test]
 fn without_descriptors_it_serves_whom_it_has_and_rests() {
     let textfile = big_page();
     let config = format!(

@@ -444,8 +444,9 @@ fn what_a_small_control_group_lowers_is_reported_once() {
     assert!(lines[0].contains("server.max_connections 128 instead of 512"), "{}", lines[0]);
     let told = daemon.get("/plugins").json();
     assert_eq!(told["memory_limit_bytes"], 16 << 20);
-    let connections =
-        serde_json::json!({ "limit": "server.max_connections", "value": 128, "instead_of": 512 });
+    let connections = serde_json::json!({
+        "limit": "server.max_connections", "value": 128, "instead_of": 512, "scarce": "memory"
+    });
     assert_eq!(told["lowered_limits"][0], connections, "{told}");
     assert!(daemon.get("/").body.contains("server.max_connections 128 instead of 512"));
     // The limits that are reported are those in force.

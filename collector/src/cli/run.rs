@@ -8,7 +8,7 @@ use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
 use crate::engine::{Request, Selection, Server};
 use crate::heap;
-use crate::http::{self, Http, HttpCounters, Listeners, Mode, Served};
+use crate::http::{self, Http, HttpCounters, Listeners, Lowered, Mode, Scarce, Served};
 use crate::memory_limit;
 use crate::plan::{Address, Log, LogFormat, LogLevel, Plan};
 use crate::serving::Serving;
@@ -424,7 +424,7 @@ fn announce(daemon: &Daemon) {
         mounts = view.mount.word(),
         "started"
     );
-    announce_little_memory(plan);
+    announce_lowered_limits(plan);
     for listen in &plan.server.listen {
         if let Address::Unix(_) | Address::Systemd = &listen.address {
             tracing::info!(address = %listen.address, "listening");
@@ -435,17 +435,26 @@ fn announce(daemon: &Daemon) {
     }
 }
 
-/// Says which limits are lower because the daemon may have little memory.
-fn announce_little_memory(plan: &Plan) {
-    let lowered: Vec<String> =
-        http::lowered(&plan.server).iter().map(ToString::to_string).collect();
-    if let Some(bytes) = memory_limit::limit()
-        && !lowered.is_empty()
-    {
+/// Says which limits are lower because the daemon may have little memory, or few open files.
+fn announce_lowered_limits(plan: &Plan) {
+    let lowered = http::lowered(&plan.server);
+    let of = |scarce: Scarce| {
+        let of_it = lowered.iter().filter(|lowered| lowered.scarce == scarce);
+        Some(of_it.map(Lowered::to_string).collect::<Vec<_>>().join(", "))
+            .filter(|limits| !limits.is_empty())
+    };
+    if let (Some(bytes), Some(limits)) = (memory_limit::limit(), of(Scarce::Memory)) {
         tracing::info!(
             memory_limit_bytes = bytes,
-            limits = lowered.join(", "),
+            limits,
             "a control group limits the daemon's memory, so these limits are lower"
+        );
+    }
+    if let Some(limits) = of(Scarce::Files) {
+        tracing::info!(
+            open_files_limit = http::descriptor_limit(),
+            limits,
+            "the daemon may have few open files (LimitNOFILE= of the systemd unit, ulimit -n), so these limits are lower"
         );
     }
 }

@@ -42,8 +42,8 @@ mod tokens;
 
 pub use counters::HttpCounters;
 pub(crate) use net::listeners::{Listeners, StagedListeners};
-pub(crate) use net::{handed_over, lowered};
 pub(crate) use net::wanted::WantedListeners;
+pub(crate) use net::{Lowered, Scarce, descriptor_limit, handed_over, lowered};
 pub(crate) use served::Served;
 pub(crate) use service::Http;
 pub(crate) use site::Mode;

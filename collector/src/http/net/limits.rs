@@ -75,9 +75,7 @@ impl Limits {
         self.idle_timeout.store(milliseconds(server.idle_timeout), Ordering::Relaxed);
         self.max_requests.store(u64::from(server.max_requests), Ordering::Relaxed);
         self.head_bytes.store(HEAD_BYTES.now(), Ordering::Relaxed);
-        let most = connections_beside(server.listen.len(), descriptor_limit())
-            .min(CONNECTIONS.now())
-            .max(1);
+        let most = most_connections(memory_limit::limit(), descriptor_limit(), server).0;
         self.max_connections.store(wanted_connections(server).min(most), Ordering::Relaxed);
     }
 
@@ -130,7 +128,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// How many descriptors this process may have.
-pub(super) fn descriptor_limit() -> u64 {
+pub(crate) fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -146,18 +144,45 @@ pub(in crate::http) fn page_bytes(server: &Server) -> u64 {
     server.max_page_bytes.min(PAGE_BYTES.now())
 }
 
-/// A limit that is lower than it is configured, because memory is limited.
+/// The most connections that the daemon can have, and for lack of what there are no more.
+fn most_connections(memory: Option<u64>, descriptors: u64, server: &Server) -> (u64, Scarce) {
+    let of_memory = CONNECTIONS.of(memory);
+    let of_files = connections_beside(server.listen.len(), descriptors);
+    if of_files < of_memory {
+        (of_files.max(1), Scarce::Files)
+    } else {
+        (of_memory, Scarce::Memory)
+    }
+}
+
+/// A limit that is lower than it is configured.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Lowered {
     pub(crate) limit: &'static str,
     pub(crate) value: u64,
-    /// What it would be with memory enough; the largest number is no limit.
+    /// What it would be with enough; the largest number is no limit.
     pub(crate) instead_of: u64,
+    /// Enough of what.
+    pub(crate) scarce: Scarce,
+}
+
+/// What the daemon may have little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scarce {
+    /// A control group limits it.
+    Memory,
+    /// Open files, which a limit of resources limits.
+    Files,
+}
+
+impl Scarce {
+    pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Files];
 }
 
 impl fmt::Display for Lowered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lowered { limit, value, instead_of } = self;
+        let Lowered { limit, value, instead_of, .. } = self;
         match instead_of {
             &u64::MAX => write!(f, "{limit} {value} instead of no limit"),
             wanted => write!(f, "{limit} {value} instead of {wanted}"),
@@ -165,23 +190,32 @@ impl fmt::Display for Lowered {
     }
 }
 
-/// Which limits the memory that the daemon may have makes lower.
+/// Which limits are lower because of the memory or the descriptors that the daemon may have.
 pub(crate) fn lowered(server: &Server) -> Vec<Lowered> {
-    lowered_by(memory_limit::limit(), server)
+    lowered_by(memory_limit::limit(), descriptor_limit(), server)
 }
 
-fn lowered_by(memory: Option<u64>, server: &Server) -> Vec<Lowered> {
-    [
-        ("server.max_connections", wanted_connections(server), CONNECTIONS),
+fn lowered_by(memory: Option<u64>, descriptors: u64, server: &Server) -> Vec<Lowered> {
+    let (connections, scarce) = most_connections(memory, descriptors, server);
+    let limit = "server.max_connections";
+    let instead_of = wanted_connections(server);
+    let connections = Lowered { limit, value: connections, instead_of, scarce };
+    let of_memory = [
         ("server.max_page_bytes", server.max_page_bytes, PAGE_BYTES),
         ("bytes of unfinished requests", HEAD_BYTES.most, HEAD_BYTES),
         ("bytes of a send buffer", SEND_BUFFER.most, SEND_BUFFER),
         ("unsent bytes of a connection", UNSENT.most, UNSENT),
     ]
-    .into_iter()
-    .map(|(limit, instead_of, part)| Lowered { limit, value: part.of(memory), instead_of })
-    .filter(|Lowered { value, instead_of, .. }| value < instead_of)
-    .collect()
+    .map(|(limit, instead_of, part)| Lowered {
+        limit,
+        value: part.of(memory),
+        instead_of,
+        scarce: Scarce::Memory,
+    });
+    std::iter::once(connections)
+        .chain(of_memory)
+        .filter(|Lowered { value, instead_of, .. }| value < instead_of)
+        .collect()
 }
 
 /// For how many connections so many listeners leave room: half of the descriptors that are left
@@ -207,22 +241,26 @@ pub(super) fn check_room(listeners: usize, descriptors: u64) -> Result<(), Strin
 mod tests {
     use super::*;
 
-    #[test]
-    fn little_memory_makes_limits_lower_and_they_are_reported() {
-        let server = |max_connections| Server {
+    const PLENTY: u64 = 1 << 20;
+
+    fn server(max_connections: u32) -> Server {
+        Server {
             listen: Vec::new(),
             max_requests: 40,
             max_connections,
             idle_timeout: Duration::from_secs(75),
             max_page_bytes: 64 << 20,
-        };
-        assert_eq!(lowered_by(None, &server(512)), []);
-        assert_eq!(lowered_by(Some(1 << 30), &server(512)), []);
+        }
+    }
+
+    #[test]
+    fn little_memory_makes_limits_lower_and_they_are_reported() {
+        assert_eq!(lowered_by(None, PLENTY, &server(512)), []);
+        assert_eq!(lowered_by(Some(1 << 30), PLENTY, &server(512)), []);
         let told = |memory, most| {
-            lowered_by(Some(memory), &server(most))
-                .iter()
-                .map(Lowered::to_string)
-                .collect::<Vec<_>>()
+            let lowered = lowered_by(Some(memory), PLENTY, &server(most));
+            assert!(lowered.iter().all(|lowered| lowered.scarce == Scarce::Memory));
+            lowered.iter().map(Lowered::to_string).collect::<Vec<_>>()
         };
         assert_eq!(
             told(16 << 20, 512),
@@ -237,6 +275,29 @@ mod tests {
         assert_eq!(told(16 << 20, 0)[0], "server.max_connections 128 instead of no limit");
         // What is configured lower than that is not lowered.
         assert!(!told(16 << 20, 100).iter().any(|line| line.contains("connections 1")));
+    }
+
+    #[test]
+    fn few_descriptors_make_connections_fewer_and_that_is_reported() {
+        let fewer = |value, scarce| Lowered {
+            limit: "server.max_connections",
+            value,
+            instead_of: 512,
+            scarce,
+        };
+        assert_eq!(lowered_by(None, 256, &server(512)), [fewer(128, Scarce::Files)]);
+        assert_eq!(lowered_by(None, 256, &server(128)), []);
+        assert_eq!(lowered_by(None, 0, &server(512)), [fewer(1, Scarce::Files)]);
+        // Of two reasons it is the one that would still be there without the other.
+        let both =
+            |descriptors| lowered_by(Some(16 << 20), descriptors, &server(512)).swap_remove(0);
+        assert_eq!(both(258), fewer(128, Scarce::Memory));
+        assert_eq!(both(254), fewer(127, Scarce::Files));
+        // What is reported is what is in force.
+        let limits = Limits::new();
+        limits.set(&server(u32::MAX));
+        let told = lowered(&server(u32::MAX)).swap_remove(0);
+        assert_eq!((told.limit, told.value), ("server.max_connections", limits.max_connections()));
     }
 
     #[test]

@@ -27,6 +27,6 @@ mod wire;
 #[cfg(feature = "fuzzing")]
 pub(super) use fuzzed::Wires;
 pub(super) use limits::page_bytes;
-pub(crate) use limits::{Lowered, lowered};
+pub(crate) use limits::{Lowered, Scarce, descriptor_limit, lowered};
 pub(super) use service::{Answer, Answering};
 pub(crate) use socket::handed_over;

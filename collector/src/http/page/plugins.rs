@@ -1,7 +1,7 @@
 //! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
 
 use crate::engine::CollectorStatus;
-use crate::http::net::{Lowered, lowered};
+use crate::http::net::{Lowered, descriptor_limit, lowered};
 use crate::http::query;
 use crate::http::reply::{Problem, json};
 use crate::http::request::Request;
@@ -69,7 +69,9 @@ pub(super) struct Overview {
     pub(super) applied_timestamp_seconds: f64,
     /// The least limit of memory of the daemon's control groups; null if there is none.
     pub(super) memory_limit_bytes: Option<u64>,
-    /// The limits that are lower because of it.
+    /// How many files the daemon may have open; null if that is not limited.
+    pub(super) open_files_limit: Option<u64>,
+    /// The limits that are lower because of one of these.
     pub(super) lowered_limits: Vec<Lowered>,
     pub(super) collectors: Vec<Collector>,
     pub(super) outputs: Vec<Output>,
@@ -159,6 +161,7 @@ impl Overview {
                 .unwrap_or(Duration::ZERO)
                 .as_secs_f64(),
             memory_limit_bytes: memory_limit::limit(),
+            open_files_limit: Some(descriptor_limit()).filter(|limit| *limit != u64::MAX),
             lowered_limits: lowered(&plan.server),
             collectors: plan
                 .collectors

@@ -1,6 +1,7 @@
 //! `/`: a page for people. It needs nothing but itself, and is whole without its script.
 
 use super::plugins::{Collector, Overview};
+use crate::http::net::Scarce;
 use crate::http::query;
 use crate::http::reply::response;
 use crate::http::request::Request;
@@ -121,19 +122,27 @@ fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt
 
 /// Which limits are lower than they are configured, and why.
 fn write_lowered(page: &mut String, overview: &Overview) -> fmt::Result {
-    let Some(memory) = overview.memory_limit_bytes else { return Ok(()) };
-    if overview.lowered_limits.is_empty() {
-        return Ok(());
+    for scarce in Scarce::ALL {
+        let of_it = || overview.lowered_limits.iter().filter(|lowered| lowered.scarce == scarce);
+        if of_it().next().is_none() {
+            continue;
+        }
+        page.push_str("<div class=\"card text\"><p>");
+        match (scarce, overview.memory_limit_bytes, overview.open_files_limit) {
+            (Scarce::Memory, Some(bytes), _) => {
+                write!(page, "A control group limits the daemon's memory to {bytes} bytes")?;
+            }
+            (Scarce::Files, _, Some(files)) => {
+                write!(page, "The daemon may have no more than {files} files open")?;
+            }
+            _ => {}
+        }
+        page.push_str(", so these limits are lower:</p><ul>");
+        for lowered in of_it() {
+            write!(page, "<li>{}</li>", Escaped(&lowered.to_string()))?;
+        }
+        page.push_str("</ul></div>\n");
     }
-    write!(
-        page,
-        "<div class=\"card text\"><p>A control group limits the daemon's memory to {memory} bytes, so these limits are \
-         lower:</p><ul>"
-    )?;
-    for lowered in &overview.lowered_limits {
-        write!(page, "<li>{}</li>", Escaped(&lowered.to_string()))?;
-    }
-    page.push_str("</ul></div>\n");
     Ok(())
 }
 
