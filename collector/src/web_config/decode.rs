@@ -3,6 +3,7 @@
 //! The format is that of Prometheus' exporter-toolkit (its `docs/web-configuration.md`). What it takes and
 //! cannot be had here is a mistake if the protection would be another one, and a note if it is not.
 
+use super::dates::Dated;
 use super::yaml::{self, Key, Node, Place, Value};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -126,12 +127,14 @@ pub(super) struct Notebook {
     pub(super) mistakes: Mistakes,
     /// What is asked for and is otherwise here, or may not be as it was meant, in sentences.
     pub(super) notes: Vec<String>,
+    /// The certificates whose dates count, of which there will be something to say one day.
+    pub(super) dates: Vec<Dated>,
 }
 
 impl Notebook {
     pub(super) fn new(file: &Path) -> Self {
         let file = Arc::from(&*file.to_string_lossy());
-        Notebook { file, mistakes: Mistakes::new(), notes: Vec::new() }
+        Notebook { file, mistakes: Mistakes::new(), notes: Vec::new(), dates: Vec::new() }
     }
 
     pub(super) fn origin(&self, (line, column): Place) -> Origin {

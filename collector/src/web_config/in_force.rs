@@ -8,6 +8,7 @@
 //! A reload never changes one that is in force: it reads another one, which the listeners get with all else that they
 //! are to serve.
 
+use super::dates::{Dated, Told};
 use super::decode::{Notebook, Rate, decode};
 use super::files::Files;
 use super::protection::Protection;
@@ -20,7 +21,7 @@ use crate::sync::lock;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use vitald_core::settings::{Mistake, Origin};
 use warp::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -38,6 +39,7 @@ pub(crate) struct Content {
     users: Users,
     rate: Option<Rate>,
     notes: Vec<String>,
+    dates: Vec<Dated>,
 }
 
 impl Content {
@@ -78,6 +80,8 @@ struct State {
     files: Files,
     looked: Instant,
     faults: Faults,
+    /// What was said last of the dates of its certificates.
+    told: Told,
 }
 
 /// What is wrong, if something is.
@@ -154,6 +158,7 @@ fn read_into(
         users: passwords.users(written.users),
         rate: written.rate,
         notes: std::mem::take(&mut book.notes),
+        dates: std::mem::take(&mut book.dates),
     })
 }
 
@@ -182,12 +187,15 @@ impl WebConfig {
         );
         let looked = Instant::now();
         let (content, files) = read(path, path, &passwords);
+        let content = content?;
+        let told = earlier.map(|earlier| lock(&earlier.state).told.clone());
+        let told = Told::of(&content.dates, told);
         Ok(Arc::new(WebConfig {
             path: path.to_owned(),
             is_beside_token,
             passwords,
-            content: RwLock::new(Arc::new(content?)),
-            state: Mutex::new(State { files, looked, faults: Faults::default() }),
+            content: RwLock::new(Arc::new(content)),
+            state: Mutex::new(State { files, looked, faults: Faults::default(), told }),
             looking,
             is_well: AtomicBool::new(true),
         }))
@@ -227,6 +235,13 @@ impl WebConfig {
         }
     }
 
+    /// Logs what is to be said of the dates of its certificates now, if that was not said lately.
+    fn tell_dates(&self, at: Instant) {
+        let content = self.content();
+        let news = lock(&self.state).told.news(&content.dates, SystemTime::now(), at);
+        tell_notes(&news);
+    }
+
     /// What is in force.
     pub(crate) fn content(&self) -> Arc<Content> {
         Arc::clone(&self.content.read().unwrap_or_else(PoisonError::into_inner))
@@ -244,7 +259,7 @@ impl WebConfig {
         }
         let work = {
             let config = Arc::clone(self);
-            move || config.look()
+            move || config.look(Instant::now())
         };
         match self.looking.run(LOOK_TIMEOUT, work).await {
             Ok(()) => {}
@@ -261,10 +276,11 @@ impl WebConfig {
     }
 
     /// Looks at the files, and reads them if they have changed.
-    fn look(&self) {
+    fn look(&self, at: Instant) {
         let files = lock(&self.state).files.clone();
         if !files.have_changed() {
             self.change_faults(|faults| faults.looking = None);
+            self.tell_dates(at);
             return;
         }
         let (content, mut now) = read(&self.path, &self.path, &self.passwords);
@@ -284,6 +300,7 @@ impl WebConfig {
                 state.files = now;
                 let notes = content.notes.clone();
                 let earlier = self.content();
+                state.told = Told::of(&content.dates, Some(state.told.clone()));
                 *self.content.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(content);
                 drop(state);
                 if notes != earlier.notes {
@@ -410,6 +427,23 @@ mod tests {
     use super::*;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn with_the_files_the_dates_are_looked_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, "# nothing\n").expect("a file");
+        let config = WebConfig::read(&path, false, None).expect("it is right");
+        let later = Instant::now() + Duration::from_secs(2 * 60 * 60);
+        config.look(later);
+        assert_eq!(lock(&config.state).told.looked, later);
+        std::fs::write(&path, "# nothing, again\n").expect("a file");
+        config.look(later + Duration::from_secs(1));
+        assert!(
+            lock(&config.state).told.looked < later,
+            "what has changed is looked at when it is read"
+        );
+    }
 
     #[tokio::test]
     async fn what_was_checked_before_a_reload_is_known_after_it() {

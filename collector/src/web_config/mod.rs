@@ -6,6 +6,7 @@
 //! decode       the tree to what is asked for, or every mistake
 //! files        the files, and whether they have changed
 //! certificate, tls   certificates, keys and rules to what rustls serves with
+//! dates        when certificates are valid, and what is to be said of it
 //! users        passwords and what their checks may cost
 //! rate         a limit of requests in time
 //! protection   what it does for its listener
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "tls")]
 mod certificate;
+#[cfg(feature = "tls")]
+mod dates;
 #[cfg(feature = "tls")]
 mod decode;
 #[cfg(feature = "tls")]

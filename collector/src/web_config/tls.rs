@@ -1,6 +1,7 @@
 //! From certificates, keys and rules to what rustls serves with.
 
 use super::certificate;
+use super::dates::Dated;
 use super::decode::{ClientAuth, Notebook, Pem, PemSource, TlsWritten};
 use super::files::Files;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -158,32 +159,26 @@ fn check_suites(
     None
 }
 
-/// Notes which certificates are not valid today. node_exporter serves with them, too, and a clock may be wrong,
-/// so that is no mistake.
+/// Keeps the dates of certificates, and notes which of them are not valid today or will not be soon.
 fn note_dates(
     pem: &Pem,
     certificates: Option<&[CertificateDer<'_>]>,
-    consequence: &str,
+    consequence: &'static str,
     book: &mut Notebook,
 ) {
     let certificates = certificates.unwrap_or_default();
     let now = SystemTime::now();
     for (number, certificate) in (1..).zip(certificates) {
-        let Some((first, last)) = certificate::validity(certificate) else { continue };
-        let (is_wrong, at, remedy) = if now < first {
-            ("is not valid before", first, "is the clock of this machine right?")
-        } else if now > last {
-            ("expired at", last, "renew it")
-        } else {
-            continue;
-        };
-        let at = humantime::format_rfc3339_seconds(at);
+        let Some(validity) = certificate::validity(certificate) else { continue };
         let which = match certificates.len() {
             1 => "the certificate".to_owned(),
             all => format!("certificate {number} of {all}"),
         };
-        let message = format!("{which} {is_wrong} {at}: {consequence}; {remedy}");
-        book.note(pem.place, &path_of(pem), &in_file(pem, &message));
+        let which =
+            format!("{}: {}: {}", book.origin(pem.place), path_of(pem), in_file(pem, &which));
+        let dated = Dated { which, validity, consequence };
+        book.notes.extend(dated.said(now));
+        book.dates.push(dated);
     }
 }
 
@@ -552,6 +547,21 @@ mod tests {
             notes[0].contains("tls_server_config.client_ca: the certificate expired"),
             "{notes:?}"
         );
+    }
+
+    #[test]
+    fn a_certificate_that_expires_soon_is_noted() {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = params();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = (SystemTime::now() + Duration::from_secs(13 * 24 * 60 * 60)).into();
+        let (mistakes, notes) = said(params.clone(), &key, "");
+        assert!(mistakes.is_empty() && notes.len() == 1, "{mistakes:?} {notes:?}");
+        let words = ": then clients that verify it refuse it; renew it";
+        assert!(notes[0].contains("/c: the certificate expires at 2"), "{notes:?}");
+        assert!(notes[0].ends_with(words), "{notes:?}");
+        params.not_after = (SystemTime::now() + Duration::from_secs(15 * 24 * 60 * 60)).into();
+        assert_eq!(said(params, &key, ""), (Vec::new(), Vec::new()));
     }
 
     #[test]
