@@ -6,7 +6,7 @@ mod harness;
 use expect_test::{Expect, expect};
 use harness::Daemon;
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -838,6 +838,30 @@ fn what_is_no_vitald_is_not_asked_to_reload() {
     });
     let (status, _, err) = run(&["reload", "--to", &daemon.address().to_string()]);
     assert!(status == 1 && err.contains("not a vitald that can be administered"), "{status} {err}");
+}
+
+/// Where no daemon runs any user may listen.
+#[test]
+fn what_poses_as_a_daemon_does_not_reach_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let about = r#"{"name": "vitald", "admin": true, "config_file": "/etc/\u001b[2J"}"#;
+        let report = r#"{"hash": "\u001b]0;hash\u0007", "generation": 2, "started": ["\u009b31m"],
+            "degraded": [{"name": "cpu", "reason": "\r\u001b[1A"}]}"#;
+        for body in [about, report] {
+            let lines = BufReader::new(&stream).lines();
+            let head = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+            assert!(head > 0, "a request");
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).expect("an answer");
+        }
+    });
+    let told = prints(&["reload", "--to", &to]);
+    assert!(told.contains(r"reads /etc/\u001b[2J") && told.contains("generation 2"), "{told}");
+    assert!(!told.contains(|one: char| one.is_control() && one != '\n'), "{told:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::connection::{Answer, Connection};
 use super::places::{self, Place, Search, WITHOUT_TLS};
 use super::registry::Registry;
-use super::terminal::{complain, exit, fail, print};
+use super::terminal::{complain, exit, fail, print, printable};
 use crate::plan::Address;
 use clap::ArgMatches;
 use hyper::{Method, StatusCode};
@@ -146,7 +146,7 @@ impl Daemon {
         let file = self.file.as_deref().unwrap_or("no configuration file");
         let daemon = format!("the daemon at {} reads {file}", self.address);
         if answer.status == StatusCode::OK {
-            return print(&format!("{daemon}\n{}", report(&answer.body)));
+            return print(&printable(&format!("{daemon}\n{}", report(&answer.body))));
         }
         for mistake in answer.body["mistakes"].as_array().into_iter().flatten() {
             complain(&mistake["text"].as_str().unwrap_or_default());
