@@ -174,7 +174,8 @@ impl Connections {
 
     /// Asks the connection to end that waits for its peer and by which least is lost. Those of a client with more than
     /// half of them come before all others: if none of these waits, since it asks without a pause, one of them ends with
-    /// the request it is at. Answers whether there is one.
+    /// the request it is at. So does one of the client with the most, if nobody at all has waited for long enough: several
+    /// clients that ask without a pause, none of which has more than half, lock out nobody. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
         let now = Instant::now();
         let open = lock(&self.open);
@@ -195,13 +196,14 @@ impl Connections {
         };
         let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
         let least = candidates.min_by(|(one, _), (other, _)| one.cmp(other));
-        let is_greedy =
-            |state: &&Arc<ConnectionState>| state.member.has_most() && state.goes_on_asking();
-        let greedy = || open.values().find(is_greedy);
+        let asking = open.values().filter(|state| state.goes_on_asking());
+        let greediest = asking.max_by_key(|state| state.member.connections());
+        let greedy = greediest.filter(|state| state.member.has_most());
         let leaving = match least {
-            Some((lost, state)) if !lost.is_within_share => (lost.due <= now).then_some(state),
-            Some((lost, state)) => greedy().or((lost.due <= now).then_some(state)),
-            None => greedy(),
+            Some((lost, state)) if lost.due <= now && !lost.is_within_share => Some(state),
+            Some((lost, state)) if lost.due <= now => greedy.or(Some(state)),
+            Some((lost, _)) if !lost.is_within_share => greedy,
+            _ => greediest,
         };
         // Without one it is worth to wait for a moment rather than to close one by which more is lost.
         let Some(leaving) = leaving else { return false };

@@ -189,7 +189,12 @@ impl Member {
     /// Whether its client has more than half of all connections.
     pub(super) fn has_most(&self) -> bool {
         let all = self.shares.connections.load(Ordering::Relaxed);
-        2 * self.share.connections.load(Ordering::Relaxed) > all
+        2 * self.connections() > all
+    }
+
+    /// How many connections its client has.
+    pub(super) fn connections(&self) -> u64 {
+        self.share.connections.load(Ordering::Relaxed)
     }
 
     /// Begins a request where there may be `most` at one time, or has it wait for its turn.

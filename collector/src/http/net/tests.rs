@@ -515,6 +515,35 @@ async fn one_address_does_not_take_the_places_of_another() {
 }
 
 #[tokio::test]
+async fn clients_that_ask_without_a_pause_lock_out_nobody() {
+    for addresses in [1, 3] {
+        let permits = Arc::new(Semaphore::new(0));
+        let held =
+            Held { counters: Arc::default(), permits: Arc::clone(&permits), most: Arc::default() };
+        let site = start_with(|server| server.max_connections = 6, held);
+        let mut crowd = Vec::new();
+        for number in 0..6 {
+            let mut stream =
+                site.connect_from(&format!("127.0.0.{}", 2 + number % addresses)).await;
+            stream.write_all(&REQUEST.repeat(100)).await.expect("sends");
+            crowd.push(stream);
+        }
+        site.until(|site| site.counters.in_flight() == 6).await;
+        let mut newcomer = site.connect_from("127.0.0.9").await;
+        newcomer.write_all(REQUEST).await.expect("sends");
+        // All the others are at a request, and will be as soon as it is answered.
+        site.until(|site| site.counters.evicted() > 0).await;
+        // One each, in the order in which they have asked.
+        permits.add_permits(6);
+        site.until(|site| site.counters.accepted() == 7).await;
+        permits.add_permits(1000);
+        let mut answer = [0; 4096];
+        let length = newcomer.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].ends_with(b"held"), "{addresses}");
+    }
+}
+
+#[tokio::test]
 async fn one_address_does_not_take_the_requests_of_another() {
     let counters = Arc::new(HttpCounters::new());
     let permits = Arc::new(Semaphore::new(0));
