@@ -1,9 +1,10 @@
 //! Who may ask: names, passwords, and the little that their checks may cost.
 //!
 //! Checking a password takes as long as the maker of its hash wanted, so it is done on at most two threads
-//! of their own, which yield to all others. Few may wait for them, and few of one client, so that a flood
-//! of wrong passwords costs others at most their first check. What a check gave is kept under a keyed hash
-//! of all that it is about: the password itself is not kept, and a hash that has changed makes it void.
+//! of their own, which yield to all others. Few may wait for them, and few of one client; where there are too many, those
+//! go whose client was wrong before, so that a flood of wrong passwords costs others at most the wait for their first
+//! check. What a check gave is kept under a keyed hash of all that it is about: the password itself is not kept, and a hash
+//! that has changed makes it void.
 
 use crate::client_key::ClientKey;
 use crate::secret::Secret;
@@ -23,7 +24,7 @@ const MOST_CHECKS_OF_ONE: usize = 2;
 /// The most requests that wait for one check, and for all together: each counts as being served.
 const MOST_WAITERS_OF_ONE: usize = 4;
 const MOST_WAITERS: usize = 16;
-/// How many answers are kept of either kind.
+/// How many answers are kept of either kind, and how many clients whose last password was wrong.
 const KEPT: usize = 128;
 /// How much the threads that check yield to others (nice(2)).
 const NICENESS: i32 = 10;
@@ -52,29 +53,65 @@ pub(super) struct Passwords {
 
 #[derive(Default)]
 struct State {
-    right: Kept,
-    wrong: Kept,
+    right: Kept<Tag>,
+    wrong: Kept<Tag>,
+    /// Clients whose last check said no.
+    guessers: Kept<ClientKey>,
     checks: Vec<Check>,
     waiting: VecDeque<Work>,
     threads: usize,
 }
 
-/// The answers of the last checks.
-#[derive(Default)]
-struct Kept(VecDeque<Tag>);
+/// What the last checks were about.
+struct Kept<T>(VecDeque<T>);
 
-impl Kept {
-    fn has(&self, tag: &Tag) -> bool {
-        self.0.contains(tag)
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(VecDeque::new())
+    }
+}
+
+impl<T: PartialEq> Kept<T> {
+    fn has(&self, one: &T) -> bool {
+        self.0.contains(one)
     }
 
-    fn keep(&mut self, tag: Tag) {
-        if !self.has(&tag) {
+    fn keep(&mut self, one: T) {
+        if !self.has(&one) {
             if self.0.len() >= KEPT {
                 self.0.pop_front();
             }
-            self.0.push_back(tag);
+            self.0.push_back(one);
         }
+    }
+
+    fn forget(&mut self, one: &T) {
+        self.0.retain(|kept| kept != one);
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        let waiters: usize = self.checks.iter().map(|check| check.waiters.len()).sum();
+        self.checks.len() >= MOST_CHECKS || waiters >= MOST_WAITERS
+    }
+
+    /// Whether there is room for one more that waits. For a client that has not guessed lately a check that has not
+    /// begun has to go of one that has; who waits for it is refused.
+    fn makes_room_for(&mut self, from: ClientKey) -> bool {
+        while self.is_full() {
+            if self.guessers.has(&from) {
+                return false;
+            }
+            let is_guess = |work: &Work| {
+                let check = self.checks.iter().find(|check| check.tag == work.tag);
+                check.is_some_and(|check| self.guessers.has(&check.from))
+            };
+            let Some(at) = self.waiting.iter().rposition(is_guess) else { return false };
+            let gone = self.waiting.remove(at).map(|work| work.tag);
+            self.checks.retain(|check| Some(check.tag) != gone);
+        }
+        true
     }
 }
 
@@ -171,7 +208,7 @@ impl Passwords {
         let (sender, receiver) = oneshot::channel();
         // Those whose client has gone are none.
         state.checks.iter_mut().for_each(|check| check.waiters.retain(|one| !one.is_closed()));
-        if state.checks.iter().map(|check| check.waiters.len()).sum::<usize>() >= MOST_WAITERS {
+        if !state.makes_room_for(from) {
             return Ok(Answer::Busy);
         }
         if let Some(check) = state.checks.iter_mut().find(|check| check.tag == tag) {
@@ -182,7 +219,7 @@ impl Passwords {
             return Err(receiver);
         }
         let of_one = state.checks.iter().filter(|check| check.from == from).count();
-        if state.checks.len() >= MOST_CHECKS || of_one >= MOST_CHECKS_OF_ONE {
+        if of_one >= MOST_CHECKS_OF_ONE {
             return Ok(Answer::Busy);
         }
         state.checks.push(Check { tag, from, waiters: vec![sender] });
@@ -215,6 +252,12 @@ impl Passwords {
             answers.keep(work.tag);
             let ended = state.checks.iter().position(|check| check.tag == work.tag);
             let ended = ended.map(|position| state.checks.swap_remove(position));
+            if let Some(check) = &ended {
+                match is_right {
+                    true => state.guessers.forget(&check.from),
+                    false => state.guessers.keep(check.from),
+                }
+            }
             drop(state);
             for waiter in ended.into_iter().flat_map(|check| check.waiters) {
                 // Its client may have gone.
@@ -359,6 +402,40 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn many_who_guess_do_not_shut_out_one_who_does_not() {
+        let passwords = Passwords::new().expect("random numbers");
+        let alice = hash("right", 4);
+        let users = users_of_one(&passwords, &alice);
+        let client = |number: u8| ClientKey::V4([10, 0, 0, number].into());
+        for number in 0..8 {
+            let wrong = header("alice", &number.to_string());
+            assert_eq!(passwords.check(&users, &wrong, client(number)).await, Answer::Wrong);
+        }
+        while lock(&passwords.state).threads > 0 {
+            tokio::task::yield_now().await;
+        }
+        // No thread takes what waits, as if all were busy for long.
+        lock(&passwords.state).threads = MOST_THREADS;
+        let begin = |password: &str, from| {
+            passwords.begin(&users, b"alice", password.as_bytes().to_vec(), from)
+        };
+        let guess = |number: u8| begin(&format!("new {number}"), client(number / 2));
+        let mut guesses: Vec<_> =
+            (0..16).map(|number| guess(number).expect_err("it waits")).collect();
+        assert_eq!(begin("newer", client(8)).ok(), None, "one that has not guessed has room");
+        assert!(guesses.pop().expect("the last guess").await.is_err(), "it is refused");
+        assert_eq!(begin("newer", client(7)).ok(), Some(Answer::Busy));
+        let mut right = begin("right", client(9)).expect_err("it waits");
+        lock(&passwords.state).threads = 1;
+        passwords.work();
+        assert_eq!(right.try_recv(), Ok(true));
+        assert_eq!(guesses.remove(0).try_recv(), Ok(false));
+        // Whose password was right has not guessed any more.
+        assert!(!lock(&passwords.state).guessers.has(&client(9)));
+        assert!(lock(&passwords.state).guessers.has(&client(8)));
+    }
+
     #[test]
     fn as_many_answers_are_kept_as_there_may_be() {
         let mut kept = Kept::default();
@@ -368,5 +445,7 @@ mod tests {
         }
         assert_eq!(kept.0.len(), KEPT);
         assert!(kept.has(&[255; 32]) && !kept.has(&[0; 32]));
+        kept.forget(&[255; 32]);
+        assert!(!kept.has(&[255; 32]));
     }
 }
