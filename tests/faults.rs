@@ -114,12 +114,27 @@ fn a_text_that_is_not_one_is_named_with_its_line_and_costs_itself_alone() {
     }
     let log = place.daemon.log();
     assert!(log.contains("line 2: expected") && log.contains("gives all its samples again"));
-    // Of several the first is named.
+    // Of several the first says why, and a few are named.
+    let named = |names: &[&str]| {
+        let named: Vec<_> =
+            names.iter().map(|name| place.path(name).display().to_string()).collect();
+        named.join(", ")
+    };
+    let (x, y) = (place.path("x.prom"), named(&["y.prom", "z.prom"]));
     for name in ["x.prom", "y.prom", "z.prom"] {
         place.write(name, "x\n");
     }
     assert!(place.fails());
-    assert!(place.fault().ends_with("expected a number (and 2 more)"), "{}", place.fault());
+    let fault = format!("{}: line 1: expected a number (and {y})", x.display());
+    assert_eq!(place.fault(), fault);
+    place.daemon.wait_for_log(&format!("(and {y})"));
+    for number in 1..4 {
+        place.write(&format!("z{number}.prom"), "x\n");
+    }
+    assert!(place.fails());
+    let named = named(&["y.prom", "z.prom", "z1.prom"]);
+    assert!(place.fault().ends_with(&format!("(and {named}, and 2 more)")), "{}", place.fault());
+    place.daemon.wait_for_log(&format!("(and {named}, and 2 more)"));
 }
 
 /// What is in the format, and contradicts itself or others. The page is valid whatever it is.

@@ -53,19 +53,43 @@ impl Number for bool {
     }
 }
 
-/// The first fault that was said of a run, in memory that is used again. Without an error there
-/// was none.
+/// How many sources are named beside that of the first fault.
+const NAMED_BESIDE: usize = 3;
+
+/// The first fault that was said of a run, and which other sources had one, in memory that is used again. Without
+/// an error there was none.
 #[derive(Default)]
 pub(crate) struct FirstFault {
     pub(crate) source: String,
     pub(crate) error: String,
     pub(crate) is_malformed: bool,
+    /// The first `named` are of this run.
+    beside: [String; NAMED_BESIDE],
+    named: usize,
 }
 
 impl FirstFault {
     pub(crate) fn clear(&mut self) {
         self.source.clear();
         self.error.clear();
+        self.named = 0;
+    }
+
+    /// The other sources that are named.
+    pub(crate) fn beside(&self) -> &[String] {
+        &self.beside[..self.named]
+    }
+
+    /// Names the source of another fault, if there is room and it is not named.
+    fn name(&mut self, source: &str) {
+        let is_known = source.is_empty()
+            || self.source == source
+            || self.beside().iter().any(|known| known == source);
+        if !is_known && self.named < NAMED_BESIDE {
+            self.beside[self.named].clear();
+            self.beside[self.named].push_str(source);
+            self.named += 1;
+        }
     }
 }
 
@@ -280,9 +304,9 @@ impl Batch {
     }
 
     /// Says that a part of what this run is to read could not be read, and goes on: a file among
-    /// several, a directory. An empty `source` is that of the collector. The first fault of a run is
-    /// shown to who administers the daemon, and logged when the run before had none of this source.
-    /// A run with a fault is degraded.
+    /// several, a directory. An empty `source` is that of the collector. The first fault of a run and the
+    /// sources of a few others are shown to who administers the daemon, and logged when the first one of the run
+    /// before was of another source, or one of the others is new. A run with a fault is degraded.
     pub fn fault(&mut self, source: &str, error: impl fmt::Display) {
         self.faults = self.faults.saturating_add(1);
         self.keep_fault(source, error, false);
@@ -295,6 +319,8 @@ impl Batch {
             first.is_malformed = is_malformed;
             // Writing into a text fails only if the error itself does.
             let _ = write!(first.error, "{error}");
+        } else {
+            first.name(source);
         }
     }
 

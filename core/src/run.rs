@@ -134,8 +134,9 @@ impl Run {
 
     /// The first part that could not be read, malformed lines among them.
     pub fn fault(&self) -> Option<Fault<'_>> {
-        let FirstFault { source, error, is_malformed } = &self.batch.first_fault;
-        let fault = Fault { source, error, is_malformed: *is_malformed };
+        let first = &self.batch.first_fault;
+        let FirstFault { source, error, is_malformed, .. } = first;
+        let fault = Fault { source, error, is_malformed: *is_malformed, beside: first.beside() };
         (!fault.error.is_empty()).then_some(fault)
     }
 
@@ -161,6 +162,15 @@ pub struct Fault<'r> {
     /// Whether the error is a place in a text, and says nothing without the name of the text. An error of
     /// the system names its file.
     pub is_malformed: bool,
+    /// Which other files or directories could not be read; of many the first ones.
+    pub beside: &'r [String],
+}
+
+impl<'r> Fault<'r> {
+    /// The sources that it names.
+    pub fn sources(&self) -> impl Iterator<Item = &'r str> + use<'r> {
+        std::iter::once(self.source).chain(self.beside.iter().map(String::as_str))
+    }
 }
 
 /// Runs of one collector that are over, kept to be written again.
@@ -410,19 +420,35 @@ mod tests {
             batch.fault("/a", Malformed::new(3, "a number"));
             batch.fault("/b", "gone");
         });
-        assert_eq!(
-            found.fault(),
-            Some(Fault { source: "/a", error: "byte 3: expected a number", is_malformed: false })
-        );
-        assert_eq!(found.faults(), 2);
+        let first = Fault {
+            source: "/a",
+            error: "byte 3: expected a number",
+            is_malformed: false,
+            beside: &["/b".to_owned()],
+        };
+        assert_eq!((found.fault(), found.faults()), (Some(first), 2));
         found.begin(None, 0);
         assert_eq!((found.fault(), found.faults()), (None, 0));
         assert_eq!(found.batch().tolerate::<()>(Err(Malformed::new(4, "a name"))), None);
-        assert_eq!(
-            found.fault(),
-            Some(Fault { source: "", error: "byte 4: expected a name", is_malformed: true })
-        );
+        let first =
+            Fault { source: "", error: "byte 4: expected a name", is_malformed: true, beside: &[] };
+        assert_eq!(found.fault(), Some(first));
         assert_eq!(found.faults(), 0, "it is counted among the malformed lines");
+    }
+
+    #[test]
+    fn a_few_of_many_faults_are_named_and_each_source_once() {
+        let mut found = run_with(None, 0, |batch| {
+            for source in ["/a", "", "/b", "/a", "/c", "/b", "/d", "/e"] {
+                batch.fault(source, "gone");
+            }
+        });
+        let sources = |run: &Run| run.fault().unwrap().sources().collect::<Vec<_>>().join(" ");
+        assert_eq!((&*sources(&found), found.faults()), ("/a /b /c /d", 8));
+        found.begin(None, 0);
+        found.batch().fault("/x", "gone");
+        found.batch().fault("/y", "gone");
+        assert_eq!(sources(&found), "/x /y");
     }
 
     /// What an interface has: a row of many samples.

@@ -258,8 +258,12 @@ impl Results {
             let shortfall = Shortfall::of(state, self.last());
             let degraded = shortfall.degraded.filter(|reason| before.degraded != Some(reason));
             // The place in a source moves when the source is written anew, so it is no news.
-            let is_same =
-                |fault: &Fault<'_>| before.fault.is_some_and(|b| b.source == fault.source);
+            let is_same = |fault: &Fault<'_>| {
+                before.fault.is_some_and(|before| {
+                    let is_named = |source: &String| before.sources().any(|known| known == source);
+                    before.source == fault.source && fault.beside.iter().all(is_named)
+                })
+            };
             let unread = shortfall.fault.filter(|fault| !is_same(fault));
             let is_complete = state == State::Running && !before.is_none();
             [
@@ -435,16 +439,19 @@ struct Shortfall<'r> {
     degraded: Option<&'static str>,
     /// Only of a run that succeeded; the error of another one says more.
     fault: Option<Fault<'r>>,
-    /// How many parts could not be read beside the first one.
+    /// How many parts could not be read beside those that the fault names.
     others: u32,
 }
 
 impl<'r> Shortfall<'r> {
     fn of(state: State, run: Option<&'r Run>) -> Self {
+        let fault = run.filter(|_| state.is_success()).and_then(Run::fault);
+        // A malformed line is not counted among them.
+        let named = |fault: Fault<'_>| fault.beside.len() as u32 + u32::from(!fault.is_malformed);
         Shortfall {
             degraded: run.and_then(Run::degraded_reason),
-            fault: run.filter(|_| state.is_success()).and_then(Run::fault),
-            others: run.map_or(0, Run::faults).saturating_sub(1),
+            fault,
+            others: run.map_or(0, Run::faults).saturating_sub(fault.map_or(0, named)),
         }
     }
 
@@ -453,8 +460,8 @@ impl<'r> Shortfall<'r> {
     }
 }
 
-/// A fault with its place, which is that of the collector if it has one source only, and how many others
-/// there are.
+/// A fault with its place, which is that of the collector if it has one source only, the places of a few others, and
+/// how many more there are.
 fn in_words(plan: &CollectorPlan, fault: Fault<'_>, others: u32) -> Arc<str> {
     let mut words = match (fault.source, fault.error) {
         ("", error) => match only_source(plan, "") {
@@ -466,10 +473,13 @@ fn in_words(plan: &CollectorPlan, fault: Fault<'_>, others: u32) -> Arc<str> {
         },
         (source, error) => format!("{source}: {error}"),
     };
-    if others > 0 {
-        // Writing into a text does not fail.
-        let _ = write!(words, " (and {others} more)");
-    }
+    // Writing into a text does not fail.
+    let _ = match (fault.beside, others) {
+        ([], 0) => Ok(()),
+        ([], others) => write!(words, " (and {others} more)"),
+        (named, 0) => write!(words, " (and {})", named.join(", ")),
+        (named, others) => write!(words, " (and {}, and {others} more)", named.join(", ")),
+    };
     words.into()
 }
 

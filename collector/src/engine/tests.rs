@@ -541,10 +541,11 @@ fn what_a_collector_cannot_read_is_logged_once_for_each_source() {
         batch.fault("/b", "gone");
         batch.degraded("hidepid");
     }
-    let steps: [(fn(&mut Batch), bool); 9] = [
+    let steps: [(fn(&mut Batch), bool); 10] = [
         (|batch| malformed(batch, 7), false),
         (|batch| malformed(batch, 8), false),
         (|batch| batch.fault("/a", "gone"), false),
+        (two, false),
         (two, false),
         (|batch| batch.fault("/b", "gone"), false),
         (|batch| batch.fault("/b", "gone"), true),
@@ -556,7 +557,8 @@ fn what_a_collector_cannot_read_is_logged_once_for_each_source() {
         "byte 7: expected a number",
         "",
         "/a: gone",
-        "hidepid",
+        "hidepid, /a: not gone (and /b)",
+        "",
         "/b: gone",
         "failed",
         "works again, /b: gone",

@@ -458,6 +458,18 @@ mod tests {
     }
 
     #[test]
+    fn mounts_that_do_not_answer_are_named() {
+        let memory = memory(MOUNTINFO);
+        let points = ["/", "/run", "/mnt/My disk"];
+        points.iter().for_each(|point| memory.set_space(point, Err(StatfsError::Stuck)));
+        let (batch, outcome) = run(&mut open::<Filesystem>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        let fault = batch.fault().unwrap();
+        assert!(fault.sources().eq(points), "{fault:?}");
+        assert_eq!((fault.error, batch.faults()), ("the mount does not answer", 3));
+    }
+
+    #[test]
     fn filters_take_mount_points_and_types() {
         let memory = memory(MOUNTINFO);
         let shown = |settings: &[(&str, Node)]| points(&memory, settings).join(" ");
