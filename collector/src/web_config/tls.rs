@@ -9,7 +9,9 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, InconsistentKeys,
@@ -106,8 +108,10 @@ pub(super) fn build(tls: &TlsWritten, files: &mut Files, book: &mut Notebook) ->
     };
     config.ignore_client_order = tls.prefers_own_suites;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // What is kept for a client that comes again is bounded, and it comes on a kept connection.
-    config.max_early_data_size = 0;
+    // No session is resumed: rustls would look neither at the client's certificate again, which may have expired since, nor
+    // at how old the session is. Who scrapes keeps its connection.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Some(Tls { config: Arc::new(config), clients: Arc::new(clients) })
 }
 

@@ -12,7 +12,9 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version,
+};
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -240,6 +242,26 @@ async fn of_those_with_certificates_only_names_that_are_listed_are_let_in() {
         start(&authority.configure(&format!("  client_auth_type: RequireAnyClientCert\n{names}")));
     let dialer = Dialer::new(&authority, Some(&named), rustls::ALL_VERSIONS);
     assert_eq!(dialer.status(&site).await, None);
+}
+
+#[tokio::test]
+async fn each_connection_shakes_hands_anew() {
+    let authority = Authority::new();
+    let identity = authority.client("a.example");
+    let rule = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let site = start(&authority.configure(rule));
+    for versions in [&[&version::TLS12][..], &[&version::TLS13][..]] {
+        let Dialer(config) = Dialer::new(&authority, Some(&identity), versions);
+        let mut config = ClientConfig::clone(&config);
+        config.resumption = rustls::client::Resumption::default();
+        let dialer = Dialer(Arc::new(config));
+        for _ in 0..3 {
+            let mut stream = dialer.connect(&site).await.expect("a handshake");
+            // What a client needs to resume a session has come with the answer.
+            assert_eq!(ask(&mut stream, "GET", "/healthz", "").await.status, 200);
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
 }
 
 #[tokio::test]
