@@ -156,7 +156,13 @@ impl Table {
     /// Takes out whose turn it is.
     fn next_turn(&mut self, most: u64) -> Option<(oneshot::Sender<OwnRequest>, OwnRequest)> {
         self.waiting.retain(|request| !request.turn.is_closed());
-        let has_turn = |request: &WaitingRequest| self.has_room(&request.share, request.rank, most);
+        // Once for all who wait: there may be as many clients as requests, and this is asked whenever one ends.
+        let [of_all, of_half] =
+            [Rank::Stranger, Rank::Ahead].map(|rank| self.taken(rank.may_have(most)));
+        let has_turn = |request: &WaitingRequest| {
+            let taken = if request.rank == Rank::Ahead { of_half } else { of_all };
+            has_room(taken, &request.share, request.rank, most)
+        };
         let (at, _) = self
             .waiting
             .iter()
@@ -166,16 +172,15 @@ impl Table {
         let WaitingRequest { share, turn, .. } = self.waiting.remove(at);
         Some((turn, share.begin_request()))
     }
+}
 
-    /// Whether a client may have one more where there may be `most`.
-    fn has_room(&self, own: &Share, rank: Rank, most: u64) -> bool {
-        if most == 0 {
-            return true;
-        }
-        let (most, requests) = (rank.may_have(most), own.requests());
-        let taken = self.taken(most);
-        taken - taken.min(requests.min(most.div_ceil(2))) + requests < most
+/// Whether a client may have one more where there may be `most`, and this many count against every client.
+fn has_room(taken: u64, own: &Share, rank: Rank, most: u64) -> bool {
+    if most == 0 {
+        return true;
     }
+    let (most, requests) = (rank.may_have(most), own.requests());
+    taken.saturating_sub(requests.min(most.div_ceil(2))) + requests < most
 }
 
 /// A connection's membership in its client's share.
@@ -200,7 +205,7 @@ impl Member {
     /// Begins a request where there may be `most` at one time, or has it wait for its turn.
     pub(super) fn begin_request(&self, rank: Rank, most: u64) -> Result<OwnRequest, Turn> {
         let mut table = lock(&self.shares.table);
-        if table.has_room(&self.share, rank, most) {
+        if has_room(table.taken(rank.may_have(most)), &self.share, rank, most) {
             return Ok(self.share.begin_request());
         }
         let (turn, comes) = oneshot::channel();
