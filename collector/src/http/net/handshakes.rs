@@ -64,6 +64,7 @@ impl Handshakes {
             *sender = match start() {
                 Ok(new) => Some(new),
                 Err(error) => {
+                    drop(sender);
                     counters.count_accept_error();
                     tracing::error!(%error, "the thread of TLS handshakes cannot be started");
                     return;
