@@ -21,6 +21,7 @@ mod rounds;
 mod sets;
 mod work;
 
+use crate::files;
 use crate::system::namespaces::Namespaces;
 use figures::Figures;
 use options::{Options, Place};
@@ -78,9 +79,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     if !status.success() {
         return Err("vitald does not build".to_owned());
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(root.join(target).join("release/vitald"))
+    Ok(files::target(root).join("release/vitald"))
 }
 
 /// Runs the same command again, with mounts and interfaces that are the same on every machine.

@@ -111,8 +111,7 @@ impl Program {
         if !cargo.status().is_ok_and(|status| status.success()) {
             return Err("the release binary cannot be built".to_owned());
         }
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+        let target = files::target(root);
         // Where the next build does not replace it.
         let binary = target.join("release/vitald-with-names");
         fs::copy(target.join("release/vitald"), &binary)
