@@ -37,16 +37,12 @@ fn quote(figures: &Figures) -> String {
          node_exporter {version} beside vitald with the same collectors, and vitald beside a program that only makes the\n\
          same reads and sends as many bytes (the bare reader). In brackets is the interval that holds it with 95 % probability,\n\
          over {} processes of each. The rows are of these collectors:\n\n",
-        regimes.first().map_or(0, Regime::blocks),
+        processes(figures)
     );
     for set in &figures.sets {
         let _ = writeln!(text, "- `{}`: {}", set.name, set.about);
     }
-    let _ = writeln!(
-        text,
-        "\nBack to back everything is warm; at a rate, as a scraper asks, nothing is. {}\n",
-        of_rates(regimes).unwrap_or_default()
-    );
+    text += "\nBack to back everything is warm; at a rate, as a scraper asks, nothing is.\n\n";
     let names: Vec<&str> = regimes.iter().map(|regime| regime.name.as_str()).collect();
     let _ = writeln!(text, "| | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
@@ -68,19 +64,13 @@ fn quote(figures: &Figures) -> String {
     text
 }
 
-/// What the same scrape costs more where it is rarer, of the set that is first.
-fn of_rates(regimes: &[Regime]) -> Option<String> {
-    // Those at a rate come after the one back to back, and the rarest one is last.
-    let [_, often, .., rare] = regimes else { return None };
-    let spent = |regime: &Regime| Some(regime.row(VITALD)?.median());
-    let more = (spent(rare)? / spent(often)? - 1.0) * 100.0;
-    Some(format!(
-        "A scrape of vitald costs {:.0} % {} {} than at {}.",
-        more.abs(),
-        if more < 0.0 { "less" } else { "more" },
-        rare.name,
-        often.name
-    ))
+/// How many there were of each program: more where the control needed them.
+fn processes(figures: &Figures) -> String {
+    let blocks = figures.sets.iter().flat_map(|set| set.regimes.iter().map(Regime::blocks));
+    match (blocks.clone().min().unwrap_or(0), blocks.max().unwrap_or(0)) {
+        (least, most) if least == most => least.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    }
 }
 
 fn in_short(Interval { median, least, most }: Interval) -> String {
@@ -120,7 +110,6 @@ fn of_plain_files(host: &Host) -> Option<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bench::figures::Row;
     use crate::bench::figures::tests::figures;
 
     /// With a place for a quotation.
@@ -128,17 +117,14 @@ pub(crate) mod tests {
         "before\n<!-- from docs/benchmark.md -->\nold\n<!-- to here -->\nafter\n";
 
     #[test]
-    fn a_rare_scrape_beside_a_frequent_one() {
-        let regime = |name: &str, spent: f64| {
-            let mut regime = Regime::new(name);
-            regime.extend(vec![Row::new(VITALD, (vec![spent], vec![]), 1)]);
-            regime
-        };
-        let regimes = [("back to back", 1e5), ("2 Hz", 2e5), ("once in 15 s", 2.5e5)]
-            .map(|(name, spent)| regime(name, spent));
-        let said = of_rates(&regimes).unwrap();
-        assert_eq!(said, "A scrape of vitald costs 25 % more once in 15 s than at 2 Hz.");
-        assert_eq!(of_rates(&regimes[..2]), None);
+    fn all_processes_are_counted() {
+        let mut figures = figures();
+        assert_eq!(processes(&figures), "12");
+        let again = figures.sets[0].regimes[1].row(VITALD).expect("a row").blocks[0].clone();
+        let row = figures.sets[0].regimes[1].rows.iter_mut().find(|row| row.name == VITALD);
+        row.expect("a row").blocks.extend(vec![again; 12]);
+        assert_eq!(processes(&figures), "12 to 24");
+        assert_eq!(processes(&Figures::default()), "0");
     }
 
     #[test]
