@@ -80,8 +80,33 @@ test_collector!(Half, "half", "Cannot read a line", false, batch => {
     Ok(())
 });
 
-static DESCRIPTORS: [Descriptor; 5] = [
+/// Gives its value once `proc/gate` is there: how long a scrape takes is the test's to say.
+struct Gated(Host);
+
+impl Collector for Gated {
+    const NAME: &'static str = "gated";
+    const SUMMARY: &'static str = "Waits for its gate";
+    const MAY_BLOCK: bool = true;
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    type Settings = ();
+
+    fn open(_: (), host: &Host) -> Result<Self> {
+        Ok(Gated(host.clone()))
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        let limit = Instant::now() + MINUTE;
+        while self.0.try_modified("proc/gate").is_err() && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        batch.row(&VALUE, [b"4"], 4);
+        Ok(())
+    }
+}
+
+static DESCRIPTORS: [Descriptor; 6] = [
     Descriptor::of::<Broken>(),
+    Descriptor::of::<Gated>(),
     Descriptor::of::<Half>(),
     Descriptor::of::<Long>(),
     Descriptor::of::<Slow>(),
@@ -114,6 +139,7 @@ impl Default for Setup {
 }
 
 struct Site {
+    memory: MemoryHost,
     listeners: Arc<Listeners>,
     counters: Arc<HttpCounters>,
     stub: Arc<Stub>,
@@ -143,7 +169,8 @@ fn unix(path: &Path, admin: Admin) -> Listen {
 
 impl Setup {
     fn start(self) -> Site {
-        let host = MemoryHost::new().host();
+        let memory = MemoryHost::new();
+        let host = memory.host();
         let collectors: Vec<CollectorPlan> = DESCRIPTORS
             .iter()
             .map(|descriptor| CollectorPlan {
@@ -187,7 +214,7 @@ impl Setup {
         let staged = listeners.prepare(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));
-        Site { listeners, counters, stub, http }
+        Site { memory, listeners, counters, stub, http }
     }
 }
 
@@ -272,3 +299,4 @@ async fn closes_within(stream: &mut (impl AsyncRead + Unpin), time: Duration) ->
 
 const MOMENT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);

@@ -91,15 +91,15 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn too_many_requests_are_refused_and_health_is_not() {
     let mut server = server(&[tcp("127.0.0.1:0", Admin::Local)]);
     server.max_requests = 2;
-    let site = Setup { on: &["slow"], server, ..Setup::default() }.start();
+    let site = Setup { on: &["gated"], server, timeout: MINUTE, ..Setup::default() }.start();
+    site.listeners.set_turn(Duration::ZERO);
     let busy = async { tokio::join!(site.get("/metrics"), site.get("/metrics")) };
     let others = async {
-        while site.counters.in_flight() < 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(|| site.counters.in_flight() == 2).await;
         let refused = site.get("/metrics").await;
         assert!(refused.status == 503 && refused.has("retry-after: 1"));
         assert_eq!(site.get("/healthz").await.status, 200);
+        site.memory.write("proc/gate", "");
     };
     let ((first, second), ()) = tokio::join!(busy, others);
     assert_eq!((first.status, second.status), (200, 200));
@@ -244,7 +244,9 @@ async fn after_a_storm_all_is_as_before() {
             Mode::Native => "server.max_requests",
             Mode::DropIn { .. } => "Limit of concurrent requests reached (4), try again later.\n",
         };
-        let site = Setup { on: &["slow"], server, mode, ..Setup::default() }.start();
+        let (on, timeout): (&[_], _) = (&["gated"], MINUTE);
+        let site = Setup { on, server, mode, timeout, ..Setup::default() }.start();
+        site.listeners.set_turn(Duration::ZERO);
         let mut storm = Vec::new();
         for _ in 0..60 {
             let mut stream = site.connect().await;
@@ -252,6 +254,9 @@ async fn after_a_storm_all_is_as_before() {
             stream.write_all(request).await.expect("sends");
             storm.push(stream);
         }
+        // No scrape ends before all the others have been refused.
+        until(|| site.counters.refused_requests() == 56).await;
+        site.memory.write("proc/gate", "");
         let (mut served, mut refused) = (0, 0);
         for stream in &mut storm {
             let answer = answer(stream, false).await.expect("an answer");
@@ -268,8 +273,7 @@ async fn after_a_storm_all_is_as_before() {
                 }
             }
         }
-        // Some may have come when the first ones had ended.
-        assert!(served >= 4 && refused >= 30, "{served} served, {refused} refused");
+        assert_eq!((served, refused), (4, 56));
         assert_eq!(site.get("/metrics").await.status, 200);
     }
 }
@@ -346,7 +350,7 @@ async fn a_crowd_that_asks_and_reads_without_a_pause_locks_no_client_out() {
 }
 
 async fn until(is_so: impl Fn() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + MINUTE;
     while !is_so() {
         assert!(Instant::now() < limit, "waited in vain");
         tokio::time::sleep(Duration::from_millis(1)).await;
