@@ -1,8 +1,10 @@
 //! The bytes of a connection, over whatever they come.
 
+use super::limits::UNSENT;
 use crate::http::request::{Ends, Peer};
 #[cfg(feature = "tls")]
 use crate::web_config::ClientRule;
+use rustix::net::sockopt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -42,6 +44,8 @@ impl Stream {
     }
 
     pub(super) fn over_unix(stream: UnixStream) -> (Self, Peer) {
+        // A unix socket has no options of its listener's. All that it holds has not been read: see `UNSENT`.
+        let _ = sockopt::set_socket_send_buffer_size(&stream, UNSENT.now() as usize);
         let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
         (Stream::Unix(stream), Peer::Unix(uid))
     }
@@ -84,7 +88,7 @@ impl Stream {
     pub(super) fn discard_on_close(&self) {
         match self {
             Stream::Tcp(stream) => {
-                let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+                let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
             }
             Stream::Unix(_) => {}
             #[cfg(feature = "tls")]

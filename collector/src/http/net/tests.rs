@@ -1,6 +1,7 @@
 //! Listeners and connections with something simple that answers: no routes, no daemon.
 
 use super::Answering;
+use super::limits::UNSENT;
 use super::listeners::{Listeners, StagedListeners};
 use super::service::Answer;
 use crate::http::HttpCounters;
@@ -632,6 +633,20 @@ async fn unfinished_heads_have_one_budget() {
         // An ordinary request is always let in.
         assert!(ask(site.address, REQUEST).await.ends_with("/x off"));
     }
+}
+
+#[tokio::test]
+async fn the_kernel_takes_little_for_a_unix_client_that_reads_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("v.sock");
+    let site = start_with(|server| server.listen.push(unix(&path)), Long);
+    let mut reader = UnixStream::connect(&path).await.expect("connects");
+    reader.write_all(REQUEST).await.expect("sends");
+    // As much as it takes is sent in one turn.
+    site.until(|site| site.counters.sent_bytes() > 0).await;
+    let sent = site.counters.sent_bytes();
+    // It doubles what it is told, and looks before a piece and not after it.
+    assert!(sent <= 3 * UNSENT.most, "{sent} bytes");
 }
 
 #[tokio::test]
