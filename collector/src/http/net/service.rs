@@ -55,12 +55,13 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Served {
         let now = Instant::now();
-        let rank = self.state.begins_to_serve(now);
+        let body = request.body().size_hint();
+        let rank = self.state.begins_to_serve(now, body.exact().unwrap_or(0));
         let in_flight = self.counters.begin_request();
         let most = self.limits.max_requests();
         // hyper passes over a short body and closes the connection after a long one.
-        let (head, body) = request.into_parts();
-        let is_long = body.size_hint().lower() > MAX_BODY_BYTES;
+        let (head, _) = request.into_parts();
+        let is_long = body.lower() > MAX_BODY_BYTES;
         let fault = is_long.then_some(Fault::LongBody(MAX_BODY_BYTES));
         let request = Request::new(head, now, Arc::clone(&self.client), fault);
         let (answering, own) = match self.begin(in_flight.total, rank, most) {

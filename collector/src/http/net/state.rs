@@ -92,6 +92,8 @@ struct Progress {
     /// Bytes were taken since the sending last stalled.
     has_moved: bool,
     pace: Pace,
+    /// The length of the body that came with the request.
+    body: u64,
     end: End,
     end_asked: Instant,
     /// Wakes its task.
@@ -122,6 +124,7 @@ impl ConnectionState {
             since: now,
             has_moved: false,
             pace: Pace::new(now),
+            body: 0,
             end: End::Open,
             end_asked: now,
             waker: None,
@@ -178,10 +181,11 @@ impl ConnectionState {
         }
     }
 
-    /// A request is served from now on. Answers who asks it.
-    pub(super) fn begins_to_serve(&self, now: Instant) -> Rank {
+    /// A request is served from now on, with a body of so many bytes. Answers who asks it.
+    pub(super) fn begins_to_serve(&self, now: Instant, body: u64) -> Rank {
         let mut progress = lock(&self.progress);
         progress.enter(Phase::Serving, now);
+        progress.body = body;
         match progress.pace.asks(now) {
             true => Rank::Ahead,
             false if progress.pace.has_behaved() => Rank::Behaved,
@@ -212,13 +216,14 @@ impl ConnectionState {
     }
 
     /// Everything that was to be sent has been handed to the kernel. The beginning of the next request may have
-    /// come with the last one.
-    pub(super) fn flushed(&self, has_unfinished: bool) {
+    /// come with the last one: `has_begun` says so, from the length of the last one's body.
+    pub(super) fn flushed(&self, has_begun: impl FnOnce(u64) -> bool) {
         let mut progress = lock(&self.progress);
         if progress.phase == Phase::Sending {
             let now = Instant::now();
             progress.pace.answer_ends(now);
-            progress.enter(if has_unfinished { Phase::Head } else { Phase::Idle }, now);
+            let next = if has_begun(progress.body) { Phase::Head } else { Phase::Idle };
+            progress.enter(next, now);
         }
     }
 
@@ -345,7 +350,7 @@ mod tests {
         let state = state();
         let now = Instant::now();
         let earlier = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
-        assert_eq!(state.begins_to_serve(earlier), Rank::Stranger);
+        assert_eq!(state.begins_to_serve(earlier, 0), Rank::Stranger);
         assert!(state.waiting().is_none());
         state.begins_to_send(earlier, true);
         // It gets on, a little.
@@ -358,7 +363,7 @@ mod tests {
         state.sent(10 << 20);
         state.stalled();
         assert!(state.waits() < Some(Duration::from_millis(900)));
-        state.flushed(false);
+        state.flushed(|_| false);
         assert_eq!(state.waits(), None);
     }
 
@@ -369,9 +374,9 @@ mod tests {
             if asks_first {
                 state.pauses();
             }
-            let rank = state.begins_to_serve(Instant::now());
+            let rank = state.begins_to_serve(Instant::now(), 0);
             state.begins_to_send(Instant::now(), true);
-            state.flushed(false);
+            state.flushed(|_| false);
             rank
         };
         let ranks = [true, true, false, true].map(answered);
@@ -381,9 +386,9 @@ mod tests {
     #[test]
     fn an_idle_one_gives_way_after_a_last_look() {
         let state = state();
-        state.begins_to_serve(Instant::now());
+        state.begins_to_serve(Instant::now(), 0);
         state.begins_to_send(Instant::now(), true);
-        state.flushed(false);
+        state.flushed(|_| false);
         state.give_way();
         assert!(state.end() == End::AfterRequest && state.waiting().is_none());
         // One that has been asked for more has not to wait for anything.

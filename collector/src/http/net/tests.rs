@@ -515,6 +515,14 @@ async fn one_address_does_not_take_the_places_of_another() {
     }
 }
 
+/// Starts what answers as many requests as it gets permits.
+fn start_held(change: impl FnOnce(&mut Server)) -> (Site, Arc<Semaphore>) {
+    let permits = Arc::new(Semaphore::new(0));
+    let (counters, most) = Default::default();
+    let held = Held { counters, permits: Arc::clone(&permits), most };
+    (start_with(change, Refusing(held)), permits)
+}
+
 #[tokio::test]
 async fn clients_that_ask_without_a_pause_lock_out_nobody() {
     for addresses in [1, 3] {
@@ -546,14 +554,7 @@ async fn clients_that_ask_without_a_pause_lock_out_nobody() {
 
 #[tokio::test]
 async fn one_address_does_not_take_the_requests_of_another() {
-    let counters = Arc::new(HttpCounters::new());
-    let permits = Arc::new(Semaphore::new(0));
-    let held = Held {
-        counters: Arc::clone(&counters),
-        permits: Arc::clone(&permits),
-        most: Arc::default(),
-    };
-    let site = start_with(|server| server.max_requests = 4, Refusing(held));
+    let (site, permits) = start_held(|server| server.max_requests = 4);
     let mut greedy = Vec::new();
     for _ in 0..4 {
         let mut stream = site.connect_from("127.0.0.1").await;
@@ -578,11 +579,7 @@ async fn one_address_does_not_take_the_requests_of_another() {
 
 #[tokio::test]
 async fn a_crowd_that_asks_in_one_moment_is_served_in_turn_and_none_is_refused() {
-    let counters = Arc::new(HttpCounters::new());
-    let permits = Arc::new(Semaphore::new(0));
-    let most = Arc::default();
-    let held = Held { counters, permits: Arc::clone(&permits), most };
-    let site = start_with(|server| server.max_requests = 4, Refusing(held));
+    let (site, permits) = start_held(|server| server.max_requests = 4);
     site.listeners.set_turn(LONG);
     let mut crowd = Vec::new();
     for _ in 0..40 {
@@ -632,6 +629,62 @@ async fn unfinished_heads_have_one_budget() {
         assert!(site.listeners.held_heads() < 40_000, "{}", site.listeners.held_heads());
         // An ordinary request is always let in.
         assert!(ask(site.address, REQUEST).await.ends_with("/x off"));
+    }
+}
+
+#[tokio::test]
+async fn long_heads_that_have_come_whole_are_in_the_budget() {
+    let (site, permits) = start_held(|_| {});
+    site.listeners.set_head_bytes(60_000);
+    let padding = "x".repeat(12_000);
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {padding}\r\n\r\n");
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        permits.add_permits(1);
+        let mut one = site.connect().await;
+        one.write_all(head.as_bytes()).await.expect("sends");
+        let mut answer = [0; 4096];
+        let length = one.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].ends_with(b"held"));
+        crowd.push(one);
+    }
+    // Their buffers are as long as the heads were; now all of them are filled at once.
+    for one in &mut crowd {
+        let _ = one.write_all(head.as_bytes()).await;
+    }
+    site.until(|site| site.counters.in_flight() == site.counters.connections()).await;
+    assert!(site.counters.in_flight() > 0, "none of them may stay");
+    assert!(site.listeners.held_heads() < 60_000, "{}", site.listeners.held_heads());
+    // An ordinary request is let in, and the rest ends as it should.
+    permits.add_permits(100);
+    assert!(ask(site.address, REQUEST).await.ends_with("held"));
+    drop(crowd);
+    site.until(|site| site.counters.connections() == 0).await;
+    assert_eq!(site.listeners.held_heads(), 0);
+}
+
+#[tokio::test]
+async fn empty_lines_and_bodies_between_requests_are_the_beginning_of_none() {
+    for (headers, behind) in [
+        ("", "\r\n"),
+        ("", "\n\r\n\r\n"),
+        ("Content-Length: 5\r\n", "hello"),
+        ("Content-Length: 5\r\n", "hello\r\n"),
+    ] {
+        let site = start_with(|_| {}, Echo);
+        site.listeners.set_timeouts(Duration::from_millis(500), LONG);
+        let mut kept = site.connect().await;
+        let request = format!("GET /x HTTP/1.1\r\nHost: a\r\n{headers}\r\n{behind}");
+        kept.write_all(request.as_bytes()).await.expect("sends");
+        let mut answer = [0; 4096];
+        let length = kept.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].ends_with(b"/x off"));
+        // Whose head began later has had its time.
+        let mut half = site.connect().await;
+        half.write_all(b"G").await.expect("sends");
+        let _ = half.read(&mut answer).await;
+        assert_eq!(site.counters.timed_out(), 1);
+        assert!(is_served(&mut kept).await, "{headers:?} {behind:?}");
     }
 }
 

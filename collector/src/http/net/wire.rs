@@ -1,6 +1,6 @@
 //! The bytes of a connection on their way: what is read counts as held, what is written as taken.
 
-use super::heads::{Heads, Held};
+use super::heads::{Heads, Held, Verdict};
 use super::limits::Limits;
 use super::state::{ConnectionState, Phase};
 use super::stream::Stream;
@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most that is read and thrown away of what comes after the last answer.
 const MOST_LAST_BYTES: usize = 2 << 20;
+/// The most that is read at once. hyper's buffer has room for 8 KiB and more of it each time it was filled: with less than
+/// that only a long head makes it grow, in steps between which the budget of heads is looked at, and no crowd of short ones.
+const MOST_AT_ONCE: usize = 4 << 10;
 
 /// A stream that reports to its connection's state how it gets on.
 pub(super) struct Wire {
@@ -83,17 +86,25 @@ impl AsyncRead for Wire {
         if !matches!(state.phase(), Phase::Serving | Phase::Sending) {
             held.wants_more();
         }
-        let before = buf.filled().len();
-        let read = Pin::new(stream).poll_read(cx, buf);
-        if read.is_pending() && !held.has_unfinished() {
+        let mut room = [MaybeUninit::uninit(); MOST_AT_ONCE];
+        let room_for = buf.remaining().min(MOST_AT_ONCE);
+        let mut part = ReadBuf::uninit(&mut room[..room_for]);
+        let read = Pin::new(stream).poll_read(cx, &mut part);
+        if read.is_pending() && !held.has_begun() {
             state.pauses();
         }
-        let received = &buf.filled()[before..];
+        let received = part.filled();
         if !received.is_empty() {
-            state.received();
-            if !held.received(received, limits.heads()) {
-                state.cut();
+            // Clients may send empty lines between requests, and a connection with nothing else is as idle as before.
+            if received.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+                state.received();
             }
+            match held.received(received, limits.heads()) {
+                Verdict::GoesOn => {}
+                Verdict::LastRequest => state.end_after_request(),
+                Verdict::IsCut => state.cut(),
+            }
+            buf.put_slice(received);
         }
         read
     }
@@ -123,9 +134,13 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        let Wire { stream, state, held, .. } = &mut *self;
+        let flushed = Pin::new(&mut *stream).poll_flush(cx);
         if flushed.is_ready() {
-            self.state.flushed(self.held.has_unfinished());
+            state.flushed(|body| {
+                held.passes_over(body);
+                held.has_begun()
+            });
         }
         flushed
     }
