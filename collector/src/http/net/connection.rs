@@ -85,7 +85,7 @@ pub(super) async fn serve<S>(
 }
 
 fn is_at_request(state: &ConnectionState) -> bool {
-    matches!(state.phase(), Phase::Serving | Phase::Sending)
+    matches!(state.phase(), Phase::Queued | Phase::Serving | Phase::Sending)
 }
 
 /// Ready when the time of what the connection is at is up.

@@ -68,7 +68,9 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
             Ok(own) => (self.answer.answer(request), Some(own)),
             Err(turn) => {
                 let within = self.limits.timeouts().turn;
-                (answer_in_turn(Arc::clone(&self.answer), request, turn, within, most), None)
+                let (answer, state) = (Arc::clone(&self.answer), Arc::clone(&self.state));
+                state.waits_for_turn();
+                (answer_in_turn(answer, state, request, turn, within, most), None)
             }
         };
         Served {
@@ -84,6 +86,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 /// Answers a request when its turn comes, or refuses it.
 fn answer_in_turn(
     answer: Arc<dyn Answer>,
+    state: Arc<ConnectionState>,
     mut request: Request,
     turn: Turn,
     within: Duration,
@@ -91,6 +94,7 @@ fn answer_in_turn(
 ) -> Answering {
     Box::pin(async move {
         let own = turn.comes_within(within).await;
+        state.has_waited();
         if own.is_none() {
             request.fault = Some(Fault::TooManyRequests(most));
         }

@@ -54,6 +54,8 @@ pub(super) enum Phase {
     Fresh,
     /// Received a part of a head.
     Head,
+    /// A request waits for its turn.
+    Queued,
     /// A request is being served.
     Serving,
     /// An answer is being sent.
@@ -149,7 +151,7 @@ impl ConnectionState {
     /// Whether a request of its is served, or waits for its turn, and another one may follow.
     pub(super) fn goes_on_asking(&self) -> bool {
         let progress = lock(&self.progress);
-        progress.phase == Phase::Serving && progress.end == End::Open
+        matches!(progress.phase, Phase::Queued | Phase::Serving) && progress.end == End::Open
     }
 
     /// When its time is up, as things are now; never while a request is served, since every page has
@@ -193,6 +195,16 @@ impl ConnectionState {
         }
     }
 
+    /// Its request waits for its turn.
+    pub(super) fn waits_for_turn(&self) {
+        lock(&self.progress).phase = Phase::Queued;
+    }
+
+    /// It waits no longer.
+    pub(super) fn has_waited(&self) {
+        lock(&self.progress).phase = Phase::Serving;
+    }
+
     /// Its answer is sent from now on.
     pub(super) fn begins_to_send(&self, now: Instant, has_succeeded: bool) {
         let mut progress = lock(&self.progress);
@@ -216,8 +228,8 @@ impl ConnectionState {
     }
 
     /// Everything that was to be sent has been handed to the kernel. The beginning of the next request may have
-    /// come with the last one: `has_begun` says so, from the length of the last one's body.
-    pub(super) fn flushed(&self, has_begun: impl FnOnce(u64) -> bool) {
+    /// come with the last one: `has_begun` says so, from the length of the last one's body. Answers what it is at now.
+    pub(super) fn flushed(&self, has_begun: impl FnOnce(u64) -> bool) -> Phase {
         let mut progress = lock(&self.progress);
         if progress.phase == Phase::Sending {
             let now = Instant::now();
@@ -225,6 +237,7 @@ impl ConnectionState {
             let next = if has_begun(progress.body) { Phase::Head } else { Phase::Idle };
             progress.enter(next, now);
         }
+        progress.phase
     }
 
     /// The last answer has been sent.
@@ -250,7 +263,7 @@ impl ConnectionState {
     pub(super) fn give_way(&self) {
         self.counters.count_evicted();
         match self.phase() {
-            Phase::Idle | Phase::Serving => self.end_after_request(),
+            Phase::Idle | Phase::Queued | Phase::Serving => self.end_after_request(),
             _ => self.end_now(),
         }
     }
@@ -292,7 +305,7 @@ impl Progress {
 
     fn waiting(&self) -> Option<Waiting> {
         let is_reading = match self.phase {
-            Phase::Serving => return None,
+            Phase::Queued | Phase::Serving => return None,
             phase => phase == Phase::Sending,
         };
         // Whose last answer has been sent may still be hurried.
@@ -315,7 +328,7 @@ impl Progress {
             Phase::Idle => (timeouts.idle, LAST_LOOK),
             Phase::Sending => (timeouts.stall, timeouts.stall),
             Phase::Closing => (LAST_BYTES, LAST_BYTES),
-            Phase::Serving => return None,
+            Phase::Queued | Phase::Serving => return None,
         };
         let mut own = self.since + wait;
         if self.phase == Phase::Sending {

@@ -4,6 +4,8 @@ use super::limits::UNSENT;
 use crate::http::request::{Ends, Peer};
 #[cfg(feature = "tls")]
 use crate::web_config::ClientRule;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::AsFd;
 use rustix::net::sockopt;
 use std::io;
 use std::net::SocketAddr;
@@ -81,6 +83,25 @@ impl Stream {
     #[cfg(feature = "tls")]
     pub(super) fn shaken(&self) -> Option<Arc<ClientRule>> {
         if let Stream::Tls(_, rule) = self { Some(Arc::clone(rule)) } else { None }
+    }
+
+    /// Whether there is nobody any more who could take an answer: the peer has closed a unix socket, or reset the
+    /// connection. If not, the task is woken when that may have changed. One that has ended its side may still read; over
+    /// TCP nothing tells it from one that has closed its socket.
+    pub(super) fn has_gone(&self, cx: &mut Context<'_>) -> bool {
+        let (may_have, socket) = match self {
+            Stream::Tcp(stream) => (stream.poll_read_ready(cx), stream.as_fd()),
+            Stream::Unix(stream) => (stream.poll_read_ready(cx), stream.as_fd()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream, _) => return stream.get_ref().0.has_gone(cx),
+            #[cfg(feature = "tls")]
+            Stream::Away(_) => return false,
+        };
+        // These two are told of whatever is asked for (poll(2)).
+        let mut told = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+        may_have.is_ready()
+            && rustix::event::poll(&mut told, Some(&Timespec::default())).is_ok()
+            && told[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Makes closing throw away what the peer has not taken: it must not stay in the kernel's memory

@@ -8,6 +8,7 @@ use crate::http::HttpCounters;
 use crate::http::reply::plain;
 use crate::http::request::{Fault, Request};
 use crate::plan::{Account, Address, Admin, Listen, Serve, Server, SocketAccess};
+use rustix::net::sockopt;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -686,6 +687,39 @@ async fn empty_lines_and_bodies_between_requests_are_the_beginning_of_none() {
         assert_eq!(site.counters.timed_out(), 1);
         assert!(is_served(&mut kept).await, "{headers:?} {behind:?}");
     }
+}
+
+#[tokio::test]
+async fn who_has_gone_waits_for_no_turn_and_who_has_ended_its_side_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("v.sock");
+    let (site, permits) = start_held(|server| {
+        server.max_requests = 1;
+        server.listen.push(unix(&path));
+    });
+    site.listeners.set_turn(LONG);
+    let mut first = site.connect().await;
+    first.write_all(REQUEST).await.expect("sends");
+    site.until(|site| site.counters.in_flight() == 1).await;
+    let (mut resets, mut half) = (site.connect().await, site.connect().await);
+    let mut closes = UnixStream::connect(&path).await.expect("connects");
+    resets.write_all(REQUEST).await.expect("sends");
+    closes.write_all(REQUEST).await.expect("sends");
+    half.write_all(REQUEST).await.expect("sends");
+    half.shutdown().await.expect("ends its side");
+    site.until(|site| site.counters.in_flight() == 4).await;
+    sockopt::set_socket_linger(&resets, Some(Duration::ZERO)).expect("it is a socket");
+    drop((resets, closes));
+    site.until(|site| site.counters.in_flight() == 2 && site.counters.connections() == 2).await;
+    permits.add_permits(2);
+    assert!(is_answered(&mut first).await);
+    assert!(is_answered(&mut half).await, "it still reads");
+}
+
+/// Whether what a connection was asked for comes.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 4096];
+    stream.read(&mut answer).await.is_ok_and(|length| answer[..length].ends_with(b"held"))
 }
 
 #[tokio::test]

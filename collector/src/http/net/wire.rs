@@ -83,7 +83,7 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Wire { stream, state, limits, held, .. } = &mut *self;
-        if !matches!(state.phase(), Phase::Serving | Phase::Sending) {
+        if !matches!(state.phase(), Phase::Queued | Phase::Serving | Phase::Sending) {
             held.wants_more();
         }
         let mut room = [MaybeUninit::uninit(); MOST_AT_ONCE];
@@ -137,10 +137,14 @@ impl AsyncWrite for Wire {
         let Wire { stream, state, held, .. } = &mut *self;
         let flushed = Pin::new(&mut *stream).poll_flush(cx);
         if flushed.is_ready() {
-            state.flushed(|body| {
+            let phase = state.flushed(|body| {
                 held.passes_over(body);
                 held.has_begun()
             });
+            // hyper comes here whenever the connection is woken, and reads nothing meanwhile.
+            if phase == Phase::Queued && stream.has_gone(cx) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
         }
         flushed
     }
