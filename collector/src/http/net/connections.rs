@@ -7,7 +7,7 @@ use super::heads::Heads;
 use super::limits::Limits;
 use super::service::{Answer, ConnectionService};
 use super::shares::{Member, Shares};
-use super::state::{ConnectionState, ListenerState, Waiting};
+use super::state::{ConnectionState, End, ListenerState, Phase, Waiting};
 use super::stream::Stream;
 use crate::heap;
 use crate::http::counters::HttpCounters;
@@ -30,6 +30,8 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 const JUST_CAME: Duration = Duration::from_millis(20);
 /// How long a reader must have been behind to be closed for another connection, unless its client has most of them.
 const SLOW_READER: Duration = Duration::from_secs(1);
+/// How many connections of a client with most of them end for one that waits: others may be behind it in the backlog.
+const AT_ONCE: usize = 8;
 /// So many connections leave memory behind that is worth to be given back, when most of them have ended.
 const CROWD: usize = 64;
 
@@ -173,9 +175,10 @@ impl Connections {
     }
 
     /// Asks the connection to end that waits for its peer and by which least is lost. Those of a client with more than
-    /// half of them come before all others: if none of these waits, since it asks without a pause, one of them ends with
-    /// the request it is at. So does one of the client with the most, if nobody at all has waited for long enough: several
-    /// clients that ask without a pause, none of which has more than half, lock out nobody. Answers whether there is one.
+    /// half of them come before all others: if none of these waits, since it asks without a pause, several of them end with
+    /// the requests they are at, so that who comes next finds room. So does one of the client with the most, if nobody at
+    /// all has waited for long enough: several clients that ask without a pause, none of which has more than half, lock out
+    /// nobody. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
         let now = Instant::now();
         let open = lock(&self.open);
@@ -196,17 +199,17 @@ impl Connections {
         };
         let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
         let least = candidates.min_by(|(one, _), (other, _)| one.cmp(other));
-        let asking = open.values().filter(|state| state.goes_on_asking());
-        let greediest = asking.max_by_key(|state| state.member.connections());
-        let greedy = greediest.filter(|state| state.member.has_most());
-        let leaving = match least {
-            Some((lost, state)) if lost.due <= now && !lost.is_within_share => Some(state),
-            Some((lost, state)) if lost.due <= now => greedy.or(Some(state)),
-            Some((lost, _)) if !lost.is_within_share => greedy,
-            _ => greediest,
-        };
+        let due = least.filter(|(lost, _)| lost.due <= now);
+        let is_greedy = due.as_ref().is_some_and(|(lost, _)| !lost.is_within_share);
+        if !is_greedy && end_greedy(&open) {
+            return true;
+        }
+        let asking = open.values().filter(|state| {
+            state.stays_after(Phase::Serving) || state.stays_after(Phase::Queued)
+        });
+        let greediest = || asking.max_by_key(|state| state.member.connections());
         // Without one it is worth to wait for a moment rather than to close one by which more is lost.
-        let Some(leaving) = leaving else { return false };
+        let Some(leaving) = due.map(|(_, state)| state).or_else(greediest) else { return false };
         leaving.give_way();
         true
     }
@@ -259,6 +262,18 @@ impl Connections {
         tokio::task::yield_now().await;
         left.len() + waiting
     }
+}
+
+/// Asks connections of a client with more than half of them to end after the requests they are at, but leaves it half of
+/// all: first those that have their turn. Answers whether there is one that leaves.
+fn end_greedy(open: &HashMap<u64, Arc<ConnectionState>>) -> bool {
+    let greedy = || open.values().filter(|state| state.member.has_most());
+    let beyond = greedy().next().map_or(0, |first| first.member.beyond_half() as usize);
+    let leaving = greedy().filter(|state| state.end() > End::Open).count();
+    let asking = |phase| greedy().filter(move |state| state.stays_after(phase));
+    let most = AT_ONCE.min(beyond.saturating_sub(leaving));
+    let asked = asking(Phase::Serving).chain(asking(Phase::Queued)).take(most);
+    asked.map(|state| state.give_way()).count() + leaving > 0
 }
 
 /// So many connections at most wait for room after their handshakes.

@@ -193,8 +193,13 @@ pub(super) struct Member {
 impl Member {
     /// Whether its client has more than half of all connections.
     pub(super) fn has_most(&self) -> bool {
+        self.beyond_half() > 0
+    }
+
+    /// How many connections its client has beyond half of all.
+    pub(super) fn beyond_half(&self) -> u64 {
         let all = self.shares.connections.load(Ordering::Relaxed);
-        2 * self.connections() > all
+        self.connections().saturating_sub(all / 2)
     }
 
     /// How many connections its client has.
@@ -245,6 +250,7 @@ mod tests {
         assert!(!members[0].has_most() && !members[1].has_most());
         members.push(shares.join(&tcp("10.0.0.2:2")));
         assert!(!members[0].has_most() && members[1].has_most());
+        assert_eq!([0, 1].map(|at| members[at].beyond_half()), [0, 1]);
         members.truncate(2);
         assert!(!members[1].has_most());
     }

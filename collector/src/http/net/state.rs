@@ -19,8 +19,9 @@ const LAST_CALL: Duration = Duration::from_millis(250);
 /// How long an idle one stays: a timer fires after the reactor has reported what had arrived before.
 const LAST_LOOK: Duration = Duration::from_millis(2);
 /// How long a peer that is being refused may go on sending before its connection is closed: bytes that nobody
-/// has read make the kernel reset it, and the answer is lost.
+/// has read make the kernel reset it, and the answer is lost. One whose place others wait for has less.
 const LAST_BYTES: Duration = Duration::from_millis(500);
+const LAST_BYTES_OF_A_CROWD: Duration = Duration::from_millis(20);
 /// How long a reader may be behind while others wait for what it holds: one far away answers late. Of a client with more
 /// than half of all connections less is expected until it has taken an answer.
 const GRACE: Duration = Duration::from_millis(200);
@@ -98,6 +99,8 @@ struct Progress {
     body: u64,
     end: End,
     end_asked: Instant,
+    /// Others wait for its place.
+    gives_way: bool,
     /// Wakes its task.
     waker: Option<Waker>,
 }
@@ -129,6 +132,7 @@ impl ConnectionState {
             body: 0,
             end: End::Open,
             end_asked: now,
+            gives_way: false,
             waker: None,
         });
         ConnectionState { progress, member, listener, counters }
@@ -148,10 +152,10 @@ impl ConnectionState {
         lock(&self.progress).waiting()
     }
 
-    /// Whether a request of its is served, or waits for its turn, and another one may follow.
-    pub(super) fn goes_on_asking(&self) -> bool {
+    /// Whether it is at this, and goes on afterwards.
+    pub(super) fn stays_after(&self, phase: Phase) -> bool {
         let progress = lock(&self.progress);
-        matches!(progress.phase, Phase::Queued | Phase::Serving) && progress.end == End::Open
+        progress.phase == phase && progress.end == End::Open
     }
 
     /// When its time is up, as things are now; never while a request is served, since every page has
@@ -262,7 +266,12 @@ impl ConnectionState {
     /// answered.
     pub(super) fn give_way(&self) {
         self.counters.count_evicted();
-        match self.phase() {
+        let phase = {
+            let mut progress = lock(&self.progress);
+            progress.gives_way = true;
+            progress.phase
+        };
+        match phase {
             Phase::Idle | Phase::Queued | Phase::Serving => self.end_after_request(),
             _ => self.end_now(),
         }
@@ -327,6 +336,7 @@ impl Progress {
             Phase::Fresh | Phase::Head => (timeouts.head, LAST_CALL),
             Phase::Idle => (timeouts.idle, LAST_LOOK),
             Phase::Sending => (timeouts.stall, timeouts.stall),
+            Phase::Closing if self.gives_way => (LAST_BYTES_OF_A_CROWD, LAST_BYTES_OF_A_CROWD),
             Phase::Closing => (LAST_BYTES, LAST_BYTES),
             Phase::Queued | Phase::Serving => return None,
         };
@@ -394,6 +404,28 @@ mod tests {
         };
         let ranks = [true, true, false, true].map(answered);
         assert_eq!(ranks, [Rank::Stranger, Rank::Behaved, Rank::Ahead, Rank::Behaved]);
+    }
+
+    #[test]
+    fn one_whose_place_others_wait_for_is_not_waited_for_in_turn() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { idle: second, head: second, stall: second, turn: second };
+        let closes_in = |gives_way: bool| {
+            let state = state();
+            state.begins_to_serve(Instant::now(), 0);
+            assert!(state.stays_after(Phase::Serving));
+            if gives_way {
+                state.give_way();
+                assert!(!state.stays_after(Phase::Serving));
+            }
+            state.begins_to_send(Instant::now(), true);
+            state.flushed(|_| false);
+            state.closes();
+            let due = state.due(timeouts).expect("its peer is waited for");
+            due.saturating_duration_since(Instant::now())
+        };
+        assert!(closes_in(true) <= LAST_BYTES_OF_A_CROWD);
+        assert!(closes_in(false) > LAST_BYTES_OF_A_CROWD);
     }
 
     #[test]

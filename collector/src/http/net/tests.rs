@@ -737,6 +737,29 @@ async fn the_kernel_takes_little_for_a_unix_client_that_reads_nothing() {
 }
 
 #[tokio::test]
+async fn several_of_a_crowd_that_always_asks_leave_for_one_that_waits() {
+    let (site, permits) = start_held(|server| server.max_connections = 16);
+    let mut crowd = Vec::new();
+    for _ in 0..16 {
+        let mut one = site.connect().await;
+        one.write_all(REQUEST).await.expect("sends");
+        crowd.push(one);
+    }
+    site.until(|site| site.counters.in_flight() == 16).await;
+    let mut new = site.connect_from("127.0.0.2").await;
+    new.write_all(REQUEST).await.expect("sends");
+    // All of them at once, and as many stay as are its share.
+    site.until(|site| site.counters.evicted() > 0).await;
+    assert_eq!(site.counters.evicted(), 8);
+    permits.add_permits(17);
+    assert!(is_answered(&mut new).await);
+    for one in &mut crowd {
+        assert!(is_answered(one).await);
+    }
+    site.until(|site| site.counters.connections() == 9).await;
+}
+
+#[tokio::test]
 async fn what_is_no_clear_request_is_refused_and_nothing_is_smuggled() {
     let site = start_with(|_| {}, Echo);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
