@@ -204,9 +204,9 @@ impl Connections {
         if !is_greedy && end_greedy(&open) {
             return true;
         }
-        let asking = open.values().filter(|state| {
-            state.stays_after(Phase::Serving) || state.stays_after(Phase::Queued)
-        });
+        let asking = open
+            .values()
+            .filter(|state| state.stays_after(Phase::Serving) || state.stays_after(Phase::Queued));
         let greediest = || asking.max_by_key(|state| state.member.connections());
         // Without one it is worth to wait for a moment rather than to close one by which more is lost.
         let Some(leaving) = due.map(|(_, state)| state).or_else(greediest) else { return false };
