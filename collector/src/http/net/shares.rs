@@ -217,7 +217,7 @@ impl Member {
         table.waiting.push(WaitingRequest { share: Arc::clone(&self.share), rank, turn });
         self.shares.waiting.store(table.waiting.len() as u64, Ordering::SeqCst);
         drop(table);
-        // One that has just ended may not have seen that somebody waits.
+        // One that has just ended may not have seen that a request waits.
         self.shares.set_most(most);
         Err(Turn(comes))
     }
