@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use vitald_core::collector::Descriptor;
-use vitald_core::host::{MemoryHost, Roots, StuckThreads};
+use vitald_core::host::{Roots, StuckThreads};
 use vitald_core::prelude::*;
 use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::{Mistake, Origin};
@@ -139,7 +139,8 @@ impl Default for Setup {
 }
 
 struct Site {
-    memory: MemoryHost,
+    /// The host's procfs, in which nothing is but the gate.
+    procfs: tempfile::TempDir,
     listeners: Arc<Listeners>,
     counters: Arc<HttpCounters>,
     stub: Arc<Stub>,
@@ -169,8 +170,8 @@ fn unix(path: &Path, admin: Admin) -> Listen {
 
 impl Setup {
     fn start(self) -> Site {
-        let memory = MemoryHost::new();
-        let host = memory.host();
+        let procfs = tempfile::tempdir().expect("a directory");
+        let host = Host::new(Roots { procfs: procfs.path().to_owned(), ..Roots::default() });
         let collectors: Vec<CollectorPlan> = DESCRIPTORS
             .iter()
             .map(|descriptor| CollectorPlan {
@@ -214,13 +215,18 @@ impl Setup {
         let staged = listeners.prepare(&self.server).expect("binds");
         listeners.swap(staged).expect("nothing is in the way");
         listeners.open(Arc::clone(&http));
-        Site { memory, listeners, counters, stub, http }
+        Site { procfs, listeners, counters, stub, http }
     }
 }
 
 impl Site {
     fn address(&self) -> SocketAddr {
         self.listeners.bound()[0]
+    }
+
+    /// Lets the scrapes of `gated` end.
+    fn open_gate(&self) {
+        std::fs::write(self.procfs.path().join("gate"), "").expect("a file");
     }
 
     async fn connect(&self) -> TcpStream {

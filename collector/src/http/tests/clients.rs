@@ -99,7 +99,7 @@ async fn too_many_requests_are_refused_and_health_is_not() {
         let refused = site.get("/metrics").await;
         assert!(refused.status == 503 && refused.has("retry-after: 1"));
         assert_eq!(site.get("/healthz").await.status, 200);
-        site.memory.write("proc/gate", "");
+        site.open_gate();
     };
     let ((first, second), ()) = tokio::join!(busy, others);
     assert_eq!((first.status, second.status), (200, 200));
@@ -256,7 +256,7 @@ async fn after_a_storm_all_is_as_before() {
         }
         // No scrape ends before all the others have been refused.
         until(|| site.counters.refused_requests() == 56).await;
-        site.memory.write("proc/gate", "");
+        site.open_gate();
         let (mut served, mut refused) = (0, 0);
         for stream in &mut storm {
             let answer = answer(stream, false).await.expect("an answer");
