@@ -7,7 +7,10 @@ use harness::{Connection, Daemon, request, until};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use rustix::termios::{Action, tcflow};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -192,6 +195,33 @@ fn a_start_that_has_to_stop_leaves_no_socket() {
     }
 }
 
+/// Signals that end it as they end any program, SIGQUIT and SIGABRT with a core, leave the file of its socket.
+#[test]
+fn what_a_signal_without_an_answer_leaves_is_replaced_by_the_next_start() {
+    let place = tempfile::tempdir().expect("a directory");
+    let socket = place.path().join("socket");
+    let doors = format!("[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n", socket.display());
+    for (name, signal) in [("QUIT", Signal::QUIT), ("ABRT", Signal::ABORT), ("KILL", Signal::KILL)]
+    {
+        let mut daemon = Daemon::start_by(&with(&doors), |command| {
+            let mut without_core = Command::new("sh");
+            without_core.args(["-c", "ulimit -c 0; exec \"$0\" \"$@\""]);
+            without_core.arg(command.get_program()).args(command.get_args());
+            *command = without_core;
+        });
+        // Of the one before there is nothing in the way.
+        assert!(Connection::open_unix(&socket).get("/metrics").has("node_load1"));
+        daemon.signal(name);
+        assert_eq!(daemon.wait().signal(), Some(signal.as_raw()), "{}", daemon.log());
+        let refused = UnixStream::connect(&socket).expect_err("nobody has it");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+    let mut daemon = Daemon::start(&with(&doors));
+    assert!(Connection::open_unix(&socket).get("/metrics").has("node_load1"));
+    daemon.signal("TERM");
+    assert!(daemon.wait().success() && !socket.exists());
+}
+
 /// Half of the clients are known to it, half are in its backlog or have just been accepted.
 #[test]
 fn what_was_asked_before_the_signal_is_answered_whole() {
@@ -329,9 +359,8 @@ fn without_standard_streams_no_descriptor_takes_their_place() {
         redirected(&mut command, closed);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let up = socket.clone();
-        let mut daemon = Daemon::spawn_unheard(command, directory, move || {
-            std::os::unix::net::UnixStream::connect(&up).is_ok()
-        });
+        let mut daemon =
+            Daemon::spawn_unheard(command, directory, move || UnixStream::connect(&up).is_ok());
         let sent = |connection: &mut Connection<_>| {
             connection.get("/plugins/console").json()["sent"].as_u64()
         };
@@ -368,9 +397,8 @@ fn a_terminal_that_is_stopped_stops_nothing() {
     let mut command = Command::new(harness::binary());
     command.arg("run").arg("--config").arg(&file).stdout(copy()).stderr(copy());
     let up = socket.clone();
-    let mut daemon = Daemon::spawn_unheard(command, directory, move || {
-        std::os::unix::net::UnixStream::connect(&up).is_ok()
-    });
+    let mut daemon =
+        Daemon::spawn_unheard(command, directory, move || UnixStream::connect(&up).is_ok());
     let mut connection = Connection::open_unix(&socket);
     let mut reload = |text: &str| {
         std::fs::write(&file, text).expect("a file");
