@@ -438,9 +438,8 @@ fn on_a_bus(serve: impl FnMut(usize, BusServer) + Send + 'static) -> (Daemon, Fa
 /// Whatever it is that the bus does, each scrape answers with everything else and says whose fault it is.
 fn costs_only_itself(what: &str, serve: impl FnMut(usize, BusServer) + Send + 'static) {
     let (daemon, bus) = on_a_bus(serve);
-    let threads = || daemon.status("Threads");
     daemon.metrics();
-    let before = threads();
+    let before = daemon.threads();
     for round in 0..6 {
         let began = Instant::now();
         let page = daemon.metrics();
@@ -456,7 +455,7 @@ fn costs_only_itself(what: &str, serve: impl FnMut(usize, BusServer) + Send + 's
             assert_eq!(daemon.reload().status, 200);
         }
     }
-    assert!(threads() <= before + 1, "{what}: {before} threads became {}", threads());
+    daemon.has_no_more_threads_than(before);
     drop(bus);
 }
 

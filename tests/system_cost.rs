@@ -223,7 +223,10 @@ fn memory_of(which: &str, config: &str, lanes: u64, most: u64) {
         let after = Descriptors::of(pid);
         assert_eq!(after.others, before.others);
         assert!(after.netlink <= before.netlink + SHARING_LINKS, "{after:?}, and {before:?} before");
-        assert!(daemon.status("Threads") <= THREADS + lanes, "{:?}", process::threads(pid));
+        // One that has given memory back, or written a long page, may be about to end.
+        until("there are no more threads than it takes", || {
+            daemon.status("Threads") <= THREADS + lanes
+        });
         let of_libraries: u64 =
             mappings(pid).iter().filter(|(_, name)| name.contains(".so")).map(|(rss, _)| rss).sum();
         let own = resident - of_libraries;

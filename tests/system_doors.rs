@@ -261,7 +261,7 @@ fn a_storm_of_requests_to_administer_costs_bounded_work() {
     let daemon = start_behind(&["env"], &format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{SMALL}"));
     let address = daemon.address();
     assert_eq!(reload_at(address).status, 200);
-    let threads = daemon.status("Threads");
+    let threads = daemon.threads();
     let is_over = AtomicBool::new(false);
     let (mut most_threads, mut worst, mut scrapes) = (threads, Duration::ZERO, 0);
     let asked: u64 = std::thread::scope(|scope| {
@@ -282,7 +282,7 @@ fn a_storm_of_requests_to_administer_costs_bounded_work() {
             assert_eq!(ask(address, "GET", "/metrics", &[]).status, 200);
             worst = worst.max(began.elapsed());
             scrapes += 1;
-            most_threads = most_threads.max(daemon.status("Threads"));
+            most_threads = most_threads.max(daemon.threads());
         }
         is_over.store(true, Ordering::SeqCst);
         storms.into_iter().map(|storm| storm.join().expect("no panic")).sum()

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use system::fuse::{DEVICE, Fuse, operation};
 use system::namespaces::Namespaces;
 use system::page::Page;
-use system::process;
 
 const NEEDS: &str = "root, /dev/fuse, util-linux and iproute2";
 /// The scrape timeout is long, so that what is measured is not cut by it.
@@ -120,7 +119,7 @@ fn one_is_well_beside_seventeen_that_hang(were_well: bool) {
         println!("17 of 18 mounts hang, before well: {were_well}: {:?}", began.elapsed());
         // One that nothing is known of is asked by one of the next scrapes.
         until("the one that is well is shown", || well.error(&scrape(&daemon, FIRST)).is_empty());
-        let threads = process::threads(daemon.pid()).len();
+        let threads = daemon.threads();
         for round in 0..20 {
             let page = scrape(&daemon, LATER);
             let errors = errors(&mounts, &page);
@@ -133,9 +132,12 @@ fn one_is_well_beside_seventeen_that_hang(were_well: bool) {
                 assert_eq!(daemon.reload().status, 200);
             }
         }
-        let now = process::threads(daemon.pid()).len();
-        // Those that reload and that write long pages come and go.
-        assert!(now <= threads + 3, "{threads} threads became {now}");
+        daemon.has_no_more_threads_than(threads);
+        // A few of them are named.
+        let status = daemon.get("/plugins/filesystem").json();
+        let fault = status["fault"].as_str().unwrap_or_default();
+        let named = fault.matches(&directory.path().display().to_string()).count();
+        assert!(named == 4 && fault.ends_with(" more)"), "{fault}");
         hung.iter().for_each(|mount| mount.fuse.release());
         until("all are back", || {
             errors(&mounts, &scrape(&daemon, FIRST)) == BTreeMap::from([(String::new(), 18)])
@@ -203,7 +205,7 @@ fn an_attribute_of_sysfs_that_hangs_costs_only_its_collector() {
             let state = [("collector", "netclass"), ("state", "timed_out")];
             page.value("vitald_collector_state", &state) == Some(1.0)
         });
-        let threads = process::threads(daemon.pid()).len();
+        let threads = daemon.threads();
         for _ in 0..10 {
             let page = scrape(&daemon, LATER);
             assert_eq!(success(&page, "netclass"), Some(0.0));
@@ -215,8 +217,7 @@ fn an_attribute_of_sysfs_that_hangs_costs_only_its_collector() {
         let status = daemon.get("/plugins/netclass").json();
         assert_eq!(status["state"], "timed_out", "{status}");
         assert!(daemon.log().contains("netclass"), "{}", daemon.log());
-        let now = process::threads(daemon.pid()).len();
-        assert!(now <= threads + 3, "{threads} threads became {now}");
+        daemon.has_no_more_threads_than(threads);
         assert_eq!(mounts[0].fuse.waiting(), 1);
         mounts[0].fuse.release();
         until("the collector is back", || {

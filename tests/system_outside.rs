@@ -71,7 +71,7 @@ fn a_configuration_that_hangs_costs_one_thread_and_one_late_answer() {
     let mut daemon = start_in(&namespaces, CPU);
     let _release = Release(&fuse);
     assert_eq!(daemon.reload().status, 200);
-    let threads = daemon.status("Threads");
+    let threads = daemon.threads();
     let good = daemon.directory.path().join("good.toml");
     std::fs::rename(daemon.config_file(), &good).expect("the configuration");
     std::os::unix::fs::symlink(place.path().join("config.toml"), daemon.config_file())
@@ -94,7 +94,7 @@ fn a_configuration_that_hangs_costs_one_thread_and_one_late_answer() {
         assert!(answer.body.contains("has not ended"), "{}", answer.body);
     }
     assert_eq!(fuse.asked(operation::LOOKUP, daemon.pid()), 1);
-    assert!(daemon.status("Threads") <= threads + 1, "{threads} threads before");
+    daemon.has_no_more_threads_than(threads);
     assert!(daemon.metrics().has("node_cpu_seconds_total"));
 
     fuse.release();

@@ -342,7 +342,7 @@ fn a_unix_listener_on_a_hung_mount_costs_one_thread() {
     let socket = place.path().join("v.sock");
     let listen = format!("listen = [\"127.0.0.1:0\", \"unix:{}\"]\n", socket.display());
     daemon.write_config(&format!("[server]\n{listen}{cpu}"));
-    let threads = daemon.status("Threads");
+    let threads = daemon.threads();
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| daemon.reload());
         until("the reload hangs", || fuse.waiting() > 0);
@@ -355,7 +355,7 @@ fn a_unix_listener_on_a_hung_mount_costs_one_thread() {
         let answer = daemon.reload();
         assert!(matches!(answer.status, 409 | 422 | 503), "{}: {}", answer.status, answer.body);
     }
-    assert!(daemon.status("Threads") <= threads + 1, "{threads} threads before");
+    daemon.has_no_more_threads_than(threads);
     assert!(daemon.metrics().has("node_cpu_seconds_total"));
     daemon.signal("TERM");
     until("the port is closed", || std::net::TcpStream::connect(daemon.address()).is_err());

@@ -25,6 +25,10 @@ pub fn release_binary() -> Option<PathBuf> {
     std::env::var_os("VITALD_RELEASE").map(PathBuf::from)
 }
 
+/// The threads that come for a piece of work and wait a while for more of it, or end at any moment.
+const COME_AND_GO: [&str; 6] =
+    ["first run", "giving back", "peer's user", "reload", "token file", "web config"];
+
 /// How a test begins the line in which it says that it asserts nothing, and why. `.ci/run` reads
 /// the words here and fails at such a line.
 pub const LEFT_OUT: &str = "left out: ";
@@ -253,6 +257,29 @@ impl Daemon {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         let number = line.expect("such a line").trim().trim_end_matches(" kB");
         number.parse().expect("a number")
+    }
+
+    /// How many threads it has. Of those that come and go one of each kind is no growth, and a second one is; those that
+    /// write long pages, which the runtime keeps for ten seconds, are left out.
+    pub fn threads(&self) -> usize {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a process");
+        for task in tasks.flatten() {
+            // It may have ended meanwhile.
+            let Ok(name) = std::fs::read_to_string(task.path().join("comm")) else { continue };
+            *kinds.entry(name.trim_end().to_owned()).or_default() += 1;
+        }
+        let growth = |(name, count): (&String, &usize)| match &**name {
+            "page writing" => 0,
+            name if COME_AND_GO.contains(&name) => count - 1,
+            _ => *count,
+        };
+        kinds.iter().map(growth).sum()
+    }
+
+    /// Waits until it has no more threads than it had.
+    pub fn has_no_more_threads_than(&self, before: usize) {
+        until(&format!("there are no more than {before} threads"), || self.threads() <= before);
     }
 
     /// The CPU time it has used.
