@@ -220,10 +220,14 @@ fn serve_ntp() -> u16 {
     port
 }
 
+/// How often it is tried whether a scrape allocates nothing.
+const ROUNDS: usize = 30;
+
 /// What a scrape after three others allocates; its page must have all of `samples`.
 ///
-/// The machine is in use: a file may have grown beyond its buffer, or an interface have come, just
-/// now. What allocates each time is found three times in a row.
+/// The machine is in use: a file may have grown beyond its buffer, an interface have come, or the
+/// thread that collects have waited so long for a CPU that another one was started. What allocates
+/// each time does so in each of many rounds.
 fn steady_allocations(plans: Vec<CollectorPlan>, roots: Roots, samples: &[&str]) -> Option<String> {
     steady_allocations_in(&[State::Running, State::Degraded, State::Absent], plans, roots, samples)
 }
@@ -237,7 +241,7 @@ fn steady_allocations_in(
 ) -> Option<String> {
     let mut scraper = Scraper::new(plans, roots);
     let mut found = None;
-    for _ in 0..3 {
+    for _ in 0..ROUNDS {
         for _ in 0..3 {
             scraper.scrape_all();
         }
