@@ -191,23 +191,45 @@ fn one_percent_of_a_cpu_is_enough() {
 
 // Suspended and traced.
 
-/// What four clients get while something is done to the daemon.
+/// Ends the clients also of work that panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What four clients get while something is done to the daemon. It begins when each has had a page.
 fn under_load(daemon: &Daemon, work: impl FnOnce()) -> u64 {
     let (is_over, scrapes) = (AtomicBool::new(false), AtomicU64::new(0));
+    let served = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let _over = Over(&is_over);
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut connection = Connection::open(daemon.address());
-                while !is_over.load(Ordering::Relaxed) {
+                for round in 0.. {
                     assert!(connection.get("/metrics").has("node_exporter_build_info"));
                     scrapes.fetch_add(1, Ordering::Relaxed);
+                    served.fetch_add(u64::from(round == 0), Ordering::Relaxed);
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
             });
         }
+        until("each client has had a page", || served.load(Ordering::Relaxed) == 4);
         work();
-        is_over.store(true, Ordering::Relaxed);
     });
     scrapes.into_inner()
+}
+
+/// How many threads a daemon has that has run all its collectors, and so has their lanes.
+fn threads_at_work(daemon: &Daemon) -> usize {
+    until("the first collection has ended", || daemon.get("/readyz").status == 200);
+    under_load(daemon, || {});
+    daemon.threads()
 }
 
 /// Asserts that nothing is left of a suspension: all is collected, by as many threads as before, and little was said.
@@ -217,9 +239,7 @@ fn assert_well(daemon: &Daemon, threads: usize, suspensions: usize) {
             && states(daemon, "timed_out").is_empty()
             && daemon.metrics().has("node_load1")
     });
-    let ours =
-        || process::threads(daemon.pid()).into_values().filter(|name| name != "page writing");
-    until("no thread is left over", || ours().count() <= threads);
+    daemon.has_no_more_threads_than(threads);
     let complaints = daemon.log().matches("level=warn").count();
     // At most what was out at that moment.
     assert!(complaints <= 8 * suspensions, "{}", daemon.log());
@@ -237,8 +257,7 @@ fn after_a_suspension_everything_goes_on() {
         command.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "600000");
         group.hold(command);
     });
-    under_load(&daemon, || {});
-    let threads = process::threads(daemon.pid()).len();
+    let threads = threads_at_work(&daemon);
     // Longer than the timeout of a scrape and the limit of the watchdog.
     let suspended = Duration::from_millis(1500);
     const EACH: usize = 3;
@@ -268,8 +287,7 @@ fn being_traced_changes_nothing() {
         return;
     }
     let daemon = Daemon::start("[scrape]\ntimeout = \"1s\"\nmax_age = \"0s\"\n");
-    under_load(&daemon, || {});
-    let threads = process::threads(daemon.pid()).len();
+    let threads = threads_at_work(&daemon);
     let place = tempfile::tempdir().expect("a directory");
     let mut calls = 0;
     let scrapes = under_load(&daemon, || {
