@@ -7,9 +7,16 @@ mod nested_cargo;
 use nested_cargo::{cargo, check_lock, run, shared_target, succeed, workspace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const MINUTES: &str = "minutes of compiling";
+
+/// One test at a time: what builds takes every CPU from what is measured, and so does what computes without end.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn folder() -> PathBuf {
     workspace().join("tests/roll-call")
@@ -17,6 +24,7 @@ fn folder() -> PathBuf {
 
 /// Builds the two wrong daemons and looks what they say.
 fn wrong_daemons_refuse_to_start(profile: &str) {
+    let _alone = alone();
     check_lock(&folder());
     let target = shared_target();
     let mut cargo = cargo(&folder(), &target);
@@ -131,12 +139,13 @@ impl Spinning {
         !self.succeeds(page) && (of("timed_out") || of("stuck"))
     }
 
-    fn threads(&self) -> u64 {
-        self.daemon.status("Threads")
+    fn threads(&self) -> usize {
+        self.daemon.threads()
     }
 }
 
 fn never_returning_costs_only_itself(name: &'static str) {
+    let _alone = alone();
     let mut spinning = Spinning::start(name);
     assert!(spinning.succeeds(&spinning.page().0));
     let without = spinning.threads();
@@ -219,6 +228,7 @@ fn features_decide_what_is_in_a_daemon() {
     if !harness::system(MINUTES) {
         return;
     }
+    let _alone = alone();
     // Not where the build is that is being tested, whose daemon other tests are using.
     let target = shared_target().join("tmp/features");
     assert_eq!(roll_with(&[], &target), "1 collector: cpu");
@@ -245,6 +255,7 @@ fn each_collector_builds_alone() {
     if !harness::system(MINUTES) {
         return;
     }
+    let _alone = alone();
     // Other flags would make the workspace's own build compile everything anew.
     let target = shared_target().join("tmp/alone");
     for name in vitald_plugins::ROLL {
