@@ -2,7 +2,7 @@
 
 use super::connection;
 #[cfg(feature = "tls")]
-use super::handshakes::{Handshake, Handshakes};
+use super::handshakes::{Crowd, Handshake, Handshakes};
 use super::heads::Heads;
 use super::limits::Limits;
 use super::service::{Answer, ConnectionService};
@@ -54,6 +54,9 @@ pub(super) struct Connections {
     answer: OnceLock<Arc<dyn Answer>>,
     #[cfg(feature = "tls")]
     handshakes: Handshakes,
+    /// Those that have shaken hands and wait for room.
+    #[cfg(feature = "tls")]
+    shaken: Mutex<Crowd>,
 }
 
 impl Connections {
@@ -74,6 +77,8 @@ impl Connections {
             answer: OnceLock::new(),
             #[cfg(feature = "tls")]
             handshakes: Handshakes::default(),
+            #[cfg(feature = "tls")]
+            shaken: Mutex::default(),
         })
     }
 
@@ -276,9 +281,9 @@ fn end_greedy(open: &HashMap<u64, Arc<ConnectionState>>) -> bool {
     asked.map(|state| state.give_way()).count() + leaving > 0
 }
 
-/// So many connections at most wait for room after their handshakes.
+/// So many connections at most wait for room after their handshakes; of more, the oldest of the client with the most goes.
 #[cfg(feature = "tls")]
-const MOST_WAITING: u64 = 64;
+const MOST_WAITING: usize = 64;
 
 /// A connection that was accepted and is not served yet.
 pub(super) struct Accepted {
@@ -307,25 +312,25 @@ impl Accepted {
             let (limits, counters) =
                 (Arc::clone(&connections.limits), Arc::clone(&connections.counters));
             let served_by = Arc::clone(&connections);
-            let serve = Box::new(move |mut stream: Stream, peer, member| {
-                let handle = served_by.handle().clone();
+            let serve = Box::new(move |stream: Stream, peer, member: Member| {
+                let Connections { handle, limits, counters, shaken, .. } = &*served_by;
+                let share = Arc::clone(&member.share);
+                let mut accepted = served_by.waits(stream, peer, member);
+                let (limits, told) = (Arc::clone(limits), Arc::clone(counters));
                 // Handshakes go on while those that have ended wait for room.
-                if served_by.waiting() >= MOST_WAITING {
-                    return served_by.counters.count_evicted();
-                }
-                handle.spawn(async move {
-                    if stream.enter().is_err() {
+                let task = handle.spawn(async move {
+                    if accepted.stream.enter().is_err() {
                         return;
                     }
-                    let within = served_by.limits.timeouts().head;
-                    let serving = served_by.waits(stream, peer, member).serve_as_it_is(&listener);
-                    if tokio::time::timeout(within, serving).await.is_err() {
-                        served_by.counters.count_timed_out();
+                    let serving = accepted.serve_as_it_is(&listener);
+                    if tokio::time::timeout(limits.timeouts().head, serving).await.is_err() {
+                        told.count_timed_out();
                     }
                 });
+                lock(shaken).add(share, task.abort_handle(), MOST_WAITING, counters);
             });
             let handshake = Handshake { stream, peer, member, rules, limits, counters, serve };
-            connections.handshakes.begin(handshake);
+            connections.handshakes.begin(handshake).await;
             return;
         }
         self.serve_as_it_is(listener).await;

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// The most handshakes under way; each may hold some 40 kB.
 const MOST: usize = 64;
-/// The most sockets that wait for the thread.
+/// The most sockets that wait for the thread; more are not accepted meanwhile.
 const WAITING: usize = 64;
 /// How much the thread yields to the one that serves (nice(2)).
 const NICENESS: i32 = 5;
@@ -53,29 +53,29 @@ pub(super) struct Handshake {
 pub(super) struct Handshakes(Mutex<Option<mpsc::Sender<Handshake>>>);
 
 impl Handshakes {
-    /// Hands one over. If there are too many, or there is no thread to be had, its connection is closed.
-    pub(super) fn begin(&self, mut handshake: Handshake) {
+    /// Hands one over, when the thread has taken those before; it never waits for a client. If there is no thread to be had, the
+    /// connection is closed.
+    pub(super) async fn begin(&self, mut handshake: Handshake) {
         if handshake.stream.leave().is_err() {
             return;
         }
-        let counters = Arc::clone(&handshake.counters);
-        let mut sender = lock(&self.0);
-        if sender.as_ref().is_none_or(mpsc::Sender::is_closed) {
-            *sender = match start() {
-                Ok(new) => Some(new),
-                Err(error) => {
-                    drop(sender);
-                    counters.count_accept_error();
-                    tracing::error!(%error, "the thread of TLS handshakes cannot be started");
-                    return;
-                }
-            };
+        match self.sender() {
+            // It fails only if the thread has ended.
+            Ok(sender) => drop(sender.send(handshake).await),
+            Err(error) => {
+                handshake.counters.count_accept_error();
+                tracing::error!(%error, "the thread of TLS handshakes cannot be started");
+            }
         }
-        if let Some(sender) = &*sender
-            && sender.try_send(handshake).is_err()
-        {
-            counters.count_evicted();
+    }
+
+    /// The way to the thread, which is started if it is not there.
+    fn sender(&self) -> io::Result<mpsc::Sender<Handshake>> {
+        let mut known = lock(&self.0);
+        if let Some(sender) = known.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
         }
+        Ok(known.insert(start()?).clone())
     }
 }
 
@@ -90,40 +90,60 @@ fn start() -> io::Result<mpsc::Sender<Handshake>> {
 }
 
 async fn receive(mut receiver: mpsc::Receiver<Handshake>) {
-    let mut under_way = Vec::new();
+    let mut under_way = Crowd::default();
     while let Some(handshake) = receiver.recv().await {
         let (limits, counters) = (Arc::clone(&handshake.limits), Arc::clone(&handshake.counters));
-        under_way.retain(|one: &UnderWay| !one.task.is_finished());
         let most = MOST.min(usize::try_from(limits.max_connections()).unwrap_or(MOST));
-        while under_way.len() >= most.max(1) {
-            under_way.remove(first_to_go(&under_way)).task.abort();
-            counters.count_evicted();
-        }
         let share = Arc::clone(&handshake.member.share);
         let within = limits.timeouts().head;
-        let task = tokio::spawn(async move {
-            let peer = handshake.peer.clone();
-            match tokio::time::timeout(within, shake(handshake)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    counters.count_failed_handshake();
-                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+        let task = tokio::spawn({
+            let counters = Arc::clone(&counters);
+            async move {
+                let peer = handshake.peer.clone();
+                match tokio::time::timeout(within, shake(handshake)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        counters.count_failed_handshake();
+                        tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    }
+                    Err(_) => counters.count_timed_out(),
                 }
-                Err(_) => counters.count_timed_out(),
             }
         });
-        under_way.push(UnderWay { share, task: task.abort_handle() });
+        under_way.add(share, task.abort_handle(), most, &counters);
     }
 }
 
-/// A handshake under way.
+/// Connections of clients that wait for something, each on a task of its own, from the oldest to the newest.
+#[derive(Default)]
+pub(super) struct Crowd(Vec<UnderWay>);
+
+/// One of them.
 struct UnderWay {
     share: Arc<Share>,
     task: AbortHandle,
 }
 
-/// Of many handshakes the one that has to go, from the oldest to the newest: the oldest of the client that has the
-/// most, so that one that floods takes no place from another.
+impl Crowd {
+    /// Adds one of a client's, and ends others if there are more than `most`.
+    pub(super) fn add(
+        &mut self,
+        share: Arc<Share>,
+        task: AbortHandle,
+        most: usize,
+        counters: &HttpCounters,
+    ) {
+        self.0.retain(|one| !one.task.is_finished());
+        self.0.push(UnderWay { share, task });
+        while self.0.len() > most.max(1) {
+            self.0.remove(first_to_go(&self.0)).task.abort();
+            counters.count_evicted();
+        }
+    }
+}
+
+/// The one of many that has to go: the oldest of the client that has the most, so that one that floods takes no place from
+/// another.
 fn first_to_go(under_way: &[UnderWay]) -> usize {
     let of_same = |one: &UnderWay| {
         under_way.iter().filter(|other| Arc::ptr_eq(&one.share, &other.share)).count()
@@ -195,5 +215,34 @@ mod tests {
         under_way.push(begin(&honest));
         assert_eq!(first_to_go(&under_way), 0);
         under_way.iter().for_each(|one| one.task.abort());
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_one_client_has_all_places_gets_one() {
+        let shares = Arc::new(Shares::default());
+        let of = |address: &str| shares.join(&Peer::Tcp(address.parse().expect("an address")));
+        let [honest, flooding] = [of("10.0.0.1:1"), of("10.0.0.2:1")];
+        let (mut crowd, counters) = (Crowd::default(), HttpCounters::new());
+        let mut add = |member: &Member| {
+            let task = tokio::spawn(std::future::pending::<()>());
+            crowd.add(Arc::clone(&member.share), task.abort_handle(), 3, &counters);
+            task
+        };
+        let flood = [(); 3].map(|()| add(&flooding));
+        let waits = add(&honest);
+        let more = [(); 20].map(|()| add(&flooding));
+        let [first, ..] = flood;
+        assert!(first.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(counters.evicted(), 21);
+        let [.., second_last, last] = more;
+        for stays in [waits, second_last, last] {
+            assert!(!stays.is_finished());
+            stays.abort();
+            assert!(stays.await.is_err());
+        }
+        // Those that have ended take no place.
+        let again = [(); 3].map(|()| add(&flooding));
+        assert_eq!(counters.evicted(), 21);
+        again.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
