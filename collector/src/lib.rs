@@ -6,6 +6,7 @@
 // A closed pipe makes the print macros panic.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod charts;
 mod cli;
 mod client_key;
 mod compare;

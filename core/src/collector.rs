@@ -1,6 +1,7 @@
 //! Collectors: the trait, the descriptor that everything else is derived from, and the registry.
 
 use crate::batch::Batch;
+use crate::chart::{self, Chart};
 use crate::error::Result;
 use crate::family::{FamilyInfo, FamilyPattern, Since};
 use crate::host::Host;
@@ -49,6 +50,9 @@ pub trait Collector: Send + Sized + 'static {
 
     /// The families it may name at run time.
     const PATTERNS: &'static [FamilyPattern] = &[];
+
+    /// What people look at first of it, where that is not all its families one after the other.
+    const CHARTS: &'static [Chart] = &[];
 
     /// Since when its counters count, those that it names at run time included; a family's
     /// declaration may say otherwise.
@@ -225,6 +229,8 @@ pub struct Descriptor {
     pub families: &'static [FamilyInfo],
     /// See [`Collector::PATTERNS`].
     pub patterns: &'static [FamilyPattern],
+    /// See [`Collector::CHARTS`].
+    pub charts: &'static [Chart],
     /// See [`Collector::SINCE`].
     pub since: Since,
     /// See [`Collector::SOURCES`].
@@ -248,6 +254,7 @@ impl Descriptor {
 
     /// The descriptor of a collector type.
     pub const fn of<C: Collector>() -> Self {
+        chart::check(C::CHARTS, C::FAMILIES, C::PATTERNS);
         Descriptor {
             name: C::NAME,
             summary: C::SUMMARY,
@@ -258,6 +265,7 @@ impl Descriptor {
             own_descriptors: C::OWN_DESCRIPTORS,
             internal: C::INTERNAL,
             families: C::FAMILIES,
+            charts: C::CHARTS,
             patterns: C::PATTERNS,
             since: C::SINCE,
             sources: C::SOURCES,

@@ -366,7 +366,7 @@ const fn bytes_end_with(text: &[u8], length: usize, end: &[u8]) -> bool {
     true
 }
 
-const fn equal(a: &str, b: &str) -> bool {
+pub(crate) const fn equal(a: &str, b: &str) -> bool {
     a.len() == b.len() && ends_with(a, b)
 }
 

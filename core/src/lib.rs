@@ -1,6 +1,7 @@
 //! What a vitald collector or output is written against.
 //!
 //! * [`collector`], [`output`]: the two traits and their registries;
+//! * [`chart`]: what people look at first of a collector;
 //! * [`family`], [`settings`], [`filter`], [`pattern`]: what they declare;
 //! * [`host`]: the only way to the world, with an in-memory fake for tests;
 //! * [`rows`], [`counts`], [`optional`]: what a collector keeps from run to run;
@@ -17,6 +18,7 @@
 
 pub mod batch;
 pub mod by_name;
+pub mod chart;
 pub mod collector;
 pub mod counts;
 pub mod errno;
@@ -49,6 +51,7 @@ pub use {inventory, linkme};
 /// What a collector's file imports.
 pub mod prelude {
     pub use crate::batch::{Batch, LabelPairs, Labels, NamedFamily};
+    pub use crate::chart::{Chart, Curve, Figure, rate, share, value};
     pub use crate::collector::{Collector, Devices};
     pub use crate::counts::Counts;
     pub use crate::error::{Error, Malformed, Result};

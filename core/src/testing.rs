@@ -99,6 +99,7 @@ pub const fn descriptor(
         sources: &[],
         capabilities: &[],
         lacks_without: "",
+        charts: &[],
         settings: &[],
         prepare: |_, _| None,
     }

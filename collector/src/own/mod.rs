@@ -99,6 +99,7 @@ pub static VITALD: Descriptor = Descriptor {
     sources: &[],
     capabilities: &[],
     lacks_without: "",
+    charts: &[],
     settings: &[],
     prepare: |_, _| None,
 };

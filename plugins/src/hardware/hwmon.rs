@@ -85,6 +85,19 @@ impl Collector for Hwmon {
         sources: ["sys/class/hwmon/*/*", "sys/class/hwmon/*/device/*"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[
+        Chart::by(
+            &["chip", "sensor"],
+            "Temperatures",
+            &[Curve::of("now", value("node_hwmon_temp_celsius"))],
+        ),
+        Chart::by(&["chip", "sensor"], "Fans", &[Curve::of("now", value("node_hwmon_fan_rpm"))]),
+        Chart::by(
+            &["chip", "sensor"],
+            "Power",
+            &[Curve::of("now", value("node_hwmon_power_watt"))],
+        ),
+    ];
     // Many chips are on slow buses, and disks answer when they have time.
     const MAY_BLOCK: bool = true;
     const DEVICES: Option<Devices> = Some(Devices::of("sys/class/hwmon"));

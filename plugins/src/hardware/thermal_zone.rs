@@ -47,6 +47,11 @@ impl Collector for ThermalZone {
             "sys/class/thermal/cooling_device*/max_state",
         ],
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["type", "zone"],
+        "Thermal zones",
+        &[Curve::of("now", value("node_thermal_zone_temp"))],
+    )];
     // The kernel asks a driver for each temperature and each state: firmware, chips on slow buses,
     // network cards.
     const MAY_BLOCK: bool = true;

@@ -22,6 +22,16 @@ impl Collector for Filefd {
         families: FAMILIES,
         sources: ["proc/sys/fs/file-nr"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Open files",
+        &[
+            Curve::of("open", value("node_filefd_allocated")),
+            Curve::of(
+                "of what is possible",
+                Figure::Ratio(&value("node_filefd_allocated"), &value("node_filefd_maximum")),
+            ),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Filefd { file: host.keep_whole("proc/sys/fs/file-nr") })

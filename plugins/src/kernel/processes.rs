@@ -46,6 +46,14 @@ impl Collector for Processes {
             "proc/sys/kernel/pid_max",
         ],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Processes",
+        &[
+            Curve::of("processes", value("node_processes_pids")),
+            Curve::of("threads", value("node_processes_threads")),
+            Curve::each("state", value("node_processes_state")),
+        ],
+    )];
     const ENABLED: bool = false;
     // A host with thousands of threads takes tens of milliseconds.
     const MAY_BLOCK: bool = true;

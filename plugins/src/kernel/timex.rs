@@ -63,6 +63,14 @@ impl Collector for Timex {
         families: FAMILIES,
         sources: ["adjtimex"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Clock",
+        &[
+            Curve::of("synchronised", value("node_timex_sync_status")),
+            Curve::of("offset", value("node_timex_offset_seconds")),
+            Curve::of("error at most", value("node_timex_maxerror_seconds")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open((): (), host: &Host) -> Result<Self> {

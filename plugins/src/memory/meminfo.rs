@@ -164,6 +164,12 @@ const FIELDS: &[(&[u8], Family<0>)] = &[
     (b"DirectMap1G", DIRECT_MAP_1G),
 ];
 
+/// What is in use and cannot be had by a program that needs it.
+const IN_USE: Figure = Figure::Difference(&TOTAL, &value("node_memory_MemAvailable_bytes"));
+const TOTAL: Figure = value("node_memory_MemTotal_bytes");
+const SWAP_IN_USE: Figure =
+    Figure::Difference(&value("node_memory_SwapTotal_bytes"), &value("node_memory_SwapFree_bytes"));
+
 register_collector!(Meminfo);
 
 struct Meminfo {
@@ -177,6 +183,17 @@ impl Collector for Meminfo {
         families: FAMILIES,
         sources: ["proc/meminfo"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Memory",
+        &[
+            Curve::of("in use", Figure::Ratio(&IN_USE, &TOTAL)),
+            Curve::of("used", IN_USE),
+            Curve::of("total", TOTAL),
+            Curve::of("cached", value("node_memory_Cached_bytes")),
+            Curve::of("dirty", value("node_memory_Dirty_bytes")),
+            Curve::of("swap used", SWAP_IN_USE),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Meminfo { file: host.keep_whole("proc/meminfo") })

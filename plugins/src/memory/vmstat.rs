@@ -38,6 +38,16 @@ impl Collector for Vmstat {
         sources: ["proc/vmstat"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Paging",
+        &[
+            Curve::of("faults", rate("node_vmstat_pgfault")),
+            Curve::of("major faults", rate("node_vmstat_pgmajfault")),
+            Curve::of("swapped in", rate("node_vmstat_pswpin")),
+            Curve::of("swapped out", rate("node_vmstat_pswpout")),
+            Curve::of("killed for memory", rate("node_vmstat_oom_kill")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

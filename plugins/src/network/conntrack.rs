@@ -61,6 +61,19 @@ impl Collector for Conntrack {
             "proc/net/stat/nf_conntrack",
         ],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Connection tracking",
+        &[
+            Curve::of("entries", value("node_nf_conntrack_entries")),
+            Curve::of(
+                "of what is possible",
+                Figure::Ratio(
+                    &value("node_nf_conntrack_entries"),
+                    &value("node_nf_conntrack_entries_limit"),
+                ),
+            ),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Conntrack {

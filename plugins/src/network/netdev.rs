@@ -136,6 +136,17 @@ impl Collector for Netdev {
         sources: ["netlink route", "proc/net/dev", "sys/class/net/*/ifalias"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["device"],
+        "Network",
+        &[
+            Curve::of("received", Figure::Bits(&rate("node_network_receive_bytes_total"))),
+            Curve::of("sent", Figure::Bits(&rate("node_network_transmit_bytes_total"))),
+            Curve::of("packets in", rate("node_network_receive_packets_total")),
+            Curve::of("packets out", rate("node_network_transmit_packets_total")),
+            Curve::of("drops", rate("node_network_receive_drop_total")),
+        ],
+    )];
     const SINCE: Since = Since::Source;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

@@ -43,6 +43,18 @@ impl Collector for Netstat {
         sources: ["proc/net/netstat", "proc/net/snmp", "proc/net/snmp6"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "TCP and UDP",
+        &[
+            Curve::of("established", value("node_netstat_Tcp_CurrEstab")),
+            Curve::of("segments in", rate("node_netstat_Tcp_InSegs")),
+            Curve::of("segments out", rate("node_netstat_Tcp_OutSegs")),
+            Curve::of("sent again", rate("node_netstat_Tcp_RetransSegs")),
+            Curve::of("listen drops", rate("node_netstat_TcpExt_ListenDrops")),
+            Curve::of("datagrams in", rate("node_netstat_Udp_InDatagrams")),
+            Curve::of("datagrams out", rate("node_netstat_Udp_OutDatagrams")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

@@ -33,6 +33,16 @@ impl Collector for Sockstat {
         }],
         sources: ["proc/net/sockstat", "proc/net/sockstat6"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Sockets",
+        &[
+            Curve::of("in use", value("node_sockstat_sockets_used")),
+            Curve::of("TCP", value("node_sockstat_TCP_inuse")),
+            Curve::of("TCP, closing", value("node_sockstat_TCP_tw")),
+            Curve::of("TCP, memory", value("node_sockstat_TCP_mem_bytes")),
+            Curve::of("UDP", value("node_sockstat_UDP_inuse")),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Sockstat {

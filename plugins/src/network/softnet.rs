@@ -34,6 +34,14 @@ impl Collector for Softnet {
         families: FAMILIES,
         sources: ["proc/net/softnet_stat"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Packets by CPUs",
+        &[
+            Curve::of("processed", rate("node_softnet_processed_total")),
+            Curve::of("dropped", rate("node_softnet_dropped_total")),
+            Curve::of("out of time", rate("node_softnet_times_squeezed_total")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open((): (), host: &Host) -> Result<Self> {

@@ -90,6 +90,8 @@ impl Collector for Cpu {
         ],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] =
+        &[Chart::of("CPU", &[Curve::each("mode", share("node_cpu_seconds_total"))])];
     const SINCE: Since = Since::Boot;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

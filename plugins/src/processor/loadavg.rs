@@ -24,6 +24,14 @@ impl Collector for Loadavg {
         families: FAMILIES,
         sources: ["proc/loadavg"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Load",
+        &[
+            Curve::of("1 min", value("node_load1")),
+            Curve::of("5 min", value("node_load5")),
+            Curve::of("15 min", value("node_load15")),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Loadavg { file: host.keep_whole("proc/loadavg") })

@@ -51,6 +51,17 @@ impl Collector for Pressure {
             "proc/pressure/irq",
         ],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Pressure",
+        &[
+            Curve::of("CPU", rate("node_pressure_cpu_waiting_seconds_total")),
+            Curve::of("I/O", rate("node_pressure_io_waiting_seconds_total")),
+            Curve::of("I/O, all", rate("node_pressure_io_stalled_seconds_total")),
+            Curve::of("memory", rate("node_pressure_memory_waiting_seconds_total")),
+            Curve::of("memory, all", rate("node_pressure_memory_stalled_seconds_total")),
+            Curve::of("interrupts", rate("node_pressure_irq_stalled_seconds_total")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open((): (), host: &Host) -> Result<Self> {

@@ -30,6 +30,14 @@ impl Collector for Schedstat {
         families: FAMILIES,
         sources: ["proc/schedstat", "sys/kernel/uevent_seqnum"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Scheduler, all CPUs",
+        &[
+            Curve::of("running", rate("node_schedstat_running_seconds_total")),
+            Curve::of("waiting", rate("node_schedstat_waiting_seconds_total")),
+            Curve::of("time slices", rate("node_schedstat_timeslices_total")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open((): (), host: &Host) -> Result<Self> {

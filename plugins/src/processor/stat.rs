@@ -40,6 +40,16 @@ impl Collector for Stat {
         sources: ["proc/stat"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::of(
+        "Kernel",
+        &[
+            Curve::of("running", value("node_procs_running")),
+            Curve::of("blocked", value("node_procs_blocked")),
+            Curve::of("context switches", rate("node_context_switches_total")),
+            Curve::of("interrupts", rate("node_intr_total")),
+            Curve::of("forks", rate("node_forks_total")),
+        ],
+    )];
     const SINCE: Since = Since::Boot;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

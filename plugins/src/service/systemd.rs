@@ -77,6 +77,8 @@ impl Collector for Systemd {
         sources: ["bus org.freedesktop.systemd1"],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] =
+        &[Chart::of("Units", &[Curve::each("state", value("node_systemd_units"))])];
     const ENABLED: bool = false;
     const MAY_BLOCK: bool = true;
 

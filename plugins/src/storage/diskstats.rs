@@ -101,6 +101,17 @@ impl Collector for Diskstats {
         ],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["device"],
+        "Disks",
+        &[
+            Curve::of("read", rate("node_disk_read_bytes_total")),
+            Curve::of("written", rate("node_disk_written_bytes_total")),
+            Curve::of("reads", rate("node_disk_reads_completed_total")),
+            Curve::of("writes", rate("node_disk_writes_completed_total")),
+            Curve::of("busy", rate("node_disk_io_time_seconds_total")),
+        ],
+    )];
     const SINCE: Since = Since::Source;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {

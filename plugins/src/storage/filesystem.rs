@@ -62,6 +62,10 @@ const STUCK: &[u8] = b"mountpoint timeout";
 /// Why what is shown may lack something.
 const OWN_MOUNTS: &str = "own mounts";
 
+const SIZE_OF_ALL: Figure = value("node_filesystem_size_bytes");
+/// What users have none of: the space that is kept for root is among it.
+const IN_USE: Figure = Figure::Difference(&SIZE_OF_ALL, &value("node_filesystem_avail_bytes"));
+
 register_collector!(Filesystem);
 
 struct Filesystem {
@@ -114,6 +118,15 @@ impl Collector for Filesystem {
         ],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["mountpoint"],
+        "File systems",
+        &[
+            Curve::of("in use", Figure::Ratio(&IN_USE, &SIZE_OF_ALL)),
+            Curve::of("size", SIZE_OF_ALL),
+            Curve::of("available", value("node_filesystem_avail_bytes")),
+        ],
+    )];
     // A lane would cost every host a thread and a switch of threads for what hangs on few of them.
     // Nothing here waits without end: mounts that may not answer are asked by the host's own
     // threads, and a wait for them lasts at most `mount_timeout` a mount and what is left of the

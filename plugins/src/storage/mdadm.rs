@@ -47,6 +47,18 @@ impl Collector for Mdadm {
         families: FAMILIES,
         sources: ["proc/mdstat", "sys/block/md*/md/raid_disks", "sys/block/md*/md/degraded", "sys/kernel/uevent_seqnum"],
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["device"],
+        "Arrays",
+        &[
+            Curve::each("state", value("node_md_disks")),
+            Curve::of("needed", value("node_md_disks_required")),
+            Curve::of(
+                "in step",
+                Figure::Ratio(&value("node_md_blocks_synced"), &value("node_md_blocks")),
+            ),
+        ],
+    )];
 
     fn open((): (), host: &Host) -> Result<Self> {
         Ok(Mdadm {
