@@ -89,6 +89,31 @@ pub(crate) fn plain(line: &dyn Display) {
     }
 }
 
+/// A screen that shows lines while standard error, which is the same terminal, is not seen.
+pub(crate) trait Screen: Send + Sync {
+    /// Shows lines, each with its line feed. Called by the thread of the log alone.
+    fn take(self: Arc<Self>, lines: &str);
+
+    /// Gives back the last of them, for standard error.
+    fn kept(&self) -> String;
+}
+
+/// Has lines go to a screen instead of standard error.
+pub(crate) fn enter_screen(screen: Arc<dyn Screen>) {
+    if let Some(control) = CONTROL.get() {
+        control.writer.show_on(Some(screen));
+    }
+}
+
+/// Has lines go to standard error again, those first that the screen has kept.
+pub(crate) fn leave_screen() {
+    if let Some(control) = CONTROL.get()
+        && let Some(screen) = control.writer.show_on(None)
+    {
+        control.writer.push(&screen.kept());
+    }
+}
+
 /// Waits until the lines so far are written, but not for long: the end of the process must not
 /// depend on the reader of the log.
 pub(crate) fn flush() {

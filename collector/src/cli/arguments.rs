@@ -37,7 +37,8 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
         .subcommand_required(false)
         .args_conflicts_with_subcommands(true)
         .arg(config())
-        .subcommand(Command::new("run").about("Run the daemon").arg(config()))
+        .arg(console())
+        .subcommand(Command::new("run").about("Run the daemon").arg(config()).arg(console()))
         .subcommand(
             Command::new("check")
                 .about("Say whether a configuration is valid, and what would run")
@@ -234,6 +235,29 @@ fn config() -> Arg {
         .short('c')
         .value_name("FILE")
         .help("The configuration; without one the built-in defaults hold")
+}
+
+/// Whether the daemon that is run shows itself.
+fn console() -> Arg {
+    Arg::new("console")
+        .long("console")
+        .value_name("INTERVAL")
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("2s")
+        .value_parser(interval)
+        .help("Show on standard output what it sees, every 2 s unless set")
+}
+
+/// An interval as an output may have it.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if allowed.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("it must be from 1s to 1h".to_owned())
+    }
 }
 
 /// Which daemon a command talks to.

@@ -10,7 +10,8 @@ use crate::engine::{Request, Selection, Server};
 use crate::heap;
 use crate::http::{self, Http, HttpCounters, Listeners, Lowered, Mode, Scarce, Served};
 use crate::memory_limit;
-use crate::plan::{Address, Log, LogFormat, LogLevel, Plan};
+use crate::outputs;
+use crate::plan::{Address, Log, LogFormat, LogLevel, OutputPlan, Plan};
 use crate::serving::Serving;
 use crate::{log, systemd};
 use clap::ArgMatches;
@@ -78,9 +79,26 @@ pub(super) fn run(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let absolute =
         file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let (collectors, outputs) = (registry.collectors.to_vec(), registry.outputs.to_vec());
-    let read = move || load_from(file.as_deref(), &collectors, &outputs);
+    let console = own.get_one::<Duration>("console").copied();
+    let read = move || {
+        let mut plan = load_from(file.as_deref(), &collectors, &outputs)?;
+        if let Some(interval) = console {
+            show_console(&mut plan, interval);
+        }
+        Ok(plan)
+    };
     let source = Source { file: absolute, read: Box::new(read) };
     start(Start { source, web: None, notes: Vec::new() })
+}
+
+/// Switches the console on, if the configuration has none on already.
+fn show_console(plan: &mut Plan, interval: Duration) {
+    let is_console = |output: &OutputPlan| output.descriptor.name == "console";
+    let on = plan.outputs.iter().position(|output| output.enabled && is_console(output));
+    let known = on.or_else(|| plan.outputs.iter().position(is_console));
+    if let Some(console) = known.map(|place| &mut plan.outputs[place]) {
+        (console.enabled, console.interval) = (true, interval);
+    }
 }
 
 /// Runs as node_exporter would with these flags.
@@ -132,6 +150,7 @@ fn start(start: Start) -> ExitCode {
             fail(exit::OS_ERROR, &format_args!("cannot start: {error}{remedy}"))
         }
     };
+    outputs::leave_terminal();
     log::flush();
     status
 }

@@ -7,6 +7,7 @@
 //! `tracing-appender` has such a writer, but bounds lines, not bytes, and at the end prints to
 //! standard output when its queue is full.
 
+use super::Screen;
 use crate::sync::lock;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
@@ -29,6 +30,8 @@ pub(super) struct LineWriter {
     filled: Condvar,
     written: Condvar,
     dropped: AtomicU64,
+    /// Where lines go instead.
+    screen: Mutex<Option<Arc<dyn Screen>>>,
 }
 
 #[derive(Default)]
@@ -81,6 +84,11 @@ impl LineWriter {
         self.filled.notify_one();
     }
 
+    /// Has lines go to a screen, or not any longer; answers where they went before.
+    pub(super) fn show_on(&self, screen: Option<Arc<dyn Screen>>) -> Option<Arc<dyn Screen>> {
+        std::mem::replace(&mut *lock(&self.screen), screen)
+    }
+
     /// Counts lines that are not written.
     pub(super) fn count(&self, lines: u64) {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
@@ -113,7 +121,10 @@ impl LineWriter {
                 // They came when the buffer was full, so after what was in it.
                 lines.extend_from_slice(notice(unreported).as_bytes());
             }
-            if let Err(rest) = write_all(out, &lines) {
+            let screen = lock(&self.screen).clone();
+            if let Some(screen) = screen {
+                screen.take(&String::from_utf8_lossy(&lines));
+            } else if let Err(rest) = write_all(out, &lines) {
                 // A full disk or a closed pipe: there is no better place to say so.
                 self.count(rest.iter().filter(|byte| **byte == b'\n').count() as u64);
             }

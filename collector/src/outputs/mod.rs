@@ -5,6 +5,7 @@ mod runner;
 pub mod table;
 mod thread;
 
+pub(crate) use console::leave_terminal;
 pub use runner::{OutputChanges, Outputs, StagedOutputs};
 pub use thread::OutputStatus;
 #[cfg(test)]

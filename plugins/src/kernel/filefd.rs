@@ -27,7 +27,7 @@ impl Collector for Filefd {
         &[
             Curve::of("open", value("node_filefd_allocated")),
             Curve::of(
-                "of what is possible",
+                "of the limit",
                 Figure::Ratio(&value("node_filefd_allocated"), &value("node_filefd_maximum")),
             ),
         ],

@@ -62,11 +62,11 @@ impl Collector for Conntrack {
         ],
     }
     const CHARTS: &'static [Chart] = &[Chart::of(
-        "Connection tracking",
+        "Conntrack",
         &[
             Curve::of("entries", value("node_nf_conntrack_entries")),
             Curve::of(
-                "of what is possible",
+                "of the limit",
                 Figure::Ratio(
                     &value("node_nf_conntrack_entries"),
                     &value("node_nf_conntrack_entries_limit"),

@@ -35,7 +35,7 @@ impl Collector for Softnet {
         sources: ["proc/net/softnet_stat"],
     }
     const CHARTS: &'static [Chart] = &[Chart::of(
-        "Packets by CPUs",
+        "Softnet",
         &[
             Curve::of("processed", rate("node_softnet_processed_total")),
             Curve::of("dropped", rate("node_softnet_dropped_total")),

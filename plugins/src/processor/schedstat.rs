@@ -31,7 +31,7 @@ impl Collector for Schedstat {
         sources: ["proc/schedstat", "sys/kernel/uevent_seqnum"],
     }
     const CHARTS: &'static [Chart] = &[Chart::of(
-        "Scheduler, all CPUs",
+        "Scheduler",
         &[
             Curve::of("running", rate("node_schedstat_running_seconds_total")),
             Curve::of("waiting", rate("node_schedstat_waiting_seconds_total")),
