@@ -146,7 +146,17 @@ impl Daemon {
         directory: tempfile::TempDir,
         is_up: impl FnMut() -> bool,
     ) -> Daemon {
-        let child = command.stdin(Stdio::null()).spawn().expect("the daemon starts");
+        command.stdin(Stdio::null());
+        Daemon::spawn_as_it_is(command, directory, is_up)
+    }
+
+    /// Starts one all whose streams are the command's own affair, and waits until `is_up`.
+    pub fn spawn_as_it_is(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        is_up: impl FnMut() -> bool,
+    ) -> Daemon {
+        let child = command.spawn().expect("the daemon starts");
         let log = Arc::new(Log { text: Mutex::default(), grown: Condvar::new() });
         let daemon = Daemon { child, directory, log };
         until("the daemon is up", is_up);

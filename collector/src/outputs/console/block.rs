@@ -136,3 +136,140 @@ impl Row {
         other.weight.total_cmp(&one.weight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use vitald_core::chart::{Curve, rate, value};
+    use vitald_core::collector::Descriptor;
+    use vitald_core::families;
+    use vitald_core::run::Run;
+    use vitald_core::sealer::Sealer;
+    use vitald_core::snapshot::Collection;
+    use vitald_core::testing::{descriptor, part};
+
+    families! {
+        /// Read.
+        READ: counter = "t_read_bytes_total" [device];
+        /// Load.
+        LOAD: gauge = "t_load";
+    }
+
+    const CHARTS: &[Chart] = &[
+        Chart::by(&["device"], "Disks", &[Curve::of("read", rate("t_read_bytes_total"))]),
+        Chart::of("Load", &[Curve::of("now", value("t_load"))]),
+    ];
+    static CHARTED: Descriptor = Descriptor { charts: CHARTS, ..descriptor("t", FAMILIES, false) };
+    static PLAIN: Descriptor = descriptor("t", FAMILIES, false);
+
+    fn snapshot(of: &'static Descriptor, bytes: f64, state: State) -> Snapshot {
+        let mut run = Run::new(FAMILIES);
+        run.begin(None, 0);
+        run.batch().row(&READ, [b"sd\x1b[2Ja"], bytes);
+        run.batch().value(&LOAD, 0.25);
+        run.seal();
+        let mut of_run = part(of, &Arc::new(run));
+        (of_run.run_number, of_run.state) = (bytes as u64 + 1, state);
+        Sealer::new(None).seal(&mut Collection { parts: vec![of_run], ..Collection::new() }).clone()
+    }
+
+    /// The blocks after two snapshots, a second apart.
+    fn blocks(of: &'static Descriptor, state: State) -> String {
+        let (mut blocks, start) = (Blocks::default(), Instant::now());
+        blocks.learn(&snapshot(of, 0.0, State::Running), start);
+        let second = snapshot(of, 2048.0, state);
+        blocks.learn(&second, start + Duration::from_secs(1));
+        format!("{:#?}", blocks.of(&second))
+    }
+
+    #[test]
+    fn blocks_are_those_of_the_charts() {
+        expect![[r#"
+            [
+                Block {
+                    title: "Disks",
+                    body: Table {
+                        columns: [
+                            "read",
+                        ],
+                        rows: [
+                            Row {
+                                name: "sd\\u{1b}[2Ja",
+                                cells: [
+                                    "2.05 kB/s",
+                                ],
+                                weight: 2048.0,
+                            },
+                        ],
+                    },
+                },
+                Block {
+                    title: "Load",
+                    body: Pairs(
+                        [
+                            (
+                                "now",
+                                "0.25",
+                            ),
+                        ],
+                    ),
+                },
+            ]"#]]
+        .assert_eq(&blocks(&CHARTED, State::Running));
+    }
+
+    #[test]
+    fn families_have_blocks_without_charts() {
+        expect![[r#"
+            [
+                Block {
+                    title: "t (degraded)",
+                    body: Table {
+                        columns: [
+                            "read",
+                        ],
+                        rows: [
+                            Row {
+                                name: "sd\\u{1b}[2Ja",
+                                cells: [
+                                    "2.05 kB/s",
+                                ],
+                                weight: 2048.0,
+                            },
+                        ],
+                    },
+                },
+                Block {
+                    title: "t",
+                    body: Pairs(
+                        [
+                            (
+                                "load",
+                                "0.25",
+                            ),
+                        ],
+                    ),
+                },
+            ]"#]]
+        .assert_eq(&blocks(&PLAIN, State::Degraded));
+    }
+
+    #[test]
+    fn what_a_host_does_not_have_is_named_at_the_end() {
+        expect![[r#"
+            [
+                Block {
+                    title: "Not on this host",
+                    body: Words(
+                        [
+                            "t",
+                        ],
+                    ),
+                },
+            ]"#]]
+        .assert_eq(&blocks(&PLAIN, State::Absent));
+    }
+}

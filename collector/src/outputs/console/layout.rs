@@ -289,32 +289,32 @@ mod tests {
     #[test]
     fn all_of_it_without_a_limit() {
         expect![[r#"
-            CPU         user       12.3 %  nice       12.3 %  system     12.3 %|
-                        idle       12.3 %  iowait     12.3 %  irq        12.3 %|
-                        softirq    12.3 %  steal      12.3 %|
-            Disks            read    written       busy|
-             sda           1 kB/s      0 B/s      1.0 %|
-             sdb           3 kB/s      0 B/s      1.0 %|
-             sdc           2 kB/s      0 B/s      1.0 %|
-             sdd           0 kB/s      0 B/s      1.0 %|
-            Network     absent|
+            CPU               user       12.3 %  nice       12.3 %  system     12.3 %|
+                              idle       12.3 %  iowait     12.3 %  irq        12.3 %|
+                              softirq    12.3 %  steal      12.3 %|
+            Disks                  read    written       busy|
+             sda                 1 kB/s      0 B/s      1.0 %|
+             sdb                 3 kB/s      0 B/s      1.0 %|
+             sdc                 2 kB/s      0 B/s      1.0 %|
+             sdd                 0 kB/s      0 B/s      1.0 %|
+            Not on this host  hwmon mdadm nfs|
         "#]]
         .assert_eq(&drawn(&pages(&blocks(), 80, None)));
         expect![[r#"
-            CPU         user       12.3 %|
-                        nice       12.3 %|
-                        system     12.3 %|
-                        idle       12.3 %|
-                        iowait     12.3 %|
-                        irq        12.3 %|
-                        softirq    12.3 %|
-                        steal      12.3 %|
-            Disks            read    written|
-             sda           1 kB/s      0 B/s|
-             sdb           3 kB/s      0 B/s|
-             sdc           2 kB/s      0 B/s|
-             sdd           0 kB/s      0 B/s|
-            Network     absent|
+            CPU            user       12.3 %|
+                           nice       12.3 %|
+                           system     12.3 %|
+                           idle       12.3 %|
+                           iowait     12.3 %|
+                           irq        12.3 %|
+                           softirq    12.3 %|
+                           steal      12.3 %|
+            Disks               read    written|
+             sda              1 kB/s      0 B/s|
+             sdb              3 kB/s      0 B/s|
+             sdc              2 kB/s      0 B/s|
+             sdd              0 kB/s      0 B/s|
+            Not on…s host  hwmon mdadm nfs|
         "#]]
         .assert_eq(&drawn(&pages(&blocks(), 40, None)));
     }
@@ -322,20 +322,26 @@ mod tests {
     #[test]
     fn lines_are_shared() {
         expect![[r#"
-            CPU         user       12.3 %  nice       12.3 %  system     12.3 %|
-                        idle       12.3 %  iowait     12.3 %  irq        12.3 %|
-            Disks 2/4        read    written       busy|
-             sdb           3 kB/s      0 B/s      1.0 %|
-             sdc           2 kB/s      0 B/s      1.0 %|
-            Network     absent|
+            CPU               user       12.3 %  nice       12.3 %  system     12.3 %|
+                              idle       12.3 %  iowait     12.3 %  irq        12.3 %|
+            Disks 3/4              read    written       busy|
+             sda                 1 kB/s      0 B/s      1.0 %|
+             sdb                 3 kB/s      0 B/s      1.0 %|
+             sdc                 2 kB/s      0 B/s      1.0 %|
+            ====
+            Not on this host  hwmon mdadm nfs|
         "#]]
         .assert_eq(&drawn(&pages(&blocks(), 80, Some(6))));
         expect![[r#"
-            CPU         user       12.3 %  nice       12.3 %  system     12.3 %|
-            Disks 1/4        read    written       busy|
-             sdb           3 kB/s      0 B/s      1.0 %|
+            CPU               user       12.3 %  nice       12.3 %  system     12.3 %|
+                              idle       12.3 %  iowait     12.3 %  irq        12.3 %|
+                              softirq    12.3 %  steal      12.3 %|
             ====
-            Network     absent|
+            Disks 2/4              read    written       busy|
+             sdb                 3 kB/s      0 B/s      1.0 %|
+             sdc                 2 kB/s      0 B/s      1.0 %|
+            ====
+            Not on this host  hwmon mdadm nfs|
         "#]]
         .assert_eq(&drawn(&pages(&blocks(), 80, Some(3))));
         // Less than that is no reason to fail.

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 /// The alternate screen without a cursor, and back. No line wraps: a line that is too long after all ends there.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/// Lines of the log at the foot.
+/// Rows for the log at the foot.
 const LOG_LINES: usize = 3;
 /// Lines of the log that are kept for the terminal itself.
 const KEPT_LINES: usize = 100;
@@ -212,7 +212,7 @@ impl Shared {
         // Home, each line cleared to its end, then the rest: drawn in place without flicker.
         let mut text = "\x1b[H".to_owned();
         for (place, line) in lines.iter().enumerate() {
-            text += if place > 0 { "\r\n" } else { "" };
+            text += if place > 0 { "\n" } else { "" };
             text += line;
             text += "\x1b[K";
         }
@@ -284,10 +284,9 @@ fn size() -> (usize, usize) {
 impl State {
     /// What fills the screen. The page that is chosen is one that there is.
     fn lines(&mut self, rows: usize, columns: usize) -> Vec<String> {
-        let has_room = rows >= LEAST_LINES;
-        let log = if has_room { self.log.len().min(LOG_LINES) } else { 0 };
+        let log = if rows >= LEAST_LINES { self.log_rows(columns) } else { Vec::new() };
         // The heading and the keys.
-        let room = rows.saturating_sub(log + 2).max(1);
+        let room = rows.saturating_sub(log.len() + 2).max(1);
         let room = self.max_lines.map_or(room, |most| room.min(most));
         let pages = match &self.series {
             Some(series) => chunks(series.lines().map(str::to_owned).collect(), room),
@@ -303,16 +302,33 @@ impl State {
         let heading = format!("{}  {}  {place}", self.hostname, self.taken);
         let mut lines = vec![heading.trim_end().to_owned()];
         lines.extend(pages.into_iter().nth(self.page).unwrap_or_default());
-        lines.resize(rows.saturating_sub(log + 1).max(1), String::new());
-        let last = self.log.len() - log;
-        lines.extend(self.log.iter().skip(last).map(|line| short_log_line(line)));
+        lines.resize(rows.saturating_sub(log.len() + 1).max(1), String::new());
+        lines.extend(log);
         lines.push(format!(
-            "space: next page  b: back  a: {}  q: quit",
-            if self.is_whole { "fewer rows" } else { "all rows" }
+            "space: next  b: back  a: {}  q: quit",
+            if self.is_whole { "less" } else { "all" }
         ));
         lines.truncate(rows.max(1));
         lines.iter_mut().for_each(|line| *line = line.chars().take(columns).collect());
         lines
+    }
+}
+
+impl State {
+    /// The last lines of the log that there is room for. Of one that is too long for all of it, its beginning.
+    fn log_rows(&self, columns: usize) -> Vec<String> {
+        let mut rows: VecDeque<String> = VecDeque::new();
+        for line in self.log.iter().rev() {
+            let letters: Vec<char> = short_log_line(line).chars().collect();
+            let of_line: Vec<String> =
+                letters.chunks(columns.max(1)).map(|row| row.iter().collect()).collect();
+            let left = LOG_LINES - rows.len();
+            if of_line.len() > left && !rows.is_empty() {
+                break;
+            }
+            of_line.into_iter().take(left).rev().for_each(|row| rows.push_front(row));
+        }
+        rows.into()
     }
 }
 
@@ -329,4 +345,110 @@ fn short_log_line(line: &str) -> String {
         Some(format!("{clock} {level} {rest}"))
     };
     short().unwrap_or_else(|| line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::Body;
+    use super::*;
+    use expect_test::expect;
+
+    fn state(blocks: usize) -> State {
+        let block = |number| {
+            let pairs = vec![("now".to_owned(), format!("{number} kB/s"))];
+            Block { title: format!("Block {number}"), body: Body::Pairs(pairs) }
+        };
+        State {
+            hostname: "host".to_owned(),
+            taken: "2026-01-01T00:00:00Z".to_owned(),
+            blocks: (0..blocks).map(block).collect(),
+            ..State::default()
+        }
+    }
+
+    fn drawn(state: &mut State, rows: usize, columns: usize) -> String {
+        let lines = state.lines(rows, columns);
+        assert!(lines.len() == rows.max(1), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= columns), "{lines:?}");
+        lines.iter().map(|line| format!("{line}|\n")).collect()
+    }
+
+    #[test]
+    fn pages_are_turned_and_end() {
+        let mut state = state(5);
+        expect![[r#"
+            host  2026-01-01T00:00:00Z  page 1 of 2|
+            Block 0     now    0 kB/s|
+            Block 1     now    1 kB/s|
+            Block 2     now    2 kB/s|
+            space: next page  b: back  a: all rows  q: quit|
+        "#]]
+        .assert_eq(&drawn(&mut state, 5, 50));
+        state.page = 1;
+        expect![[r#"
+            host  2026-01-01T00:00:00Z  page 2 of 2|
+            Block 3     now    3 kB/s|
+            Block 4     now    4 kB/s|
+            |
+            space: next page  b: back  a: all rows  q: quit|
+        "#]]
+        .assert_eq(&drawn(&mut state, 5, 50));
+        // There is no third page.
+        state.page = 7;
+        let _ = state.lines(5, 50);
+        assert_eq!(state.page, 1);
+        (state.series, state.page) = (Some("one\ntwo\nthree\nfour\n".to_owned()), 1);
+        expect![[r#"
+            host  2026-01-01T00:00:00Z  page 2 of 2|
+            four|
+            |
+            |
+            space: next page  b: back  a: all rows  q: quit|
+        "#]]
+        .assert_eq(&drawn(&mut state, 5, 50));
+    }
+
+    #[test]
+    fn every_size_is_filled_and_no_more() {
+        let mut state = state(40);
+        state.log.push_back("x".repeat(1000));
+        for rows in 0..30 {
+            for columns in [0, 1, 2, 10, 39, 80] {
+                state.page = 3;
+                let _ = drawn(&mut state, rows, columns);
+            }
+        }
+    }
+
+    #[test]
+    fn the_log_is_at_the_foot() {
+        let mut state = state(2);
+        state.log.push_back("time=2026-11-28T19:58:37.384Z level=info msg=stopping".to_owned());
+        state.log.push_back("not logfmt".to_owned());
+        expect![[r#"
+            host  2026-01-01T00:00:00Z|
+            Block 0     now    0 kB/s|
+            Block 1     now    1 kB/s|
+            |
+            |
+            |
+            |
+            |
+            |
+            19:58:37 info stopping|
+            not logfmt|
+            space: next page  b: back  a: all rows  |
+        "#]]
+        .assert_eq(&drawn(&mut state, 12, 40));
+        state.log.push_back(format!(
+            "time=2026-11-28T19:58:38.000Z level=warn msg=\"{}\"",
+            "long ".repeat(30)
+        ));
+        expect![[r#"
+            19:58:38 warn "long long long long long |
+            long long long long long long long long |
+            long long long long long long long long "#]]
+        .assert_eq(&state.log_rows(40).join("|\n"));
+        assert!(drawn(&mut state, 11, 40).find("warn").is_none());
+    }
 }
