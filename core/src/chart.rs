@@ -334,19 +334,23 @@ mod tests {
 
     #[test]
     fn charts_are_of_the_families_there_are() {
-        let check = |charts: &'static [Chart], patterns: &'static [FamilyPattern]| {
+        const ANY: &[FamilyPattern] =
+            &[FamilyPattern { name: "node_*", kinds: &[Kind::Gauge], help: "" }];
+        const READ: Figure = rate("node_disk_read_bytes_total");
+        const GOOD: &[Chart] = &[Chart::by(&["device"], "a", &[Curve::of("b", READ)])];
+        const NO_ROWS: &[Chart] = &[Chart::by(&["disk"], "a", &[Curve::of("b", READ)])];
+        const NO_CURVES: &[Chart] = &[Chart::of("a", &[Curve::each("mode", READ)])];
+        const NO_GAUGE: &[Chart] =
+            &[Chart::of("a", &[Curve::of("b", value("node_disk_read_bytes_total"))])];
+        const NO_FAMILY: &[Chart] = &[Chart::of("a", &[Curve::of("b", value("node_other"))])];
+        let check = |charts, patterns| {
             std::panic::catch_unwind(|| check(charts, FAMILIES, patterns)).is_ok()
         };
-        const READ: Figure = rate("node_disk_read_bytes_total");
-        assert!(check(&[Chart::by(&["device"], "a", &[Curve::of("b", READ)])], &[]));
-        assert!(!check(&[Chart::by(&["disk"], "a", &[Curve::of("b", READ)])], &[]));
-        assert!(!check(&[Chart::of("a", &[Curve::each("mode", READ)])], &[]));
-        const VALUE: Figure = value("node_disk_read_bytes_total");
-        assert!(!check(&[Chart::of("a", &[Curve::of("b", VALUE)])], &[]));
-        const OTHER: Figure = value("node_other");
-        assert!(!check(&[Chart::of("a", &[Curve::of("b", OTHER)])], &[]));
-        let any = &[FamilyPattern { name: "node_*", kinds: &[Kind::Gauge], help: "" }];
-        assert!(check(&[Chart::of("a", &[Curve::of("b", OTHER)])], any));
+        assert!(check(GOOD, &[]));
+        for bad in [NO_ROWS, NO_CURVES, NO_GAUGE, NO_FAMILY] {
+            assert!(!check(bad, &[]), "{bad:?}");
+        }
+        assert!(check(NO_FAMILY, ANY));
     }
 
     #[test]
