@@ -60,46 +60,48 @@ fn every_command_has_a_help_that_reads_well() {
     help(
         &[],
         &expect![[r#"
-        A host-metrics daemon: serves what the kernel knows to Prometheus, and is reconfigured while it runs
+            A host-metrics daemon: serves what the kernel knows to Prometheus, and is reconfigured while it runs
 
-        Usage: vitald [OPTIONS]
-               vitald <COMMAND>
+            Usage: vitald [OPTIONS]
+                   vitald <COMMAND>
 
-        Commands:
-          run          Run the daemon
-          check        Say whether a configuration is valid, and what would run
-          compare      Compare with the metrics of a program that runs, such as node_exporter
-          once         Collect once and print
-          plugins      List what is compiled in, with its state and cost on this host
-          metrics      Print the reference of all metrics, as Markdown
-          config       Print the commented default configuration, or the effective one
-          reload       Make the running daemon read its configuration again
-          health       Ask the running daemon whether it is well; for container health checks
-          migrate      Print the configuration that is equal to node_exporter's flags
-          completions  Print the completions of a shell
-          help         Print this message or the help of the given subcommand(s)
+            Commands:
+              run          Run the daemon
+              check        Say whether a configuration is valid, and what would run
+              compare      Compare with the metrics of a program that runs, such as node_exporter
+              once         Collect once and print
+              plugins      List what is compiled in, with its state and cost on this host
+              metrics      Print the reference of all metrics, as Markdown
+              config       Print the commented default configuration, or the effective one
+              reload       Make the running daemon read its configuration again
+              health       Ask the running daemon whether it is well; for container health checks
+              migrate      Print the configuration that is equal to node_exporter's flags
+              completions  Print the completions of a shell
+              help         Print this message or the help of the given subcommand(s)
 
-        Options:
-          -c, --config <FILE>  The configuration; without one the built-in defaults hold
-          -h, --help           Print help
-          -V, --version        Print version
+            Options:
+              -c, --config <FILE>         The configuration; without one the built-in defaults hold
+                  --console[=<INTERVAL>]  Show on standard output what it sees, every 2 s unless set
+              -h, --help                  Print help
+              -V, --version               Print version
 
-        Without a command it runs the daemon. Under the name node_exporter, or as
-        `vitald node_exporter FLAGS...`, it takes node_exporter's flags and serves what
-        node_exporter would.
-    "#]],
+            Without a command it runs the daemon. Under the name node_exporter, or as
+            `vitald node_exporter FLAGS...`, it takes node_exporter's flags and serves what
+            node_exporter would.
+        "#]],
     );
     help(
         &["run"],
         &expect![[r#"
-        Run the daemon
+            Run the daemon
 
-        Usage: vitald run [OPTIONS]
+            Usage: vitald run [OPTIONS]
 
-        Options:
-          -c, --config <FILE>  The configuration; without one the built-in defaults hold
-          -h, --help           Print help
-    "#]],
+            Options:
+              -c, --config <FILE>         The configuration; without one the built-in defaults hold
+                  --console[=<INTERVAL>]  Show on standard output what it sees, every 2 s unless set
+              -h, --help                  Print help
+        "#]],
     );
     help(
         &["check"],
