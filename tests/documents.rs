@@ -257,14 +257,14 @@ fn in_tables(page: &str) -> BTreeSet<String> {
     cells.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Whether a name is another one, in which a `*` stands for whatever is in its place.
+/// Whether a name is another one, in which a `*` means whatever is in its place.
 fn is_like(pattern: &str, name: &str) -> bool {
     let Some((beginning, end)) = pattern.split_once('*') else { return pattern == name };
     let rest = name.strip_prefix(beginning);
     rest.is_some_and(|rest| (0..=rest.len()).any(|at| is_like(end, &rest[at..])))
 }
 
-/// The families that there are; a `*` stands for what the kernel or a driver calls them.
+/// The families that there are; a `*` is what the kernel or a driver calls them.
 fn families() -> BTreeSet<String> {
     let mut families = in_tables("docs/metrics.md");
     // Text files have families of any name.
@@ -272,7 +272,7 @@ fn families() -> BTreeSet<String> {
     families
 }
 
-/// Whether a family is one of these, or a `*` in its name stands for a part of one.
+/// Whether a family is one of these, or is one with a `*` for a part of it.
 fn is_among(families: &BTreeSet<String>, family: &str) -> bool {
     families.iter().any(|known| is_like(known, family) || is_like(family, known))
 }
@@ -287,7 +287,7 @@ fn family(code: &str) -> Option<&str> {
 }
 
 #[test]
-fn families_are_told_by_their_whole_name() {
+fn families_are_known_by_their_whole_name() {
     assert_eq!(family("node_cpu_seconds_total{mode=\"idle\"} 1"), Some("node_cpu_seconds_total"));
     assert_eq!(family("node_memory_MemTotal_bytes"), Some("node_memory_MemTotal_bytes"));
     assert_eq!(family("node_cpu_*"), Some("node_cpu_*"));
