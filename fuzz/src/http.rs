@@ -61,10 +61,11 @@ fn http(bytes: &[u8]) {
     let (pieces, rest) = said.split_at(said.len().min(3 * length));
     let answered = statuses(&side.say(who, pieces.chunks(length).chain([rest])));
     let whole = statuses(&side.say(who, std::iter::once(said)));
-    assert_eq!(
-        without_refusal(&answered),
-        without_refusal(&whole),
-        "it matters in which pieces a request comes"
+    assert!(
+        answered == whole
+            || without_refusal(&whole) == answered
+            || without_refusal(&answered) == whole,
+        "it matters in which pieces a request comes: {answered:?} and {whole:?}"
     );
     assert!(who == Who::OwnUser || side.reloads() == before, "{who:?} has reloaded");
     let is_wrong = |status: &u16| !(100..600).contains(status) || [500, 502].contains(status);
@@ -72,7 +73,7 @@ fn http(bytes: &[u8]) {
 }
 
 /// A head without an end is refused for what is wrong in it if it comes in one piece. One that comes in several is
-/// looked at only when it is whole.
+/// looked at only when it is whole. So one of the two may have a 400 more at its end; a 400 that both have is an answer.
 fn without_refusal(answered: &[u16]) -> &[u16] {
     answered.strip_suffix(&[400]).unwrap_or(answered)
 }
