@@ -361,7 +361,7 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
-fn that_few_descriptors_lower_a_limit_is_told() {
+fn what_few_descriptors_lower_is_reported() {
     // One is the listener's, and half of the others are for connections.
     let daemon = start_after("ulimit -n 64", "");
     let words = "server.max_connections 31 instead of 512";

@@ -63,6 +63,10 @@ struct Crowd {
     request: Vec<u8>,
     /// Whether they ask again and again, without waiting for answers.
     pipelines: bool,
+    /// They go on where the last turn's request had to stop, and have room for their answers.
+    keeps_up: bool,
+    /// Where each of them is in its request.
+    written: Vec<usize>,
     /// How many bytes each of them takes in a turn.
     takes: usize,
     connected: u64,
@@ -72,25 +76,50 @@ struct Crowd {
 
 impl Crowd {
     fn new(address: SocketAddr, count: usize, request: &[u8]) -> Crowd {
-        let clients = (0..count).map(|_| None).collect();
-        let request = request.to_vec();
-        Crowd { address, clients, request, pipelines: false, takes: 0, connected: 0, from: 1 }
+        Crowd {
+            address,
+            clients: (0..count).map(|_| None).collect(),
+            request: request.to_vec(),
+            pipelines: false,
+            keeps_up: false,
+            written: vec![0; count],
+            takes: 0,
+            connected: 0,
+            from: 1,
+        }
     }
 
     /// Each of them does what it does.
     fn turn(&mut self) {
         let mut buffer = vec![0; self.takes.max(1)];
-        let Crowd { address, clients, request, pipelines, takes, connected, from } = self;
-        for client in clients {
+        let Crowd {
+            address,
+            clients,
+            request,
+            pipelines,
+            keeps_up,
+            written,
+            takes,
+            connected,
+            from,
+        } = self;
+        for (client, written) in clients.iter_mut().zip(written) {
             let is_new = client.is_none();
             if is_new {
+                *written = 0;
                 *client = reluctant(*address, *from).ok();
                 *connected += u64::from(client.is_some());
             }
             let Some(stream) = client else { continue };
+            if is_new && *keeps_up {
+                let _ = sockopt::set_socket_recv_buffer_size(&*stream, 256 << 10);
+            }
             let mut outcome = Ok(1);
             if is_new || *pipelines {
-                outcome = stream.write(request);
+                outcome = stream.write(&request[*written..]);
+                if let (true, Ok(bytes)) = (*keeps_up, &outcome) {
+                    *written = (*written + bytes) % request.len();
+                }
             }
             if *takes > 0 && !matches!(&outcome, Err(error) if is_lasting(error)) {
                 outcome = stream.read(&mut buffer);
@@ -282,6 +311,23 @@ fn pipelining_slow_readers_cost_no_scrape() {
     }
 }
 
+/// Of them there are more than places, and each has always asked for more.
+#[test]
+fn a_crowd_that_always_asks_holds_up_no_newcomer() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let daemon = start(LOADAVG);
+    let asked = request("GET", "/metrics", &[]).repeat(3);
+    let mut crowd = Crowd::new(daemon.address(), 600, asked.as_bytes());
+    (crowd.pipelines, crowd.keeps_up, crowd.takes, crowd.from) = (true, true, 64 << 10, 2);
+    let (seen, memory) = beside(&daemon, &mut crowd, 40, Duration::ZERO);
+    let told = format!("{}; they connected {} times", in_words(memory), crowd.connected);
+    seen.told("600 clients that always ask, for 512 places", &told);
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    assert!(seen.worst() < 8000.0, "{} ms", seen.worst());
+}
+
 /// Raises this process's limit of open files, and by inheritance the daemon's, as far as it may be.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -386,26 +432,33 @@ fn start_in(group: &Group, config: &str) -> Daemon {
 }
 
 #[test]
-fn half_heads_do_not_fill_a_small_control_group() {
+fn long_heads_do_not_fill_a_small_control_group() {
     if !harness::system(NEEDS) {
         return;
     }
     let asked = request("GET", "/metrics", &[]);
-    let half = [asked.trim_end().as_bytes(), b"\r\nX: ", &[b'x'; 12_000]].concat();
-    let group = Group::of(16 << 20);
-    let daemon = start_in(&group, "");
-    let mut crowd = Crowd::new(daemon.address(), 500, &half);
-    let (seen, memory) = beside(&daemon, &mut crowd, 100, Duration::from_millis(20));
-    let peak = group.peak() >> 10;
-    let memory = format!(
-        "{}, at most {peak} KiB charged; they connected {} times",
-        in_words(memory),
-        crowd.connected
-    );
-    seen.told("500 unfinished heads of 12 kB in 16 MiB", &memory);
-    assert_eq!(group.kills(), 0);
-    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
-    assert!(seen.worst() < 8000.0, "{} ms", seen.worst());
+    let head = |length| format!("{}\r\nX: {}", asked.trim_end(), "x".repeat(length)).into_bytes();
+    let whole = [head(30_000), b"\r\n\r\n".to_vec()].concat();
+    for (attack, request, pipelines) in [
+        ("500 unfinished heads of 12 kB in 16 MiB", head(12_000), false),
+        ("500 that send whole heads of 30 kB again and again, in 16 MiB", whole, true),
+    ] {
+        let group = Group::of(16 << 20);
+        let daemon = start_in(&group, "");
+        let mut crowd = Crowd::new(daemon.address(), 500, &request);
+        (crowd.pipelines, crowd.takes) = (pipelines, if pipelines { 64 << 10 } else { 0 });
+        let (seen, memory) = beside(&daemon, &mut crowd, 100, Duration::from_millis(20));
+        let peak = group.peak() >> 10;
+        let memory = format!(
+            "{}, at most {peak} KiB charged; they connected {} times",
+            in_words(memory),
+            crowd.connected
+        );
+        seen.told(attack, &memory);
+        assert_eq!(group.kills(), 0, "{attack}");
+        assert!(seen.failures.is_empty(), "{attack}: {:?}", seen.failures);
+        assert!(seen.worst() < 8000.0, "{attack}: {} ms", seen.worst());
+    }
 }
 
 #[test]
