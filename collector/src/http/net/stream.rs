@@ -97,7 +97,7 @@ impl Stream {
             #[cfg(feature = "tls")]
             Stream::Away(_) => return false,
         };
-        // These two are told of whatever is asked for (poll(2)).
+        // These two are reported whatever is asked for (poll(2)).
         let mut told = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
         may_have.is_ready()
             && rustix::event::poll(&mut told, Some(&Timespec::default())).is_ok()

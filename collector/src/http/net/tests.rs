@@ -732,7 +732,7 @@ async fn the_kernel_takes_little_for_a_unix_client_that_reads_nothing() {
     // As much as it takes is sent in one turn.
     site.until(|site| site.counters.sent_bytes() > 0).await;
     let sent = site.counters.sent_bytes();
-    // It doubles what it is told, and looks before a piece and not after it.
+    // It doubles the number, and looks before a piece and not after it.
     assert!(sent <= 3 * UNSENT.most, "{sent} bytes");
 }
 
