@@ -21,6 +21,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::{Layer, Registry};
 use writer::LineWriter;
+pub(crate) use writer::Screen;
 
 /// How long the last lines may take at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -87,15 +88,6 @@ pub(crate) fn plain(line: &dyn Display) {
         // Nothing is left that could be held up.
         _ => drop(writeln!(io::stderr().lock(), "{line}")),
     }
-}
-
-/// A screen that shows lines while standard error, which is the same terminal, is not seen.
-pub(crate) trait Screen: Send + Sync {
-    /// Shows lines, each with its line feed. Called by the thread of the log alone.
-    fn take(self: Arc<Self>, lines: &str);
-
-    /// Gives back the last of them, for standard error.
-    fn kept(&self) -> String;
 }
 
 /// Has lines go to a screen instead of standard error.

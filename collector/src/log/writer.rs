@@ -7,7 +7,6 @@
 //! `tracing-appender` has such a writer, but bounds lines, not bytes, and at the end prints to
 //! standard output when its queue is full.
 
-use super::Screen;
 use crate::sync::lock;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
@@ -22,6 +21,15 @@ const MOST_BYTES: usize = 256 << 10;
 const KEPT_BYTES: usize = 16 << 10;
 /// The thread formats one short line at most.
 const STACK_BYTES: usize = 64 << 10;
+
+/// A screen that shows lines while standard error, which is the same terminal, is not seen.
+pub(crate) trait Screen: Send + Sync {
+    /// Shows lines, each with its line feed. Called by the thread of the log alone.
+    fn take(self: Arc<Self>, lines: &str);
+
+    /// Gives back the last of them, for standard error.
+    fn kept(&self) -> String;
+}
 
 /// Lines that wait to be written.
 #[derive(Default)]
