@@ -381,7 +381,7 @@ mod tests {
             Block 0     now    0 kB/s|
             Block 1     now    1 kB/s|
             Block 2     now    2 kB/s|
-            space: next page  b: back  a: all rows  q: quit|
+            space: next  b: back  a: all  q: quit|
         "#]]
         .assert_eq(&drawn(&mut state, 5, 50));
         state.page = 1;
@@ -390,7 +390,7 @@ mod tests {
             Block 3     now    3 kB/s|
             Block 4     now    4 kB/s|
             |
-            space: next page  b: back  a: all rows  q: quit|
+            space: next  b: back  a: all  q: quit|
         "#]]
         .assert_eq(&drawn(&mut state, 5, 50));
         // There is no third page.
@@ -403,7 +403,7 @@ mod tests {
             four|
             |
             |
-            space: next page  b: back  a: all rows  q: quit|
+            space: next  b: back  a: all  q: quit|
         "#]]
         .assert_eq(&drawn(&mut state, 5, 50));
     }
@@ -437,7 +437,7 @@ mod tests {
             |
             19:58:37 info stopping|
             not logfmt|
-            space: next page  b: back  a: all rows  |
+            space: next  b: back  a: all  q: quit|
         "#]]
         .assert_eq(&drawn(&mut state, 12, 40));
         state.log.push_back(format!(
