@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -483,6 +484,48 @@ fn clients_that_ask_and_read_nothing_cost_no_scrape_in_a_small_control_group() {
     assert!(seen.failures.is_empty(), "{:?}", seen.failures);
     assert!(seen.worst() < 8000.0, "{} ms", seen.worst());
     assert_given_back(memory);
+}
+
+/// What a unix socket's reader has not taken stays in the kernel, and is charged to the daemon until the reader closes.
+#[test]
+fn readers_of_unix_sockets_do_not_fill_a_small_control_group() {
+    if !harness::system(NEEDS) {
+        return;
+    }
+    let group = Group::of(16 << 20);
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("socket");
+    let listen = format!("[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n", socket.display());
+    let daemon = start_in(&group, &listen);
+    let asked = request("GET", "/metrics", &[]).repeat(30);
+    let (mut crowd, mut closed) = (Vec::new(), 0);
+    // They come faster than those before them are closed, and none of them goes.
+    for round in 0..600 {
+        let mut client = UnixStream::connect(&socket).expect("it listens");
+        match client.write_all(asked.as_bytes()) {
+            Ok(()) => crowd.push(client),
+            Err(_) => closed += 1,
+        }
+        if round % 20 == 0 {
+            assert_eq!(daemon.get("/metrics").status, 200, "round {round}");
+        }
+    }
+    let peak = group.peak() >> 10;
+    println!(
+        "figure: {} readers of a unix socket that read nothing, in 16 MiB: at most {peak} KiB charged, {closed} refused",
+        crowd.len()
+    );
+    assert_eq!(group.kills(), 0);
+    until("who comes next is refused", || {
+        daemon.metrics().value("vitald_http_connections_evicted_total") > Some(0.0)
+    });
+    drop(crowd);
+    until("there is room again", || {
+        let mut client = UnixStream::connect(&socket).expect("it listens");
+        let _ = client.write_all(request("GET", "/healthz", &[]).as_bytes());
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).is_ok_and(|()| answer.ends_with(b"200"))
+    });
 }
 
 #[test]

@@ -172,12 +172,12 @@ pub use turns::Turns;
 pub use uname::Uname;
 pub use version::{Place, Version};
 pub use view::{Namespace, View};
-#[cfg(target_os = "linux")]
-pub use vitald_sys::bound_unsent;
 pub use vitald_sys::{
     Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, hold_signals,
     keep_heap_small, release_heap, release_program, take_without_meaning,
 };
+#[cfg(target_os = "linux")]
+pub use vitald_sys::{bound_unsent, unread_bytes};
 #[doc(hidden)]
 pub use walk::attributes as attribute;
 pub use walk::attributes::{Attribute, AttributeInfo, Attributes};

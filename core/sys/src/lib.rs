@@ -37,4 +37,4 @@ pub use perf::open_perf_event;
 pub use program::release_program;
 pub use signals::{hold_signals, take_without_meaning};
 #[cfg(target_os = "linux")]
-pub use sockets::bound_unsent;
+pub use sockets::{bound_unsent, unread_bytes};

@@ -1,5 +1,6 @@
 //! Options of sockets that rustix lacks.
 
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -27,10 +28,23 @@ pub fn bound_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How many bytes the kernel keeps of what was written into a unix socket and not read by its peer, with what it needs
+/// for them itself (`SIOCOUTQ`, unix(7)). It says so also when either side has been shut down.
+///
+/// # Errors
+///
+/// As ioctl(2): EINVAL for a socket that listens.
+pub fn unread_bytes(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const UNREAD: Opcode = libc::TIOCOUTQ as Opcode;
+    // SAFETY: this request writes an int.
+    let bytes = unsafe { ioctl(socket, Getter::<UNREAD, libc::c_int>::new()) }?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -52,6 +66,19 @@ mod tests {
     fn connections_have_the_bound_of_their_listener() {
         let (bounded, unbounded) = (taken_with(Some(16 << 10)), taken_with(None));
         assert!(bounded + (64 << 10) < unbounded, "{bounded} of {unbounded} bytes");
+    }
+
+    #[test]
+    fn what_a_unix_socket_has_unread_is_known() {
+        let (mut writer, mut reader) = UnixStream::pair().expect("a pair");
+        let unread = |writer: &UnixStream| unread_bytes(writer.as_fd()).expect("a unix socket");
+        assert_eq!(unread(&writer), 0);
+        writer.write_all(&[0; 5000]).expect("there is room");
+        assert!(unread(&writer) >= 5000);
+        rustix::net::shutdown(&writer, rustix::net::Shutdown::Both).expect("a socket");
+        assert!(unread(&writer) >= 5000);
+        reader.read_to_end(&mut Vec::new()).expect("it has an end");
+        assert_eq!(unread(&writer), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::heads::Heads;
 use super::limits::Limits;
 use super::state::{ConnectionState, End, Phase};
 use super::stream::Stream;
+use super::unread::Unread;
 use super::wire::Wire;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -50,13 +51,14 @@ pub(super) async fn serve<S>(
     builder: &http1::Builder,
     limits: &Arc<Limits>,
     heads: &Arc<Heads>,
+    unread: &Arc<Unread>,
     state: Arc<ConnectionState>,
     stream: Stream,
     service: S,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let wire = TokioIo::new(Wire::new(stream, &state, limits, heads));
+    let wire = TokioIo::new(Wire::new(stream, &state, limits, heads, unread));
     let mut connection = pin!(builder.serve_connection(wire, service));
     let first = state.due(limits.timeouts()).unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
     let mut timer = pin!(tokio::time::sleep_until(first.into()));

@@ -9,6 +9,7 @@ use super::service::{Answer, ConnectionService};
 use super::shares::{Member, Shares};
 use super::state::{ConnectionState, End, ListenerState, Phase, Waiting};
 use super::stream::Stream;
+use super::unread::Unread;
 use crate::heap;
 use crate::http::counters::HttpCounters;
 use crate::http::request::{Client, Peer, Reader};
@@ -47,6 +48,7 @@ pub(super) struct Connections {
     most_open: AtomicUsize,
     shares: Arc<Shares>,
     pub(super) heads: Arc<Heads>,
+    unread: Arc<Unread>,
     next: AtomicU64,
     /// Accepted connections that wait for room.
     waiting: AtomicU64,
@@ -71,6 +73,7 @@ impl Connections {
             most_open: AtomicUsize::new(0),
             shares: Arc::default(),
             heads: Arc::default(),
+            unread: Arc::default(),
             next: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             one_ended: Notify::new(),
@@ -97,10 +100,15 @@ impl Connections {
         self.answer.get().is_some()
     }
 
-    /// A connection that was accepted. It is counted as waiting until it is served.
-    pub(super) fn accepted(self: &Arc<Self>, (stream, peer): (Stream, Peer)) -> Accepted {
+    /// A connection that was accepted. It is counted as waiting until it is served. None if its client may have no more,
+    /// see [`Unread`]; then it is closed.
+    pub(super) fn accepted(self: &Arc<Self>, (stream, peer): (Stream, Peer)) -> Option<Accepted> {
+        if stream.as_unix().is_some() && !self.unread.has_room_for(peer.key()) {
+            self.counters.count_evicted();
+            return None;
+        }
         let member = self.shares.join(&peer);
-        self.waits(stream, peer, member)
+        Some(self.waits(stream, peer, member))
     }
 
     fn waits(self: &Arc<Self>, stream: Stream, peer: Peer, member: Member) -> Accepted {
@@ -155,8 +163,8 @@ impl Connections {
         };
         let entry = Entry { connections: Arc::clone(self), number };
         self.handle.spawn(async move {
-            let Connections { builder, limits, heads, .. } = &*entry.connections;
-            connection::serve(builder, limits, heads, state, stream, service).await;
+            let Connections { builder, limits, heads, unread, .. } = &*entry.connections;
+            connection::serve(builder, limits, heads, unread, state, stream, service).await;
         });
     }
 

@@ -29,6 +29,8 @@ impl Wires {
 
     pub(in crate::http) async fn serve(&self, stream: UnixStream, peer: Peer, serve: Serve) {
         let listener = ListenerState::new(CurrentServe::new(serve, None));
-        self.0.accepted((Stream::Unix(stream), peer)).serve(&listener).await;
+        if let Some(accepted) = self.0.accepted((Stream::Unix(stream), peer)) {
+            accepted.serve(&listener).await;
+        }
     }
 }

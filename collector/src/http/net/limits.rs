@@ -23,6 +23,8 @@ pub(super) const SEND_BUFFER: Part = Part { divisor: 512, least: 128 << 10, most
 /// What it keeps of it for a reader that has no room: beyond that the daemon knows that a reader takes nothing, and has
 /// the rest of the page in its own memory, which is bounded.
 pub(super) const UNSENT: Part = Part { divisor: 1024, least: 16 << 10, most: 64 << 10 };
+/// What those who read unix sockets may leave unread of connections that are over.
+pub(super) const UNREAD: Part = Part { divisor: 16, least: 512 << 10, most: 2 << 20 };
 /// What the kernel keeps of requests that have not been read.
 pub(super) const RECEIVE_BUFFER: usize = 16 << 10;
 /// Connections: they have a quarter of the memory, at about 32 KiB for one that is between requests, with what the

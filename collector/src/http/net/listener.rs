@@ -181,7 +181,7 @@ fn accept_backlog(
             break;
         }
         match accept() {
-            Ok(new) => accepted.push(connections.accepted(new)),
+            Ok(new) => accepted.extend(connections.accepted(new)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 connections.counters.count_accept_error();
@@ -206,7 +206,9 @@ async fn accept(connections: Arc<Connections>, listener: Arc<Listener>, socket: 
         let error = match accepted {
             Ok(new) => {
                 trouble.over(&listener);
-                connections.accepted(new).serve(&listener.state).await;
+                if let Some(accepted) = connections.accepted(new) {
+                    accepted.serve(&listener.state).await;
+                }
                 continue;
             }
             Err(error) => error,

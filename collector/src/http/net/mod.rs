@@ -21,6 +21,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unread;
 pub(super) mod wanted;
 mod wire;
 

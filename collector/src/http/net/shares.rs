@@ -202,6 +202,11 @@ impl Member {
         self.connections().saturating_sub(all / 2)
     }
 
+    /// Whose it is.
+    pub(super) fn client(&self) -> ClientKey {
+        self.share.client
+    }
+
     /// How many connections its client has.
     pub(super) fn connections(&self) -> u64 {
         self.share.connections.load(Ordering::Relaxed)

@@ -104,6 +104,18 @@ impl Stream {
             && told[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
+    /// The socket, if it is a unix socket.
+    pub(super) fn as_unix(&self) -> Option<&UnixStream> {
+        match self {
+            Stream::Unix(stream) => Some(stream),
+            Stream::Tcp(_) => None,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream, _) => stream.get_ref().0.as_unix(),
+            #[cfg(feature = "tls")]
+            Stream::Away(_) => None,
+        }
+    }
+
     /// Makes closing throw away what the peer has not taken: it must not stay in the kernel's memory
     /// for minutes.
     pub(super) fn discard_on_close(&self) {

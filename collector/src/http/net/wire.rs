@@ -4,6 +4,7 @@ use super::heads::{Heads, Held, Verdict};
 use super::limits::Limits;
 use super::state::{ConnectionState, Phase};
 use super::stream::Stream;
+use super::unread::Unread;
 use crate::http::request::Reader;
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,6 +25,7 @@ pub(super) struct Wire {
     state: Arc<ConnectionState>,
     limits: Arc<Limits>,
     held: Held,
+    unread: Arc<Unread>,
     /// How much has been thrown away since the end was sent; none before it.
     last_bytes: Option<usize>,
 }
@@ -34,12 +36,14 @@ impl Wire {
         state: &Arc<ConnectionState>,
         limits: &Arc<Limits>,
         heads: &Arc<Heads>,
+        unread: &Arc<Unread>,
     ) -> Self {
         Wire {
             stream,
             state: Arc::clone(state),
             limits: Arc::clone(limits),
             held: Held::new(heads),
+            unread: Arc::clone(unread),
             last_bytes: None,
         }
     }
@@ -72,6 +76,9 @@ impl Drop for Wire {
     fn drop(&mut self) {
         if self.state.phase() == Phase::Sending {
             self.stream.discard_on_close();
+        }
+        if let Some(socket) = self.stream.as_unix() {
+            self.unread.keep(socket, self.state.member.client());
         }
     }
 }
