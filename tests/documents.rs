@@ -237,8 +237,9 @@ fn commands_that_are_named_have_these_options() {
                     let command = names.first().filter(|name| name.starts_with(char::is_lowercase));
                     let mut help = Command::new(harness::binary());
                     let (status, help, _) = harness::output(help.args(command).arg("--help"));
-                    let is_there =
-                        |option: &&str| help.split([' ', ',', '\n', '[']).any(|word| word == *option);
+                    let is_there = |option: &&str| {
+                        help.split([' ', ',', '\n', '[']).any(|word| word == *option)
+                    };
                     if status != 0 || !options.iter().all(is_there) {
                         wrong.push(format!("{place}: there is no such command: {code}"));
                     }
