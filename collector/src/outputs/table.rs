@@ -202,7 +202,7 @@ fn lay_out(rows: &[Row], choice: &Choice, lines: &mut Vec<String>) {
 }
 
 /// A name cut in the middle: its metric and its last label both say something.
-fn shortened(name: &str, width: usize) -> String {
+pub(super) fn shortened(name: &str, width: usize) -> String {
     let length = name.chars().count();
     if length <= width {
         return name.to_owned();

@@ -1,7 +1,7 @@
 //! Blocks laid out in the lines and columns that there are.
 
 use super::block::{Block, Body, Row};
-use std::borrow::Cow;
+use crate::outputs::table::shortened;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
@@ -111,7 +111,7 @@ fn lay_out(block: &Block, names: usize, width: usize, lines: usize) -> Vec<Strin
                 let mut line = format!("{:names$}", title_of(block, place, names));
                 for (name, number) in pairs {
                     let (name_width, number_width) = (grid.name, grid.number);
-                    let name = fitted(name, name_width);
+                    let name = shortened(name, name_width);
                     line += &format!("  {name:name_width$} {number:>number_width$}");
                 }
                 cut(line.trim_end(), width)
@@ -123,8 +123,8 @@ fn lay_out(block: &Block, names: usize, width: usize, lines: usize) -> Vec<Strin
 }
 
 /// The title, which is in the first line of a block alone.
-fn title_of(block: &Block, line: usize, names: usize) -> Cow<'_, str> {
-    if line == 0 { fitted(&block.title, names) } else { Cow::Borrowed("") }
+fn title_of(block: &Block, line: usize, names: usize) -> String {
+    if line == 0 { shortened(&block.title, names) } else { String::new() }
 }
 
 /// Words in lines of so many letters.
@@ -195,7 +195,7 @@ fn table(
         cut(line.trim_end(), width)
     };
     let labels = distinct(shown.iter().map(|row| &*row.name), names - 1);
-    let heading = line(&fitted(&title, names), columns);
+    let heading = line(&shortened(&title, names), columns);
     let rows = shown.iter().zip(&labels).map(|(row, label)| line(&format!(" {label}"), &row.cells));
     [heading].into_iter().chain(rows).take(lines.max(1)).collect()
 }
@@ -217,28 +217,16 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>, width: usize) -> Vec<Strin
     let mut number = 1;
     names
         .map(|name| {
-            let mut label = fitted(name, width).into_owned();
+            let mut label = shortened(name, width);
             while !known.insert(label.clone()) {
                 number += 1;
                 let mark = format!("~{number}");
-                let rest = fitted(name, width.saturating_sub(letters(&mark)));
+                let rest = shortened(name, width.saturating_sub(letters(&mark)));
                 label = format!("{rest}{mark}");
             }
             label
         })
         .collect()
-}
-
-/// A name that is cut in its middle, because its beginning and its end both say something.
-fn fitted(name: &str, width: usize) -> Cow<'_, str> {
-    let length = letters(name);
-    if length <= width {
-        return name.into();
-    }
-    let (head, tail) = (width.saturating_sub(1).div_ceil(2), width.saturating_sub(1) / 2);
-    let start: String = name.chars().take(head).collect();
-    let end: String = name.chars().skip(length - tail).collect();
-    format!("{start}…{end}").into()
 }
 
 /// A line is never longer than the screen is wide: what follows would be in the next one.
