@@ -1,12 +1,11 @@
 //! A snapshot as an aligned table, with rates for counters when there is an earlier snapshot.
 
-use std::collections::HashMap;
+use crate::charts::Rates;
 use std::fmt::Write as _;
 use std::time::Instant;
 use vitald_core::family::Kind;
 use vitald_core::number::write_number;
 use vitald_core::pattern::Pattern;
-use vitald_core::run::Run;
 use vitald_core::shape::SeriesRef;
 use vitald_core::snapshot::{Part, Sample, Snapshot, State};
 
@@ -24,14 +23,7 @@ pub struct Choice {
 /// Renders snapshots one after another and remembers the last values of counters.
 #[derive(Default)]
 pub struct Table {
-    previous: HashMap<&'static str, Previous>,
-}
-
-/// Copied: a batch that is kept could not be reused by the engine.
-struct Previous {
-    shape: u64,
-    values: Vec<f64>,
-    at: Instant,
+    rates: Rates,
 }
 
 struct Row {
@@ -48,6 +40,7 @@ impl Table {
 
     /// Renders a snapshot that was taken at `now`.
     pub fn render(&mut self, snapshot: &Snapshot, choice: &Choice, now: Instant) -> String {
+        self.rates.learn(snapshot, now);
         let mut sections: Vec<(String, Vec<Row>)> = Vec::new();
         let mut shown: Vec<(usize, &Part)> = snapshot.parts().iter().enumerate().collect();
         shown.retain(|(_, part)| !part.descriptor.internal);
@@ -58,61 +51,27 @@ impl Table {
                 State::Running => name.to_owned(),
                 state => format!("{name} ({})", state.word()),
             };
-            let rows = part.run.as_ref().map_or_else(Vec::new, |run| {
-                let previous = self.previous.get(name);
-                rows(run, snapshot.samples_of(at), previous, now, choice)
-            });
-            sections.push((heading, rows));
-            match &part.run {
-                Some(run) => {
-                    let previous = self.previous.entry(name).or_insert_with(|| Previous {
-                        shape: 0,
-                        values: Vec::new(),
-                        at: now,
-                    });
-                    previous.shape = run.shape().id();
-                    previous.values.clear();
-                    previous.values.extend_from_slice(run.values());
-                    previous.at = now;
-                }
-                None => {
-                    self.previous.remove(name);
-                }
-            }
+            sections.push((heading, rows(snapshot.samples_of(at), &self.rates, choice)));
         }
         layout(&sections, choice)
     }
 }
 
-fn rows<'a>(
-    run: &Run,
-    samples: impl Iterator<Item = Sample<'a>>,
-    previous: Option<&Previous>,
-    now: Instant,
-    choice: &Choice,
-) -> Vec<Row> {
-    // Runs of one shape have their series at the same positions; across a change of shape there is
-    // no rate for one interval.
-    let before = previous
-        .filter(|previous| previous.shape == run.shape().id())
-        .map(|previous| (&previous.values, now.duration_since(previous.at).as_secs_f64()))
-        .filter(|(_, seconds)| *seconds > 0.0);
+fn rows<'a>(samples: impl Iterator<Item = Sample<'a>>, rates: &Rates, choice: &Choice) -> Vec<Row> {
     let taken = |series: &SeriesRef<'_>| {
         choice.metrics.as_ref().is_none_or(|pattern| pattern.matches(series.family_name()))
     };
     samples
         .filter(|sample| taken(&sample.series))
-        .map(|Sample { series, position, value, .. }| {
-            let rate = match (series.kind(), before) {
-                (Kind::Counter, Some((values, seconds))) => {
-                    // A counter that went back was reset; what it counted since is all there is.
-                    let last = values[position];
-                    let gain = if value >= last { value - last } else { value };
-                    format!("{}/s", amount(&series, gain / seconds))
-                }
-                _ => String::new(),
-            };
-            Row { name: series_name(&series), value: amount(&series, value), rate }
+        .map(|Sample { part, series, position, value }| {
+            let rate = rates.of(part.descriptor.name, position);
+            let rate = rate.filter(|_| series.kind() == Kind::Counter);
+            let rate = rate.map(|rate| format!("{}/s", amount(&series, rate)));
+            Row {
+                name: series_name(&series),
+                value: amount(&series, value),
+                rate: rate.unwrap_or_default(),
+            }
         })
         .collect()
 }
@@ -221,6 +180,7 @@ mod tests {
     use std::time::Duration;
     use vitald_core::collector::Descriptor;
     use vitald_core::families;
+    use vitald_core::run::Run;
     use vitald_core::sealer::Sealer;
     use vitald_core::snapshot::Collection;
     use vitald_core::testing::{descriptor, part};
@@ -240,7 +200,9 @@ mod tests {
         run.batch().row(&BYTES, [b"sda\x1b[2J"], bytes);
         run.batch().value(&LOAD, 0.25);
         run.seal();
-        let parts = vec![part(&T, &Arc::new(run))];
+        let mut of_run = part(&T, &Arc::new(run));
+        of_run.run_number = last.map_or(1, |last| last.parts()[0].run_number + 1);
+        let parts = vec![of_run];
         Sealer::new(None).seal(&mut Collection { parts, ..Collection::new() }).clone()
     }
 
