@@ -55,13 +55,17 @@ impl Output for Console {
     fn send(&mut self, snapshot: &Snapshot) -> Result<(), OutputError> {
         let Console { settings, blocks, table, screen } = self;
         let now = Instant::now();
-        blocks.learn(snapshot, now);
         let max_lines = settings.max_lines.map(|lines| lines as usize);
         let series = settings.metrics.clone().map(|metrics| {
             let choice = Choice { metrics: Some(metrics), ..Choice::default() };
             table.render(snapshot, &choice, now)
         });
-        let blocks = if series.is_some() { Vec::new() } else { blocks.of(snapshot) };
+        let blocks = if series.is_some() {
+            Vec::new()
+        } else {
+            blocks.learn(snapshot, now);
+            blocks.of(snapshot)
+        };
         let taken = timestamp::with_seconds(snapshot.taken);
         if let Some(screen) = screen {
             return Ok(screen.show(blocks, series, taken, max_lines)?);
