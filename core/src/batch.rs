@@ -53,43 +53,60 @@ impl Number for bool {
     }
 }
 
-/// How many sources are named beside that of the first fault.
-const NAMED_BESIDE: usize = 3;
+/// How many faults of other sources are kept beside the first one.
+const KEPT_BESIDE: usize = 9;
 
-/// The first fault that was said of a run, and which other sources had one, in memory that is used again. Without
+/// A fault of another source than that of the first one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The file or directory.
+    pub source: String,
+    /// Why it could not be read.
+    pub error: String,
+}
+
+/// The first fault that was said of a run, and those of a few other sources, in memory that is used again. Without
 /// an error there was none.
 #[derive(Default)]
 pub(crate) struct FirstFault {
     pub(crate) source: String,
     pub(crate) error: String,
     pub(crate) is_malformed: bool,
-    /// The first `named` are of this run.
-    beside: [String; NAMED_BESIDE],
-    named: usize,
+    /// The first `kept` are of this run.
+    beside: Vec<Beside>,
+    kept: usize,
 }
 
 impl FirstFault {
     pub(crate) fn clear(&mut self) {
         self.source.clear();
         self.error.clear();
-        self.named = 0;
+        self.kept = 0;
     }
 
-    /// The other sources that are named.
-    pub(crate) fn beside(&self) -> &[String] {
-        &self.beside[..self.named]
+    /// The faults of other sources.
+    pub(crate) fn beside(&self) -> &[Beside] {
+        &self.beside[..self.kept]
     }
 
-    /// Names the source of another fault, if there is room and it is not named.
-    fn name(&mut self, source: &str) {
+    /// Keeps the first fault of another source, if there is room.
+    fn keep_beside(&mut self, source: &str, error: impl fmt::Display) {
         let is_known = source.is_empty()
             || self.source == source
-            || self.beside().iter().any(|known| known == source);
-        if !is_known && self.named < NAMED_BESIDE {
-            self.beside[self.named].clear();
-            self.beside[self.named].push_str(source);
-            self.named += 1;
+            || self.beside().iter().any(|known| known.source == source);
+        if is_known || self.kept == KEPT_BESIDE {
+            return;
         }
+        if self.kept == self.beside.len() {
+            self.beside.push(Beside::default());
+        }
+        let beside = &mut self.beside[self.kept];
+        beside.source.clear();
+        beside.source.push_str(source);
+        beside.error.clear();
+        // As for the first one.
+        let _ = write!(beside.error, "{error}");
+        self.kept += 1;
     }
 }
 
@@ -304,8 +321,8 @@ impl Batch {
     }
 
     /// Says that a part of what this run is to read could not be read, and goes on: a file among
-    /// several, a directory. An empty `source` is that of the collector. The first fault of a run and the
-    /// sources of a few others are shown to who administers the daemon, and logged when the first one of the run
+    /// several, a directory. An empty `source` is that of the collector. The first fault of a run and those
+    /// of a few other sources are shown to who administers the daemon, and logged when the first one of the run
     /// before was of another source, or one of the others is new. A run with a fault is degraded.
     pub fn fault(&mut self, source: &str, error: impl fmt::Display) {
         self.faults = self.faults.saturating_add(1);
@@ -320,7 +337,7 @@ impl Batch {
             // Writing into a text fails only if the error itself does.
             let _ = write!(first.error, "{error}");
         } else {
-            first.name(source);
+            first.keep_beside(source, error);
         }
     }
 

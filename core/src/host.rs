@@ -174,7 +174,7 @@ pub use version::{Place, Version};
 pub use view::{Namespace, View};
 pub use vitald_sys::{
     Clock, clock_time, descriptor_tables_are_separate, duplicate_inherited, hold_signals,
-    keep_heap_small, release_heap, release_program, take_without_meaning,
+    keep_heap_small, release_heap, release_program, signal_this_thread, take_without_meaning,
 };
 #[cfg(target_os = "linux")]
 pub use vitald_sys::{bound_unsent, unread_bytes};
@@ -432,31 +432,13 @@ impl Host {
         }
     }
 
-    /// Whether this process shares the network and mount namespaces of the host's first process,
-    /// which says whose interfaces and mounts it sees. For one line in the log at start.
-    ///
-    /// Compares the links of `/proc/self/ns` with those of `proc/1/ns`; reading the latter takes
-    /// the right to trace that process (namespaces(7)), without which the answer is unknown.
+    /// Whose processes, network and root directory this process sees: the host's, or those of a container
+    /// that it is in. It reads files, once and not for a collection, and may block.
     pub fn view(&self) -> View {
-        let (mut own, mut first) = (Vec::new(), Vec::new());
-        // A container's procfs shows the container's own init as process 1.
-        self.link_target(b"proc/1/ns/pid", &mut first).ok();
-        if first.starts_with(b"pid:[") && first != b"pid:[4026531836]" {
-            return View { network: Namespace::Own, mount: Namespace::Own };
-        }
-        let mut compare = |own_path: &str, first_path: &str| {
-            let both = self
-                .link_target(own_path.as_bytes(), &mut own)
-                .and_then(|()| self.link_target(first_path.as_bytes(), &mut first));
-            match both {
-                Ok(()) if own == first => Namespace::Host,
-                Ok(()) => Namespace::Own,
-                Err(_) => Namespace::Unknown,
-            }
-        };
-        View {
-            network: compare("file:/proc/self/ns/net", "proc/1/ns/net"),
-            mount: compare("file:/proc/self/ns/mnt", "proc/1/ns/mnt"),
+        match &self.inner.world {
+            World::Real => View::of(&self.inner.roots),
+            #[cfg(any(test, feature = "testing"))]
+            World::Memory(_) => View::UNKNOWN,
         }
     }
 

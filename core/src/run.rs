@@ -4,6 +4,7 @@
 //! A collector sees the batch alone, so it can neither begin nor end a run. Readers see the sealed
 //! run: a shape and a column of values.
 
+pub use crate::batch::Beside;
 use crate::batch::{Batch, FirstFault};
 use crate::error::Malformed;
 use crate::family::FamilyInfo;
@@ -163,13 +164,13 @@ pub struct Fault<'r> {
     /// the system names its file.
     pub is_malformed: bool,
     /// Which other files or directories could not be read; of many the first ones.
-    pub beside: &'r [String],
+    pub beside: &'r [Beside],
 }
 
 impl<'r> Fault<'r> {
     /// The sources that it names.
     pub fn sources(&self) -> impl Iterator<Item = &'r str> + use<'r> {
-        std::iter::once(self.source).chain(self.beside.iter().map(String::as_str))
+        std::iter::once(self.source).chain(self.beside.iter().map(|beside| &*beside.source))
     }
 }
 
@@ -424,7 +425,7 @@ mod tests {
             source: "/a",
             error: "byte 3: expected a number",
             is_malformed: false,
-            beside: &["/b".to_owned()],
+            beside: &[Beside { source: "/b".to_owned(), error: "gone".to_owned() }],
         };
         assert_eq!((found.fault(), found.faults()), (Some(first), 2));
         found.begin(None, 0);
@@ -439,12 +440,15 @@ mod tests {
     #[test]
     fn a_few_of_many_faults_are_named_and_each_source_once() {
         let mut found = run_with(None, 0, |batch| {
-            for source in ["/a", "", "/b", "/a", "/c", "/b", "/d", "/e"] {
+            for source in ["/a", "", "/b", "/a", "/c", "/b"] {
                 batch.fault(source, "gone");
+            }
+            for number in 0..20 {
+                batch.fault(&format!("/{number}"), "gone");
             }
         });
         let sources = |run: &Run| run.fault().unwrap().sources().collect::<Vec<_>>().join(" ");
-        assert_eq!((&*sources(&found), found.faults()), ("/a /b /c /d", 8));
+        assert_eq!((&*sources(&found), found.faults()), ("/a /b /c /0 /1 /2 /3 /4 /5 /6", 26));
         found.begin(None, 0);
         found.batch().fault("/x", "gone");
         found.batch().fault("/y", "gone");

@@ -8,7 +8,7 @@ pub use crate::host::{MemoryHost, Requests};
 pub use bus::{BusServer, FakeBus, ReceivedCall, SocketPath, bus_message};
 pub use expect_test::{Expect, expect};
 
-use crate::collector::{Collector, Descriptor};
+use crate::collector::{Collector, Descriptor, registry};
 use crate::error::{Malformed, Result};
 use crate::family::{FamilyInfo, FamilyPattern, Since};
 use crate::host::Host;
@@ -18,6 +18,7 @@ use crate::sealer::Sealer;
 use crate::settings::{Mistakes, Node, Origin, Settings, Table, Value};
 use crate::shape::SeriesRef;
 use crate::snapshot::{Collection, Part, Snapshot, State};
+use std::any::type_name;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -130,8 +131,15 @@ pub fn snapshot<'r>(runs: impl IntoIterator<Item = &'r Arc<Run>>) -> Snapshot {
 ///
 /// # Panics
 ///
-/// When the page differs, a run fails, or a family was not declared.
+/// When the page differs, a run fails, a family was not declared, or the collector is not registered.
 pub fn check<C: Collector>(host: &Host, settings: &[(&str, Node)], page: &Expect) {
+    let is_registered = registry().iter().any(|descriptor| descriptor.name == C::NAME);
+    let type_name = type_name::<C>().rsplit("::").next().unwrap_or_default();
+    assert!(
+        is_registered,
+        "{} is not registered, so no daemon would have it: write register_collector!({type_name});",
+        C::NAME
+    );
     let mut collector = open::<C>(host, settings);
     let (first, outcome) = run(&mut collector, None);
     outcome.expect("the first run succeeds");

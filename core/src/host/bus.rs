@@ -10,7 +10,7 @@ use std::time::Instant;
 #[cfg(any(test, feature = "testing"))]
 use super::memory::MemoryHost;
 use super::{Host, World};
-use crate::error::{Error, Malformed, Result};
+use crate::error::{Error, Malformed, Result, is_absence};
 
 mod connection;
 pub(crate) mod wire;
@@ -26,7 +26,7 @@ use connection::{Address, Answer, Connection};
 /// starts a service that does not run.
 pub struct Bus {
     service: Service,
-    /// What an error without a call is of.
+    /// What an error of the connection is of: it names the sockets that are tried.
     name: Arc<str>,
     /// What the last error of a call was of: one that stays costs no allocation.
     failed: Arc<str>,
@@ -45,7 +45,7 @@ impl Host {
     pub fn bus(&self) -> Bus {
         const DEFAULT: &[u8] = b"unix:path=/run/dbus/system_bus_socket;\
             unix:path=/var/run/dbus/system_bus_socket";
-        let list = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
+        let list = std::env::var_os(VARIABLE);
         let list = list.as_deref().map_or(DEFAULT, |list| list.as_encoded_bytes());
         self.bus_at(|| Address::parse(list), true)
     }
@@ -60,20 +60,34 @@ impl Host {
     }
 
     fn bus_at(&self, addresses: impl FnOnce() -> Vec<Address>, is_bus: bool) -> Bus {
-        Bus::new(match &self.inner.world {
-            World::Real => Service::Real(Connection::new(addresses(), is_bus)),
+        let addresses = match &self.inner.world {
+            World::Real => addresses(),
             #[cfg(any(test, feature = "testing"))]
             World::Memory(memory) => match memory.bus_socket(is_bus) {
-                Some(path) => Service::Real(Connection::new(vec![Address::Path(path)], is_bus)),
-                None => Service::Memory(memory.clone()),
+                Some(path) => vec![Address::Path(path)],
+                None => return Bus::new(Service::Memory(memory.clone()), "bus"),
             },
-        })
+        };
+        let name = name_of(&addresses);
+        Bus::new(Service::Real(Connection::new(addresses, is_bus)), &name)
+    }
+}
+
+/// The variable that lists the addresses of the system bus.
+const VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+
+/// A bus in words: where it is looked for.
+fn name_of(addresses: &[Address]) -> String {
+    let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    match places[..] {
+        [] => format!("bus, of which {VARIABLE} names no unix socket"),
+        _ => format!("bus at {}", places.join(", ")),
     }
 }
 
 impl Bus {
-    fn new(service: Service) -> Self {
-        let name: Arc<str> = "bus".into();
+    fn new(service: Service, name: &str) -> Self {
+        let name: Arc<str> = name.into();
         Bus { service, failed: Arc::clone(&name), name }
     }
 
@@ -87,8 +101,8 @@ impl Bus {
     pub fn over(stream: UnixStream, deadline: Instant) -> Result<Bus> {
         let connection = Connection::over(stream, deadline);
         connection
-            .map(|connection| Bus::new(Service::Real(connection)))
-            .map_err(|error| broken("bus".into(), error))
+            .map(|connection| Bus::new(Service::Real(connection), "bus"))
+            .map_err(|error| Error::of_source("bus".into(), error))
     }
 
     /// Opens the connection unless it is open. A call does so itself; this tells apart that there is
@@ -100,7 +114,7 @@ impl Bus {
     pub fn connect(&mut self, deadline: Instant) -> Result<()> {
         match &mut self.service {
             Service::Real(connection) => {
-                connection.connect(deadline).map_err(|error| broken(Arc::clone(&self.name), error))
+                connection.connect(deadline).map_err(|error| broken(&self.name, error))
             }
             #[cfg(any(test, feature = "testing"))]
             Service::Memory(memory) if memory.has_bus() => Ok(()),
@@ -151,7 +165,9 @@ impl Bus {
             }
             Ok(Some(Err(Failure::Refused(refusal)))) => Err(refusal.error(self.source_of(call))),
             Ok(None) => Err(Error::absent(self.source_of(call))),
-            Err(error) => Err(broken(self.source_of(call), error)),
+            // Not the call but its way has no source.
+            Err(error) if is_missing(&error) => Err(Error::absent(&self.name)),
+            Err(error) => Err(Error::of_source(self.source_of(call), error)),
         }
     }
 
@@ -181,7 +197,7 @@ impl Bus {
         mut read: impl FnMut(usize, Result<BusReader<'_>, &[u8]>),
     ) -> Result<()> {
         let exchanged = self.exchange(&mut calls.into_iter(), deadline, &mut read);
-        exchanged.map_err(|error| broken(Arc::clone(&self.name), error))
+        exchanged.map_err(|error| broken(&self.name, error))
     }
 
     fn exchange<'c>(
@@ -213,12 +229,15 @@ impl Bus {
 #[cfg(any(test, feature = "testing"))]
 pub(super) const UNKNOWN: &[u8] = b"org.freedesktop.DBus.Error.UnknownMethod";
 
-/// A failed connection. Without a server the socket's file may be there all the same.
-fn broken(source: Arc<str>, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Error::absent(source),
-        _ => Error::of_source(source, error),
-    }
+/// Whether a connection failed because nothing is there. Without a server the socket's file may be there all the
+/// same.
+fn is_missing(error: &io::Error) -> bool {
+    is_absence(error) || error.kind() == io::ErrorKind::ConnectionRefused
+}
+
+/// A failed connection.
+fn broken(bus: &Arc<str>, error: io::Error) -> Error {
+    if is_missing(&error) { Error::absent(bus) } else { Error::of_source(Arc::clone(bus), error) }
 }
 
 /// Why a call that was answered gave nothing.

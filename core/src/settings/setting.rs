@@ -1,6 +1,6 @@
 //! What is declared of a setting, and how a table of settings is decoded.
 
-use super::mistakes::Mistakes;
+use super::mistakes::{Mistake, Mistakes};
 use super::value::{Node, Origin, Table, Value};
 
 /// What is declared of a setting, for the decoder, the shipped configuration and the manual.
@@ -81,41 +81,52 @@ impl Table {
     ///
     /// An absent key decodes `default`.
     pub fn decode<T: Setting>(&self, info: &SettingInfo, mistakes: &mut Mistakes) -> Option<T> {
-        let fallback;
-        let value = match self.entries.get(info.key) {
-            Some(value) => value,
-            None => {
-                fallback = Value::new((info.default)(), Origin::Default);
-                // Most keys are not written, and a default has no mistake that needs its path.
-                if info.bounds.is_none()
-                    && let Ok(decoded) = T::decode(&fallback)
-                {
-                    return Some(decoded);
-                }
-                &fallback
-            }
-        };
-        let path = self.path_of(info.key);
-        // The range of the setting is the one to report, not that of its type, which may be wider.
-        if T::KIND == <i64 as Setting>::KIND
-            && let Some((low, high)) = info.bounds
-            && let Ok(number) = <i64 as Setting>::decode(value)
-            && let Err(message) = within(&number, low, high)
-        {
-            mistakes.add(value.origin.clone(), path, message);
-            return None;
+        if let Some(value) = self.entries.get(info.key) {
+            return decode_within(value, info, &self.path_of(info.key), mistakes);
         }
-        let decoded = T::decode_at(value, &path, mistakes)?;
-        // A bound is about what is set: nothing is neither too small nor too large.
-        if let Some((low, high)) = info.bounds
-            && value.node != Node::Unset
-            && let Err(message) = within(&decoded, low, high)
+        let default = Value::new((info.default)(), Origin::Default);
+        // Most keys are not written, and a default has no mistake that needs its path.
+        if info.bounds.is_none()
+            && let Ok(decoded) = T::decode(&default)
         {
-            mistakes.add(value.origin.clone(), path, message);
-            return None;
+            return Some(decoded);
         }
-        Some(decoded)
+        let mut wrong = Mistakes::new();
+        let decoded = decode_within(&default, info, "", &mut wrong);
+        for Mistake { message, .. } in wrong.into_sorted() {
+            let message = format!("its default, {}, is wrong: {message}", default.node);
+            mistakes.add(Origin::Default, self.path_of(info.key), message);
+        }
+        decoded
     }
+}
+
+/// Decodes a value, which has to be in the range of its setting.
+fn decode_within<T: Setting>(
+    value: &Value,
+    info: &SettingInfo,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    // The range of the setting is the one to report, not that of its type, which may be wider.
+    if T::KIND == <i64 as Setting>::KIND
+        && let Some((low, high)) = info.bounds
+        && let Ok(number) = <i64 as Setting>::decode(value)
+        && let Err(message) = within(&number, low, high)
+    {
+        mistakes.add(value.origin.clone(), path, message);
+        return None;
+    }
+    let decoded = T::decode_at(value, path, mistakes)?;
+    // A bound is about what is set: nothing is neither too small nor too large.
+    if let Some((low, high)) = info.bounds
+        && value.node != Node::Unset
+        && let Err(message) = within(&decoded, low, high)
+    {
+        mistakes.add(value.origin.clone(), path, message);
+        return None;
+    }
+    Some(decoded)
 }
 
 fn within<T: Setting>(decoded: &T, low: fn() -> Node, high: fn() -> Node) -> Result<(), String> {
@@ -190,6 +201,38 @@ mod tests {
         let mut mistakes = Mistakes::new();
         Settings::decode(&table, &mut mistakes)
             .ok_or_else(|| mistakes.into_sorted().into_iter().map(|one| one.message).collect())
+    }
+
+    #[allow(dead_code, reason = "such settings never come to be")]
+    mod wrong {
+        use crate::prelude::*;
+        use crate::settings::Settings as _;
+
+        settings! {
+            /// Out of its range.
+            most: u32 = 11 in 1..10;
+            /// No expression.
+            names: Pattern = "a(";
+            /// No duration.
+            wait: Duration = "soon";
+        }
+
+        pub(super) fn told() -> Vec<String> {
+            let mut mistakes = Mistakes::new();
+            assert!(Settings::decode(&Table::default(), &mut mistakes).is_none());
+            mistakes.into_sorted().iter().map(ToString::to_string).collect()
+        }
+    }
+
+    #[test]
+    fn a_wrong_default_makes_a_sentence() {
+        let told = wrong::told();
+        let [most, names, wait] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(most, "most: its default, 11, is wrong: must be from 1 to 10");
+        let expected = "names: its default, \"a(\", is wrong: not a regular expression: ";
+        assert!(names.starts_with(expected), "{names}");
+        let expected = "wait: its default, \"soon\", is wrong: expected a duration such as ";
+        assert!(wait.starts_with(expected), "{wait}");
     }
 
     #[test]

@@ -177,29 +177,35 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// The items of a list; text from the environment or a flag is split at its commas. A file has to say
-/// that it means a list: whether `"a,b"` is one item or two would be a guess.
+/// The items of a list. Text from the environment or a flag is split at its commas; in a file a text is a list
+/// of one. Whether `"a,b"` is one item or two would be a guess there, so the file has to say it.
 fn listed<T: Setting>(value: &Value) -> Result<Cow<'_, [Value]>, String> {
     match &value.node {
         Node::List(items) => Ok(Cow::Borrowed(items)),
-        Node::Text(text) if is_spelled(value) => Ok(text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(|item| Value::new(item, value.origin.clone()))
-            .collect()),
-        node if is_item::<T>(value) => mismatch(&format!("a list, such as [{node}]"), value),
+        Node::Text(text) if is_spelled(value) => Ok(between_commas(text, value).collect()),
+        Node::Text(text) if takes_text::<T>(value) => match text.contains(',') {
+            false => Ok(Cow::Owned(vec![value.clone()])),
+            true => {
+                let items = Node::List(between_commas(text, value).collect());
+                Err(format!(
+                    "expected a list, found text with a comma: write [{}] or {items}",
+                    value.node
+                ))
+            }
+        },
         _ => mismatch("a list", value),
     }
 }
 
-/// Whether a value is an item of such a list, or text where an item is text: what is wrong with that is
-/// said when it is in a list.
-fn is_item<T: Setting>(value: &Value) -> bool {
-    match T::decode(value) {
-        Ok(_) => true,
-        Err(message) => matches!(value.node, Node::Text(_)) && !message.ends_with(", found text"),
-    }
+/// What is between the commas of a text, each of which was written where the text was.
+fn between_commas(text: &str, value: &Value) -> impl Iterator<Item = Value> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| Value::new(item, value.origin.clone()))
+}
+
+/// Whether an item may be text, and be it another one than this.
+fn takes_text<T: Setting>(value: &Value) -> bool {
+    T::decode(value).err().is_none_or(|message| !message.ends_with(", found text"))
 }
 
 /// The value of a word; one that is not among `words` is refused with all of them.
@@ -278,12 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_stands_alone_is_refused_with_the_list_to_write() {
-        let told = |node: Node| file::<Vec<String>>(node).unwrap_err();
-        assert_eq!(told(":9100".into()), "expected a list, such as [\":9100\"], found text");
-        assert_eq!(told(9100.into()), "expected a list, found a whole number");
-        let durations = file::<Vec<Duration>>("soon").unwrap_err();
-        assert_eq!(durations, "expected a list, such as [\"soon\"], found text");
+    fn a_text_that_stands_alone_is_a_list_of_one() {
+        assert_eq!(file(":9100"), Ok(vec![":9100".to_owned()]));
+        assert_eq!(file("5s"), Ok(vec![Duration::from_secs(5)]));
+        let expected = "expected a duration such as \"10s\", \"1m30s\" or \"500ms\"";
+        assert_eq!(file::<Vec<Duration>>("soon").unwrap_err(), expected);
+        assert_eq!(
+            file::<Vec<String>>("a, b").unwrap_err(),
+            "expected a list, found text with a comma: write [\"a, b\"] or [\"a\", \"b\"]"
+        );
+        assert_eq!(file::<Vec<String>>(9100).unwrap_err(), "expected a list, found a whole number");
         assert_eq!(file::<Vec<u32>>("5").unwrap_err(), "expected a list, found text");
     }
 

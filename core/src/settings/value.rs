@@ -1,7 +1,7 @@
 //! Values as the user wrote them, with the places where they were written.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// Where a value was written.
@@ -91,7 +91,7 @@ impl fmt::Display for Node {
                         '\n' => f.write_str("\\n")?,
                         '\t' => f.write_str("\\t")?,
                         c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
-                        c => write!(f, "{c}")?,
+                        c => f.write_char(c)?,
                     }
                 }
                 f.write_str("\"")
@@ -163,7 +163,7 @@ impl Table {
 
     /// The full path of a key in it.
     pub fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() { key.to_owned() } else { [self.path.as_str(), ".", key].concat() }
     }
 }
 

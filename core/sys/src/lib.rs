@@ -35,6 +35,6 @@ pub use perf::PerfEvent;
 #[cfg(target_os = "linux")]
 pub use perf::open_perf_event;
 pub use program::release_program;
-pub use signals::{hold_signals, take_without_meaning};
+pub use signals::{hold_signals, signal_this_thread, take_without_meaning};
 #[cfg(target_os = "linux")]
 pub use sockets::{bound_unsent, unread_bytes};

@@ -26,6 +26,19 @@ pub fn take_without_meaning(signal: i32) -> io::Result<()> {
     }
 }
 
+/// Sends a signal to this thread: what it does is done when the call returns.
+///
+/// # Errors
+///
+/// EINVAL for what is no signal.
+pub fn signal_this_thread(signal: i32) -> io::Result<()> {
+    // SAFETY: a number is passed; what a handler does is its own affair.
+    match unsafe { libc::raise(signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Holds signals back on this thread and on those that it starts from now on, or lets them through again on this
 /// thread. What comes meanwhile waits.
 ///

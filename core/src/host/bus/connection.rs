@@ -1,5 +1,6 @@
 //! A connection to a bus: a unix socket, its authentication, and calls, many of them at a time.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -45,6 +46,16 @@ impl Address {
             })
         };
         list.split(|&byte| byte == b';').filter_map(one).collect()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mark, name) = match self {
+            Address::Path(path) => ("", path),
+            Address::Abstract(name) => ("@", name),
+        };
+        write!(f, "{mark}{}", String::from_utf8_lossy(name))
     }
 }
 

@@ -249,7 +249,14 @@ fn the_first_address_that_answers_is_taken() {
     assert_eq!(number(&mut bus, long()).unwrap(), 5);
     let mut bus = host.bus_at(|| vec![address(gone.path()); 2], true);
     assert!(matches!(number(&mut bus, long()), Err(Error::Absent { .. })));
-    assert!(matches!(number(&mut host.bus_at(Vec::new, true), long()), Err(Error::Absent { .. })));
+    // The error names what was tried, also that of a call.
+    let gone = gone.path().display();
+    let expected = format!("bus at {gone}, {gone}: not on this host");
+    assert_eq!(number(&mut bus, long()).unwrap_err().to_string(), expected);
+    assert_eq!(bus.connect(long()).unwrap_err().to_string(), expected);
+    let none = number(&mut host.bus_at(Vec::new, true), long()).unwrap_err();
+    let expected = "bus, of which DBUS_SYSTEM_BUS_ADDRESS names no unix socket: not on this host";
+    assert_eq!(none.to_string(), expected);
 }
 
 #[test]
