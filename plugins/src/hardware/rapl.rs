@@ -14,13 +14,8 @@ families! {
 attributes! {
     Zone {
         NAME: text = "name", slow;
-    }
-}
-
-// Apart from the names, so that a zone whose energy cannot be read now is counted all the same.
-attributes! {
-    Energy {
-        ENERGY: u64 / 1e6 = "energy_uj";
+        // A zone whose energy cannot be read now, or by root alone, is counted all the same.
+        ENERGY: u64 / 1e6 = "energy_uj", optional;
     }
 }
 
@@ -34,7 +29,6 @@ register_collector!(Rapl);
 struct Rapl {
     events: DeviceEvents,
     zones: Walk<Zone>,
-    energies: Walk<Energy>,
     has_zone_label: bool,
     /// The names that zones have had, without the numbers at their ends.
     names: Vec<Name>,
@@ -67,7 +61,8 @@ impl Collector for Rapl {
         sources: ["sys/class/powercap/*/name", "sys/class/powercap/*/energy_uj", "sys/kernel/uevent_seqnum"],
         settings: Settings,
     }
-    // Linux 5.10 and later let only root read the energy.
+    // Linux 5.10 and later let only root read the energy. That is so on most machines and no fault of any, so without the
+    // capability there is nothing to show, as on a host without zones.
     const CAPABILITIES: &'static [&'static str] = &["CAP_DAC_READ_SEARCH"];
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
@@ -77,7 +72,6 @@ impl Collector for Rapl {
         Ok(Rapl {
             events: host.device_events(),
             zones: host.walk("sys/class/powercap/*"),
-            energies: host.walk("sys/class/powercap/*"),
             has_zone_label: settings.enable_zone_label,
             names: Vec::new(),
             class_length: path.len(),
@@ -87,19 +81,19 @@ impl Collector for Rapl {
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
         let number = self.events.number(batch.fresh_from());
-        let Rapl { zones, energies, names, path, .. } = self;
+        let Rapl { zones, names, path, .. } = self;
         for known in &mut *names {
             (known.next, known.family) = (0, None);
         }
-        let zones = zones.under_events(number).refresh()?;
-        energies.under_events(number).refresh()?;
-        for zone in zones {
+        let (mut has_zones, mut has_energy) = (false, false);
+        for zone in zones.under_events(number).refresh()? {
+            has_zones = true;
             let (name, number) = split_name(zone.text(&Zone::NAME)?);
             let known = look_up(names, name);
             let index = number.unwrap_or(known.next);
             known.next = index.saturating_add(1);
-            let Some(energy) = energies.children().find(&[zone.name(0)]) else { continue };
-            let Some(joules) = energy.number(&Energy::ENERGY, batch)? else { continue };
+            let Some(joules) = zone.number(&Zone::ENERGY, batch)? else { continue };
+            has_energy = true;
             path.truncate(self.class_length);
             path.extend_from_slice(zone.name(0));
             let mut digits = [0; 20];
@@ -117,6 +111,10 @@ impl Collector for Rapl {
             });
             let labels = batch.label_pairs(&[(b"index", index), (b"path", path)]);
             batch.push_named(family, Suffix::None, labels, joules);
+        }
+        // node_exporter's collector has no data then, either, and does not fail.
+        if has_zones && !has_energy {
+            return Err(Error::absent("sys/class/powercap/*/energy_uj"));
         }
         Ok(())
     }
@@ -147,6 +145,7 @@ fn look_up<'n>(names: &'n mut Vec<Name>, name: &[u8]) -> &'n mut Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitald_core::errno::EACCES;
     use vitald_core::testing::*;
 
     const CLASS: &str = "sys/class/powercap";
@@ -219,15 +218,27 @@ mod tests {
         assert_eq!((batch.len(), batch.malformed().map(|(count, _)| count)), (4, Some(1)));
     }
 
+    /// As for a user other than root since Linux 5.10: there is nothing to show, which is no failure.
     #[test]
-    fn energy_is_for_root_alone() {
+    fn energy_that_is_for_root_alone_is_no_failure() {
         let memory = memory();
-        memory.fail_open(format!("{CLASS}/intel-rapl:0/energy_uj"), 13);
-        check_fails::<Rapl>(
-            &memory.host(),
-            &[],
-            &expect!["sys/class/powercap/intel-rapl:0/energy_uj: Permission denied (os error 13)"],
-            &expect![""],
+        let mut collector = open::<Rapl>(&memory.host(), &[]);
+        for zone in ["0", "0:0", "1", "1:0", "2"] {
+            memory.fail_open(format!("{CLASS}/intel-rapl:{zone}/energy_uj"), EACCES);
+        }
+        let (batch, outcome) = run(&mut collector, None);
+        assert!(matches!(outcome, Err(Error::Absent { .. })), "{outcome:?}");
+        assert_eq!(batch.len(), 0);
+        assert_eq!(Rapl::CAPABILITIES, ["CAP_DAC_READ_SEARCH"]);
+        // One that everybody may read is shown.
+        memory.write(format!("{CLASS}/intel-rapl:1:0/energy_uj"), "1\n");
+        let (batch, outcome) = run(&mut collector, Some(&batch));
+        outcome.unwrap();
+        assert_eq!(
+            render(&batch).lines().last(),
+            Some(
+                "node_rapl_dram_joules_total{index=\"1\",path=\"/sys/class/powercap/intel-rapl:1:0\"} 1e-06"
+            )
         );
     }
 

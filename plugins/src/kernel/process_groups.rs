@@ -13,7 +13,7 @@
 //! that containers often have wrong or not at all: lxcfs gives the container's own uptime beside
 //! start times that count from the boot of the host, and may cut `proc/stat` short before `btime`.
 
-use vitald_core::host::{Children, Listing, Turns};
+use vitald_core::host::{Children, Listing, Namespace, Turns};
 use vitald_core::prelude::*;
 
 use birth::Births;
@@ -119,6 +119,8 @@ const MOST_ANCESTORS: usize = 64;
 struct ProcessGroups {
     settings: Settings,
     host: Host,
+    /// Whose processes are seen.
+    namespace: Namespace,
     children: Children,
     uptime: KeptFile,
     load: KeptFile,
@@ -194,6 +196,7 @@ impl Collector for ProcessGroups {
             children: host.children("proc"),
             uptime: host.keep_whole("proc/uptime"),
             load: host.keep_whole("proc/loadavg"),
+            namespace: host.view().processes,
             rules: Rules::new(settings.rules.clone(), host),
             groups: Groups::new(
                 settings.max_groups,
@@ -484,7 +487,10 @@ impl ProcessGroups {
         let seen = threads.fold(0_u64, u64::saturating_add);
         let total = self.load.parse(parse::thread_total).unwrap_or(0);
         if seen.saturating_add(total / HIDDEN_PART + HIDDEN_SLACK) < total {
-            batch.degraded("hidepid");
+            match self.namespace {
+                Namespace::Own => batch.degraded("own processes"),
+                Namespace::Host | Namespace::Unknown => batch.degraded("hidepid"),
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The values of chosen sysctls, from `/proc/sys` (sysctl(8)).
 
+use std::io;
 use vitald_core::number::parse_integer;
 use vitald_core::prelude::*;
 use vitald_core::text::decimal;
@@ -106,11 +107,27 @@ impl Collector for Sysctl {
     }
 
     fn collect(&mut self, batch: &mut Batch) -> Result<()> {
-        // One that cannot be read is no reason to leave out the others.
-        let numbers = self.numbers.iter_mut().map(|numbers| numbers.push(batch));
-        let outcome = numbers.fold(Ok(()), Result::and);
-        let texts = self.texts.iter_mut().map(|texts| texts.push(batch));
-        texts.fold(outcome, Result::and)
+        // One that cannot be read is no reason to leave out the others, and each is reported.
+        let (mut first, mut is_any_read) = (None, false);
+        let mut take = |outcome: Result<()>, batch: &mut Batch| match outcome {
+            Ok(()) => is_any_read = true,
+            Err(error) if first.is_none() => first = Some(error),
+            Err(error) => batch.fault("", error),
+        };
+        for numbers in &mut self.numbers {
+            take(numbers.push(batch), batch);
+        }
+        for texts in &mut self.texts {
+            take(texts.push(batch), batch);
+        }
+        match first {
+            None => Ok(()),
+            // The host has sysctls, and not this one: a name that is wrong.
+            Some(Error::Absent { path }) if is_any_read => {
+                Err(Error::Unreadable { path, source: io::Error::other("there is no such sysctl") })
+            }
+            Some(error) => Err(error),
+        }
     }
 }
 
@@ -272,7 +289,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_shown_costs_itself() {
         for (include, error) in [
-            ("fs.none", "proc/sys/fs/none: not on this host"),
+            ("fs.none", "proc/sys/fs/none: there is no such sysctl"),
             (
                 "net.ipv4.tcp_congestion_control",
                 "proc/sys/net/ipv4/tcp_congestion_control: byte 0: expected a whole number",
@@ -293,6 +310,15 @@ mod tests {
             assert_eq!(outcome.unwrap_err().to_string(), error);
             assert_eq!(batch.len(), 1, "{include}");
         }
+        let settings = [("include", list(["fs.none", "kernel.domainname", "kernel.threads-max"]))];
+        let (batch, outcome) = run(&mut open::<Sysctl>(&memory().host(), &settings), None);
+        assert!(outcome.is_err() && batch.len() == 1);
+        let fault = batch.fault().map(|fault| fault.error.to_owned()).unwrap_or_default();
+        assert!(fault.contains("domainname: byte 0: expected a whole number"), "{fault}");
+        // Without any other one it is a host that lacks it.
+        let settings = [("include", list(["fs.none"]))];
+        let (_, outcome) = run(&mut open::<Sysctl>(&memory().host(), &settings), None);
+        assert!(matches!(outcome, Err(Error::Absent { .. })));
         let settings = [("include_info", list(["kernel.domainname"]))];
         let (_, outcome) = run(&mut open::<Sysctl>(&memory().host(), &settings), None);
         assert_eq!(

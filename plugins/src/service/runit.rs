@@ -83,7 +83,9 @@ impl Collector for Runit {
                 break;
             }
             let Ok(name) = str::from_utf8(entry.name) else {
-                batch.fault(directory, "the name of a service is not UTF-8");
+                let name = entry.name.escape_ascii();
+                let what = format_args!("the name of the service \"{name}\" is not UTF-8");
+                batch.fault(directory, what);
                 continue;
             };
             let status = match host.try_read_regular(
@@ -262,6 +264,16 @@ mod tests {
         assert_eq!(batch.malformed().map(|(count, _)| count), Some(1));
         assert!(batch.fault().is_some_and(|fault| fault.error.contains("denied")));
         assert_eq!(batch.degraded_reason(), Some("permission"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_text_is_shown_with_escapes() {
+        let memory = memory();
+        memory.write(b"file:/etc/service/bad\xff/supervise/status", status(1, b'u', 1));
+        let (batch, outcome) = run(&mut open::<Runit>(&memory.host(), &[]), None);
+        outcome.unwrap();
+        let fault = batch.fault().map(|fault| fault.error);
+        assert_eq!(fault, Some(r#"the name of the service "bad\xff" is not UTF-8"#));
     }
 
     /// runsv makes `supervise` with mode 0700, so that others do not even see what is in it.

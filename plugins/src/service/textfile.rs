@@ -196,7 +196,8 @@ impl Reading<'_> {
         for entry in listing.iter().filter(|entry| entry.name.ends_with(b".prom")) {
             let Ok(name) = str::from_utf8(entry.name) else {
                 // Its label could not be shown.
-                self.fail(directory, "the name of a file is not UTF-8");
+                let name = entry.name.escape_ascii();
+                self.fail(directory, format_args!("the name of the file \"{name}\" is not UTF-8"));
                 continue;
             };
             path.clear();
@@ -381,6 +382,9 @@ mod tests {
         assert_eq!(fault("/t"), Some(help));
         memory.remove("file:/t/c.prom");
         assert_eq!(fault("/t"), None);
+        memory.write(b"file:/t/\x1bbad\xff.prom", "a 1\n");
+        let name = r#"/t: the name of the file "\x1bbad\xff.prom" is not UTF-8"#.to_owned();
+        assert_eq!(fault("/t"), Some(name));
     }
 
     /// The help of each family but the declared ones.

@@ -550,7 +550,8 @@ fn systemd_is_asked_directly_where_there_is_no_bus_or_it_is_to_be() {
     });
     assert_eq!(page_of(&mut with_sockets(Some(&refusing), Some(&systemd), &[])), expected);
     let refused = page_of(&mut with_sockets(Some(&refusing), None, &[])).1.unwrap();
-    assert_eq!(refused, "bus: Permission denied (os error 13)");
+    let socket = refusing.path().display();
+    assert_eq!(refused, format!("bus at {socket}: Permission denied (os error 13)"));
     // A bus that goes.
     let going = FakeBus::of(&memory);
     let mut collector = with_sockets(Some(&going), Some(&systemd), &[]);
@@ -580,12 +581,20 @@ fn run_within(
 fn a_bus_that_does_not_answer_costs_the_deadline_and_no_more() {
     let began = Instant::now();
     let (error, page) = run_within(100, |_, mut server| server.wait());
-    assert_eq!((&*error, &*page), ("bus: Connection timed out (os error 110)", ""));
+    assert!(
+        error.starts_with("bus at /") && error.ends_with(": Connection timed out (os error 110)"),
+        "{error}"
+    );
+    assert_eq!(page, "");
     let (error, page) = run_within(100, |_, mut server| {
         server.welcome();
         server.wait();
     });
-    assert_eq!((&*error, &*page), ("bus: Connection timed out (os error 110)", ""));
+    assert!(
+        error.starts_with("bus at /") && error.ends_with(": Connection timed out (os error 110)"),
+        "{error}"
+    );
+    assert_eq!(page, "");
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
@@ -609,7 +618,7 @@ fn what_was_answered_before_the_bus_ended_is_shown() {
     assert!(page.contains("node_systemd_version") && !page.contains("node_systemd_units"));
     // But no unit without its type.
     let (error, page) = half(7);
-    assert!(error.starts_with("bus: "), "{error}");
+    assert!(error.starts_with("bus at /"), "{error}");
     let has = |name: &str| page.contains(&format!("node_systemd_unit_state{{name=\"{name}\""));
     assert!(has("ssh.service") && !has("backup.service") && has("ssh.socket"), "{page}");
     assert!(!page.contains("node_systemd_system_running"));
