@@ -101,6 +101,12 @@ impl Admission {
         Err(Problem::new(StatusCode::FORBIDDEN, "not-admin", "Not allowed").detail(reason).reply())
     }
 
+    /// Whether a client that is where this one is may administer over the same listener, if it is of the right user or
+    /// shows the token.
+    pub(super) fn may_be_admin(request: &Request) -> bool {
+        matches!(judge(request), Verdict::OwnUser | Verdict::Token(_))
+    }
+
     /// Whether a request comes from an admin, for answers that show more to admins.
     pub(super) async fn is_admin(&self, request: &Request) -> bool {
         match judge(request) {

@@ -1,10 +1,14 @@
 //! What the HTTP side counts, for the daemon's own metrics.
 
+use super::request::{Peer, Request};
+use crate::plan::Address;
 use crate::sync::lock;
 use crate::web_config::WebConfig;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+use warp::http::header;
 
 /// Every status this daemon answers with; any other is counted under the last one.
 const CODES: [(u16, &str); 16] = [
@@ -64,7 +68,24 @@ pub struct HttpCounters {
     sent_bytes: AtomicU64,
     failed_handshakes: AtomicU64,
     web_configs: Mutex<Vec<Arc<WebConfig>>>,
+    bound: Mutex<Vec<(Address, String)>>,
+    last_scrape: Mutex<Option<LastScrape>>,
 }
+
+/// The last request for metrics that got them.
+#[derive(Clone)]
+pub(super) struct LastScrape {
+    /// When it came.
+    pub(super) arrived: Instant,
+    /// From its head to its answer, which may not have been sent.
+    pub(super) took: Duration,
+    pub(super) peer: Peer,
+    /// What it says it is; the beginning of it, in memory that is used again.
+    pub(super) agent: String,
+}
+
+/// Of what a client says it is that much is kept.
+const AGENT_BYTES: usize = 100;
 
 macro_rules! readers {
     ($($(#[doc = $doc:literal])+ $name:ident;)*) => {$(
@@ -150,6 +171,30 @@ impl HttpCounters {
         self.scrapes.count(status);
     }
 
+    /// Takes note of a request for metrics that gets them now. A person who follows a link in a browser is no scraper.
+    pub(super) fn note_scrape(&self, request: &Request) {
+        if request.header(header::ACCEPT).is_some_and(|accepted| accepted.contains("text/html")) {
+            return;
+        }
+        let mut last = lock(&self.last_scrape);
+        let mut agent = last.take().map(|last| last.agent).unwrap_or_default();
+        agent.clear();
+        let all = request.header(header::USER_AGENT).unwrap_or_default();
+        // A header that is text is ASCII.
+        agent.push_str(all.get(..AGENT_BYTES).unwrap_or(all));
+        *last = Some(LastScrape {
+            arrived: request.arrived,
+            took: request.arrived.elapsed(),
+            peer: request.client.peer.clone(),
+            agent,
+        });
+    }
+
+    /// The last request for metrics that got them.
+    pub(super) fn last_scrape(&self) -> Option<LastScrape> {
+        lock(&self.last_scrape).clone()
+    }
+
     /// The web configurations of the running listeners.
     pub(super) fn web_configs(&self) -> Vec<Arc<WebConfig>> {
         lock(&self.web_configs).clone()
@@ -160,10 +205,26 @@ impl HttpCounters {
         std::mem::replace(&mut lock(&self.web_configs), new)
     }
 
-    /// Calls `each` with the file of every web configuration, and whether what is in force is what it says.
-    pub(crate) fn each_web_config(&self, mut each: impl FnMut(&Path, bool)) {
+    /// Where the sockets of a running listener are bound in truth.
+    pub(super) fn bound(&self, of: &Address) -> Vec<String> {
+        let bound = lock(&self.bound);
+        let own = bound.iter().filter(|(address, _)| address == of);
+        own.map(|(_, place)| place.clone()).collect()
+    }
+
+    /// The running listeners, by the addresses that are configured, have their sockets there from now on.
+    pub(super) fn replace_bound(&self, new: Vec<(Address, String)>) {
+        *lock(&self.bound) = new;
+    }
+
+    /// Calls `each` with the file of every web configuration, whether what is in force is what it says, and when that of
+    /// its certificates is valid that ends first.
+    pub(crate) fn each_web_config(
+        &self,
+        mut each: impl FnMut(&Path, bool, Option<(SystemTime, SystemTime)>),
+    ) {
         for config in lock(&self.web_configs).iter() {
-            each(config.path(), config.is_well());
+            each(config.path(), config.is_well(), config.certificate_validity());
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) async fn answer(
 ) -> Response {
     let content = config.fresh().await;
     let authorization = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    // A browser would ask the person who sits there, and its script would wait for that.
+    let is_script = request.header("sec-fetch-dest") == Some("empty");
     let client = &request.client;
     let from = client.peer.key();
     let (bucket, shaken) = (&client.serve.bucket, client.shaken.as_deref());
@@ -26,7 +28,11 @@ pub(super) async fn answer(
         Err(Refusal::TooMany) => return refusal(native, Refusal::TooMany),
         Err(reason) => {
             tracing::debug!(peer = %client.peer, ?reason, "a request is refused");
-            refusal(native, reason)
+            let mut response = refusal(native, reason);
+            if is_script {
+                response.headers_mut().remove(header::WWW_AUTHENTICATE);
+            }
+            response
         }
     };
     for (name, value) in content.headers() {

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
-use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
+use crate::reload::{Applied, ReloadOutcome, ReloadRequest, ReloadStatus};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ pub(crate) trait Served: Send + Sync + 'static {
 
     /// How the outputs that run are doing.
     fn outputs(&self) -> Vec<OutputStatus>;
+
+    /// How reloads have gone.
+    fn reload_status(&self) -> ReloadStatus;
 
     /// Reads the configuration again and applies it.
     fn reload(

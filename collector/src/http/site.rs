@@ -2,6 +2,7 @@
 
 use super::admin::Admission;
 use super::counters::HttpCounters;
+use super::page::host::Host;
 use super::served::Served;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ pub(super) struct Site {
     pub(super) hostname: String,
     pub(super) counters: Arc<HttpCounters>,
     pub(super) admission: Admission,
+    pub(super) host: Host,
     ready: AtomicBool,
     started: Instant,
 }
@@ -46,6 +48,7 @@ impl Site {
             hostname,
             counters,
             admission: Admission::new(),
+            host: Host::new(),
             ready: AtomicBool::new(false),
             started: Instant::now(),
         }

@@ -4,12 +4,13 @@ use super::Served;
 use crate::engine::Engine;
 use crate::outputs::OutputStatus;
 use crate::plan::Plan;
-use crate::reload::{Applied, ReloadOutcome, ReloadRequest};
+use crate::reload::{Applied, ReloadOutcome, ReloadRequest, ReloadStatus};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
+use vitald_core::host::Host;
 
 /// How a reload ends.
 pub(super) type Reload = Box<dyn Fn(ReloadRequest) -> ReloadOutcome + Send + Sync>;
@@ -26,7 +27,8 @@ pub(super) struct Stub {
 impl Stub {
     /// One whose reloads end so, after so long.
     pub(super) fn new(engine: Engine, plan: Plan, reload: Reload, reload_takes: Duration) -> Self {
-        let applied = Arc::new(Applied { plan, generation: 3, since: SystemTime::now() });
+        let view = Host::new(plan.roots.clone()).view();
+        let applied = Arc::new(Applied { plan, generation: 3, since: SystemTime::now(), view });
         Stub { engine, applied, reload, reload_takes, reloads: AtomicUsize::new(0) }
     }
 
@@ -56,6 +58,10 @@ impl Served for Stub {
 
     fn outputs(&self) -> Vec<OutputStatus> {
         Vec::new()
+    }
+
+    fn reload_status(&self) -> ReloadStatus {
+        ReloadStatus { last_attempt: None, last_success: self.applied.since, last_trouble: None }
     }
 
     fn reload(

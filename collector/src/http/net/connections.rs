@@ -33,6 +33,9 @@ const JUST_CAME: Duration = Duration::from_millis(20);
 const SLOW_READER: Duration = Duration::from_secs(1);
 /// How many connections of a client with most of them end for one that waits: others may be behind it in the backlog.
 const AT_ONCE: usize = 8;
+/// How long a connection that shakes hands has for it when all are to end: it has asked for nothing yet, and may never.
+/// A test's own may be slow, and its deadlines are near where it waits for this.
+const LAST_HANDSHAKE: Duration = Duration::from_millis(if cfg!(test) { 60_000 } else { 500 });
 /// So many connections leave memory behind that is worth to be given back, when most of them have ended.
 const CROWD: usize = 64;
 
@@ -46,12 +49,16 @@ pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     /// The most that were open since memory was last given back.
     most_open: AtomicUsize,
+    /// When connections were last asked to end for another one.
+    last_evicted: Mutex<Option<Instant>>,
     shares: Arc<Shares>,
     pub(super) heads: Arc<Heads>,
     unread: Arc<Unread>,
     next: AtomicU64,
     /// Accepted connections that wait for room.
     waiting: AtomicU64,
+    /// Those that shake hands.
+    shaking: AtomicU64,
     one_ended: Notify,
     answer: OnceLock<Arc<dyn Answer>>,
     #[cfg(feature = "tls")]
@@ -71,11 +78,13 @@ impl Connections {
             builder: connection::builder(),
             open: Mutex::new(HashMap::new()),
             most_open: AtomicUsize::new(0),
+            last_evicted: Mutex::default(),
             shares: Arc::default(),
             heads: Arc::default(),
             unread: Arc::default(),
             next: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            shaking: AtomicU64::new(0),
             one_ended: Notify::new(),
             answer: OnceLock::new(),
             #[cfg(feature = "tls")]
@@ -175,56 +184,78 @@ impl Connections {
     }
 
     /// Waits until there may be another connection. If all are taken, one has to go, so that many clients that are
-    /// idle or take their answers slowly cannot lock out one that asks.
+    /// idle or take their answers slowly cannot lock out one that asks. Others may wait, too, each of which has one go: where
+    /// one has ended and another one of these was faster, its own is still on its way.
     async fn wait_for_room(&self) {
+        let mut look = Instant::now();
         loop {
             let ended = self.one_ended.notified();
-            if (lock(&self.open).len() as u64) < self.limits.max_connections() {
+            let most = self.limits.max_connections();
+            if (lock(&self.open).len() as u64) < most {
                 return;
             }
-            let wait = if self.evict() { LOOK_FOR_ROOM } else { JUST_CAME };
-            let _ = tokio::time::timeout(wait, ended).await;
+            if look <= Instant::now() {
+                self.end_beyond(most);
+                let is_found = self.will_have_room(most) || self.evict();
+                look = Instant::now() + if is_found { LOOK_FOR_ROOM } else { JUST_CAME };
+            }
+            let _ = tokio::time::timeout_at(look.into(), ended).await;
         }
     }
 
-    /// Asks the connection to end that waits for its peer and by which least is lost. Those of a client with more than
-    /// half of them come before all others: if none of these waits, since it asks without a pause, several of them end with
-    /// the requests they are at, so that who comes next finds room. So does one of the client with the most, if nobody at
-    /// all has waited for long enough: several clients that ask without a pause, none of which has more than half, lock out
-    /// nobody. Answers whether there is one.
+    /// Whether there is room for those that wait as soon as those have gone that nothing holds up.
+    fn will_have_room(&self, most: u64) -> bool {
+        let open = lock(&self.open);
+        let staying = open.values().filter(|state| !state.leaves_at_once()).count() as u64;
+        staying + self.waiting() <= most
+    }
+
+    /// Asks connections to end that wait for their peers and by which least is lost: one, or several of a crowd. Those of a
+    /// client with more than half of them come before all others: if none of these waits, since it asks without a pause,
+    /// several of them end with the requests they are at, so that who comes next finds room. So does one of the client with
+    /// the most, if nobody at all has waited for long enough: several clients that ask without a pause, none of which has
+    /// more than half, lock out nobody. Answers whether there is one.
     pub(super) fn evict(&self) -> bool {
         let now = Instant::now();
         let open = lock(&self.open);
-        let lost = |state: &ConnectionState| {
-            let Waiting { since, is_reading, has_asked, has_behaved } = state.waiting()?;
-            let is_within_share = !state.member.has_most();
-            let slow = if is_within_share { SLOW_READER } else { state.grace() };
-            let is_kept = has_behaved && !is_reading;
-            let due = match () {
-                () if is_reading => since + slow,
-                // Who has only been refused so far may ask again at every moment, and needs no time to be heard.
-                () if has_asked && !has_behaved => since,
-                () => since + JUST_CAME,
-            };
-            // A reader of one that has most of them is rather waited for than that one goes by which more is lost.
-            let is_candidate = !is_reading || !is_within_share || due <= now;
-            is_candidate.then_some(Lost { is_within_share, is_kept, due })
-        };
-        let candidates = open.values().filter_map(|state| Some((lost(state)?, state)));
-        let least = candidates.min_by(|(one, _), (other, _)| one.cmp(other));
-        let due = least.filter(|(lost, _)| lost.due <= now);
-        let is_greedy = due.as_ref().is_some_and(|(lost, _)| !lost.is_within_share);
-        if !is_greedy && end_greedy(&open) {
+        // Where one has just gone for another one, more are behind that one in the backlog.
+        let last = *lock(&self.last_evicted);
+        let is_pressed =
+            last.is_some_and(|last| now.saturating_duration_since(last) < LOOK_FOR_ROOM);
+        let candidates = open.values().filter_map(|state| Some((Lost::with(state, now)?, state)));
+        let leaving = least_lost(candidates.collect(), now, is_pressed);
+        let are_greedy = leaving.first().is_some_and(|(lost, _)| !lost.is_within_share);
+        if !are_greedy && end_greedy(&open) {
             return true;
         }
+        if !leaving.is_empty() {
+            *lock(&self.last_evicted) = Some(now);
+            leaving.iter().for_each(|(_, state)| state.give_way());
+            return true;
+        }
+        // Without one it is worth to wait for a moment rather than to close one by which more is lost.
         let asking = open
             .values()
             .filter(|state| state.stays_after(Phase::Serving) || state.stays_after(Phase::Queued));
-        let greediest = || asking.max_by_key(|state| state.member.connections());
-        // Without one it is worth to wait for a moment rather than to close one by which more is lost.
-        let Some(leaving) = due.map(|(_, state)| state).or_else(greediest) else { return false };
-        leaving.give_way();
-        true
+        let greediest = asking.max_by_key(|state| state.member.connections());
+        greediest.inspect(|state| state.give_way()).is_some()
+    }
+
+    /// Asks those to end that are more than there may be since the limit was lowered (a reload, prlimit), as far as they
+    /// wait for their peers. One for each that comes would be too slow, since the next ones are let in by them.
+    fn end_beyond(&self, most: u64) {
+        let now = Instant::now();
+        let open = lock(&self.open);
+        let staying = open.values().filter(|state| state.end() == End::Open).count();
+        let beyond = staying.saturating_sub(usize::try_from(most).unwrap_or(usize::MAX));
+        if beyond == 0 {
+            return;
+        }
+        let waiting = open.values().filter(|state| state.end() == End::Open);
+        let due = waiting.filter_map(|state| Some((Lost::with(state, now)?, state)));
+        let mut due: Vec<_> = due.filter(|(lost, _)| lost.due <= now).collect();
+        due.sort_by_key(|(lost, _)| *lost);
+        due.iter().take(beyond).for_each(|(_, state)| state.give_way());
     }
 
     /// Has given back what a crowd of connections has left behind, when most of it has gone.
@@ -252,29 +283,72 @@ impl Connections {
         }
     }
 
-    /// Waits until all have ended, those that wait included, and cuts those that are left at the
-    /// deadline. Answers how many these were.
+    /// Waits until all have ended, those that wait and those that shake hands included, and cuts those that are left at
+    /// the deadline. Answers how many these were.
     pub(super) async fn end_by(&self, deadline: Instant) -> usize {
-        let all_ended = async {
-            loop {
-                let ended = self.one_ended.notified();
-                // What waits is open before it has stopped to wait.
-                if self.waiting() == 0 && lock(&self.open).is_empty() {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        if tokio::time::timeout_at(deadline.into(), all_ended).await.is_ok() {
-            return 0;
-        }
+        let last_handshake = deadline.min(Instant::now() + LAST_HANDSHAKE);
+        let shaken = self.until(|all| all.shaking() == 0);
+        let _ = tokio::time::timeout_at(last_handshake.into(), shaken).await;
+        // What waits is open before it has stopped to wait.
+        let ended = self.until(|all| all.waiting() == 0 && lock(&all.open).is_empty());
+        let _ = tokio::time::timeout_at(deadline.into(), ended).await;
         let left = std::mem::take(&mut *lock(&self.open));
-        let waiting = self.waiting() as usize;
+        let others = self.waiting() + self.shaking();
         left.values().for_each(|state| state.end_now());
-        // The connections' tasks close them as soon as they are polled.
-        tokio::task::yield_now().await;
-        left.len() + waiting
+        if !left.is_empty() {
+            // The connections' tasks close them as soon as they are polled.
+            tokio::task::yield_now().await;
+        }
+        left.len() + others as usize
     }
+
+    /// Waits until something is so, which is looked at whenever one of them has got on.
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        loop {
+            let ended = self.one_ended.notified();
+            if is_so(self) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// How many shake hands.
+    pub(super) fn shaking(&self) -> u64 {
+        self.shaking.load(Ordering::Relaxed)
+    }
+}
+
+/// Those by which least is lost, of those whose time is up: as many as end at once.
+fn least_lost(
+    candidates: Vec<Candidate<'_>>,
+    now: Instant,
+    is_pressed: bool,
+) -> Vec<Candidate<'_>> {
+    let (mut due, early): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|(lost, _)| lost.due <= now);
+    due.sort_unstable_by_key(|(lost, _)| *lost);
+    let Some(&(least, first)) = due.first() else { return due };
+    // Who has just come is waited for rather than that one goes by which more is lost. A crowd that asks once and stays
+    // leaves one that has just come at every moment: these are few beside those.
+    let has_greedy = early.iter().any(|(lost, _)| !lost.is_within_share);
+    let rather = |(lost, _): &&Candidate<'_>| {
+        lost.is_within_share == least.is_within_share && least.is_kept && !lost.is_kept
+    };
+    let (rather, beside) = (early.iter().filter(rather).count(), due.len());
+    if least.is_within_share && has_greedy || rather > 0 && rather >= beside {
+        return Vec::new();
+    }
+    let at_once = match least {
+        _ if !is_pressed => 1,
+        Lost { is_within_share: false, .. } => first.member.beyond_half() as usize / 4,
+        Lost { has_returned: false, .. } => AT_ONCE,
+        _ => 1,
+    };
+    let class = |lost: &Lost| (lost.is_within_share, lost.has_returned);
+    due.retain(|(lost, _)| class(lost) == class(&least));
+    due.truncate(at_once.max(1));
+    due
 }
 
 /// Asks connections of a client with more than half of them to end after the requests they are at, but leaves it half of
@@ -316,6 +390,7 @@ impl Accepted {
             let Accepted { stream, peer, member, waiting } = self;
             let rules = Arc::clone(&listener.serve);
             let (connections, listener) = (Arc::clone(&waiting.0), Arc::clone(listener));
+            let shaking = ShakingHands::of(&connections);
             drop(waiting);
             let (limits, counters) =
                 (Arc::clone(&connections.limits), Arc::clone(&connections.counters));
@@ -324,6 +399,7 @@ impl Accepted {
                 let Connections { handle, limits, counters, shaken, .. } = &*served_by;
                 let share = Arc::clone(&member.share);
                 let mut accepted = served_by.waits(stream, peer, member);
+                drop(shaking);
                 let (limits, told) = (Arc::clone(limits), Arc::clone(counters));
                 // Handshakes go on while those that have ended wait for room.
                 let task = handle.spawn(async move {
@@ -352,15 +428,40 @@ impl Accepted {
     }
 }
 
+/// A connection that may end for another one.
+type Candidate<'a> = (Lost, &'a Arc<ConnectionState>);
+
 /// What is lost when a connection is closed for another one. What is less comes first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Lost {
     /// Its client has no more than half of all connections.
     is_within_share: bool,
     /// It has behaved and waits for its next request.
     is_kept: bool,
+    /// It has done so more than once.
+    has_returned: bool,
     /// When it has had the time that it is given. Whose is up first is the least likely to go on.
     due: Instant,
+}
+
+impl Lost {
+    /// None if it is at a request, or is rather waited for.
+    fn with(state: &ConnectionState, now: Instant) -> Option<Self> {
+        let Waiting { since, is_reading, has_asked, has_behaved, has_returned } =
+            state.waiting()?;
+        let is_within_share = !state.member.has_most();
+        let slow = if is_within_share { SLOW_READER } else { state.grace() };
+        let is_kept = has_behaved && !is_reading;
+        let due = match () {
+            () if is_reading => since + slow,
+            // Who has only been refused so far may ask again at every moment, and needs no time to be heard.
+            () if has_asked && !has_behaved => since,
+            () => since + JUST_CAME,
+        };
+        // A reader of one that has most of them is rather waited for than that one goes by which more is lost.
+        let is_candidate = !is_reading || !is_within_share || due <= now;
+        is_candidate.then_some(Lost { is_within_share, is_kept, has_returned, due })
+    }
 }
 
 /// Counts a connection as waiting until it is dropped.
@@ -369,6 +470,26 @@ struct WaitingForRoom(Arc<Connections>);
 impl Drop for WaitingForRoom {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.one_ended.notify_waiters();
+    }
+}
+
+/// Counts a connection as shaking hands until it is dropped.
+#[cfg(feature = "tls")]
+struct ShakingHands(Arc<Connections>);
+
+#[cfg(feature = "tls")]
+impl ShakingHands {
+    fn of(connections: &Arc<Connections>) -> Self {
+        connections.shaking.fetch_add(1, Ordering::Relaxed);
+        ShakingHands(Arc::clone(connections))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Drop for ShakingHands {
+    fn drop(&mut self) {
+        self.0.shaking.fetch_sub(1, Ordering::Relaxed);
         self.0.one_ended.notify_waiters();
     }
 }

@@ -5,7 +5,7 @@ use crate::memory_limit::{self, Part};
 use crate::plan::Server;
 use serde::Serialize;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The longest a head may take once its first byte is there, and a connection to send that byte.
@@ -32,8 +32,9 @@ pub(super) const RECEIVE_BUFFER: usize = 16 << 10;
 const CONNECTIONS: Part = Part { divisor: 4 * (32 << 10), least: 16, most: u64::MAX };
 /// What pages may take while they are sent.
 const PAGE_BYTES: Part = Part { divisor: 4, least: 1 << 20, most: u64::MAX };
-/// The fewest connections that listeners must leave descriptors for.
-const LEAST_CONNECTIONS: u64 = 8;
+/// The fewest connections that listeners must leave descriptors for. As many are left for all else, of which the daemon has
+/// a dozen before a collector opens a file.
+const LEAST_CONNECTIONS: u64 = 12;
 
 /// How long a connection may take for what it is at.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,10 @@ pub(super) struct Limits {
     head_timeout: AtomicU64,
     stall_timeout: AtomicU64,
     turn_timeout: AtomicU64,
+    /// As many as are configured, or as there is memory for.
     max_connections: AtomicU64,
+    /// The listeners, which have descriptors, too.
+    listeners: AtomicUsize,
     max_requests: AtomicU64,
     head_bytes: AtomicU64,
 }
@@ -67,6 +71,7 @@ impl Limits {
             stall_timeout: AtomicU64::new(milliseconds(STALL_TIMEOUT)),
             turn_timeout: AtomicU64::new(milliseconds(TURN)),
             max_connections: AtomicU64::new(1),
+            listeners: AtomicUsize::new(0),
             max_requests: AtomicU64::new(0),
             head_bytes: AtomicU64::new(HEAD_BYTES.most),
         }
@@ -77,8 +82,9 @@ impl Limits {
         self.idle_timeout.store(milliseconds(server.idle_timeout), Ordering::Relaxed);
         self.max_requests.store(u64::from(server.max_requests), Ordering::Relaxed);
         self.head_bytes.store(HEAD_BYTES.now(), Ordering::Relaxed);
-        let most = most_connections(memory_limit::limit(), descriptor_limit(), server).0;
-        self.max_connections.store(wanted_connections(server).min(most), Ordering::Relaxed);
+        let most = wanted_connections(server).min(CONNECTIONS.now());
+        self.max_connections.store(most, Ordering::Relaxed);
+        self.listeners.store(server.listen.len(), Ordering::Relaxed);
     }
 
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -92,9 +98,12 @@ impl Limits {
         }
     }
 
-    /// Connections open at one time.
+    /// Connections open at one time. How many descriptors there may be is asked each time: that
+    /// may be lowered while the daemon runs (prlimit).
     pub(super) fn max_connections(&self) -> u64 {
-        self.max_connections.load(Ordering::Relaxed)
+        let listeners = self.listeners.load(Ordering::Relaxed);
+        let of_files = connections_beside(listeners, descriptor_limit()).max(1);
+        self.max_connections.load(Ordering::Relaxed).min(of_files)
     }
 
     /// Requests served at one time; 0: no limit.
@@ -105,7 +114,9 @@ impl Limits {
     /// What may be held of requests that have not come whole.
     pub(super) fn heads(&self) -> heads::Budget {
         let bytes = self.head_bytes.load(Ordering::Relaxed);
-        heads::Budget { bytes, connections: self.max_connections() }
+        // Asked for whenever something comes, so not of the kernel.
+        let connections = self.max_connections.load(Ordering::Relaxed);
+        heads::Budget { bytes, connections }
     }
 
     #[cfg(test)]

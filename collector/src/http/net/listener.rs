@@ -121,6 +121,11 @@ impl Listener {
         self.socket()?.bound()
     }
 
+    /// The same of any socket, as configurations write addresses.
+    pub(super) fn place(&self) -> Option<String> {
+        self.socket()?.place()
+    }
+
     /// Whether clients can still find it. Asks the file system for a unix socket.
     pub(super) fn can_be_found(&self) -> bool {
         self.socket().is_some_and(|socket| socket.can_be_found())

@@ -225,6 +225,8 @@ impl Listeners {
             let earlier = before.iter().find(|earlier| earlier.path() == config.path());
             config.tell_notes(earlier.map(|earlier| &**earlier));
         }
+        let of = |listener: &Arc<Listener>| Some((listener.address.clone(), listener.place()?));
+        connections.counters.replace_bound(self.running().iter().filter_map(of).collect());
         self.remover.wait_for_all(REMOVAL);
         Ok(changes)
     }
@@ -280,6 +282,12 @@ impl Listeners {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> u64 {
         self.connections.waiting()
+    }
+
+    /// How many connections shake hands.
+    #[cfg(test)]
+    pub(super) fn shaking(&self) -> u64 {
+        self.connections.shaking()
     }
 
     /// Reads and stages.

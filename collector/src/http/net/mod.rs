@@ -3,7 +3,8 @@
 mod access;
 mod connection;
 mod connections;
-mod directory_lock;
+mod date;
+mod file_lock;
 #[cfg(feature = "fuzzing")]
 mod fuzzed;
 #[cfg(feature = "tls")]

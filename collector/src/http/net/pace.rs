@@ -27,6 +27,8 @@ pub(super) struct Pace {
     has_succeeded: bool,
     /// It has taken an answer, and the last one without delay.
     has_behaved: bool,
+    /// It has asked again after a pause.
+    has_returned: bool,
 }
 
 impl Pace {
@@ -38,11 +40,16 @@ impl Pace {
             answer_began: now,
             has_succeeded: false,
             has_behaved: false,
+            has_returned: false,
         }
     }
 
     pub(super) fn has_behaved(&self) -> bool {
         self.has_behaved
+    }
+
+    pub(super) fn has_returned(&self) -> bool {
+        self.has_returned
     }
 
     /// There is no request to be had at the moment.
@@ -61,6 +68,7 @@ impl Pace {
         self.has_succeeded = has_succeeded;
         let asked = std::mem::replace(&mut self.answer_began, now);
         if std::mem::take(&mut self.has_paused) {
+            self.has_returned = self.has_behaved;
             (self.run_began, self.run_taken) = (now, 0);
         } else {
             self.run_began += now.saturating_duration_since(asked);

@@ -1,5 +1,6 @@
 //! From a connection to what answers its requests.
 
+use super::date::LATEST;
 use super::limits::Limits;
 use super::shares::{OwnRequest, Rank, Turn};
 use super::state::ConnectionState;
@@ -11,7 +12,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use warp::reply::Response;
 
 /// The longest body that is not refused. No page reads one.
@@ -119,7 +120,8 @@ impl Future for Served {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answering.as_mut().poll(cx).map(|response| {
+        self.answering.as_mut().poll(cx).map(|mut response| {
+            LATEST.correct(SystemTime::now(), response.headers_mut());
             self.counters.count_answer(response.status().as_u16());
             self.state.begins_to_send(Instant::now(), response.status().is_success());
             Ok(response)

@@ -4,7 +4,7 @@
 //! that serves.
 
 use super::access::Access;
-use super::directory_lock::DirectoryLock;
+use super::file_lock::FileLock;
 use super::limits::{RECEIVE_BUFFER, SEND_BUFFER, UNSENT, descriptor_limit};
 use super::socket_file::{Remover, SocketFile};
 use super::stream::Stream;
@@ -14,11 +14,15 @@ use crate::sync::lock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -27,7 +31,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub(super) const BACKLOG: i32 = 4096;
 /// How long a new socket waits until an earlier one's file has been removed.
 const REMOVAL: Duration = Duration::from_secs(2);
-/// How long a new socket waits for the lock of its directory. Another daemon has it for a moment.
+/// How long a new socket waits for the lock of its file. Another daemon has it for a moment.
 const LOCK: Duration = Duration::from_secs(2);
 
 /// How long the kernel keeps what a peer does not take.
@@ -65,8 +69,14 @@ pub(super) enum BindError {
     NotASocket,
     /// The file of an earlier socket is still being removed.
     StillThere,
-    /// A stale file cannot be replaced while another process has locked the directory.
-    Locked,
+    /// A stale file cannot be replaced while another process has the lock of this file.
+    Locked(PathBuf),
+    /// A stale file cannot be replaced, because there is no lock to be had of this file.
+    NoLock(PathBuf, Errno),
+    /// A stale file cannot be removed.
+    Stays(Errno),
+    /// The directory of a unix socket does not exist.
+    NoDirectory,
     /// The sockets of systemd are to be taken, and there are none.
     NoneHandedOver,
     /// A socket of systemd's is not one that can listen.
@@ -109,9 +119,23 @@ impl fmt::Display for BindError {
             BindError::StillThere => {
                 f.write_str("the file of an earlier socket is still being removed")
             }
-            BindError::Locked => f.write_str(
-                "the file of an earlier socket is in the way, and another process has locked its \
-                 directory",
+            BindError::Locked(lock) => write!(
+                f,
+                "the file of an earlier socket is in the way, and another process is replacing it: it has the lock \
+                 of {}; if none does, remove both",
+                lock.display()
+            ),
+            BindError::NoLock(lock, error) => write!(
+                f,
+                "the file of an earlier socket is in the way, and {}, under whose lock it is replaced, cannot be \
+                 opened: {}; let the daemon's user write the directory, or remove the socket's file",
+                lock.display(),
+                io::Error::from(*error)
+            ),
+            BindError::Stays(error) => write!(
+                f,
+                "the file of an earlier socket is in the way and cannot be removed: {}; remove it",
+                io::Error::from(*error)
             ),
             BindError::NoneHandedOver => f.write_str(
                 "systemd has handed over no socket; start the socket unit, which starts the service",
@@ -127,7 +151,7 @@ impl fmt::Display for BindError {
             BindError::System(Errno::ACCESS) => f.write_str(
                 "permission denied (is this a port below 1024, or another user's directory?)",
             ),
-            BindError::System(Errno::NOENT) => f.write_str(
+            BindError::NoDirectory => f.write_str(
                 "its directory does not exist; make it, or have systemd do it (RuntimeDirectory=)",
             ),
             BindError::System(Errno::ROFS) => f.write_str(
@@ -235,7 +259,16 @@ impl BoundSocket {
         // wider one (unix(7) leaves it to the umask, which all threads share).
         let private = Access::default();
         rustix::fs::fchmod(&descriptor, Mode::from_raw_mode(private.mode() & access.mode()))?;
-        rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?)?;
+        rustix::net::bind(&descriptor, &SocketAddrUnix::new(path)?).map_err(|error| {
+            // procfs, for one, says the same of a directory that is there and takes no socket.
+            let is_missing = |directory: &Path| directory.try_exists().is_ok_and(|found| !found);
+            match path.parent() {
+                Some(directory) if error == Errno::NOENT && is_missing(directory) => {
+                    BindError::NoDirectory
+                }
+                _ => error.into(),
+            }
+        })?;
         let file = SocketFile::at(path, lease)?;
         if *access != private {
             // Nobody is let in before it listens, and then by these.
@@ -315,6 +348,19 @@ impl Socket {
         rustix::net::getsockname(self).ok()?.try_into().ok()
     }
 
+    /// The same of any socket, as configurations write addresses.
+    pub(super) fn place(&self) -> Option<String> {
+        let internet = self.bound().map(|address| address.to_string());
+        internet.or_else(|| {
+            let unix: SocketAddrUnix = rustix::net::getsockname(self).ok()?.try_into().ok()?;
+            let path = unix.path().map(|path| path.to_string_lossy().into_owned());
+            Some(path.map_or_else(
+                || "an abstract unix socket".to_owned(),
+                |path| format!("unix:{path}"),
+            ))
+        })
+    }
+
     /// Changes who may connect, if it is a unix socket of the daemon's own.
     ///
     /// # Errors
@@ -357,13 +403,26 @@ fn bound_buffers(listener: &OwnedFd) {
     let _ = sockopt::set_tcp_user_timeout(listener, NOT_TAKEN.as_millis() as u32);
 }
 
-/// Where the sockets are bound that systemd has handed over, unix sockets left out.
-pub(crate) fn handed_over() -> Vec<SocketAddr> {
+/// Where the sockets are bound that systemd has handed over.
+pub(crate) fn handed_over() -> Vec<Address> {
     let bound = |number: RawFd| {
         let descriptor = vitald_core::host::duplicate_inherited(number).ok()?;
-        rustix::net::getsockname(descriptor).ok()?.try_into().ok()
+        address_of(&rustix::net::getsockname(descriptor).ok()?)
     };
     sd_notify::listen_fds().map_or_else(|_| Vec::new(), |all| all.filter_map(bound).collect())
+}
+
+/// The address that a socket has; an abstract name is written with `@`, as systemd does.
+fn address_of(bound: &SocketAddrAny) -> Option<Address> {
+    if let Ok(socket) = SocketAddr::try_from(bound.clone()) {
+        return Some(Address::Tcp { socket, dual: false });
+    }
+    let unix = SocketAddrUnix::try_from(bound.clone()).ok()?;
+    let name = match unix.path() {
+        Some(path) => path.to_bytes().to_vec(),
+        None => [b"@", unix.abstract_name()?].concat(),
+    };
+    Some(Address::Unix(OsString::from_vec(name).into()))
 }
 
 fn open(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
@@ -373,22 +432,20 @@ fn open(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
 
 /// Removes the file of a socket that no process has any more. Answers a lock to be held until the
 /// new socket is bound: another daemon may have found the same file, and must find the new one.
-fn remove_stale(path: &Path) -> Result<Option<DirectoryLock>, BindError> {
+fn remove_stale(path: &Path) -> Result<Option<FileLock>, BindError> {
     if !is_stale(path)? {
         return Ok(None);
     }
-    let lock = match DirectoryLock::of(path, LOCK) {
-        Ok(lock) => Some(lock),
-        // A directory that may be written but not read cannot be locked.
-        Err(Errno::ACCESS) => None,
-        Err(Errno::WOULDBLOCK) => return Err(BindError::Locked),
-        Err(error) => return Err(error.into()),
+    let lock = match FileLock::of(path, LOCK) {
+        Err(Errno::WOULDBLOCK) => return Err(BindError::Locked(FileLock::path(path))),
+        Err(error) => return Err(BindError::NoLock(FileLock::path(path), error)),
+        Ok(lock) => lock,
     };
     // Another daemon may have replaced it before it gave the lock away.
     if is_stale(path)? {
-        rustix::fs::unlink(path)?;
+        rustix::fs::unlink(path).map_err(BindError::Stays)?;
     }
-    Ok(lock)
+    Ok(Some(lock))
 }
 
 /// Whether a path is the file of a socket that no process has any more; `false` if there is nothing.
@@ -496,14 +553,73 @@ mod tests {
         assert!(matches!(listen(&address, &remover), Err(BindError::InUse)));
         drop(socket);
         assert!(remover.wait_for(&path, LONG) && !path.exists());
-        // Another process may have locked the directory, and nothing has to be replaced.
-        let lock = DirectoryLock::of(&path, Duration::ZERO).expect("a lock");
+        // Another process may have the lock, and nothing has to be replaced.
+        let lock = FileLock::of(&path, Duration::ZERO).expect("a lock");
         drop(listen(&address, &remover).expect("listens"));
         assert!(remover.wait_for(&path, LONG) && !path.exists());
         drop(lock);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 0);
         std::fs::write(&path, "precious").expect("a file");
         assert!(matches!(listen(&address, &remover), Err(BindError::NotASocket)));
         assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_missing_only_where_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let refused = |path: PathBuf| {
+            let error = listen(&Address::Unix(path), &Arc::default()).expect_err("refused");
+            error.to_string()
+        };
+        let missing = refused(directory.path().join("none/v.sock"));
+        assert!(missing.starts_with("its directory does not exist; make it"), "{missing}");
+        assert_eq!(refused("/proc/v.sock".into()), "No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn where_a_socket_is_bound_is_said_of_every_kind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let unix = |address: &SocketAddrUnix| {
+            let socket = open(AddressFamily::UNIX, SocketType::STREAM).expect("a socket");
+            rustix::net::bind(&socket, address).expect("binds");
+            socket
+        };
+        let named = unix(&SocketAddrUnix::new(&path).expect("an address"));
+        let name = format!("vitald-test-{}", std::process::id());
+        let hidden = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("an address");
+        let hidden = unix(&hidden);
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let said = |socket: BorrowedFd<'_>| {
+            let bound = rustix::net::getsockname(socket).expect("a name");
+            address_of(&bound).expect("an address").to_string()
+        };
+        assert_eq!(said(named.as_fd()), format!("unix:{}", path.display()));
+        assert_eq!(said(hidden.as_fd()), format!("unix:@{name}"));
+        assert_eq!(said(tcp.as_fd()), tcp.local_addr().expect("an address").to_string());
+    }
+
+    #[tokio::test]
+    async fn a_stale_file_that_cannot_be_replaced_is_named_with_its_lock() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        let lock = directory.path().join("v.sock.lock");
+        std::fs::create_dir(&lock).expect("a directory");
+        let error = listen(&Address::Unix(path), &Arc::default()).expect_err("no lock");
+        let said = error.to_string();
+        assert!(said.contains(&format!("{}, under whose lock", lock.display())), "{said}");
+    }
+
+    /// Every user who may look into a directory may lock it, with flock(2), for as long as they like.
+    #[tokio::test]
+    async fn who_may_open_the_directory_holds_up_nobody() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("v.sock");
+        let other = std::fs::File::open(directory.path()).expect("the directory");
+        rustix::fs::flock(&other, rustix::fs::FlockOperation::LockShared).expect("a lock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        listen(&Address::Unix(path.clone()), &Arc::default()).expect("replaces the stale file");
     }
 
     #[tokio::test]

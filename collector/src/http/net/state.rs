@@ -115,6 +115,8 @@ pub(super) struct Waiting {
     pub(super) has_asked: bool,
     /// It has taken an answer before, the last one without delay, and may ask again.
     pub(super) has_behaved: bool,
+    /// It has asked more than once, with a pause between.
+    pub(super) has_returned: bool,
 }
 
 impl ConnectionState {
@@ -150,6 +152,13 @@ impl ConnectionState {
     /// What waits for its peer, and since when; `None` while a request is served, and when it is to end anyway.
     pub(super) fn waiting(&self) -> Option<Waiting> {
         lock(&self.progress).waiting()
+    }
+
+    /// Whether it has been asked to end and nothing holds it up.
+    pub(super) fn leaves_at_once(&self) -> bool {
+        let progress = lock(&self.progress);
+        progress.end == End::Now
+            || progress.end == End::AfterRequest && progress.phase == Phase::Idle
     }
 
     /// Whether it is at this, and goes on afterwards.
@@ -328,6 +337,7 @@ impl Progress {
             is_reading,
             has_asked: matches!(self.phase, Phase::Idle | Phase::Closing),
             has_behaved: !is_closing && self.pace.has_behaved(),
+            has_returned: self.pace.has_returned(),
         })
     }
 

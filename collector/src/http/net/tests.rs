@@ -495,6 +495,91 @@ async fn who_has_behaved_stays_and_strangers_go() {
     assert!(is_served(&mut kept).await, "it was closed for a stranger");
 }
 
+/// Each of them finds that there is no room, and again whenever one has ended that another one of them was faster to follow.
+#[tokio::test]
+async fn of_many_that_wait_each_costs_about_one_other_its_place() {
+    const OPEN: u32 = 64;
+    const WAITING: usize = 8;
+    let listen = (1..=WAITING).map(|number| tcp(&format!("127.0.0.{number}:0"), Admin::Off));
+    let site = start_with(
+        |server| {
+            server.max_connections = OPEN;
+            server.listen = listen.collect();
+        },
+        Prompt,
+    );
+    let mut idle = Vec::new();
+    for number in 0..OPEN {
+        // None of four addresses has more than half of the places.
+        let mut stream = site.connect_from(&format!("127.0.1.{}", 1 + number % 4)).await;
+        assert!(is_served(&mut stream).await);
+        idle.push(stream);
+    }
+    // Each listener accepts one, so that all of them wait at once.
+    let mut coming = Vec::new();
+    for address in site.listeners.bound() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.2.1:0".parse().expect("an address")).expect("binds");
+        coming.push(socket.connect(address).await.expect("connects"));
+    }
+    for stream in &mut coming {
+        assert!(is_served(stream).await);
+    }
+    // Several make room for what may be in the backlog, once.
+    let most = 2 * WAITING as u64;
+    assert!(
+        (WAITING as u64..=most).contains(&site.counters.evicted()),
+        "{}",
+        site.counters.evicted()
+    );
+}
+
+/// Its connections stand before the one of another client in the backlog, each is answered, and none of them asks again.
+#[tokio::test]
+async fn a_crowd_that_asks_once_and_stays_holds_up_nobody() {
+    for clients in [1, 100] {
+        let site = start_with(|server| server.max_connections = 32, Prompt);
+        let mut kept = site.connect_from("127.0.2.2").await;
+        for _ in 0..2 {
+            assert!(is_served(&mut kept).await);
+        }
+        let mut crowd = Vec::new();
+        for number in 0..400 {
+            let mut one = site.connect_from(&format!("127.0.1.{}", 1 + number % clients)).await;
+            one.write_all(REQUEST).await.expect("sends");
+            crowd.push(one);
+        }
+        let began = Instant::now();
+        let mut honest = site.connect_from("127.0.2.1").await;
+        assert!(is_served(&mut honest).await);
+        // One place every 20 ms would take seven seconds.
+        assert!(began.elapsed() < Duration::from_secs(2), "{clients}: {:?}", began.elapsed());
+        assert!(is_served(&mut kept).await, "{clients}: it was closed for a stranger");
+    }
+}
+
+/// One that comes makes room at once, however many there are beyond what there may be now.
+#[tokio::test]
+async fn where_fewer_are_allowed_now_all_that_are_too_many_go_at_once() {
+    let site = start_with(|server| server.max_connections = 64, Prompt);
+    let mut idle = Vec::new();
+    for number in 0..64 {
+        let mut stream = site.connect_from(&format!("127.0.1.{}", 1 + number % 4)).await;
+        assert!(is_served(&mut stream).await);
+        idle.push(stream);
+    }
+    let mut fewer = server(&[tcp("127.0.0.1:0", Admin::Off)]);
+    fewer.max_connections = 16;
+    let staged = site.listeners.prepare(&fewer).expect("binds");
+    site.listeners.swap(staged).expect("swaps");
+    let began = Instant::now();
+    let mut coming = site.connect_from("127.0.2.1").await;
+    assert!(is_served(&mut coming).await);
+    // One after the other they would take a look for room each, nearly five seconds.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(site.counters.evicted(), 49);
+}
+
 #[tokio::test]
 async fn one_address_does_not_take_the_places_of_another() {
     let site = start_with(|server| server.max_connections = 8, Prompt);
@@ -851,4 +936,56 @@ async fn the_beginning_of_a_request_that_came_with_the_last_one_has_the_time_of_
     tokio::time::timeout(LONG / 2, ended).await.expect("in time").expect("an end");
     assert!(answer.ends_with("/x off"), "{answer:?}");
     assert_eq!(site.counters.timed_out(), 1);
+}
+
+/// A listener with TLS, and what a client needs to trust it.
+#[cfg(feature = "tls")]
+fn start_encrypted(folder: &Path) -> (Site, tokio_rustls::TlsConnector) {
+    use rustls::{ClientConfig, RootCertStore, crypto::ring};
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    let files = [
+        ("crt", made.cert.pem()),
+        ("key", made.signing_key.serialize_pem()),
+        ("web.yml", "tls_server_config: {cert_file: crt, key_file: key}\n".to_owned()),
+    ];
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let mut listen = tcp("127.0.0.1:0", Admin::Off);
+    listen.serve.web_config = Some(folder.join("web.yml"));
+    let site = start_with(|server| server.listen = vec![listen], Prompt);
+    let mut trusted = RootCertStore::empty();
+    trusted.add(made.cert.der().clone()).expect("a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    (site, tokio_rustls::TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_stop_serves_who_shakes_hands_and_counts_who_does_not_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (site, connector) = start_encrypted(folder.path());
+    let client = site.connect().await;
+    site.until(|site| site.listeners.shaking() == 1).await;
+    let listeners = Arc::clone(&site.listeners);
+    let stopping = tokio::spawn(async move { listeners.stop(Instant::now() + LONG).await });
+    site.until(|site| site.listeners.have_stopped()).await;
+    let name = "localhost".try_into().expect("a name");
+    let mut client = connector.connect(name, client).await.expect("shakes hands");
+    client.write_all(REQUEST).await.expect("sends");
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(client);
+    assert_eq!(stopping.await.expect("no panic"), 0);
+
+    let (site, _) = start_encrypted(folder.path());
+    let _silent = site.connect().await;
+    site.until(|site| site.listeners.shaking() == 1).await;
+    let deadline = Instant::now() + Duration::from_millis(100);
+    assert_eq!(site.listeners.stop(deadline).await, 1);
 }
