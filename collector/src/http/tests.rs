@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use vitald_core::chart::{Chart, Curve, value};
 use vitald_core::collector::Descriptor;
 use vitald_core::host::{Roots, StuckThreads};
 use vitald_core::prelude::*;
@@ -80,6 +81,37 @@ test_collector!(Half, "half", "Cannot read a line", false, batch => {
     Ok(())
 });
 
+test_collector!(Lacking, "lacking", "Does not see all", false, batch => {
+    batch.degraded("hidepid");
+    batch.fault("proc/lacking", Malformed::new(7, "a number"));
+    batch.row(&VALUE, [b"5"], 5);
+    Ok(())
+});
+
+/// Has a chart of more rows than are shown: of 40 the last five are not 0, and the last one has a long name.
+struct Charted;
+
+impl Collector for Charted {
+    const NAME: &'static str = "charted";
+    const SUMMARY: &'static str = "Has a chart";
+    const FAMILIES: &'static [FamilyInfo] = FAMILIES;
+    const CHARTS: &'static [Chart] =
+        &[Chart::by(&["number"], "Numbers", &[Curve::of("size", value("test_value"))])];
+    type Settings = ();
+
+    fn open(_: (), _: &Host) -> Result<Self> {
+        Ok(Charted)
+    }
+
+    fn collect(&mut self, batch: &mut Batch) -> Result<()> {
+        for number in 0..40_u32 {
+            let name = if number == 39 { "9".repeat(1000) } else { number.to_string() };
+            batch.row(&VALUE, [name.as_bytes()], number.saturating_sub(34));
+        }
+        Ok(())
+    }
+}
+
 /// Gives its value once `proc/gate` is there: how long a scrape takes is the test's to say.
 struct Gated(Host);
 
@@ -104,10 +136,12 @@ impl Collector for Gated {
     }
 }
 
-static DESCRIPTORS: [Descriptor; 6] = [
+static DESCRIPTORS: [Descriptor; 8] = [
     Descriptor::of::<Broken>(),
+    Descriptor::of::<Charted>(),
     Descriptor::of::<Gated>(),
     Descriptor::of::<Half>(),
+    Descriptor::of::<Lacking>(),
     Descriptor::of::<Long>(),
     Descriptor::of::<Slow>(),
     Descriptor::of::<Steady>(),

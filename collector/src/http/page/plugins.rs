@@ -1,6 +1,8 @@
 //! `/plugins`: what is compiled in and how it is doing, from the descriptors and the engine.
 
+use crate::blind::{self, BlindSpot};
 use crate::engine::CollectorStatus;
+use crate::http::counters::{HttpCounters, LastScrape};
 use crate::http::net::{Lowered, descriptor_limit, lowered};
 use crate::http::query;
 use crate::http::reply::{Problem, json};
@@ -8,14 +10,16 @@ use crate::http::request::Request;
 use crate::http::site::Site;
 use crate::memory_limit;
 use crate::outputs::OutputStatus;
-use crate::plan::{CollectorPlan, OutputPlan, Plan};
+use crate::plan::{Address, CollectorPlan, Listen, OutputPlan, Plan, Serve};
 use crate::privileges;
+use crate::reload::ReloadStatus;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vitald_core::collector::Descriptor;
 use vitald_core::family::Kind;
+use vitald_core::run::Beside;
 use vitald_core::settings::{Node, Origin, SettingInfo, Table, nearest};
 use vitald_core::snapshot::State;
 use warp::http::StatusCode;
@@ -73,16 +77,68 @@ pub(super) struct Overview {
     pub(super) open_files_limit: Option<u64>,
     /// The limits that are lower because of one of these.
     pub(super) lowered_limits: Vec<Lowered>,
+    /// What is shown of a container instead of the host.
+    pub(super) blind: Vec<BlindSpot>,
     pub(super) collectors: Vec<Collector>,
     pub(super) outputs: Vec<Output>,
+    pub(super) last_scrape: Option<Scraped>,
+    pub(super) last_reload: Reloaded,
+    /// Where the daemon listens and what for, as it is configured; for admins only.
+    pub(super) listeners: Option<Vec<Listener>>,
+}
+
+/// The last request for metrics that got them.
+#[derive(Serialize)]
+pub(super) struct Scraped {
+    /// How long ago it came.
+    pub(super) age_seconds: f64,
+    /// From its head to its answer.
+    pub(super) took_seconds: f64,
+    /// Who asked, for admins only: the address, or the user of a unix socket.
+    pub(super) peer: Option<String>,
+    /// What the client says it is, for admins only.
+    pub(super) agent: Option<String>,
+}
+
+/// How the last reload went.
+#[derive(Serialize)]
+pub(super) struct Reloaded {
+    /// How long ago it ended; null if there was none since the start.
+    pub(super) age_seconds: Option<f64>,
+    pub(super) succeeded: bool,
+    /// Why it did not, for admins only.
+    pub(super) trouble: Option<Arc<str>>,
+}
+
+/// A listener.
+#[derive(Serialize)]
+pub(super) struct Listener {
+    /// As it is configured.
+    pub(super) address: String,
+    /// Where it is bound in truth, if the address does not say: of port 0, and of what systemd hands over.
+    pub(super) bound: Vec<String>,
+    /// The mode of its file, if it is a unix socket of the daemon's own: who may write it may connect.
+    pub(super) mode: Option<String>,
+    /// Who may administer: `off`, `local`, or those who show the token of a file.
+    pub(super) admin: String,
+    /// Whether reading takes a token.
+    pub(super) token: bool,
+    pub(super) web_config: Option<String>,
+    pub(super) tls: bool,
+    pub(super) passwords: bool,
+    pub(super) client_certificates: bool,
 }
 
 /// One collector.
 #[derive(Serialize)]
 pub(super) struct Collector {
+    #[serde(skip)]
+    pub(super) descriptor: &'static Descriptor,
     pub(super) name: &'static str,
     pub(super) summary: &'static str,
     pub(super) enabled: bool,
+    /// Whether the configuration itself switches it on, and not a default.
+    pub(super) asked_for: bool,
     pub(super) state: &'static str,
     pub(super) samples: usize,
     /// What the last finished run took.
@@ -99,7 +155,19 @@ pub(super) struct Collector {
     pub(super) error: Option<Arc<str>>,
     /// What the last run could not read, for admins; for others that there is something.
     pub(super) fault: Option<Arc<str>>,
+    /// The same part by part, of many the first ones; for admins only.
+    pub(super) unread: Vec<Unread>,
+    /// How many there are beside these.
+    pub(super) unread_more: u32,
     pub(super) counts: Option<Counts>,
+}
+
+/// A part of a source that could not be read.
+#[derive(Serialize)]
+pub(super) struct Unread {
+    /// The file or directory; empty if it is the source as such.
+    pub(super) source: String,
+    pub(super) error: String,
 }
 
 /// What is counted of a collector since the daemon started.
@@ -163,34 +231,104 @@ impl Overview {
             memory_limit_bytes: memory_limit::limit(),
             open_files_limit: Some(descriptor_limit()).filter(|limit| *limit != u64::MAX),
             lowered_limits: lowered(&plan.server),
+            blind: blind::spots(applied.view),
             collectors: plan
                 .collectors
                 .iter()
-                .map(|plan| Collector::of(plan, &statuses, to_admin))
+                .map(|own| Collector::of(own, plan, &statuses, to_admin))
                 .collect(),
             outputs: plan.outputs.iter().map(|plan| Output::of(plan, &outputs, to_admin)).collect(),
+            last_scrape: site.counters.last_scrape().map(|last| Scraped::of(last, to_admin)),
+            last_reload: Reloaded::of(site.served.reload_status(), to_admin),
+            listeners: to_admin.then(|| {
+                plan.server
+                    .listen
+                    .iter()
+                    .map(|listen| Listener::of(listen, &site.counters))
+                    .collect()
+            }),
         }
     }
 }
 
+impl Scraped {
+    fn of(last: LastScrape, to_admin: bool) -> Self {
+        Scraped {
+            age_seconds: last.arrived.elapsed().as_secs_f64(),
+            took_seconds: last.took.as_secs_f64(),
+            peer: to_admin.then(|| last.peer.to_string()),
+            agent: to_admin.then_some(last.agent),
+        }
+    }
+}
+
+impl Reloaded {
+    fn of(status: ReloadStatus, to_admin: bool) -> Self {
+        let age = |at: SystemTime| at.elapsed().unwrap_or_default().as_secs_f64();
+        Reloaded {
+            age_seconds: status.last_attempt.map(age),
+            succeeded: status.last_succeeded(),
+            trouble: status.last_trouble.filter(|_| to_admin).map(|trouble| trouble.details),
+        }
+    }
+}
+
+impl Listener {
+    fn of(listen: &Listen, counters: &HttpCounters) -> Self {
+        let Serve { admin, token_file, access, web_config, .. } = &listen.serve;
+        let says_where = match &listen.address {
+            Address::Tcp { socket, .. } => socket.port() != 0,
+            Address::Unix(_) => true,
+            Address::Systemd => false,
+        };
+        let mode = matches!(listen.address, Address::Unix(_)).then_some(access.mode);
+        let configs = counters.web_configs();
+        let own = configs.iter().find(|config| Some(config.path()) == web_config.as_deref());
+        let protection = own.map(|config| config.protection()).unwrap_or_default();
+        Listener {
+            address: listen.address.to_string(),
+            bound: if says_where { Vec::new() } else { counters.bound(&listen.address) },
+            mode: mode.map(|mode| format!("{mode:04o}")),
+            tls: protection.encrypts,
+            passwords: protection.wants_passwords,
+            client_certificates: protection.verifies_clients,
+            admin: admin.to_string(),
+            token: token_file.is_some(),
+            web_config: web_config.as_ref().map(|file| file.display().to_string()),
+        }
+    }
+}
+
+/// Whether the configuration itself switches a collector on.
+fn is_asked_for(name: &str, plan: &Plan) -> bool {
+    let all = plan.written.entries.get("collectors").map(|collectors| &collectors.node);
+    let Some(Node::Table(all)) = all else { return false };
+    let Some(Node::Table(own)) = all.entries.get(name).map(|own| &own.node) else { return false };
+    own.entries.get("enabled").is_some_and(|value| {
+        matches!(value.node, Node::Boolean(true)) && value.origin != Origin::Default
+    })
+}
+
 impl Collector {
-    fn of(plan: &CollectorPlan, statuses: &[CollectorStatus], to_admin: bool) -> Self {
-        let descriptor = plan.descriptor;
+    fn of(own: &CollectorPlan, plan: &Plan, statuses: &[CollectorStatus], to_admin: bool) -> Self {
+        let descriptor = own.descriptor;
         let status = statuses.iter().find(|status| status.descriptor.name == descriptor.name);
         let state = status.map_or(State::Off, |status| status.state);
         let ran = status.filter(|status| status.counts.runs > 0);
         Collector {
+            descriptor,
             name: descriptor.name,
             summary: descriptor.summary,
             enabled: status.is_some(),
+            asked_for: is_asked_for(descriptor.name, plan),
             state: state.word(),
             samples: status.map_or(0, |status| status.samples),
             duration_seconds: ran.map(|status| status.duration.as_secs_f64()),
             age_seconds: status.and_then(|status| status.age).map(|age| age.as_secs_f64()),
             out_seconds: status.and_then(|status| status.out).map(|out| out.as_secs_f64()),
-            interval_seconds: plan.interval.map(|interval| interval.as_secs_f64()),
-            may_block: plan.prepared.may_block(),
-            max_series: plan.max_series,
+            interval_seconds: own.interval.map(|interval| interval.as_secs_f64()),
+            may_block: own.prepared.may_block(),
+            max_series: own.max_series,
             degraded: status.and_then(|status| status.degraded),
             error: status.and_then(|status| status.error.clone()).map(|error| {
                 // The complaint names files of this host.
@@ -199,6 +337,11 @@ impl Collector {
             fault: status.and_then(|status| status.fault.clone()).map(|fault| {
                 if to_admin { fault } else { "a part of its source cannot be read".into() }
             }),
+            unread: status
+                .filter(|_| to_admin)
+                .map(|status| status.unread.iter().map(Unread::of).collect())
+                .unwrap_or_default(),
+            unread_more: status.filter(|_| to_admin).map_or(0, |status| status.unread_more),
             counts: status.map(|status| Counts {
                 runs: status.counts.runs,
                 failures: status.counts.failures,
@@ -213,6 +356,12 @@ impl Collector {
                 },
             }),
         }
+    }
+}
+
+impl Unread {
+    fn of(beside: &Beside) -> Self {
+        Unread { source: beside.source.clone(), error: beside.error.clone() }
     }
 }
 
@@ -257,7 +406,7 @@ impl CollectorDetail {
     fn of(own: &CollectorPlan, plan: &Plan, statuses: &[CollectorStatus], to_admin: bool) -> Self {
         let descriptor = own.descriptor;
         CollectorDetail {
-            collector: Collector::of(own, statuses, to_admin),
+            collector: Collector::of(own, plan, statuses, to_admin),
             enabled_by_default: descriptor.enabled,
             sources: descriptor.sources,
             capabilities: descriptor.capabilities,

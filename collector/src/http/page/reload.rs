@@ -182,6 +182,7 @@ struct Report<'a> {
     outputs: Changed<'a, Arc<str>>,
     listeners: ChangedListeners<'a>,
     degraded: Vec<Degraded<'a>>,
+    warnings: &'a [String],
     took_seconds: f64,
 }
 
@@ -225,6 +226,7 @@ impl<'a> Report<'a> {
             outputs: Changed::of_outputs(&report.outputs),
             listeners: ChangedListeners::of(&report.listeners),
             degraded: report.degraded.iter().map(reason).collect(),
+            warnings: &report.warnings,
             took_seconds: report.took.as_secs_f64(),
         }
     }

@@ -6,16 +6,15 @@ use crate::engine::{self, Collecting, Selection};
 use crate::heap;
 use crate::http::counters::HttpCounters;
 use crate::http::net::page_bytes;
+use crate::http::page::collected::collected;
 use crate::http::pool::{Page, PagePool, Room};
 use crate::http::query;
 use crate::http::reply::{Problem, plain};
 use crate::http::request::Request;
 use crate::http::site::{Mode, Site};
 use crate::sync::lock;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use vitald_core::sealer::OwnFamilies;
 use vitald_core::settings::nearest;
@@ -135,7 +134,11 @@ impl Writer {
 pub(in crate::http) async fn scrape(site: &Site, scrapes: &Scrapes, request: &Request) -> Response {
     let _in_flight = site.counters.begin_scrape();
     let response = answer(site, scrapes, request).await.unwrap_or_else(|refusal| refusal);
-    site.counters.count_scrape(response.status().as_u16());
+    let status = response.status().as_u16();
+    site.counters.count_scrape(status);
+    if response.status().is_success() {
+        site.counters.note_scrape(request);
+    }
     response
 }
 
@@ -192,25 +195,6 @@ fn sent(page: Page, room: Room, wanted: Wanted) -> Response {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
-}
-
-/// Waits until everything is there or the time is up. No timer is set while the collection thread is about to
-/// do its work: it is this thread, and has the request woken when it is done or was left behind.
-async fn collected(collecting: &mut Collecting, deadline: Instant) {
-    let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
-    std::future::poll_fn(|cx| {
-        loop {
-            match collecting.poll_at(cx.waker(), Instant::now()) {
-                Ok(()) => return Poll::Ready(()),
-                Err(None) => return Poll::Pending,
-                Err(Some(again)) => timer.as_mut().reset(again.into()),
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
 }
 
 fn wanted(request: &Request, openmetrics: bool, accepted: &mut Accepted) -> Wanted {

@@ -1,14 +1,20 @@
-//! `/`: a page for people. It needs nothing but itself, and is whole without its script.
+//! `/`: a page for people. It needs nothing but itself, and is whole without its script, which asks for the page
+//! again and again and takes over what has changed: so there is one place that says how things look.
 
-use super::plugins::{Collector, Overview};
+use super::host::{Charted, MOST_UNFOLDED, Unfolded, View, shown};
+use super::html::{Age, Escaped, Seconds};
+use super::plugins::{Collector, Listener, Overview};
+use super::problems::{self, Of, Problem};
+use super::tiles::Tile;
+use crate::http::admin::Admission;
 use crate::http::net::Scarce;
 use crate::http::query;
 use crate::http::reply::response;
-use crate::http::request::Request;
+use crate::http::request::{Peer, Request};
 use crate::http::site::Site;
-use crate::plan::Admin;
+use crate::plan::{Address, Admin, Plan};
 use bytes::Bytes;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
@@ -42,23 +48,41 @@ fn with_policy(page: Bytes, policy: &str) -> Response {
     response
 }
 
-/// The status page.
+/// The status page. `show=NAME` in its query unfolds a collector.
 pub(in crate::http) async fn page(site: &Site, request: &Request) -> Response {
+    let unfolded = query::values(request.query(), "show");
+    let timeout = site.served.applied().plan.scrape.timeout;
+    let view = site.host.look(site.served.engine(), timeout, &unfolded).await;
     let overview = Overview::of(site, site.admission.is_admin(request).await);
-    let host = request.header(header::HOST).unwrap_or("localhost:9100");
-    let mut page = String::with_capacity(16 << 10);
-    let nonce = nonce();
-    let serve = &request.rules.serve;
+    let mut web_configs = Vec::new();
+    site.counters.each_web_config(|file, is_well, _| {
+        if !is_well {
+            let shown = overview.admin.then(|| file.display().to_string());
+            web_configs.push(shown.unwrap_or_else(|| "a web configuration".to_owned()));
+        }
+    });
     let applied = site.served.applied();
     let mut rules = applied.plan.server.listen.iter().map(|listen| &listen.serve.admin);
-    let others_have_admin = rules.any(|rule| *rule != Admin::Off);
+    let asked = Asked {
+        curl: Admission::may_be_admin(request).then(|| curl(request, &applied.plan)),
+        is_protected: request.rules.web_config.as_ref().is_some_and(|config| {
+            let protection = config.protection();
+            protection.encrypts || protection.wants_passwords
+        }),
+        rule: &request.rules.serve.admin,
+        others_have_admin: rules.any(|rule| *rule != Admin::Off),
+    };
+    let problems = problems::of(&overview, &web_configs);
+    let page = Page { overview: &overview, view: &view, problems: &problems, asked };
+    let nonce = nonce();
+    let mut text = String::with_capacity(64 << 10);
     // Writing into a String cannot fail.
-    let _ = write_page(&mut page, &overview, host, &serve.admin, others_have_admin, &nonce);
+    let _ = page.write(&mut text, &nonce);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    with_policy(page.into(), &policy)
+    with_policy(text.into(), &policy)
 }
 
 /// A number that cannot be guessed: what the standard library's hash function, whose key is random,
@@ -68,56 +92,633 @@ fn nonce() -> String {
     format!("{:016x}{:016x}", random(), random())
 }
 
-fn write_page(
-    page: &mut String,
-    overview: &Overview,
-    host: &str,
-    rule: &Admin,
+/// The command that reloads over the listener that a request came over.
+fn curl(request: &Request, plan: &Plan) -> String {
+    let serve = &request.rules.serve;
+    let mut command = "curl -X PUT".to_owned();
+    if matches!(serve.admin, Admin::Token(_)) {
+        command += " -H \"Authorization: Bearer $TOKEN\"";
+    }
+    if request.rules.web_config.as_ref().is_some_and(|config| config.protection().wants_passwords) {
+        command += " -u USER";
+    }
+    let host = request.header(header::HOST).unwrap_or("localhost:9100");
+    match request.client.peer {
+        Peer::Unix(_) => {
+            let mut listeners = plan.server.listen.iter().filter(|listen| listen.serve == *serve);
+            let path = listeners.find_map(|listen| match &listen.address {
+                Address::Unix(path) => Some(path.display().to_string()),
+                Address::Tcp { .. } | Address::Systemd => None,
+            });
+            let path = path.unwrap_or_else(|| "SOCKET".to_owned());
+            command + &format!(" --unix-socket {path} http://localhost/plugins/reload")
+        }
+        Peer::Tcp(_) if request.client.is_encrypted => {
+            command + &format!(" https://{host}/plugins/reload")
+        }
+        Peer::Tcp(_) => command + &format!(" http://{host}/plugins/reload"),
+    }
+}
+
+/// How the page was asked for.
+struct Asked<'a> {
+    /// What reloads over the same listener, where it does.
+    curl: Option<String>,
+    /// The listener asks for TLS or a password, which `vitald reload` has not.
+    is_protected: bool,
+    /// Who may administer through this listener.
+    rule: &'a Admin,
     others_have_admin: bool,
-    nonce: &str,
+}
+
+/// All that is on the page.
+struct Page<'a> {
+    overview: &'a Overview,
+    view: &'a View,
+    problems: &'a [Problem<'a>],
+    asked: Asked<'a>,
+}
+
+impl Page<'_> {
+    fn on(&self) -> impl Iterator<Item = &Collector> {
+        self.overview.collectors.iter().filter(|collector| collector.enabled)
+    }
+
+    fn unfolded(&self, name: &str) -> Option<&Unfolded> {
+        self.view.unfolded.iter().find(|unfolded| unfolded.name == name)
+    }
+
+    /// How the daemon is, in a word for the style and in a sentence.
+    fn state(&self) -> (&'static str, String) {
+        let running = self.on().filter(|collector| problems::state(collector) == "running").count();
+        match self.problems {
+            _ if !self.overview.ready => {
+                ("calm", "Starting: the first collection has not ended".to_owned())
+            }
+            [] if running == 0 => ("calm", "No collector has anything to give".to_owned()),
+            [] => (
+                "good",
+                format!("All is well: {}", count(running, "collector runs", "collectors run")),
+            ),
+            [one] => (worst(self.problems), format!("One problem: {}", subject(&one.of))),
+            many => (worst(many), format!("{} problems", many.len())),
+        }
+    }
+
+    fn write(&self, page: &mut String, nonce: &str) -> fmt::Result {
+        let name = Escaped(&self.overview.hostname);
+        let version = Escaped(self.overview.version);
+        let (class, state) = self.state();
+        let title = if self.problems.is_empty() { String::new() } else { format!("{state} – ") };
+        write!(
+            page,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{}{name} – vitald</title>\n<style nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n\
+             <body data-version=\"{version}\">\n\
+             <header><h1>{name}</h1>\n\
+             <nav aria-label=\"Other pages\"><a href=\"/metrics\">Metrics</a> <a href=\"/plugins\">Plugins</a> \
+             <a href=\"/healthz\">Health</a> <a href=\"/readyz\">Readiness</a></nav></header>\n\
+             <div id=\"gone\" role=\"alert\"></div>\n<main id=\"live\" data-title=\"{}{name} – vitald\">\n\
+             <div class=\"top\"><p id=\"state\" class=\"state {class}\" role=\"status\">{}</p>\n",
+            Escaped(&title),
+            Escaped(&title),
+            Escaped(&state),
+        )?;
+        self.write_facts(page)?;
+        self.write_problems(page)?;
+        self.write_tiles(page)?;
+        self.write_collectors(page)?;
+        self.write_absent(page)?;
+        self.write_off(page)?;
+        page.push_str("<div class=\"cards\">\n");
+        self.write_scrapes(page)?;
+        self.write_listeners(page)?;
+        self.write_configuration(page)?;
+        self.write_outputs(page)?;
+        write_lowered(page, self.overview)?;
+        write!(
+            page,
+            "</div>\n</main>\n<footer id=\"footer\">The figures are those of when the page was loaded.</footer>\n\
+             <script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"
+        )
+    }
+
+    fn write_facts(&self, page: &mut String) -> fmt::Result {
+        let samples: usize = self.on().map(|collector| collector.samples).sum();
+        writeln!(
+            page,
+            "<p class=\"facts\"><span>{}</span> <span>up for {}</span> <span>vitald {}</span></p></div>",
+            count(samples, "sample", "samples"),
+            Seconds(Some(self.overview.uptime_seconds)),
+            Escaped(self.overview.version),
+        )
+    }
+
+    fn write_problems(&self, page: &mut String) -> fmt::Result {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        page.push_str(
+            "<section id=\"problems\">\n<h2>Problems</h2>\n<ul class=\"card problems\">\n",
+        );
+        for (number, problem) in self.problems.iter().enumerate() {
+            let weight = if problem.is_grave { "bad" } else { "warn" };
+            let subject = subject(&problem.of);
+            match problem.of {
+                Of::Collector(name) => {
+                    write!(page, "<li id=\"p-{}\" class=\"{weight}\">", Escaped(name))?;
+                    self.write_link_to(page, name, name)?
+                }
+                Of::Host(_) | Of::Output(_) | Of::Reload | Of::WebConfig => write!(
+                    page,
+                    "<li id=\"p.{number}\" class=\"{weight}\"><b>{}</b>",
+                    Escaped(subject)
+                )?,
+            }
+            write!(
+                page,
+                " <span class=\"badge {weight}\">{}</span><p>",
+                Escaped(&problem.state.replace('_', " ")),
+            )?;
+            write_lines(page, &problem.why)?;
+            page.push_str(if problem.unread.is_empty() { "</p>" } else { ":</p><ul>" });
+            for unread in problem.unread {
+                let (source, error) = (Escaped(&unread.source), Escaped(&unread.error));
+                match unread.source.is_empty() {
+                    true => write!(page, "<li>{error}</li>")?,
+                    false => write!(page, "<li><code>{source}</code> {error}</li>")?,
+                }
+            }
+            page.push_str(if problem.unread.is_empty() { "</li>\n" } else { "</ul></li>\n" });
+        }
+        page.push_str("</ul>\n</section>\n");
+        Ok(())
+    }
+
+    /// A link that unfolds a collector.
+    fn write_link_to(&self, page: &mut String, name: &str, text: &str) -> fmt::Result {
+        let (escaped, path) = (Escaped(name), query::encode(name));
+        write!(
+            page,
+            "<a class=\"to\" href=\"/?show={path}#c-{path}\" data-show=\"{escaped}\">{}</a>",
+            Escaped(text)
+        )
+    }
+
+    fn write_tiles(&self, page: &mut String) -> fmt::Result {
+        page.push_str("<section class=\"tiles\" aria-label=\"This host\">\n");
+        for Tile { collector, title, value, detail, number, is_share } in &self.view.tiles {
+            write!(page, "<div class=\"tile\" id=\"t-{collector}\"")?;
+            if let Some(number) = number {
+                write!(page, " data-number=\"{number}\"")?;
+            }
+            page.push_str(if *is_share { " data-share>" } else { ">" });
+            page.push_str("<h2>");
+            match self.on().any(|on| on.name == *collector) {
+                true => self.write_link_to(page, collector, title)?,
+                false => page.push_str(title),
+            }
+            let (value, detail) = (Escaped(value), Escaped(detail));
+            writeln!(
+                page,
+                "</h2><p class=\"value\">{value}</p><p class=\"detail\" title=\"{detail}\">{detail}</p>\
+                 <svg data-own viewBox=\"0 0 100 24\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+                 <path/></svg></div>",
+            )?;
+        }
+        page.push_str("</section>\n");
+        Ok(())
+    }
+
+    fn write_collectors(&self, page: &mut String) -> fmt::Result {
+        let durations = self.on().filter_map(|collector| collector.duration_seconds);
+        // An empty sum of floats is -0.
+        let cost = durations.fold(0.0, |sum, duration| sum + duration);
+        write!(
+            page,
+            "<section id=\"collectors\">\n<div class=\"heading\"><h2>Collectors</h2>\
+             <p>All runs together take {}.</p>{}\
+             <p id=\"filter\" role=\"search\" data-own hidden><label for=\"wanted\">Filter</label> \
+             <input id=\"wanted\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" \
+             placeholder=\"name, state or summary\"> <span id=\"found\" role=\"status\"></span></p></div>\n<div class=\"card\">",
+            Seconds(Some(cost)),
+            self.folded(),
+        )?;
+        let mut shown = self.on().filter(|collector| collector.state != "absent").peekable();
+        if shown.peek().is_none() {
+            page.push_str("<p class=\"text\">None is switched on, or none has a source here.</p></div>\n</section>\n");
+            return Ok(());
+        }
+        page.push_str(
+            // The roles are what these elements are; on a phone the style would take it from them.
+            "<table role=\"table\">\n<thead role=\"rowgroup\"><tr role=\"row\">\
+             <th role=\"columnheader\" scope=\"col\">Name</th><th role=\"columnheader\" scope=\"col\">State</th>\
+             <th role=\"columnheader\" scope=\"col\" class=\"number\">Last run</th>\
+             <th role=\"columnheader\" scope=\"col\" class=\"number\">Samples</th>\
+             <th role=\"columnheader\" scope=\"col\" class=\"number\">Age</th></tr></thead>\n\
+             <tbody role=\"rowgroup\">\n",
+        );
+        let durations = self.on().filter_map(|collector| collector.duration_seconds);
+        let longest = durations.fold(f64::MIN_POSITIVE, f64::max);
+        for collector in shown {
+            self.write_collector(page, collector, longest)?;
+        }
+        page.push_str("</tbody>\n</table></div>\n</section>\n");
+        Ok(())
+    }
+
+    /// That some are not unfolded though they were asked for.
+    fn folded(&self) -> String {
+        let folded = &self.view.folded;
+        if folded.is_empty() {
+            return String::new();
+        }
+        let (are, names) = (if folded.len() == 1 { "is" } else { "are" }, folded.join(", "));
+        format!(
+            "<p id=\"folded\">No more than {MOST_UNFOLDED} are unfolded at a time: {names} {are} not.</p>"
+        )
+    }
+
+    fn write_collector(
+        &self,
+        page: &mut String,
+        collector: &Collector,
+        longest: f64,
+    ) -> fmt::Result {
+        let state = problems::state(collector);
+        let note = problems::note(collector);
+        let (name, path) = (Escaped(collector.name), query::encode(collector.name));
+        let unfolded = self.unfolded(collector.name);
+        // Without the script it is a link, to a page on which this one is folded or unfolded.
+        let target = match unfolded {
+            Some(_) => format!("/#c-{path}"),
+            None => format!("/?show={path}#c-{path}"),
+        };
+        writeln!(
+            page,
+            "<tr role=\"row\" id=\"c-{name}\" data-find=\"{name} {} {}\"><th role=\"rowheader\" scope=\"row\">\
+             <a role=\"button\" class=\"unfold\" href=\"{target}\" data-show=\"{name}\" aria-expanded=\"{}\"{}>{name}</a>\
+             <small>{}</small><span class=\"note {}\">{}</span></th>\
+             <td role=\"cell\" class=\"state\"><a href=\"/plugins/{path}\" class=\"badge {}\">{}</a></td>\
+             <td role=\"cell\" class=\"number\"><span class=\"duration\">{}</span>\
+             <svg class=\"bar\" viewBox=\"0 0 100 3\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+             <rect width=\"{:.1}\" height=\"3\"/></svg></td>\
+             <td role=\"cell\" class=\"number\" data-label=\"samples\"><a href=\"/metrics?collect[]={path}\">{}</a></td>\
+             <td role=\"cell\" class=\"number\" data-label=\"age\">{}</td></tr>",
+            words(state),
+            Escaped(collector.summary),
+            unfolded.is_some(),
+            unfolded.map_or(String::new(), |_| format!(" aria-controls=\"v-{name}\"")),
+            Escaped(collector.summary),
+            class(state),
+            Escaped(&note),
+            class(state),
+            words(state),
+            Seconds(collector.duration_seconds),
+            100.0 * collector.duration_seconds.unwrap_or_default() / longest,
+            collector.samples,
+            Age(collector.age_seconds),
+        )?;
+        match unfolded {
+            Some(unfolded) => {
+                let found = format!("{name} {} {}", words(state), Escaped(collector.summary));
+                write_unfolded(page, unfolded, &path, &found)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn write_absent(&self, page: &mut String) -> fmt::Result {
+        let absent: Vec<&Collector> =
+            self.on().filter(|collector| collector.state == "absent").collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        write!(
+            page,
+            "<details class=\"card\" id=\"absent\"><summary>Not on this host ({}): switched on, without a source here</summary>\n\
+             <dl class=\"list\">\n",
+            absent.len()
+        )?;
+        for collector in absent {
+            write_listed(page, collector, "absent", collector.error.as_deref())?;
+        }
+        page.push_str("</dl></details>\n");
+        Ok(())
+    }
+
+    fn write_off(&self, page: &mut String) -> fmt::Result {
+        let all = self.overview.collectors.iter();
+        let off: Vec<&Collector> = all.filter(|collector| !collector.enabled).collect();
+        if off.is_empty() {
+            return Ok(());
+        }
+        write!(
+            page,
+            "<details class=\"card\" id=\"off\"><summary>Switched off ({}): in this binary, and not asked</summary>\n\
+             <dl class=\"list\">\n",
+            off.len()
+        )?;
+        for collector in off {
+            write_listed(page, collector, "off", None)?;
+        }
+        page.push_str("</dl></details>\n");
+        Ok(())
+    }
+
+    fn write_scrapes(&self, page: &mut String) -> fmt::Result {
+        page.push_str("<section class=\"card text\"><h2>Last scrape</h2>");
+        let Some(last) = &self.overview.last_scrape else {
+            page.push_str("<p>Nobody has got metrics since the start.</p></section>\n");
+            return Ok(());
+        };
+        write!(page, "<p>{} ago", Seconds(Some(last.age_seconds)))?;
+        if let Some(peer) = &last.peer {
+            write!(page, " by <code>{}</code>", Escaped(peer))?;
+        }
+        if let Some(agent) = last.agent.as_deref().filter(|agent| !agent.is_empty()) {
+            write!(page, " ({})", Escaped(agent))?;
+        }
+        writeln!(page, ", answered after {}.</p></section>", Seconds(Some(last.took_seconds)))
+    }
+
+    fn write_listeners(&self, page: &mut String) -> fmt::Result {
+        let Some(listeners) = &self.overview.listeners else { return Ok(()) };
+        page.push_str("<section class=\"card text\"><h2>Listeners</h2><ul>");
+        for listener in listeners {
+            write!(page, "<li><code>{}</code>", Escaped(&listener.address))?;
+            for (number, place) in listener.bound.iter().enumerate() {
+                let before = if number == 0 { ", which is" } else { " and" };
+                write!(page, "{before} <code>{}</code>", Escaped(place))?;
+            }
+            write!(page, ": {}; administration: {}", readers(listener), Escaped(&listener.admin))?;
+            if let Some(file) = &listener.web_config {
+                write!(page, "; by <code>{}</code>", Escaped(file))?;
+            }
+            page.push_str("</li>");
+        }
+        page.push_str("</ul></section>\n");
+        Ok(())
+    }
+
+    fn write_outputs(&self, page: &mut String) -> fmt::Result {
+        let mut on = self.overview.outputs.iter().filter(|output| output.enabled).peekable();
+        if on.peek().is_none() {
+            return Ok(());
+        }
+        page.push_str("<section class=\"card text\"><h2>Outputs</h2><ul>");
+        for output in on {
+            let name = Escaped(&output.name);
+            write!(
+                page,
+                "<li><a href=\"/plugins/{}\">{name}</a> every {}: {} sent, {} failed, {} missed</li>",
+                query::encode(&output.name),
+                Seconds(Some(output.interval_seconds)),
+                output.sent.unwrap_or_default(),
+                output.failed.unwrap_or_default(),
+                output.missed.unwrap_or_default(),
+            )?;
+        }
+        page.push_str("</ul></section>\n");
+        Ok(())
+    }
+
+    fn write_configuration(&self, page: &mut String) -> fmt::Result {
+        let Page { overview, asked, .. } = self;
+        let reload = &overview.last_reload;
+        let hash = Escaped(&overview.hash);
+        write!(
+            page,
+            "<section class=\"card text\"><h2>Configuration</h2><p><code>{hash}</code>, "
+        )?;
+        match overview.generation {
+            1 => page.push_str("in force since the start. "),
+            number => write!(page, "number {number} since the start. ")?,
+        }
+        match reload.age_seconds {
+            None => page.push_str("No reload so far."),
+            Some(age) => {
+                let outcome = if reload.succeeded { "was applied" } else { "failed" };
+                write!(page, "The last reload {outcome} {} ago.", Seconds(Some(age)))?;
+            }
+        }
+        page.push_str("</p>");
+        // Only admins are shown its name.
+        let file = Escaped(overview.config_file.as_deref().unwrap_or("FILE"));
+        match (asked.rule, &asked.curl) {
+            _ if overview.admin && overview.config_file.is_none() => page.push_str(
+                "<p>The daemon reads no configuration file, so a reload changes nothing. Start it with \
+                 <code>vitald run --config FILE</code> to have one.</p>",
+            ),
+            (Admin::Off, _) if !asked.others_have_admin => page.push_str(
+                "<p>No listener of this daemon has admin routes. A SIGHUP makes the daemon read its \
+                 configuration again, and its log says what came of it.</p>",
+            ),
+            (Admin::Local | Admin::Token(_), Some(curl)) => {
+                let who = match asked.rule {
+                    Admin::Local => " on this host, as root or the daemon's user",
+                    _ => "",
+                };
+                write!(
+                    page,
+                    "<p>Edit the configuration <code>{file}</code>, then{who}: <code>{}</code>",
+                    Escaped(curl)
+                )?;
+                if *asked.rule == Admin::Local && !asked.is_protected {
+                    write!(
+                        page,
+                        " or <code>vitald reload --config {file}</code>. Add <code>?dry_run=true</code> or \
+                         <code>--dry-run</code> to see what would change.</p>"
+                    )?
+                } else {
+                    page.push_str(
+                        ". Add <code>?dry_run=true</code> to see what would change.</p>",
+                    )
+                }
+            }
+            (rule, _) => {
+                if *rule == Admin::Off {
+                    page.push_str("<p>This listener has no admin routes, but another one has. ")
+                } else {
+                    page.push_str("<p>From where you are nobody can administer over this listener. ")
+                }
+                page.push_str(
+                    "After a change of the configuration, on the daemon's host: \
+                     <code>vitald reload --config FILE</code>, or for the service: \
+                     <code>systemctl reload vitald</code>.</p>",
+                )
+            }
+        }
+        page.push_str("</section>\n");
+        Ok(())
+    }
+}
+
+/// So many of something, as it is called when there is one and when there are more.
+fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// Who may read over a listener, in words.
+fn readers(listener: &Listener) -> String {
+    let is_unix = listener.address.starts_with("unix:");
+    let open = match listener.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()) {
+        Some(mode) if mode & 0o002 != 0 => "open to every user of this host",
+        Some(mode) if mode & 0o020 != 0 => "open to its owner and group",
+        Some(_) => "open to its owner alone",
+        None => "open to read",
+    };
+    let asks = [
+        (listener.passwords, "passwords"),
+        (listener.client_certificates, "client certificates"),
+        (listener.token, "token to read"),
+    ];
+    let asks: Vec<&str> =
+        asks.into_iter().filter_map(|(asks, what)| asks.then_some(what)).collect();
+    let plain = if listener.tls { "TLS" } else { "plain HTTP" };
+    let of_mode = listener.mode.iter().map(|mode| format!("mode {mode}"));
+    let carried = Some(plain.to_owned()).filter(|_| listener.tls || !is_unix);
+    let who = if asks.is_empty() { open.to_owned() } else { asks.join(", ") };
+    carried.into_iter().chain(of_mode).chain([who]).collect::<Vec<_>>().join(", ")
+}
+
+fn worst(problems: &[Problem<'_>]) -> &'static str {
+    if problems.iter().any(|problem| problem.is_grave) { "bad" } else { "warn" }
+}
+
+fn subject<'a>(of: &Of<'a>) -> &'a str {
+    match of {
+        Of::Collector(name) | Of::Output(name) | Of::Host(name) => name,
+        Of::Reload => "the last reload",
+        Of::WebConfig => "a web configuration",
+    }
+}
+
+/// The colour of a state.
+fn class(state: &str) -> &'static str {
+    match state {
+        "running" => "good",
+        "degraded" => "warn",
+        "failing" | "panicked" | "timed_out" => "bad",
+        _ => "calm",
+    }
+}
+
+fn words(state: &str) -> String {
+    state.replace('_', " ")
+}
+
+/// Text in several lines.
+fn write_lines(page: &mut String, text: &str) -> fmt::Result {
+    for (number, line) in text.lines().enumerate() {
+        write!(page, "{}{}", if number > 0 { "<br>" } else { "" }, Escaped(line))?;
+    }
+    Ok(())
+}
+
+/// A collector that gives nothing, and why.
+fn write_listed(
+    page: &mut String,
+    collector: &Collector,
+    state: &str,
+    why: Option<&str>,
 ) -> fmt::Result {
-    let name = Escaped(&overview.hostname);
-    let on: Vec<&Collector> =
-        overview.collectors.iter().filter(|collector| collector.enabled).collect();
-    write!(
+    let (name, summary) = (Escaped(collector.name), Escaped(collector.summary));
+    // To those who may not know more the reason is the state.
+    let why = why.filter(|why| *why != state).unwrap_or_default();
+    writeln!(
         page,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name} – vitald</title>\n<style nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n<body>\n\
-         <header><h1>{name} <small>vitald {}</small></h1>\n\
-         <nav><a href=\"/metrics\">Metrics</a> <a href=\"/plugins\">Plugins</a> \
-         <a href=\"/healthz\">Health</a> <a href=\"/readyz\">Readiness</a></nav></header>\n",
-        Escaped(overview.version),
-    )?;
-    write_facts(page, overview, &on)?;
-    write_lowered(page, overview)?;
-    write_collectors(page, &on)?;
-    write_off(page, overview)?;
-    write_outputs(page, overview)?;
-    write_reload(page, overview, host, rule, others_have_admin)?;
-    write!(
-        page,
-        "<footer><span id=\"live\">The figures are those of when the page was loaded.</span></footer>\n\
-         <script nonce=\"{nonce}\">\n{SCRIPT}</script>\n</body>\n</html>\n"
+        "<div id=\"c-{name}\" data-find=\"{name} {state} {summary}\"><dt><a href=\"/plugins/{}\">{name}</a></dt>\
+         <dd>{summary}{}{}</dd></div>",
+        query::encode(collector.name),
+        if why.is_empty() { "" } else { " – " },
+        Escaped(why),
     )
 }
 
-fn write_facts(page: &mut String, overview: &Overview, on: &[&Collector]) -> fmt::Result {
-    let samples: usize = on.iter().map(|collector| collector.samples).sum();
+/// The row below that of a collector: what it gives.
+fn write_unfolded(page: &mut String, unfolded: &Unfolded, path: &str, found: &str) -> fmt::Result {
+    let name = Escaped(unfolded.name);
     write!(
         page,
-        "<dl class=\"facts\">\n\
-         <div><dt>Collectors on</dt><dd>{} of {}</dd></div>\n\
-         <div><dt>Samples</dt><dd id=\"samples\">{samples}</dd></div>\n\
-         <div><dt>Up for</dt><dd id=\"uptime\">{}</dd></div>\n\
-         <div><dt>Configurations applied</dt><dd id=\"generation\">{}</dd></div>\n\
-         <div><dt>Configuration</dt><dd id=\"hash\" class=\"mono\">{}</dd></div>\n</dl>\n",
-        on.len(),
-        overview.collectors.len(),
-        Seconds(Some(overview.uptime_seconds)),
-        overview.generation,
-        Escaped(&overview.hash),
-    )
+        "<tr role=\"row\" id=\"v-{name}\" class=\"unfolded\" data-find=\"{found}\"><td role=\"cell\" colspan=\"5\">\
+         <div class=\"charts\">"
+    )?;
+    for charted in &unfolded.charts {
+        write_chart(page, charted)?;
+    }
+    write!(
+        page,
+        "</div><details id=\"d-{name}\"><summary>{}</summary><div class=\"wide values\" role=\"region\" tabindex=\"0\" \
+         aria-label=\"Values of {name}\"><table><thead><tr><th scope=\"col\">Series</th>\
+         <th scope=\"col\" class=\"number\">Value</th></tr></thead><tbody>",
+        count(unfolded.values.len() + unfolded.more, "value", "values"),
+    )?;
+    for (series, value) in &unfolded.values {
+        write!(
+            page,
+            "<tr><td><code>{}</code></td><td class=\"number\">{}</td></tr>",
+            Escaped(series),
+            Escaped(value)
+        )?;
+    }
+    page.push_str("</tbody></table></div>");
+    if unfolded.more > 0 {
+        write!(
+            page,
+            "<p>and <a href=\"/metrics?collect[]={path}\">{} more</a></p>",
+            unfolded.more
+        )?;
+    }
+    page.push_str("</details></td></tr>\n");
+    Ok(())
+}
+
+fn write_chart(page: &mut String, charted: &Charted) -> fmt::Result {
+    let Charted { chart, drawn, rows } = charted;
+    let title = Escaped(chart.title);
+    if chart.by.is_empty() {
+        write!(page, "<div class=\"whole\"><h3>{title}</h3><dl class=\"pairs\">")?;
+        for (at, column) in drawn.columns.iter().enumerate() {
+            write!(
+                page,
+                "<div><dt>{}</dt><dd>{}</dd></div>",
+                Escaped(&column.title),
+                shown(drawn, at, drawn.rows[0].numbers[at])
+            )?;
+        }
+        page.push_str("</dl></div>");
+        return Ok(());
+    }
+    write!(
+        page,
+        "<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\"><table><caption>{title}"
+    )?;
+    if drawn.rows.len() < *rows {
+        // By what rows are chosen is what the first curve is.
+        let most = Escaped(&drawn.columns[0].title);
+        write!(
+            page,
+            ": {} of {rows}, those with the most \u{201c}{most}\u{201d}",
+            drawn.rows.len()
+        )?;
+    }
+    page.push_str("</caption>");
+    write!(page, "<thead><tr><th scope=\"col\">{}</th>", Escaped(&chart.by.join(", ")))?;
+    for column in &drawn.columns {
+        write!(page, "<th scope=\"col\" class=\"number\">{}</th>", Escaped(&column.title))?;
+    }
+    page.push_str("</tr></thead><tbody>");
+    for row in &drawn.rows {
+        write!(page, "<tr><th scope=\"row\">{}</th>", Escaped(&row.labels.join(", ")))?;
+        for (at, number) in row.numbers.iter().enumerate() {
+            write!(page, "<td class=\"number\">{}</td>", shown(drawn, at, *number))?;
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table></div>");
+    Ok(())
 }
 
 /// Which limits are lower than they are configured, and why.
@@ -127,7 +728,7 @@ fn write_lowered(page: &mut String, overview: &Overview) -> fmt::Result {
         if of_it().next().is_none() {
             continue;
         }
-        page.push_str("<div class=\"card text\"><p>");
+        page.push_str("<section class=\"card text\"><h2>Limits</h2><p>");
         match (scarce, overview.memory_limit_bytes, overview.open_files_limit) {
             (Scarce::Memory, Some(bytes), _) => {
                 write!(page, "A control group limits the daemon's memory to {bytes} bytes")?;
@@ -141,219 +742,14 @@ fn write_lowered(page: &mut String, overview: &Overview) -> fmt::Result {
         for lowered in of_it() {
             write!(page, "<li>{}</li>", Escaped(&lowered.to_string()))?;
         }
-        page.push_str("</ul></div>\n");
+        page.push_str("</ul></section>\n");
     }
     Ok(())
-}
-
-fn write_collectors(page: &mut String, on: &[&Collector]) -> fmt::Result {
-    page.push_str("<h2>Collectors</h2>\n<div class=\"card\">");
-    if on.is_empty() {
-        page.push_str("<div class=\"text\"><p>None is switched on.</p></div></div>\n");
-        return Ok(());
-    }
-    page.push_str(
-        "<table>\n<thead><tr><th>Name</th><th>State</th><th class=\"number\">Last run</th>\
-         <th class=\"number\">Samples</th><th class=\"number\">Age</th></tr></thead>\n<tbody>\n",
-    );
-    let longest = on
-        .iter()
-        .filter_map(|collector| collector.duration_seconds)
-        .fold(f64::MIN_POSITIVE, f64::max);
-    for collector in on {
-        let shortfall = collector.fault.as_deref().or(collector.degraded);
-        let state = match shortfall {
-            Some(_) if collector.state == "running" => "degraded",
-            _ => collector.state,
-        };
-        let note = collector.error.as_deref().or(shortfall).unwrap_or_default();
-        let name = Escaped(collector.name);
-        let path = query::encode(collector.name);
-        writeln!(
-            page,
-            "<tr data-name=\"{name}\"><th scope=\"row\"><a href=\"/metrics?collect[]={path}\">{name}</a>\
-             <small>{}</small><span class=\"note\">{}</span></th>\
-             <td class=\"state\"><a href=\"/plugins/{path}\" class=\"badge {state}\">{}</a></td>\
-             <td class=\"number\"><span class=\"duration\">{}</span>\
-             <svg class=\"bar\" viewBox=\"0 0 100 3\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
-             <rect width=\"{:.1}\" height=\"3\"/></svg></td>\
-             <td class=\"number samples\" data-label=\"samples\">{}</td>\
-             <td class=\"number age\" data-label=\"age\">{}</td></tr>",
-            Escaped(collector.summary),
-            Escaped(note),
-            state.replace('_', " "),
-            Seconds(collector.duration_seconds),
-            100.0 * collector.duration_seconds.unwrap_or_default() / longest,
-            collector.samples,
-            Seconds(collector.age_seconds),
-        )?;
-    }
-    page.push_str("</tbody>\n</table></div>\n");
-    Ok(())
-}
-
-fn write_off(page: &mut String, overview: &Overview) -> fmt::Result {
-    let off: Vec<&Collector> =
-        overview.collectors.iter().filter(|collector| !collector.enabled).collect();
-    if off.is_empty() {
-        return Ok(());
-    }
-    write!(
-        page,
-        "<h2>Switched off</h2>\n<details class=\"card\"><summary>{} more in this binary</summary>\n\
-         <dl class=\"off\">\n",
-        off.len()
-    )?;
-    for collector in off {
-        writeln!(
-            page,
-            "<div><dt><a href=\"/plugins/{}\">{}</a></dt><dd>{}</dd></div>",
-            query::encode(collector.name),
-            Escaped(collector.name),
-            Escaped(collector.summary),
-        )?;
-    }
-    page.push_str("</dl></details>\n");
-    Ok(())
-}
-
-fn write_outputs(page: &mut String, overview: &Overview) -> fmt::Result {
-    let mut on = overview.outputs.iter().filter(|output| output.enabled).peekable();
-    if on.peek().is_none() {
-        return Ok(());
-    }
-    page.push_str("<h2>Outputs</h2>\n<div class=\"card\"><dl class=\"off text\">\n");
-    for output in on {
-        let name = Escaped(&output.name);
-        writeln!(
-            page,
-            "<div><dt><a href=\"/plugins/{}\">{name}</a></dt><dd>every {}, {} sent, {} failed{}{}</dd></div>",
-            query::encode(&output.name),
-            Seconds(Some(output.interval_seconds)),
-            output.sent.unwrap_or_default(),
-            output.failed.unwrap_or_default(),
-            if output.error.is_some() { ": " } else { "" },
-            Escaped(output.error.as_deref().unwrap_or_default()),
-        )?;
-    }
-    page.push_str("</dl></div>\n");
-    Ok(())
-}
-
-fn write_reload(
-    page: &mut String,
-    overview: &Overview,
-    host: &str,
-    rule: &Admin,
-    others_have_admin: bool,
-) -> fmt::Result {
-    let host = Escaped(host);
-    // Only admins are shown its name.
-    let file = Escaped(overview.config_file.as_deref().unwrap_or("FILE"));
-    page.push_str("<h2>Reload</h2>\n<div class=\"card text\">");
-    match rule {
-        _ if overview.admin && overview.config_file.is_none() => page.push_str(
-            "<p>The daemon reads no configuration file, so a reload changes nothing. Start it with \
-             <code>vitald run --config FILE</code> to have one.</p>",
-        ),
-        Admin::Off if others_have_admin => page.push_str(
-            "<p>This listener has no admin routes, but another one has. After a change of the \
-             configuration, on the daemon's host: <code>vitald reload --config FILE</code>, or for the \
-             service: <code>systemctl reload vitald</code>.</p>",
-        ),
-        Admin::Off => page.push_str(
-            "<p>No listener of this daemon has admin routes. A SIGHUP makes the daemon read its \
-             configuration again, and its log says what came of it.</p>",
-        ),
-        Admin::Local => write!(
-            page,
-            "<p>Edit the configuration <code>{file}</code>, then on this host: \
-             <code>curl -X PUT http://{host}/plugins/reload</code> or \
-             <code>vitald reload --config {file}</code>.</p>\
-             <p>Add <code>?dry_run=true</code> or <code>--dry-run</code> to see what would change.</p>"
-        )?,
-        Admin::Token(_) => write!(
-            page,
-            "<p>Edit the configuration <code>{file}</code>, then: \
-             <code>curl -X PUT -H \"Authorization: Bearer $TOKEN\" http://{host}/plugins/reload</code>.</p>\
-             <p>Add <code>?dry_run=true</code> to see what would change.</p>"
-        )?,
-    }
-    page.push_str("</div>\n");
-    Ok(())
-}
-
-/// Text that cannot become markup, in an element or in a quoted attribute.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some(at) = rest.find(['<', '>', '&', '"', '\'']) {
-            f.write_str(&rest[..at])?;
-            f.write_str(match rest.as_bytes()[at] {
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'&' => "&amp;",
-                b'"' => "&quot;",
-                _ => "&#39;",
-            })?;
-            rest = &rest[at + 1..];
-        }
-        f.write_str(rest)
-    }
-}
-
-/// A time as people read it; the script has the same rule.
-struct Seconds(Option<f64>);
-
-impl Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str("–"),
-            Some(value) if value < 0.001 => write!(f, "{:.0} µs", value * 1e6),
-            Some(value) if value < 0.01 => write!(f, "{} ms", (value * 1e5).round() / 100.0),
-            Some(value) if value < 0.1 => write!(f, "{} ms", (value * 1e4).round() / 10.0),
-            Some(value) if value < 1.0 => write!(f, "{:.0} ms", value * 1e3),
-            Some(value) if value < 10.0 => write!(f, "{} s", (value * 10.0).round() / 10.0),
-            Some(value) if value < 120.0 => write!(f, "{value:.0} s"),
-            Some(value) if value < 7_200.0 => write!(f, "{:.0} min", value / 60.0),
-            Some(value) if value < 172_800.0 => write!(f, "{:.0} h", value / 3_600.0),
-            Some(value) => write!(f, "{:.0} days", value / 86_400.0),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(
-            Escaped("<a b=\"c\" d='e'>&ü").to_string(),
-            "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt;&amp;ü"
-        );
-    }
-
-    #[test]
-    fn times_read_well() {
-        for (seconds, expected) in [
-            (0.000_123_4, "123 µs"),
-            (0.001_234, "1.23 ms"),
-            (0.012_34, "12.3 ms"),
-            (0.123_4, "123 ms"),
-            (5.0, "5 s"),
-            (5.25, "5.3 s"),
-            (90.0, "90 s"),
-            (600.0, "10 min"),
-            (7_200.0, "2 h"),
-            (864_000.0, "10 days"),
-        ] {
-            assert_eq!(Seconds(Some(seconds)).to_string(), expected);
-        }
-        assert_eq!(Seconds(None).to_string(), "–");
-    }
 
     #[test]
     fn nonces_differ() {

@@ -73,6 +73,28 @@ async fn the_status_page_says_what_works_on_its_listener() {
     let mut stream = UnixStream::connect(path).await.expect("connects");
     let page = ask(&mut stream, "GET", "/", "").await.text();
     assert!(page.contains("vitald reload --config /etc/vitald/config.toml</code>"), "{page}");
+    let shown = path.display();
+    let command =
+        format!("curl -X PUT --unix-socket {shown} http://localhost/plugins/reload</code>");
+    assert!(page.contains(&command), "{page}");
+    // Who reads over each listener, and where that is in truth.
+    let open = format!(
+        "<code>unix:{shown}</code>: mode 0600, open to its owner alone; administration: local"
+    );
+    assert!(page.contains(&open), "{page}");
+    let bound = site.address();
+    let open = format!(
+        "<code>127.0.0.1:0</code>, which is <code>{bound}</code>: plain HTTP, open to read"
+    );
+    assert!(page.contains(&open), "{page}");
+}
+
+#[tokio::test]
+async fn the_status_page_gives_no_command_that_would_be_refused() {
+    let site = Setup::default().start();
+    let page = site.ask("GET", "/", "Host: elsewhere.example:9100\r\n").await.text();
+    assert!(!page.contains("curl"), "{page}");
+    assert!(page.contains("on the daemon's host: <code>vitald reload"), "{page}");
 }
 
 #[tokio::test]
@@ -292,6 +314,7 @@ fn report() -> ReloadReport {
         listeners: ListenerChanges::default(),
         degraded: vec![("slow", "absent: nothing there".to_owned())],
         faults: Vec::new(),
+        warnings: Vec::new(),
         took: Duration::from_millis(5),
     }
 }

@@ -243,6 +243,148 @@ async fn the_status_page_escapes_and_forbids() {
 }
 
 #[tokio::test]
+async fn a_collector_is_unfolded_without_a_script() {
+    let site = Setup { on: &["steady", "broken"], ..Setup::default() }.start();
+    let folded = site.get("/").await.text();
+    assert!(folded.contains("href=\"/?show=steady#c-steady\"") && !folded.contains("id=\"v-"));
+    // It is run for who looks at it; one that is not there is no fault.
+    let text = site.get("/?show=steady&show=nothing&show=%3Cscript%3E").await.text();
+    assert!(text.contains("<code>test_value{number=&quot;1&quot;}</code>"), "{text}");
+    assert!(
+        text.contains("href=\"/#c-steady\" data-show=\"steady\" aria-expanded=\"true\""),
+        "{text}"
+    );
+    assert!(!text.contains("<script>"));
+}
+
+#[tokio::test]
+async fn the_status_page_begins_with_what_is_wrong() {
+    let site = Setup { on: &["steady", "broken", "half"], ..Setup::default() }.start();
+    site.http.set_ready();
+    assert!(site.get("/").await.text().contains("Nobody has got metrics"));
+    site.ask("GET", "/metrics", "User-Agent: a<b>\r\n").await;
+    let text = site.get("/").await.text();
+    assert!(text.contains("<title>2 problems – "), "{text}");
+    let problems = text.split("<section id=\"problems\">").nth(1).expect("problems");
+    let (problems, rest) = problems.split_once("</section>").expect("its end");
+    let (broken, half) = (problems.find("id=\"p-broken\""), problems.find("id=\"p-half\""));
+    assert!(broken.is_some() && broken < half, "{problems}");
+    assert!(problems.contains("proc/half: byte 7: expected a number"), "{problems}");
+    assert!(rest.contains("(a&lt;b&gt;), answered after "), "{rest}");
+    // Clients that may not administer learn neither files nor who else asks.
+    let text = site.ask("GET", "/", "Via: a proxy\r\n").await.text();
+    assert!(text.contains("2 problems") && text.contains("ago, answered after"));
+    assert!(text.contains("its last run failed; administrators are shown why"), "{text}");
+    assert!(!text.contains("proc/") && !text.contains("a&lt;b") && !text.contains("Listeners"));
+    let told = site.get("/plugins").await.json();
+    assert_eq!(told["last_scrape"]["agent"], "a<b>");
+    let told = site.ask("GET", "/plugins", "Via: a proxy\r\n").await.json();
+    assert!(told["last_scrape"]["agent"].is_null() && told["listeners"].is_null());
+}
+
+#[tokio::test]
+async fn the_last_scrape_is_one_that_got_metrics() {
+    let site = Setup::default().start();
+    site.ask("GET", "/metrics", "User-Agent: scraper\r\n").await;
+    let refused = "User-Agent: refused\r\n";
+    assert_eq!(site.ask("GET", "/metrics?collect[]=nothing", refused).await.status, 400);
+    let click = "User-Agent: browser\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+    assert_eq!(site.ask("GET", "/metrics?collect[]=steady", click).await.status, 200);
+    assert_eq!(site.get("/plugins").await.json()["last_scrape"]["agent"], "scraper");
+}
+
+#[tokio::test]
+async fn the_status_page_counts_as_people_do() {
+    let site = Setup::default().start();
+    site.http.set_ready();
+    site.get("/metrics").await;
+    let text = site.get("/?show=steady").await.text();
+    for expected in [">All is well: 1 collector runs<", ">1 sample<", ">1 value<"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let site = Setup { on: &[], ..Setup::default() }.start();
+    site.http.set_ready();
+    let text = site.get("/").await.text();
+    for expected in [">No collector has anything to give<", ">0 samples<", "take 0 µs."] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_problem_says_what_is_missing_what_to_do_and_what_cannot_be_read() {
+    let site = Setup { on: &["lacking"], ..Setup::default() }.start();
+    site.http.set_ready();
+    site.get("/metrics").await;
+    let text = site.get("/").await.text();
+    let problem = text.split("id=\"p-lacking\"").nth(1).and_then(|rest| rest.split("</li>").next());
+    let problem = problem.expect("a problem");
+    for expected in [
+        "processes of other users are missing: procfs is mounted with hidepid",
+        "run the daemon as the service",
+        "proc/lacking: byte 7: expected a number",
+    ] {
+        assert!(problem.contains(expected), "{expected} in {problem}");
+    }
+    let row = text.split("id=\"c-lacking\"").nth(1).and_then(|rest| rest.split("</tr>").next());
+    let row = row.expect("a row");
+    assert!(row.contains("with hidepid; proc/lacking: byte 7"), "{row}");
+}
+
+#[tokio::test]
+async fn of_a_long_chart_the_heaviest_rows_are_shown_and_it_is_said() {
+    let site = Setup { on: &["charted"], ..Setup::default() }.start();
+    let text = site.get("/?show=charted").await.text();
+    let said = "<caption>Numbers: 30 of 40, those with the most \u{201c}size\u{201d}</caption>";
+    assert!(text.contains(said), "{text}");
+    for (name, is_shown) in [("0", true), ("24", true), ("25", false), ("34", false), ("38", true)]
+    {
+        let row = format!("<th scope=\"row\">{name}</th>");
+        assert_eq!(text.contains(&row), is_shown, "{row}");
+    }
+    let long = format!("<th scope=\"row\">{}…</th>", "9".repeat(300));
+    assert!(text.contains(&long) && !text.contains(&"9".repeat(301)));
+}
+
+#[tokio::test]
+async fn of_too_many_to_unfold_the_last_are_and_it_is_said() {
+    let on = &["broken", "half", "lacking", "steady", "long", "slow", "gated"];
+    let site = Setup { on, ..Setup::default() }.start();
+    site.open_gate();
+    let wanted = on.join("&show=");
+    let text = site.get(&format!("/?show={wanted}&show=gated")).await.text();
+    assert!(text.contains("No more than 6 are unfolded at a time: broken is not."), "{text}");
+    assert_eq!(text.matches("id=\"v-gated\"").count(), 1);
+    assert!(!text.contains("id=\"v-broken\"") && text.contains("id=\"v-half\""));
+}
+
+#[tokio::test]
+async fn a_look_has_each_collector_run_at_most_once_a_second() {
+    // One that hangs is never known to have run a moment ago.
+    let site = Setup { on: &["gated", "steady"], ..Setup::default() }.start();
+    let site = Arc::new(site);
+    let runs = async || {
+        let steady = site.get("/plugins/steady").await.json();
+        steady["counts"]["runs"].as_u64().expect("a number")
+    };
+    let (began, before) = (Instant::now(), runs().await);
+    let mut looks = Vec::new();
+    for _ in 0..12 {
+        let site = Arc::clone(&site);
+        looks.push(tokio::spawn(async move { site.get("/?show=steady&show=gated").await.status }));
+        // Longer than the age at which a scrape takes what there is.
+        tokio::time::sleep(Duration::from_millis(110)).await;
+    }
+    let all = runs().await - before;
+    // Where so much else runs that one does not come back in time, another one is begun. Each look would be twelve.
+    let most = (2 + began.elapsed().as_secs()).max(6);
+    assert!((1..=most).contains(&all), "{all} runs, and not more than {most}");
+    site.open_gate();
+    for look in looks {
+        assert_eq!(look.await.ok(), Some(200));
+    }
+}
+
+#[tokio::test]
 async fn counters_show_what_happened() {
     let site = Setup::default().start();
     let mut stream = site.connect().await;

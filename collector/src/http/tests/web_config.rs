@@ -445,6 +445,19 @@ async fn passwords_come_before_everything() {
 }
 
 #[tokio::test]
+async fn the_status_page_gives_the_command_for_tls_and_passwords() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(&format!("basic_auth_users: {{alice: {}}}\n", hash())));
+    let dialer = Dialer::plain(&authority);
+    let mut stream = dialer.connect(&site).await.expect("a handshake");
+    let page = ask(&mut stream, "GET", "/", RIGHT).await.text();
+    assert!(page.contains("curl -X PUT -u USER https://localhost/plugins/reload</code>"), "{page}");
+    // It has neither.
+    assert!(!page.contains("vitald reload"), "{page}");
+    assert!(page.contains(": TLS, passwords; administration: local; by <code>"), "{page}");
+}
+
+#[tokio::test]
 async fn users_are_read_again_and_are_not_lost_by_themselves() {
     let authority = Authority::new();
     let users = |hash: &str| format!("basic_auth_users: {{alice: \"{hash}\"}}\n");
@@ -479,8 +492,17 @@ async fn users_are_read_again_and_are_not_lost_by_themselves() {
 /// Whether all web configurations are what their files say.
 fn is_well(site: &Site) -> bool {
     let mut well = true;
-    site.counters.each_web_config(|_, is_well| well &= is_well);
+    site.counters.each_web_config(|_, is_well, _| well &= is_well);
     well
+}
+
+#[tokio::test]
+async fn it_is_known_when_the_certificate_ends() {
+    let authority = Authority::new();
+    let site = start(&authority.configure(""));
+    let mut ends = Vec::new();
+    site.counters.each_web_config(|_, _, validity| ends.extend(validity.map(|(_, last)| last)));
+    assert!(matches!(ends[..], [end] if end > std::time::SystemTime::now()), "{ends:?}");
 }
 
 #[tokio::test]
