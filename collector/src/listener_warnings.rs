@@ -34,6 +34,15 @@ pub(crate) fn warnings(plan: &Plan, wanted: &WantedListeners) -> Vec<String> {
     warnings
 }
 
+/// That no listener of this plan takes administration, if that is so.
+pub(crate) fn without_admin(plan: &Plan) -> Option<&'static str> {
+    let is_off = |listen: &Listen| listen.serve.admin == Admin::Off;
+    plan.server.listen.iter().all(is_off).then_some(
+        "administration is off on every listener: neither vitald reload nor systemctl reload reaches the daemon, only a \
+         SIGHUP (systemctl kill --signal=HUP --kill-who=main vitald) has it read its configuration",
+    )
+}
+
 /// Logs what is to be said.
 pub(crate) fn log(warnings: &[String]) {
     for warning in warnings {
@@ -117,7 +126,7 @@ fn of_directory(socket: &Path) -> Option<String> {
 fn reached_from_elsewhere(address: &Address) -> Vec<SocketAddr> {
     let mut sockets = match address {
         Address::Tcp { socket, .. } => vec![*socket],
-        Address::Systemd => handed_over(),
+        Address::Systemd => handed_over().iter().flat_map(reached_from_elsewhere).collect(),
         Address::Unix(_) => Vec::new(),
     };
     sockets.retain(|socket| !socket.ip().to_canonical().is_loopback());

@@ -3,6 +3,7 @@
 use super::protection::Protection;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use vitald_core::settings::{Mistake, Origin};
 
 /// There is none.
@@ -29,6 +30,10 @@ impl WebConfig {
     }
 
     pub(crate) fn is_well(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn certificate_validity(&self) -> Option<(SystemTime, SystemTime)> {
         match *self {}
     }
 

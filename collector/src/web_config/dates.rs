@@ -44,6 +44,11 @@ impl Dated {
     }
 }
 
+/// The first and the last second of the certificate that ends first.
+pub(super) fn of_the_first_to_end(dates: &[Dated]) -> Option<(SystemTime, SystemTime)> {
+    dates.iter().map(|dated| dated.validity).min_by_key(|(_, last)| *last)
+}
+
 /// What was said of dates last, and when.
 #[derive(Clone)]
 pub(super) struct Told {
@@ -113,6 +118,16 @@ mod tests {
         // Dates that contradict each other.
         let never = dated("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z");
         assert!(never.said(at("2026-01-03T00:00:00Z")).is_some());
+    }
+
+    #[test]
+    fn the_first_to_end_is_known() {
+        let dates = [
+            dated("2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z"),
+            dated("2026-02-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        ];
+        assert_eq!(of_the_first_to_end(&dates), Some(dates[1].validity));
+        assert_eq!(of_the_first_to_end(&[]), None);
     }
 
     #[test]

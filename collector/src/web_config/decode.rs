@@ -214,7 +214,7 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
     let curves = curves.map(|curves| decode_curves(&curves, book));
     let prefers_own_suites = map.boolean("prefer_server_cipher_suites", book).unwrap_or(true);
     let asks_for_more = !map.is_read_by_none();
-    map.end(book);
+    let wrong = map.end(book);
 
     if certificate.is_none() && key.is_none() && client_ca.is_none() && auth.is_none() {
         if asks_for_more {
@@ -224,14 +224,20 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
         }
         return TlsAsked::Off;
     }
-    let mut lacks = |what: &Option<Pem>, key: &str, message: &str| {
-        if what.is_none() {
-            book.refuse(place, &in_tls(key), message);
+    // What is there and mistyped is one mistake, and not missing besides.
+    let is_tried = |keys: &[&str]| keys.iter().any(|key| wrong.contains(key));
+    let mut lacks = |what: &Option<Pem>, keys: [&str; 2], message: &str| {
+        if what.is_none() && !is_tried(&keys) {
+            book.refuse(place, &in_tls(keys[0]), message);
         }
     };
-    lacks(&certificate, "cert_file", "missing: TLS needs a certificate; set cert_file, or cert");
-    lacks(&key, "key_file", "missing: TLS needs the key of its certificate; set key_file, or key");
-    if let (Some(ClientAuth::None), Some(ca)) = (client_auth, &client_ca) {
+    let message = "missing: TLS needs a certificate; set cert_file, or cert";
+    lacks(&certificate, ["cert_file", "cert"], message);
+    let message = "missing: TLS needs the key of its certificate; set key_file, or key";
+    lacks(&key, ["key_file", "key"], message);
+    let may_ask_otherwise = is_tried(&["client_auth_type"]);
+    if let (Some(ClientAuth::None), Some(ca), false) = (client_auth, &client_ca, may_ask_otherwise)
+    {
         let message = "it says whom to trust, but no client is asked for a certificate; set client_auth_type: \
                        RequireAndVerifyClientCert";
         book.refuse(ca.place, &in_tls(ca.key), message);
@@ -240,7 +246,8 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
         Some(ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify),
         None,
         Some((_, place)),
-    ) = (client_auth, &client_ca, &auth)
+        false,
+    ) = (client_auth, &client_ca, &auth, is_tried(&["client_ca_file", "client_ca"]))
     {
         let message = "it needs client_ca_file; without it whatever this system trusts would be let in, which \
                        vitald does not do";
@@ -248,7 +255,8 @@ fn decode_tls(mut map: Map, directory: &Path, book: &mut Notebook) -> TlsAsked {
     }
     let must_show =
         matches!(client_auth, Some(ClientAuth::RequireAny | ClientAuth::RequireAndVerify));
-    if let (Some(place), false) = (sans_place, must_show || client_auth.is_none()) {
+    let may_ask = must_show || client_auth.is_none() || may_ask_otherwise;
+    if let (Some(place), false) = (sans_place, may_ask) {
         let message = "names are compared only where every client must show a certificate; set \
                        client_auth_type: RequireAndVerifyClientCert";
         book.refuse(place, &in_tls("client_allowed_sans"), message);
@@ -497,7 +505,7 @@ fn decode_rate(mut map: Map, book: &mut Notebook) -> Option<Rate> {
     let burst = map.text("burst", book);
     let paths = (map.path_of("interval"), map.path_of("burst"));
     let place = map.place;
-    map.end(book);
+    let wrong = map.end(book);
     let interval = match interval {
         None => Duration::ZERO,
         Some((text, place)) => match duration(&text) {
@@ -518,7 +526,7 @@ fn decode_rate(mut map: Map, book: &mut Notebook) -> Option<Rate> {
             }
         },
     };
-    if interval.is_zero() {
+    if interval.is_zero() || wrong.contains(&"burst") {
         return None;
     }
     if burst == 0 {
@@ -551,6 +559,8 @@ struct Map {
     place: Place,
     entries: Vec<(Key, Value)>,
     known: Vec<&'static str>,
+    /// Those that are there with something else than what they take.
+    wrong: Vec<&'static str>,
     /// How many keys there were.
     written: usize,
 }
@@ -604,7 +614,11 @@ impl Map {
 
     fn text(&mut self, key: &'static str, book: &mut Notebook) -> Option<(String, Place)> {
         let value = self.take(key)?;
-        Some((text_of(&value, &self.path_of(key), book)?, value.place))
+        let text = text_of(&value, &self.path_of(key), book);
+        if text.is_none() {
+            self.wrong.push(key);
+        }
+        Some((text?, value.place))
     }
 
     fn texts(&mut self, key: &'static str, book: &mut Notebook) -> Option<Vec<(String, Place)>> {
@@ -641,16 +655,21 @@ impl Map {
         }
     }
 
-    /// Refuses what nothing has taken out.
-    fn end(self, book: &mut Notebook) {
+    /// Refuses what nothing has taken out. Answers which keys have been written, but not so that they can be
+    /// taken: by another name, or with something that they do not take.
+    fn end(mut self, book: &mut Notebook) -> Vec<&'static str> {
         for (key, _) in &self.entries {
             let mut message = "no such key".to_owned();
             match nearest(&key.name, self.known.iter().copied()) {
-                Some(meant) => message += &format!("; did you mean {meant}?"),
+                Some(meant) => {
+                    message += &format!("; did you mean {meant}?");
+                    self.wrong.push(meant);
+                }
                 None => message += &format!("; there are: {}", self.known.join(", ")),
             }
             book.refuse(key.place, &self.path_of(&key.name), message);
         }
+        self.wrong
     }
 }
 
@@ -826,6 +845,7 @@ basic_auth_user: {}
         let has = |start: &str| {
             assert!(said.iter().any(|said| said.starts_with(start)), "{start}\n{said:#?}")
         };
+        assert!(!said.iter().any(|said| said.contains("missing")), "{said:#?}");
         has("web.yml:13:8: basic_auth_users.bob: this is no bcrypt hash");
         has("web.yml:14:8: basic_auth_users.eve: each check of a password of cost 20");
         has("web.yml:15:24: rate_limit.interval: expected a duration");
@@ -835,6 +855,31 @@ basic_auth_user: {}
             !said.iter().any(|said| said.contains("hunter2") || said.contains("X0h1gDs")),
             "{said:#?}"
         );
+    }
+
+    #[test]
+    fn a_mistyped_key_is_one_mistake() {
+        let tls = "cert_file: a, key_file: b";
+        for (text, expected) in [
+            ("tls_server_config: {cert_fil: a, key_file: b}", "did you mean cert_file?"),
+            ("tls_server_config: {cert_file: a, key_fil: b}", "did you mean key_file?"),
+            ("tls_server_config: {cert_file: a, key_file: [b]}", "expected a text"),
+            (
+                &format!("tls_server_config: {{{tls}, client_ca_file: c, client_auth_typ: x}}"),
+                "did you mean client_auth_type?",
+            ),
+            (
+                &format!(
+                    "tls_server_config: {{{tls}, client_ca_fil: c, client_allowed_sans: [d], \
+                     client_auth_type: RequireAndVerifyClientCert}}"
+                ),
+                "did you mean client_ca_file?",
+            ),
+            ("rate_limit: {interval: 1s, burts: 3}", "did you mean burst?"),
+        ] {
+            let said = mistakes(text);
+            assert!(said.len() == 1 && said[0].contains(expected), "{text}: {said:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! A reload never changes one that is in force: it reads another one, which the listeners get with all else that they
 //! are to serve.
 
-use super::dates::{Dated, Told};
+use super::dates::{Dated, Told, of_the_first_to_end};
 use super::decode::{Notebook, Rate, decode};
 use super::files::Files;
 use super::protection::Protection;
@@ -211,6 +211,11 @@ impl WebConfig {
         self.is_well.load(Ordering::Relaxed)
     }
 
+    /// The first and the last second in which that of its certificates is valid that ends first.
+    pub(crate) fn certificate_validity(&self) -> Option<(SystemTime, SystemTime)> {
+        of_the_first_to_end(&self.content().dates)
+    }
+
     /// What it does for its listener.
     pub(crate) fn protection(&self) -> Protection {
         self.content().protection()
@@ -402,10 +407,20 @@ fn weaker(now: &Content, new: &Content) -> Option<&'static str> {
     if !now.users.is_empty() && new.users.is_empty() {
         return Some("it has no users any more, which takes a reload");
     }
-    if let (Some(now), Some(new)) = (&now.tls, &new.tls)
-        && !new.clients.asks_as(&now.clients)
-    {
-        return Some("it asks for other certificates of clients, which takes a reload");
+    if let (Some(now), Some(new)) = (&now.tls, &new.tls) {
+        let (limits, fewer) = (now.limits, new.limits);
+        if !new.clients.asks_as(&now.clients) {
+            return Some("it asks for other certificates of clients, which takes a reload");
+        }
+        if limits.has_no_tls12 && !fewer.has_no_tls12 {
+            return Some("it lets clients in with TLS 1.2 again, which takes a reload");
+        }
+        if limits.has_chosen_suites && !fewer.has_chosen_suites {
+            return Some("it has no cipher_suites any more, which takes a reload");
+        }
+        if limits.has_chosen_curves && !fewer.has_chosen_curves {
+            return Some("it has no curve_preferences any more, which takes a reload");
+        }
     }
     if now.rate.is_some() && new.rate.is_none() {
         return Some("it has no rate_limit any more, which takes a reload");
@@ -443,6 +458,49 @@ mod tests {
             lock(&config.state).told.looked < later,
             "what has changed is looked at when it is read"
         );
+    }
+
+    /// Chosen suites and no TLS 1.2 are protection, too, and a file that is being written may lack the lines that
+    /// say so.
+    #[test]
+    fn what_protects_less_is_not_taken_by_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("web.yml");
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        std::fs::write(folder.path().join("crt"), certified.cert.pem()).expect("a file");
+        std::fs::write(folder.path().join("key"), certified.signing_key.serialize_pem())
+            .expect("a file");
+        let write = |more: &str| {
+            let text = format!("tls_server_config:\n  cert_file: crt\n  key_file: key\n{more}");
+            std::fs::write(&path, text).expect("a file");
+        };
+        let suites = |names: &str| format!("  cipher_suites: [{names}]\n");
+        let two = suites(
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        );
+        let one = suites("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+        for (before, after, reason) in [
+            ("  min_version: TLS13\n", "", Some("TLS 1.2 again")),
+            ("  min_version: TLS13\n", "  min_version: TLS12\n", Some("TLS 1.2 again")),
+            (&one, "", Some("no cipher_suites")),
+            ("  curve_preferences: [X25519]\n", "", Some("no curve_preferences")),
+            (&one, &two, None),
+            ("", &one, None),
+            ("", "  min_version: TLS13\n", None),
+        ] {
+            write(before);
+            let config = WebConfig::read(&path, false, None).expect("it is right");
+            write(&format!("{after}# written\n"));
+            config.look(Instant::now());
+            let said = lock(&config.state).faults.content.clone();
+            match reason {
+                Some(reason) => {
+                    let is_said = said.as_ref().is_some_and(|said| said.contains(reason));
+                    assert!(is_said && !config.is_well(), "{before}{after}: {said:?}");
+                }
+                None => assert_eq!(said, None, "{before}{after}"),
+            }
+        }
     }
 
     #[tokio::test]

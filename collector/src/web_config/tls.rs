@@ -27,6 +27,18 @@ pub(crate) struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     /// What a handshake with it asks of the client.
     pub(crate) clients: Arc<ClientRule>,
+    pub(super) limits: Limits,
+}
+
+/// What it leaves out of what there is.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// TLS 1.2.
+    pub(super) has_no_tls12: bool,
+    /// All suites but those that are named.
+    pub(super) has_chosen_suites: bool,
+    /// All curves but those that are named.
+    pub(super) has_chosen_curves: bool,
 }
 
 /// What is asked of clients, and by whom their certificates may be signed.
@@ -112,7 +124,12 @@ pub(super) fn build(tls: &TlsWritten, files: &mut Files, book: &mut Notebook) ->
     // at how old the session is. Who scrapes keeps its connection.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Some(Tls { config: Arc::new(config), clients: Arc::new(clients) })
+    let limits = Limits {
+        has_no_tls12: !tls.has_tls12,
+        has_chosen_suites: tls.suites.is_some(),
+        has_chosen_curves: tls.curves.is_some(),
+    };
+    Some(Tls { config: Arc::new(config), clients: Arc::new(clients), limits })
 }
 
 fn refuse(book: &mut Notebook, pem: &Pem, message: &str) {
