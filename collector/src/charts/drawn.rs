@@ -33,6 +33,28 @@ pub struct DrawnRow {
     pub numbers: Vec<Option<f64>>,
 }
 
+impl DrawnRow {
+    /// By what rows are chosen where there is no room for all: what the first curve is there.
+    pub(crate) fn weight(&self) -> f64 {
+        self.numbers.first().copied().flatten().unwrap_or_default()
+    }
+}
+
+/// The heaviest of these and no more than `most`, in their order; of equal ones the first.
+pub(crate) fn heaviest<T>(
+    all: impl IntoIterator<Item = T>,
+    most: usize,
+    weight: impl Fn(&T) -> f64,
+) -> Vec<T> {
+    let mut all: Vec<(usize, T)> = all.into_iter().enumerate().collect();
+    if all.len() > most {
+        all.sort_by(|(_, one), (_, other)| weight(other).total_cmp(&weight(one)));
+        all.truncate(most);
+        all.sort_by_key(|(place, _)| *place);
+    }
+    all.into_iter().map(|(_, one)| one).collect()
+}
+
 /// Draws a chart of the collector whose place in [`Snapshot::parts`] is given.
 pub fn draw(chart: &Chart, snapshot: &Snapshot, part: usize, rates: &Rates) -> Drawn {
     let samples: Vec<Sample<'_>> = snapshot.samples_of(part).collect();
@@ -287,6 +309,14 @@ mod tests {
     }
 
     #[test]
+    fn the_heaviest_are_chosen_also_among_many_that_are_equal() {
+        let of = |all: &[f64], most| heaviest(all.iter().copied(), most, |weight| *weight);
+        assert_eq!(of(&[0.0, 3.0, 0.0, 0.0, 7.0, 5.0], 3), [3.0, 7.0, 5.0]);
+        assert_eq!(of(&[0.0, 0.0, 0.0, 0.0, 7.0], 3), [0.0, 0.0, 7.0]);
+        assert_eq!(of(&[1.0, 2.0], 3), [1.0, 2.0]);
+    }
+
+    #[test]
     fn a_disk_that_comes_takes_no_rate_from_the_others() {
         let (mut rates, start) = (Rates::new(), Instant::now());
         let first = snapshot(None, 0.0, &["sdb"], 1);
@@ -300,6 +330,9 @@ mod tests {
         .assert_eq(&told(&draw(&DISKS, &second, 0, &rates)));
         // Nothing has run since: the rates are those of the last two runs.
         rates.learn(&second, start + Duration::from_secs(2));
+        assert!(told(&draw(&DISKS, &second, 0, &rates)).contains("sdb read=1000 "));
+        // A snapshot that was taken before and comes late takes nothing away.
+        rates.learn(&first, start + Duration::from_secs(2));
         assert!(told(&draw(&DISKS, &second, 0, &rates)).contains("sdb read=1000 "));
         // And a counter that goes back was reset.
         let third = snapshot(Some(&second), 0.5, &["sdb"], 3);

@@ -66,8 +66,8 @@ impl Rates {
 
 impl Known {
     fn learn(&mut self, part: &Part, run: &Run, now: Instant) {
-        if self.last.is_some() && self.number == part.run_number {
-            // A collector with an interval of its own has not run again.
+        // A collector with an interval of its own has not run again; and of two snapshots the older one may come later.
+        if self.last.is_some() && part.run_number <= self.number {
             return;
         }
         self.number = part.run_number;

@@ -1,5 +1,6 @@
 //! What a command prints, and the status with which it ends.
 
+use crate::log;
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -73,7 +74,8 @@ pub(super) fn written(result: io::Result<()>) -> ExitCode {
 
 /// One line on standard error, which may be closed.
 pub(super) fn complain(what: &dyn Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(&what.to_string()));
+    let text = log::as_error(&printable(&what.to_string()));
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 pub(super) fn fail(status: u8, what: &dyn Display) -> ExitCode {

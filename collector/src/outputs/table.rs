@@ -9,17 +9,6 @@ use vitald_core::pattern::Pattern;
 use vitald_core::shape::SeriesRef;
 use vitald_core::snapshot::{Part, Sample, Snapshot, State};
 
-/// Which rows and how many.
-#[derive(Clone, Debug, Default)]
-pub struct Choice {
-    /// Only metrics whose names match.
-    pub metrics: Option<Pattern>,
-    /// The most lines, headings included; what does not fit is counted in the last one.
-    pub max_lines: Option<usize>,
-    /// The widest line, in characters.
-    pub max_columns: Option<usize>,
-}
-
 /// Renders snapshots one after another and remembers the last values of counters.
 #[derive(Default)]
 pub struct Table {
@@ -38,8 +27,13 @@ impl Table {
         Table::default()
     }
 
-    /// Renders a snapshot that was taken at `now`.
-    pub fn render(&mut self, snapshot: &Snapshot, choice: &Choice, now: Instant) -> String {
+    /// Renders a snapshot that was taken at `now`, or of it only the metrics whose names match.
+    pub fn render(
+        &mut self,
+        snapshot: &Snapshot,
+        metrics: Option<&Pattern>,
+        now: Instant,
+    ) -> String {
         self.rates.learn(snapshot, now);
         let mut sections: Vec<(String, Vec<Row>)> = Vec::new();
         let mut shown: Vec<(usize, &Part)> = snapshot.parts().iter().enumerate().collect();
@@ -51,15 +45,19 @@ impl Table {
                 State::Running => name.to_owned(),
                 state => format!("{name} ({})", state.word()),
             };
-            sections.push((heading, rows(snapshot.samples_of(at), &self.rates, choice)));
+            sections.push((heading, rows(snapshot.samples_of(at), &self.rates, metrics)));
         }
-        layout(&sections, choice)
+        layout(&sections)
     }
 }
 
-fn rows<'a>(samples: impl Iterator<Item = Sample<'a>>, rates: &Rates, choice: &Choice) -> Vec<Row> {
+fn rows<'a>(
+    samples: impl Iterator<Item = Sample<'a>>,
+    rates: &Rates,
+    metrics: Option<&Pattern>,
+) -> Vec<Row> {
     let taken = |series: &SeriesRef<'_>| {
-        choice.metrics.as_ref().is_none_or(|pattern| pattern.matches(series.family_name()))
+        metrics.is_none_or(|pattern| pattern.matches(series.family_name()))
     };
     samples
         .filter(|sample| taken(&sample.series))
@@ -77,7 +75,7 @@ fn rows<'a>(samples: impl Iterator<Item = Sample<'a>>, rates: &Rates, choice: &C
 }
 
 /// `name{label="value"}`, without what a terminal would take for a command.
-fn series_name(series: &SeriesRef<'_>) -> String {
+pub(crate) fn series_name(series: &SeriesRef<'_>) -> String {
     let mut text = String::from_utf8_lossy(series.family_name()).into_owned();
     text.push_str(series.suffix().text());
     let mut separator = '{';
@@ -123,53 +121,28 @@ fn amount(series: &SeriesRef<'_>, value: f64) -> String {
     String::from_utf8_lossy(&digits).into_owned()
 }
 
-fn layout(sections: &[(String, Vec<Row>)], choice: &Choice) -> String {
-    let mut lines = Vec::new();
+fn layout(sections: &[(String, Vec<Row>)]) -> String {
+    let mut text = String::new();
     for (heading, rows) in sections {
-        lines.push(heading.clone());
-        lay_out(rows, choice, &mut lines);
+        text += heading;
+        text.push('\n');
+        lay_out(rows, &mut text);
     }
-    if let Some(most) = choice.max_lines
-        && lines.len() > most
-    {
-        let hidden = lines.len() - most.saturating_sub(1);
-        lines.truncate(most.saturating_sub(1));
-        lines.push(format!(
-            "... {hidden} more lines; `collectors` and `metrics` in [outputs.console] choose"
-        ));
-    }
-    lines.iter_mut().for_each(|line| line.push('\n'));
-    lines.concat()
+    text
 }
 
 /// The rows of one collector, in columns of their own: a long name elsewhere does not tear them
 /// apart.
-fn lay_out(rows: &[Row], choice: &Choice, lines: &mut Vec<String>) {
-    let width = |text: fn(&Row) -> &str| {
-        rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0)
-    };
-    let (values, rates) = (width(|row| &row.value), width(|row| &row.rate));
-    let beside = values + rates + 6;
-    let most =
-        choice.max_columns.map_or(usize::MAX, |columns| columns.saturating_sub(beside).max(16));
-    let names = width(|row| &row.name).min(most);
-    for row in rows {
-        let name = shortened(&row.name, names);
-        let line = format!("  {name:<names$}  {:>values$}  {:>rates$}", row.value, row.rate);
-        lines.push(line.trim_end().to_owned());
+fn lay_out(rows: &[Row], text: &mut String) {
+    let width =
+        |of: fn(&Row) -> &str| rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0);
+    let (names, values) = (width(|row| &row.name), width(|row| &row.value));
+    let rates = width(|row| &row.rate);
+    for Row { name, value, rate } in rows {
+        let line = format!("  {name:<names$}  {value:>values$}  {rate:>rates$}");
+        *text += line.trim_end();
+        text.push('\n');
     }
-}
-
-/// A name cut in the middle: its metric and its last label both say something.
-pub(super) fn shortened(name: &str, width: usize) -> String {
-    let length = name.chars().count();
-    if length <= width {
-        return name.to_owned();
-    }
-    let (head, tail) = (width.saturating_sub(1).div_ceil(2), width.saturating_sub(1) / 2);
-    let start: String = name.chars().take(head).collect();
-    let end: String = name.chars().skip(length - tail).collect();
-    format!("{start}…{end}")
 }
 
 #[cfg(test)]
@@ -211,7 +184,7 @@ mod tests {
         let mut table = Table::new();
         let now = Instant::now();
         let first = snapshot(None, 1024.0);
-        table.render(&first, &Choice::default(), now);
+        table.render(&first, None, now);
         let second = snapshot(Some(&first), 1024.0 * 1024.0 * 4.0);
         let later = now + Duration::from_secs(2);
         expect![[r#"
@@ -219,25 +192,17 @@ mod tests {
               t_read_bytes_total{device="sda\u{1b}[2J"}  4.0 MiB  2.0 MiB/s
               t_load                                        0.25
         "#]]
-        .assert_eq(&table.render(&second, &Choice::default(), later));
+        .assert_eq(&table.render(&second, None, later));
         // A counter that went back was reset.
         let third = snapshot(Some(&second), 10.0);
-        let text = table.render(&third, &Choice::default(), later + Duration::from_secs(2));
+        let text = table.render(&third, None, later + Duration::from_secs(2));
         assert!(text.contains(" 10  5/s"), "{text}");
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
-        let choice = Choice { max_lines: Some(2), max_columns: Some(40), ..Choice::default() };
-        let text = Table::new().render(&snapshot(None, 1.0), &choice, Instant::now());
-        expect![[r#"
-            t
-            ... 2 more lines; `collectors` and `metrics` in [outputs.console] choose
-        "#]]
-        .assert_eq(&text);
+    fn metrics_are_chosen_by_name() {
         let only = Pattern::new("load").expect("a pattern");
-        let choice = Choice { metrics: Some(only), ..Choice::default() };
-        let text = Table::new().render(&snapshot(None, 1.0), &choice, Instant::now());
+        let text = Table::new().render(&snapshot(None, 1.0), Some(&only), Instant::now());
         assert_eq!(text, "t\n  t_load  0.25\n");
     }
 }

@@ -1,15 +1,8 @@
 //! The blocks of the console: what it shows of each collector, without regard to the room there is.
 
-use super::amount::amount;
-use crate::charts::{Drawn, Rates, draw};
-use std::cmp::Ordering;
-use std::collections::HashMap;
-use vitald_core::chart::{Chart, derived};
+use crate::charts::{self, Column, Drawn, Rates, amount, draw, rank};
+use vitald_core::chart::Chart;
 use vitald_core::snapshot::{Part, Snapshot, State};
-
-/// Whose blocks are first, because people look there first; the others follow by name.
-const FIRST: [&str; 8] =
-    ["cpu", "loadavg", "meminfo", "diskstats", "filesystem", "netdev", "pressure", "stat"];
 
 /// A block.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +34,6 @@ pub(super) struct Row {
 #[derive(Default)]
 pub(super) struct Blocks {
     rates: Rates,
-    derived: HashMap<&'static str, &'static [Chart]>,
 }
 
 impl Blocks {
@@ -50,14 +42,10 @@ impl Blocks {
     }
 
     /// The blocks of a snapshot that was learned last.
-    pub(super) fn of(&mut self, snapshot: &Snapshot) -> Vec<Block> {
+    pub(super) fn of(&self, snapshot: &Snapshot) -> Vec<Block> {
         let mut parts: Vec<(usize, &Part)> = snapshot.parts().iter().enumerate().collect();
         parts.retain(|(_, part)| !part.descriptor.internal);
-        parts.sort_by_key(|(_, part)| {
-            let name = part.descriptor.name;
-            let place = FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
-            (place, part.descriptor.charts.is_empty(), name)
-        });
+        parts.sort_by_key(|(_, part)| rank(part.descriptor));
         let (absent, parts): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|(_, part)| part.state == State::Absent);
         let mut blocks = Vec::new();
@@ -73,17 +61,15 @@ impl Blocks {
         blocks
     }
 
-    fn of_part(&mut self, snapshot: &Snapshot, place: usize, part: &Part, blocks: &mut Vec<Block>) {
+    fn of_part(&self, snapshot: &Snapshot, place: usize, part: &Part, blocks: &mut Vec<Block>) {
         let descriptor = part.descriptor;
         let before = blocks.len();
-        let charts = if descriptor.charts.is_empty() {
-            let made = || derived(descriptor.name, descriptor.families);
-            *self.derived.entry(descriptor.name).or_insert_with(made)
-        } else {
-            descriptor.charts
-        };
+        let charts = charts::of(descriptor);
         for chart in charts {
-            let drawn = draw(chart, snapshot, place, &self.rates);
+            let mut drawn = draw(chart, snapshot, place, &self.rates);
+            if descriptor.charts.is_empty() {
+                leave_out_common_words(&mut drawn.columns);
+            }
             blocks.extend(block(chart, &drawn));
         }
         if !matches!(part.state, State::Running | State::Waiting) {
@@ -97,6 +83,20 @@ impl Blocks {
                 }
             }
         }
+    }
+}
+
+/// Leaves out the words with which the names of all these metrics begin, but no name as a whole.
+fn leave_out_common_words(columns: &mut [Column]) {
+    loop {
+        let mut words = columns.iter().map(|column| column.title.split_once(' '));
+        let Some(Some((first, _))) = words.next() else { return };
+        let is_common = |word: Option<(&str, &str)>| word.is_some_and(|(word, _)| word == first);
+        if columns.len() < 2 || !words.all(is_common) {
+            return;
+        }
+        let length = first.len() + 1;
+        columns.iter_mut().for_each(|column| drop(column.title.drain(..length)));
     }
 }
 
@@ -114,7 +114,7 @@ fn block(chart: &Chart, drawn: &Drawn) -> Option<Block> {
         let rows = drawn.rows.iter().map(|row| Row {
             name: shown(&row.labels.join(" ")),
             cells: cells(&row.numbers),
-            weight: row.numbers.first().copied().flatten().unwrap_or_default(),
+            weight: row.weight(),
         });
         Body::Table { columns: titles.collect(), rows: rows.collect() }
     };
@@ -130,20 +130,13 @@ fn shown(name: &str) -> String {
     text
 }
 
-impl Row {
-    /// The heavier one first.
-    pub(super) fn by_weight(one: &Row, other: &Row) -> Ordering {
-        other.weight.total_cmp(&one.weight)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
-    use vitald_core::chart::{Curve, rate, value};
+    use vitald_core::chart::{Curve, Measure, rate, value};
     use vitald_core::collector::Descriptor;
     use vitald_core::families;
     use vitald_core::run::Run;
@@ -255,6 +248,27 @@ mod tests {
                 },
             ]"#]]
         .assert_eq(&blocks(&PLAIN, State::Degraded));
+    }
+
+    #[test]
+    fn words_that_all_names_begin_with_are_left_out() {
+        let left = |titles: &[&str]| {
+            let column = |title: &&str| Column {
+                title: (*title).to_owned(),
+                measure: Measure::BitsPerSecond,
+            };
+            let mut columns: Vec<Column> = titles.iter().map(column).collect();
+            leave_out_common_words(&mut columns);
+            columns.into_iter().map(|column| column.title).collect::<Vec<_>>()
+        };
+        let titles = ["network carrier", "network carrier changes", "network up"];
+        assert_eq!(left(&titles), ["carrier", "carrier changes", "up"]);
+        assert_eq!(left(&["a b c", "a b d"]), ["c", "d"]);
+        for kept in
+            [&["udp queues"][..], &["available bits", "pool bits"], &["up", "up since"], &[]]
+        {
+            assert_eq!(left(kept), kept);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Blocks laid out in the lines and columns that there are.
 
 use super::block::{Block, Body, Row};
-use crate::outputs::table::shortened;
+use crate::charts::heaviest;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
@@ -181,12 +181,15 @@ fn table(
         widths.push(number(place));
         left = rest;
     }
-    let shown = rows_that_fit(rows, lines.saturating_sub(1));
+    let shown = heaviest(rows, lines.saturating_sub(1), |row| row.weight);
     let title = if shown.len() < rows.len() {
         format!("{title} {}/{}", shown.len(), rows.len())
     } else {
         title.to_owned()
     };
+    // Names take what no column needs.
+    let longest = rows.iter().map(|row| letters(&row.name) + 1).chain([letters(&title)]).max();
+    let names = names.max(longest.unwrap_or(0).min(names + left));
     let line = |name: &str, cells: &[String]| {
         let mut line = format!("{name:names$}");
         for (cell, width) in cells.iter().zip(&widths) {
@@ -198,17 +201,6 @@ fn table(
     let heading = line(&shortened(&title, names), columns);
     let rows = shown.iter().zip(&labels).map(|(row, label)| line(&format!(" {label}"), &row.cells));
     [heading].into_iter().chain(rows).take(lines.max(1)).collect()
-}
-
-/// The rows with the greatest weights, in their order.
-fn rows_that_fit(rows: &[Row], most: usize) -> Vec<&Row> {
-    let mut heaviest: Vec<(usize, &Row)> = rows.iter().enumerate().collect();
-    if rows.len() > most {
-        heaviest.sort_by(|one, other| Row::by_weight(one.1, other.1));
-        heaviest.truncate(most);
-        heaviest.sort_by_key(|(place, _)| *place);
-    }
-    heaviest.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Names in so many letters. Two that are different stay so: one that is cut like another gets its number.
@@ -227,6 +219,18 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>, width: usize) -> Vec<Strin
             label
         })
         .collect()
+}
+
+/// A name cut in the middle: its beginning and its end both say something.
+fn shortened(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_owned();
+    }
+    let (head, tail) = (width.saturating_sub(1).div_ceil(2), width.saturating_sub(1) / 2);
+    let start: String = name.chars().take(head).collect();
+    let end: String = name.chars().skip(length - tail).collect();
+    format!("{start}…{end}")
 }
 
 /// A line is never longer than the screen is wide: what follows would be in the next one.
@@ -342,6 +346,26 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn names_take_the_room_that_columns_leave() {
+        let blocks =
+            [table("Disks", &[("sda", 1.0)]), table("Files", &[("/mnt/a/long/name/of/it", 1.0)])];
+        expect![[r#"
+            Disks                      read    written       busy|
+             sda                     1 kB/s      0 B/s      1.0 %|
+            Files                         read    written       busy|
+             /mnt/a/long/name/of/it     1 kB/s      0 B/s      1.0 %|
+        "#]]
+        .assert_eq(&drawn(&pages(&blocks, 80, None)));
+        expect![[r#"
+            Disks               read    written|
+             sda              1 kB/s      0 B/s|
+            Files                    read    written|
+             /mnt/a/l…me/of/it     1 kB/s      0 B/s|
+        "#]]
+        .assert_eq(&drawn(&pages(&blocks, 40, None)));
     }
 
     #[test]

@@ -3,12 +3,11 @@
 //! On a terminal it is one screen that is drawn again and again, whose pages are turned by keys and which shows the
 //! last lines of the log, too. Anything else gets the same blocks, one after the other.
 
-mod amount;
 mod block;
 mod layout;
 mod screen;
 
-use super::table::{Choice, Table};
+use super::table::Table;
 use crate::timestamp;
 use block::Blocks;
 use screen::Screen;
@@ -56,10 +55,8 @@ impl Output for Console {
         let Console { settings, blocks, table, screen } = self;
         let now = Instant::now();
         let max_lines = settings.max_lines.map(|lines| lines as usize);
-        let series = settings.metrics.clone().map(|metrics| {
-            let choice = Choice { metrics: Some(metrics), ..Choice::default() };
-            table.render(snapshot, &choice, now)
-        });
+        let metrics = settings.metrics.as_ref();
+        let series = metrics.map(|metrics| table.render(snapshot, Some(metrics), now));
         let blocks = if series.is_some() {
             Vec::new()
         } else {

@@ -21,10 +21,14 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use vitald_core::host::signal_this_thread;
 
 /// The alternate screen without a cursor, and back. No line wraps: a line that is too long after all ends there.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// A terminal that knows these shows all that is between them at once.
+const BEGIN: &str = "\x1b[?2026h\x1b[H";
+const END: &str = "\x1b[?2026l";
 /// Rows for the log at the foot.
 const LOG_LINES: usize = 3;
 /// Lines of the log that are kept for the terminal itself.
@@ -71,10 +75,12 @@ fn leave() {
 /// Takes the terminal, unless the console has it: keys come at once and unseen, and the screen is another one.
 fn enter(shared: &Arc<Shared>) {
     let mut before = lock(&BEFORE);
-    if before.is_some() {
+    let known = termios::isatty(io::stdin()).then(|| tcgetattr(io::stdin()).ok()).flatten();
+    // A shell gives it modes of its own when the process stops, whatever stops it.
+    let is_taken = |modes: &Termios| !modes.local_modes.contains(LocalModes::ICANON);
+    if before.is_some() && known.as_ref().is_none_or(is_taken) {
         return;
     }
-    let known = termios::isatty(io::stdin()).then(|| tcgetattr(io::stdin()).ok()).flatten();
     if let Some(known) = &known {
         let mut modes = known.clone();
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
@@ -139,9 +145,10 @@ struct State {
 }
 
 impl Screen {
-    /// Takes the terminal, if standard output is one.
+    /// Takes the terminal, if standard output is one that can be written anywhere.
     pub(super) fn open(hostname: &str) -> Option<Self> {
-        if !termios::isatty(io::stdout()) {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if is_dumb || !termios::isatty(io::stdout()) {
             return None;
         }
         let state = State { hostname: hostname.to_owned(), ..State::default() };
@@ -209,14 +216,15 @@ impl Shared {
         enter(self);
         let (rows, columns) = size();
         let lines = lock(&self.state).lines(rows, columns);
-        // Home, each line cleared to its end, then the rest: drawn in place without flicker.
-        let mut text = "\x1b[H".to_owned();
+        // Drawn in place, each line cleared before it is written and the rest of the screen before the last one: behind a line as
+        // wide as the screen a terminal stays in the last column, and clearing there would take the last letter.
+        let mut text = BEGIN.to_owned();
         for (place, line) in lines.iter().enumerate() {
             text += if place > 0 { "\n" } else { "" };
+            text += if place + 1 < lines.len() { "\x1b[K" } else { "\x1b[J" };
             text += line;
-            text += "\x1b[K";
         }
-        write_all(&(text + "\x1b[J"))
+        write_all(&(text + END))
     }
 
     /// Answers keys until the console ends.
@@ -233,8 +241,11 @@ impl Shared {
             if !ready[0].revents().is_empty() || polled.is_err_and(|error| error != Errno::INTR) {
                 return;
             }
+            let has_gone = ready[1].revents().contains(PollFlags::HUP);
             if is_in_front && !ready[1].revents().is_empty() {
                 match rustix::io::read(&input, &mut keys) {
+                    // An end of input that was typed before keys came at once.
+                    Ok(0) if !has_gone => {}
                     // Who closes the window has ended what ran in it.
                     Ok(0) | Err(Errno::IO) => {
                         tracing::info!("stopping: the terminal of the console has gone");
@@ -264,8 +275,8 @@ impl Shared {
             SUSPEND => {
                 let _drawing = lock(&self.drawing);
                 leave();
-                // It goes on here when the shell says so.
-                let _ = kill_process(getpid(), Signal::TSTP);
+                // It goes on here when the shell says so. Had another thread to take the signal, this one would draw before it stops.
+                let _ = signal_this_thread(Signal::TSTP.as_raw());
             }
             _ => return,
         }
@@ -312,9 +323,7 @@ impl State {
         lines.iter_mut().for_each(|line| *line = line.chars().take(columns).collect());
         lines
     }
-}
 
-impl State {
     /// The last lines of the log that there is room for. Of one that is too long for all of it, its beginning.
     fn log_rows(&self, columns: usize) -> Vec<String> {
         let mut rows: VecDeque<String> = VecDeque::new();

@@ -1,5 +1,7 @@
 //! Numbers as people read them: three digits and a unit.
 
+use crate::timestamp;
+use std::time::{Duration, UNIX_EPOCH};
 use vitald_core::chart::Measure;
 use vitald_core::family::Unit;
 
@@ -20,7 +22,7 @@ const BINARY: [(f64, &str); 6] = [
 
 /// Writes a number with its unit. Sizes are in powers of 1024, as memory is; what is moved in a second is in powers of
 /// 1000, as disks and networks are.
-pub(super) fn amount(number: Option<f64>, measure: Measure) -> String {
+pub(crate) fn amount(number: Option<f64>, measure: Measure) -> String {
     let Some(number) = number else { return UNKNOWN.to_owned() };
     if !number.is_finite() {
         return number.to_string();
@@ -80,9 +82,18 @@ fn count(number: f64, unit: &str) -> String {
     }
 }
 
+/// What is longer than thirty years is no duration, but a time since 1970.
+const LEAST_DATE: f64 = 1e9;
+/// More than any time that has a text.
+const MOST_DATE: f64 = 1e12;
+
 fn time(seconds: f64) -> String {
     const STEPS: [(f64, &str); 6] =
         [(86400.0, "d"), (3600.0, "h"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")];
+    if seconds >= LEAST_DATE {
+        let since = Duration::from_secs_f64(seconds.min(MOST_DATE));
+        return timestamp::with_seconds(UNIX_EPOCH + since);
+    }
     let large = |step: f64| if step > 1.0 { 2.0 * step } else { step };
     match STEPS.iter().find(|(step, _)| seconds.abs() >= large(*step)) {
         Some((step, name)) => format!("{} {name}", digits(seconds / step)),
@@ -124,6 +135,8 @@ mod tests {
             (5400.0, Measure::Of(Unit::Seconds), "5400 s"),
             (7200.0, Measure::Of(Unit::Seconds), "2.00 h"),
             (0.0, Measure::Of(Unit::Seconds), "0 s"),
+            (1_796_000_000.5, Measure::Of(Unit::Seconds), "2026-11-30T00:53:20Z"),
+            (f64::MAX, Measure::Of(Unit::Seconds), "9999-12-31T23:59:59Z"),
             (45.5, Measure::Of(Unit::Celsius), "45.5 °C"),
             (2.4e9, Measure::Of(Unit::Hertz), "2.40 GHz"),
             (-1500.0, Measure::PerSecond(Unit::Bytes), "-1.50 kB/s"),
