@@ -2,7 +2,8 @@
 
 mod progress;
 mod record;
-mod roots;
+pub(crate) mod roots;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest, ReloadStatus,
 };
 use crate::sync::lock;
-use crate::{listener_warnings, log, privileges, systemd};
+use crate::{blind, listener_warnings, log, privileges, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
@@ -120,6 +121,7 @@ impl Daemon {
         listener_warnings::log(&listener_warnings::warnings(&plan, &wanted));
         privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
+        let view = host.view();
         let engine = match server {
             Some(server) => Engine::with_server(host, server),
             None => Engine::new(host),
@@ -130,7 +132,7 @@ impl Daemon {
         })?;
         let engine = Arc::new(engine);
         let now = SystemTime::now();
-        let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now });
+        let applied = Arc::new(Applied { plan: plan.clone(), generation: 1, since: now, view });
         let daemon = Arc::new_cyclic(|daemon: &Weak<Daemon>| {
             let daemon: Weak<Daemon> = Weak::clone(daemon);
             let own = Arc::new(Own::new(Arc::clone(&engine), daemon, counters, collections_only));
@@ -171,6 +173,15 @@ impl Daemon {
     /// How reloads have gone.
     pub(crate) fn reload_status(&self) -> ReloadStatus {
         self.record.status()
+    }
+
+    /// How it is, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let mut states = Vec::new();
+        self.engine.each_status(|status| states.push((status.descriptor.name, status.state)));
+        let trouble = self.record.status().last_trouble;
+        let verdict = trouble.as_ref().map(|trouble| trouble.verdict.as_str());
+        summary::summary(&states, &self.applied().plan.server.listen, verdict)
     }
 
     /// Reads the configuration again and applies it, or says why not.
@@ -302,26 +313,35 @@ impl Daemon {
             Ok(staged) => staged,
             Err(mistakes) => return refused(mistakes, dry_run),
         };
+        let before = self.applied();
+        // They read files, which may hang, so they are not for the swap.
+        let warnings = listener_warnings::warnings(&staged.plan, staged.listeners.wanted());
+        // A plan that never had administration is meant so.
+        let lost = listener_warnings::without_admin(&staged.plan)
+            .filter(|_| listener_warnings::without_admin(&before.plan).is_none());
+        let told = warnings.iter().cloned().chain(lost.map(str::to_owned)).collect();
         if dry_run {
             let report = ReloadReport {
                 dry_run,
-                generation: self.applied().generation,
+                generation: before.generation,
                 hash: staged.plan.hash.clone(),
                 listeners: staged.listeners.changes().clone(),
                 collectors: staged.collectors.changes,
                 outputs: staged.outputs.changes,
                 degraded: Vec::new(),
                 faults: Vec::new(),
+                warnings: told,
                 took: began.elapsed(),
             };
             return ReloadOutcome::Applied(Box::new(report));
         }
-        let doubts = match self.applied().plan.roots == staged.plan.roots {
-            true => Vec::new(),
-            false => roots::doubts(&staged.plan.roots),
+        let (doubts, view) = match before.plan.roots == staged.plan.roots {
+            true => (Vec::new(), before.view),
+            false => {
+                let roots = &staged.plan.roots;
+                (roots::doubts(roots), Host::new(roots.clone()).view())
+            }
         };
-        // It reads files, which may hang, so it is not for the swap.
-        let warnings = listener_warnings::warnings(&staged.plan, staged.listeners.wanted());
         if progress.enter(Step::Listeners).is_err() {
             let reason = match lock(&self.last_reload).is_stopping {
                 true => "the daemon is stopping",
@@ -332,17 +352,31 @@ impl Daemon {
         // The listeners go first: an address that has to be handed over is the one thing that can
         // still be refused, and then everything runs as before.
         let StagedPlan { plan, collectors, outputs, listeners } = staged;
+        let (generation, since) = match before.plan.hash == plan.hash {
+            true => (before.generation, before.since),
+            false => (before.generation + 1, SystemTime::now()),
+        };
+        let applied = Applied { plan, generation, since, view };
         let bound_before = self.listeners.bound();
         match self.listeners.swap(listeners) {
             Ok(listeners) => {
                 roots::warn(&doubts);
+                if view != before.view {
+                    blind::warn(view);
+                }
                 listener_warnings::log(&warnings);
+                if let Some(warning) = lost {
+                    tracing::warn!("{warning}");
+                }
                 self.log_listening(&bound_before, &listeners);
-                match self.swap(plan, collectors, outputs, listeners, began, progress) {
-                    Ok(report) if report.faults.is_empty() => {
-                        ReloadOutcome::Applied(Box::new(report))
+                match self.swap(applied, collectors, outputs, listeners, began, progress) {
+                    Ok(report) => {
+                        let report = Box::new(ReloadReport { warnings: told, ..report });
+                        match report.faults.is_empty() {
+                            true => ReloadOutcome::Applied(report),
+                            false => ReloadOutcome::Faulty(report),
+                        }
                     }
-                    Ok(report) => ReloadOutcome::Faulty(Box::new(report)),
                     Err(step) => ReloadOutcome::Unfinished(format!(
                         "the daemon is stopping: {}",
                         step.known()
@@ -352,7 +386,7 @@ impl Daemon {
             Err(_) if self.listeners.have_stopped() => {
                 ReloadOutcome::Unavailable("the daemon is stopping".to_owned())
             }
-            Err(mistakes) => refused(plan.place_all(mistakes), dry_run),
+            Err(mistakes) => refused(applied.plan.place_all(mistakes), dry_run),
         }
     }
 
@@ -410,27 +444,23 @@ impl Daemon {
     /// The step after which the daemon has begun to stop.
     fn swap(
         &self,
-        plan: Plan,
+        applied: Applied,
         collectors: StagedCollectors,
         outputs: StagedOutputs,
         listeners: ListenerChanges,
         began: Instant,
         progress: &Progress,
     ) -> Result<ReloadReport, Step> {
-        let before = self.applied();
-        let (generation, since) = match before.plan.hash == plan.hash {
-            true => (before.generation, before.since),
-            false => (before.generation + 1, SystemTime::now()),
-        };
         let mut report = ReloadReport {
             dry_run: false,
-            generation,
-            hash: plan.hash.clone(),
+            generation: applied.generation,
+            hash: applied.plan.hash.clone(),
             collectors: collectors.changes.clone(),
             outputs: outputs.changes.clone(),
             listeners,
             degraded: Vec::new(),
             faults: Vec::new(),
+            warnings: Vec::new(),
             took: Duration::ZERO,
         };
         let mut faults = Vec::new();
@@ -438,9 +468,9 @@ impl Daemon {
             self.engine.warm(&collectors, Instant::now() + FIRST_RUN);
         });
         progress.enter(Step::Collectors)?;
-        log::configure(&plan.log);
+        log::configure(&applied.plan.log);
         // Also a plan that means the same: its values may be written in other places.
-        *lock(&self.applied) = Arc::new(Applied { plan, generation, since });
+        *lock(&self.applied) = Arc::new(applied);
         step(&mut faults, "closing the collectors before", || {
             self.engine.swap(collectors);
         });
@@ -504,6 +534,10 @@ impl Served for Daemon {
         self.outputs.status()
     }
 
+    fn reload_status(&self) -> ReloadStatus {
+        Daemon::reload_status(self)
+    }
+
     fn reload(
         self: Arc<Self>,
         request: ReloadRequest,
@@ -518,7 +552,7 @@ impl Configuration for Daemon {
         take(&ConfigurationStatus {
             generation: applied.generation,
             hash: &applied.plan.hash,
-            last_succeeded: status.last_succeeded,
+            last_succeeded: status.last_succeeded(),
             last_success: status.last_success,
             last_attempt: status.last_attempt.unwrap_or(status.last_success),
         });

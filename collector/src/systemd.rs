@@ -23,9 +23,28 @@ pub(crate) fn ready() {
     report(Pending::ready);
 }
 
-/// What `systemctl status` shows.
-pub(crate) fn status(text: String) {
-    report(|pending| pending.status = Some(text));
+/// What `systemctl status` shows, until [`status_is`] says it.
+pub(crate) fn status(text: &'static str) {
+    report(|pending| pending.status = Some(Status::Is(text)));
+}
+
+/// Has `systemctl status` show what this says from now on. It is asked again on the thread that sends, whenever
+/// [`status_changed`] was called.
+pub(crate) fn status_is(says: impl Fn() -> String + Send + Sync + 'static) {
+    if let Some(notifier) = notifier() {
+        let _ = notifier.says.set(Box::new(says));
+        status_changed();
+    }
+}
+
+/// What the status says may be another thing now.
+pub(crate) fn status_changed() {
+    report(Pending::status_changed);
+}
+
+/// Whether systemd listens.
+pub(crate) fn listens() -> bool {
+    notifier().is_some()
 }
 
 /// The daemon is about to end, and nothing else is true of it from now on.
@@ -78,13 +97,17 @@ pub(crate) fn flush() {
 }
 
 fn report(change: impl FnOnce(&mut Pending)) {
+    if let Some(notifier) = notifier() {
+        notifier.report(change);
+    }
+}
+
+fn notifier() -> Option<&'static Notifier> {
     let notifier = NOTIFIER.get_or_init(|| {
         std::env::var_os("NOTIFY_SOCKET")?;
         Notifier::start(sd_notify::notify)
     });
-    if let Some(notifier) = notifier {
-        notifier.report(change);
-    }
+    notifier.as_deref()
 }
 
 /// The thread that sends, and what it has to send.
@@ -92,6 +115,8 @@ fn report(change: impl FnOnce(&mut Pending)) {
 struct Notifier {
     pending: Mutex<Pending>,
     changed: Condvar,
+    /// Says the status.
+    says: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// What has not been sent.
@@ -100,11 +125,19 @@ struct Pending {
     /// A reload began, at this time of the monotonic clock. It is sent before the phase.
     reloading: Option<Option<NotifyState<'static>>>,
     phase: Option<Phase>,
-    status: Option<String>,
+    status: Option<Status>,
     watchdog: bool,
     is_sending: bool,
     /// The daemon is about to end. A reload that ends later is not the end of that.
     is_stopping: bool,
+}
+
+/// What the status is.
+enum Status {
+    /// This.
+    Is(&'static str),
+    /// To be asked for.
+    Changed,
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +160,14 @@ impl Pending {
         }
     }
 
+    fn status_changed(&mut self) {
+        if !self.is_stopping {
+            self.status = Some(Status::Changed);
+        }
+    }
+
     fn stopping(&mut self) {
+        self.status = Some(Status::Is("Stopping"));
         self.reloading = None;
         self.phase = Some(Phase::Stopping);
         self.is_stopping = true;
@@ -158,18 +198,33 @@ enum Message {
     Reloading(Option<NotifyState<'static>>),
     Phase(Phase),
     Watchdog,
-    Status(String),
+    Status(Status),
 }
 
 impl Message {
-    fn send(self, send: &dyn Fn(&[NotifyState<'_>]) -> std::io::Result<()>) -> std::io::Result<()> {
+    /// Sends it; a status only if it is another one than the last.
+    fn send(
+        self,
+        send: &dyn Fn(&[NotifyState<'_>]) -> std::io::Result<()>,
+        says: impl FnOnce() -> Option<String>,
+        last_status: &mut String,
+    ) -> std::io::Result<()> {
         match self {
             Message::Reloading(Some(since)) => send(&[NotifyState::Reloading, since]),
             Message::Reloading(None) => send(&[NotifyState::Reloading]),
             Message::Phase(Phase::Ready) => send(&[NotifyState::Ready]),
             Message::Phase(Phase::Stopping) => send(&[NotifyState::Stopping]),
             Message::Watchdog => send(&[NotifyState::Watchdog]),
-            Message::Status(text) => send(&[NotifyState::Status(&text)]),
+            Message::Status(status) => {
+                let text = match status {
+                    Status::Is(text) => Some(text.to_owned()),
+                    Status::Changed => says(),
+                };
+                let Some(text) = text.filter(|text| text != last_status) else { return Ok(()) };
+                send(&[NotifyState::Status(&text)])?;
+                *last_status = text;
+                Ok(())
+            }
         }
     }
 }
@@ -196,6 +251,7 @@ impl Notifier {
     }
 
     fn work(&self, send: &dyn Fn(&[NotifyState<'_>]) -> std::io::Result<()>) {
+        let mut last_status = String::new();
         let mut pending = lock(&self.pending);
         loop {
             let Some(message) = pending.next() else {
@@ -206,7 +262,8 @@ impl Notifier {
             };
             pending.is_sending = true;
             drop(pending);
-            if let Err(error) = message.send(send) {
+            let says = || self.says.get().map(|says| says());
+            if let Err(error) = message.send(send, says, &mut last_status) {
                 tracing::warn!(%error, "systemd could not be notified");
             }
             pending = lock(&self.pending);
@@ -277,21 +334,55 @@ mod tests {
             notifier.report(|pending| pending.reloading(since(at)));
             notifier.report(Pending::ready);
             notifier.report(|pending| pending.watchdog = true);
-            notifier.report(|pending| pending.status = Some(format!("reload {at}")));
+            notifier.report(|pending| pending.status = Some(Status::Is("early")));
+            notifier.report(Pending::status_changed);
         }
+        let _ = notifier.says.set(Box::new(|| "late".to_owned()));
         let began = Instant::now();
         notifier.flush(Duration::from_millis(10));
         assert!(began.elapsed() >= Duration::from_millis(10));
         assert_eq!(
             manager.heard(),
-            [
-                "READY=1",
-                "RELOADING=1 MONOTONIC_USEC=999",
-                "READY=1",
-                "WATCHDOG=1",
-                "STATUS=reload 999"
-            ]
+            ["READY=1", "RELOADING=1 MONOTONIC_USEC=999", "READY=1", "WATCHDOG=1", "STATUS=late"]
         );
+    }
+
+    #[test]
+    fn a_status_is_sent_when_it_is_another_one() {
+        let manager = Manager::new();
+        let notifier = Arc::clone(&manager.notifier);
+        // Nobody says it yet.
+        notifier.report(Pending::status_changed);
+        let said = Arc::new(Mutex::new("one"));
+        let says = Arc::clone(&said);
+        let _ = notifier.says.set(Box::new(move || (*lock(&says)).to_owned()));
+        drop(manager.release);
+        for text in ["one", "one", "two"] {
+            *lock(&said) = text;
+            notifier.report(Pending::status_changed);
+            notifier.flush(Duration::from_secs(60));
+        }
+        let heard: Vec<String> = manager.heard.try_iter().collect();
+        assert_eq!(heard, ["STATUS=one", "STATUS=two"]);
+    }
+
+    #[test]
+    fn a_status_that_did_not_arrive_is_sent_once_more() {
+        let (heard, said) = mpsc::channel();
+        let full = std::sync::atomic::AtomicBool::new(true);
+        let notifier = Notifier::start(move |state| {
+            if full.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::WouldBlock.into());
+            }
+            heard.send(state[0].to_string()).map_err(std::io::Error::other)
+        });
+        let notifier = notifier.expect("a thread");
+        let _ = notifier.says.set(Box::new(|| "well".to_owned()));
+        for _ in 0..3 {
+            notifier.report(Pending::status_changed);
+            notifier.flush(Duration::from_secs(60));
+        }
+        assert_eq!(said.try_iter().collect::<Vec<_>>(), ["STATUS=well"]);
     }
 
     #[test]
@@ -306,7 +397,8 @@ mod tests {
         notifier.report(Pending::ready);
         notifier.report(|pending| pending.reloading(since(2)));
         notifier.report(Pending::ready);
-        assert_eq!(manager.heard(), ["READY=1", "STOPPING=1"]);
+        notifier.report(Pending::status_changed);
+        assert_eq!(manager.heard(), ["READY=1", "STOPPING=1", "STATUS=Stopping"]);
     }
 
     #[test]
@@ -316,6 +408,6 @@ mod tests {
         notifier.report(Pending::stopping);
         manager.started.recv().expect("it sends");
         notifier.report(Pending::ready);
-        assert_eq!(manager.heard(), ["STOPPING=1"]);
+        assert_eq!(manager.heard(), ["STOPPING=1", "STATUS=Stopping"]);
     }
 }

@@ -29,7 +29,7 @@ pub(super) enum Witness {
 impl Record {
     /// Of a daemon that has been started now.
     pub(super) fn new(now: SystemTime) -> Self {
-        let status = ReloadStatus { last_attempt: None, last_success: now, last_succeeded: true };
+        let status = ReloadStatus { last_attempt: None, last_success: now, last_trouble: None };
         Record(Mutex::new(State { status, attempts: 0, ended: 0 }))
     }
 
@@ -61,9 +61,8 @@ impl Record {
             if !state.note(number, outcome, witness) {
                 return false;
             }
-            // What is said later replaces it, so it is said in the order of the record.
-            report(outcome);
         }
+        systemd::status_changed();
         log(outcome);
         true
     }
@@ -76,36 +75,17 @@ impl State {
             Witness::Task if self.ended >= number => return false,
             Witness::Task => {}
         }
-        let now = SystemTime::now();
-        let succeeded = matches!(outcome, ReloadOutcome::Applied(_));
-        if succeeded {
+        let (now, trouble) = (SystemTime::now(), outcome.trouble());
+        if trouble.is_none() {
             self.status.last_success = now;
         }
         // A late success is not one of the request that was refused meanwhile.
         if number == self.attempts {
             self.status.last_attempt = Some(now);
-            self.status.last_succeeded = succeeded;
+            self.status.last_trouble = trouble;
         }
         true
     }
-}
-
-/// Says in `systemctl status` how a reload has gone.
-fn report(outcome: &ReloadOutcome) {
-    systemd::status(match outcome {
-        ReloadOutcome::Applied(report) | ReloadOutcome::Faulty(report) => {
-            format!("Generation {}, configuration {}", report.generation, report.hash)
-        }
-        ReloadOutcome::Refused(mistakes) => {
-            let count = mistakes.len();
-            format!("Reload refused ({count} in the log); the earlier configuration runs")
-        }
-        ReloadOutcome::Unavailable(_) => "Reload failed; the earlier configuration runs".to_owned(),
-        ReloadOutcome::Unfinished(_) => {
-            "A reload does not come to an end; the log says more".to_owned()
-        }
-        ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => return,
-    });
 }
 
 fn log(outcome: &ReloadOutcome) {
@@ -193,6 +173,7 @@ mod tests {
             listeners: ListenerChanges::default(),
             degraded: Vec::new(),
             faults: Vec::new(),
+            warnings: Vec::new(),
             took: Duration::ZERO,
         }))
     }
@@ -202,12 +183,13 @@ mod tests {
         let hangs = ReloadOutcome::Unfinished(String::new());
         let record = Record::new(SystemTime::now());
         let number = Some(record.begin());
-        assert!(record.note(number, &hangs, Witness::Task) && !record.status().last_succeeded);
-        assert!(record.note(number, &applied(), Witness::Thread) && record.status().last_succeeded);
+        let succeeded = || record.status().last_succeeded();
+        assert!(record.note(number, &hangs, Witness::Task) && !succeeded());
+        assert!(record.note(number, &applied(), Witness::Thread) && succeeded());
         // It ended in the moment in which the task gave up.
         let number = Some(record.begin());
         assert!(record.note(number, &applied(), Witness::Thread));
-        assert!(!record.note(number, &hangs, Witness::Task) && record.status().last_succeeded);
+        assert!(!record.note(number, &hangs, Witness::Task) && succeeded());
     }
 
     #[test]
@@ -219,6 +201,7 @@ mod tests {
         record.note(refused, &ReloadOutcome::Unavailable(String::new()), Witness::Task);
         record.note(late, &applied(), Witness::Thread);
         assert!(record.status().last_success > SystemTime::UNIX_EPOCH);
-        assert!(!record.status().last_succeeded);
+        let trouble = record.status().last_trouble;
+        assert!(trouble.is_some_and(|trouble| trouble.verdict.contains("failed")));
     }
 }

@@ -1,12 +1,14 @@
 //! Whether the host's file systems are where a configuration says.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use vitald_core::host::Roots;
+use vitald_core::settings::{Mistake, Origin};
 
 /// A root that is not what it is called.
-pub(super) struct Doubt {
+pub(crate) struct Doubt {
     /// The setting.
     key: &'static str,
     /// What every such root has.
@@ -15,9 +17,20 @@ pub(super) struct Doubt {
     error: io::Error,
 }
 
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Doubt { key, file, error } = self;
+        write!(
+            f,
+            "{key} names a place without what collectors look for: {}: {error}",
+            file.display()
+        )
+    }
+}
+
 /// The roots that were configured and are not what they are called: collectors would find nothing there
 /// and call it absent, as on a host that lacks it. It may block.
-pub(super) fn doubts(roots: &Roots) -> Vec<Doubt> {
+pub(crate) fn doubts(roots: &Roots) -> Vec<Doubt> {
     let built_in = Roots::default();
     let known: [(&str, &Path, &Path, &str); 3] = [
         ("paths.procfs", &roots.procfs, &built_in.procfs, "stat"),
@@ -47,6 +60,56 @@ pub(super) fn warn(doubts: &[Doubt]) {
     }
 }
 
+/// Refuses a procfs that is not one: nearly everything would be absent, and no page would say why. What a
+/// host's procfs had in it, copied into a directory, is taken for one. It may block.
+///
+/// # Errors
+///
+/// The mistake in `paths.procfs`.
+pub(crate) fn require_procfs(roots: &Roots) -> Result<(), Mistake> {
+    let procfs = &roots.procfs;
+    let what_is_there = match is_procfs(procfs) {
+        Ok(true) => None,
+        Ok(false) => what_is_wrong(procfs),
+        Err(error) => Some(error.to_string()),
+    };
+    let Some(what_is_there) = what_is_there else { return Ok(()) };
+    Err(Mistake {
+        origin: Origin::Default,
+        path: "paths.procfs".to_owned(),
+        message: format!(
+            "{} is no procfs ({what_is_there}); on a host it is /proc, and a container that has the host's root \
+             with -v /:/host:ro,rslave has its procfs at /host/proc",
+            procfs.display()
+        ),
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn is_procfs(path: &Path) -> io::Result<bool> {
+    let file_system = rustix::fs::statfs(path)?;
+    Ok(file_system.f_type as u32 == rustix::fs::PROC_SUPER_MAGIC as u32)
+}
+
+/// Other systems have none, and only collectors that need none.
+#[cfg(not(target_os = "linux"))]
+fn is_procfs(_: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Why a directory of plain files can be no copy of a procfs.
+fn what_is_wrong(procfs: &Path) -> Option<String> {
+    match fs::read_dir(procfs).map(|mut entries| entries.next().is_none()) {
+        Err(error) => Some(error.to_string()),
+        // Where a procfs is to be mounted.
+        Ok(true) => Some("it is an empty directory".to_owned()),
+        Ok(false) if procfs.join("proc").is_dir() => {
+            Some("it is the root of a file system and has a directory proc in it".to_owned())
+        }
+        Ok(false) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +131,29 @@ mod tests {
         assert_eq!(keys(&Roots { rootfs: at("proc/stat"), ..roots }), ["paths.rootfs"]);
         // The defaults are nothing that a user has written.
         assert_eq!(keys(&Roots::default()), [""; 0]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_procfs_that_is_not_one_is_refused_and_a_copy_of_one_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let said = |procfs: PathBuf| {
+            let roots = Roots { procfs, ..Roots::default() };
+            require_procfs(&roots).map_err(|mistake| mistake.to_string()).err().unwrap_or_default()
+        };
+        assert_eq!(said("/proc".into()), "");
+        let told = said(at("nothing"));
+        assert!(told.starts_with("paths.procfs: /") && told.contains("No such file"), "{told}");
+        assert!(told.contains("-v /:/host:ro,rslave"), "{told}");
+        fs::create_dir_all(at("root/proc")).expect("a directory");
+        assert!(
+            said(at("root/proc")).contains("an empty directory"),
+            "a procfs that is not mounted"
+        );
+        assert!(said(at("root")).contains("has a directory proc"), "{}", said(at("root")));
+        fs::write(at("root/proc/loadavg"), "0 0 0 1/1 1\n").expect("a file");
+        assert_eq!(said(at("root/proc")), "");
+        assert!(said(at("root/proc/loadavg")).contains("ot a directory"));
     }
 }

@@ -53,23 +53,24 @@ struct Pending {
 }
 
 impl LineWriter {
-    /// Starts the thread, which writes to `out` for as long as the process lives. `notice` makes the
-    /// line that says how many lines are missing. Without a thread everything is dropped, and counted.
+    /// Starts the thread, which has lines written by `write` for as long as the process lives; that answers how many
+    /// it could not write. `notice` makes the line that says how many lines are missing. Without a thread everything
+    /// is dropped, and counted.
     pub(super) fn start(
-        out: impl AsFd + Send + 'static,
+        write: impl FnMut(&[u8]) -> u64 + Send + 'static,
         notice: impl Fn(u64) -> String + Send + 'static,
     ) -> Arc<Self> {
-        Self::start_in(std::thread::Builder::new().stack_size(STACK_BYTES), out, notice)
+        Self::start_in(std::thread::Builder::new().stack_size(STACK_BYTES), write, notice)
     }
 
     fn start_in(
         thread: std::thread::Builder,
-        out: impl AsFd + Send + 'static,
+        mut write: impl FnMut(&[u8]) -> u64 + Send + 'static,
         notice: impl Fn(u64) -> String + Send + 'static,
     ) -> Arc<Self> {
         let writer = Arc::new(LineWriter::default());
         let worker = Arc::clone(&writer);
-        let started = thread.name("log".to_owned()).spawn(move || worker.work(&out, &notice));
+        let started = thread.name("log".to_owned()).spawn(move || worker.work(&mut write, &notice));
         lock(&writer.pending).is_closed = started.is_err();
         writer
     }
@@ -121,7 +122,7 @@ impl LineWriter {
         }
     }
 
-    fn work(&self, out: &impl AsFd, notice: &dyn Fn(u64) -> String) {
+    fn work(&self, write: &mut dyn FnMut(&[u8]) -> u64, notice: &dyn Fn(u64) -> String) {
         let mut lines = Vec::new();
         loop {
             let unreported = self.take(&mut lines);
@@ -132,9 +133,9 @@ impl LineWriter {
             let screen = lock(&self.screen).clone();
             if let Some(screen) = screen {
                 screen.take(&String::from_utf8_lossy(&lines));
-            } else if let Err(rest) = write_all(out, &lines) {
+            } else {
                 // A full disk or a closed pipe: there is no better place to say so.
-                self.count(rest.iter().filter(|byte| **byte == b'\n').count() as u64);
+                self.count(write(&lines));
             }
             lines.clear();
             lines.shrink_to(KEPT_BYTES);
@@ -155,8 +156,18 @@ impl LineWriter {
     }
 }
 
+/// What writes lines as they are.
+pub(super) fn to_stream(
+    out: impl AsFd + Send + 'static,
+) -> impl FnMut(&[u8]) -> u64 + Send + 'static {
+    move |lines| match write_all(&out, lines) {
+        Ok(()) => 0,
+        Err(rest) => rest.iter().filter(|byte| **byte == b'\n').count() as u64,
+    }
+}
+
 /// Writes all, and answers what could not be written.
-fn write_all<'l>(out: &impl AsFd, mut lines: &'l [u8]) -> Result<(), &'l [u8]> {
+pub(super) fn write_all<'l>(out: &impl AsFd, mut lines: &'l [u8]) -> Result<(), &'l [u8]> {
     while !lines.is_empty() {
         // Not by std, whose lock other writers would wait for.
         match rustix::io::write(out, lines) {
@@ -185,7 +196,7 @@ mod tests {
     #[test]
     fn a_pipe_that_is_not_read_holds_up_no_caller() {
         let (reader, pipe) = std::io::pipe().expect("a pipe");
-        let writer = LineWriter::start(pipe, notice);
+        let writer = LineWriter::start(to_stream(pipe), notice);
         let line = format!("{}\n", "x".repeat(99));
         let count = 10_000;
         (0..count).for_each(|_| writer.push(&line));
@@ -215,7 +226,7 @@ mod tests {
     fn what_cannot_be_written_is_counted() {
         let (reader, pipe) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let writer = LineWriter::start(pipe, notice);
+        let writer = LineWriter::start(to_stream(pipe), notice);
         writer.push("one\n");
         writer.flush(Duration::from_secs(60));
         assert_eq!(writer.dropped(), 1);
@@ -226,7 +237,7 @@ mod tests {
         let (_reader, pipe) = std::io::pipe().expect("a pipe");
         // No address space has room for this stack.
         let thread = std::thread::Builder::new().stack_size(1 << 62);
-        let writer = LineWriter::start_in(thread, pipe, notice);
+        let writer = LineWriter::start_in(thread, to_stream(pipe), notice);
         (0..3).for_each(|_| writer.push("line\n"));
         assert!(!writer.is_open());
         assert_eq!(writer.dropped(), 3);
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn a_flush_waits_for_what_is_written() {
         let (mut reader, pipe) = std::io::pipe().expect("a pipe");
-        let writer = LineWriter::start(pipe, notice);
+        let writer = LineWriter::start(to_stream(pipe), notice);
         writer.push("one\ntwo\n");
         writer.flush(Duration::from_secs(60));
         let mut text = [0; 8];
