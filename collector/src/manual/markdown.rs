@@ -1,6 +1,6 @@
 //! The reference pages under `docs/`.
 
-use super::{kind, sentence, with_stop};
+use super::{CONFIGURATION, kind, sentence, with_stop};
 use crate::config::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};
 use crate::own::{VITALD, process::PROCESS};
 use vitald_core::collector::Descriptor;
@@ -101,18 +101,11 @@ pub fn config_markdown(
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
 ) -> String {
-    let mut page = String::from(
+    let mut page = format!(
         "# Configuration\n\n\
          Made from what is declared in the code; do not edit.\n\n\
-         One TOML file; the environment stands above it, the built-in defaults below. A variable's \
-         name is `VITALD__`, the table and the key in capitals, joined by `__`: \
-         `VITALD__SERVER__MAX_REQUESTS` is `max_requests` of `[server]`. Its text is read as the \
-         setting's type, a list's items between commas. Other variables are not looked at.\n\n\
-         Text in the file is never taken for a number or a truth value, unknown keys are mistakes, \
-         and so is what is wrong in the table of a collector that is off. `vitald check FILE` tells \
-         all mistakes at once, each with line and column.\n\n\
-         Durations are written as `\"500ms\"`, `\"10s\"`, `\"1m30s\"` or `\"1h\"`. Regular \
-         expressions match anywhere in a name unless they begin with `^` and end with `$`.\n",
+         {}\n",
+        CONFIGURATION.join("\n\n")
     );
     for section in SECTIONS {
         page.push_str(&format!("\n## \\[{}\\]\n\n{}\n", section.name, section.summary));

@@ -109,10 +109,10 @@ fn the_reference_shows_every_setting() {
         [server]
         # Where to listen: "127.0.0.1:9100", "[::]:9100", ":9100" for every address of this host,
         # "unix:/run/vitald/metrics.sock", "systemd" for every socket that systemd hands over, or a table
-        # such as { address = ":9100", admin = "off" }. More keys of the table: token_file = "/path", or
-        # "credential:NAME" of systemd's, with the bearer token that clients show to read more than /healthz
-        # and /readyz; of a unix socket mode = "0660" (else "0600"), owner and group of its file, whose
-        # writers may connect.
+        # such as { address = ":9100", admin = "off" }. One text is a list of one. More keys of the table:
+        # token_file = "/path", or "credential:NAME" of systemd's, with the bearer token that clients show
+        # to read more than /healthz and /readyz; of a unix socket mode = "0660" (else "0600"), owner and
+        # group of its file, whose writers may connect.
         #listen = ["127.0.0.1:9100"]
         # Who may use the admin routes of a listener that has no admin of its own: "off" for no client,
         # "local" for processes of root and of the daemon's own user (over loopback or a unix socket),
@@ -500,4 +500,73 @@ fn the_effective_configuration_is_one_of_equal_meaning() {
     .assert_eq(&text);
     let again = config::load_text("config.toml", &text, &[], &COLLECTORS, &OUTPUTS);
     assert_eq!(again.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).hash, plan.hash);
+}
+
+#[test]
+fn a_dashboard_has_a_row_for_each_collector() {
+    let text = dashboard(&COLLECTORS);
+    serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    // What is said of the daemon itself is the same for all.
+    let (own, _) = text
+        .split_once(",\n{\"collapsed\":true,\"gridPos\":{\"h\":1,\"w\":24,\"x\":0,\"y\":1}")
+        .expect("a second row");
+    expect![[r#"
+        {"description":"Generated from the charts of vitald's collectors; hosts of node_exporter are shown, too.","editable":true,"graphTooltip":1,"id":null,"refresh":"30s","schemaVersion":39,"tags":["vitald"],"templating":{"list":[{"label":"Data source","name":"datasource","query":"prometheus","type":"datasource"},{"datasource":{"type":"prometheus","uid":"${datasource}"},"label":"Job","name":"job","query":{"query":"label_values(node_exporter_build_info, job)","refId":"job"},"refresh":2,"sort":1,"type":"query"},{"datasource":{"type":"prometheus","uid":"${datasource}"},"label":"Host","name":"instance","query":{"query":"label_values(node_exporter_build_info{job=\"$job\"}, instance)","refId":"instance"},"refresh":2,"sort":1,"type":"query"}]},"time":{"from":"now-1h","to":"now"},"timezone":"browser","title":"Hosts","uid":"vitald-hosts","panels":[
+        {"collapsed":true,"gridPos":{"h":1,"w":24,"x":0,"y":0},"id":1,"title":"sample: Samples for tests","type":"row","panels":[
+        {"datasource":{"type":"prometheus","uid":"${datasource}"},"fieldConfig":{"defaults":{"custom":{"fillOpacity":10,"lineWidth":1,"showPoints":"never"},"unit":"cps"},"overrides":[]},"gridPos":{"h":8,"w":12,"x":0,"y":1},"id":2,"options":{"legend":{"calcs":[],"displayMode":"list","placement":"bottom","showLegend":true},"tooltip":{"mode":"multi","sort":"desc"}},"targets":[{"expr":"sum by (device, mode) (rate(node_samples_total{job=\"$job\",instance=\"$instance\"}[$__rate_interval]))","legendFormat":"{{device}} {{mode}} samples","refId":"A"}],"title":"samples","type":"timeseries"},
+        {"datasource":{"type":"prometheus","uid":"${datasource}"},"fieldConfig":{"defaults":{"custom":{"fillOpacity":10,"lineWidth":1,"showPoints":"never"},"unit":"short"},"overrides":[]},"gridPos":{"h":8,"w":12,"x":12,"y":1},"id":3,"options":{"legend":{"calcs":[],"displayMode":"list","placement":"bottom","showLegend":true},"tooltip":{"mode":"multi","sort":"desc"}},"targets":[{"expr":"sum(node_sample_state{job=\"$job\",instance=\"$instance\"})","legendFormat":"state","refId":"A"}],"title":"state","type":"timeseries"},
+        {"datasource":{"type":"prometheus","uid":"${datasource}"},"fieldConfig":{"defaults":{"custom":{"fillOpacity":10,"lineWidth":1,"showPoints":"never"},"unit":"short"},"overrides":[]},"gridPos":{"h":8,"w":12,"x":0,"y":9},"id":4,"options":{"legend":{"calcs":[],"displayMode":"list","placement":"bottom","showLegend":true},"tooltip":{"mode":"multi","sort":"desc"}},"targets":[{"expr":"{__name__=~\"node_sample_.+\",job=\"$job\",instance=\"$instance\"}","refId":"A"}],"title":"node_sample_*","type":"timeseries"}]}"#]].assert_eq(own);
+}
+
+/// The requests to the formatter that a page has, without those that man(7) has.
+fn unknown_requests(page: &str) -> Vec<&str> {
+    let requests = page.lines().filter(|line| line.starts_with(['.', '\'']));
+    let known = [".TH ", ".SH ", ".SS ", ".TP", ".PP", ".ad l"];
+    requests.filter(|line| !known.iter().any(|request| line.starts_with(request))).collect()
+}
+
+#[test]
+fn the_man_page_of_the_configuration_has_every_setting() {
+    let page = config_man(&COLLECTORS, &OUTPUTS, "2026-01-31");
+    assert!(page.starts_with(".TH \"VITALD.TOML\" 5 \"2026-01-31\" \"vitald "), "{page}");
+    assert_eq!(unknown_requests(&page), [""; 0]);
+    for setting in ["max_requests", "timeout", "device_exclude", "interval"] {
+        assert!(page.contains(&format!(".TP\n\\fB{setting}\\fR\n(")), "{setting}: {page}");
+    }
+    // Signs that are typed stay what they are.
+    let pattern = r"default: \fB\(aq\(ha(z?ram|loop)\ed+$\(aq\fR) Devices to leave out";
+    assert!(page.contains(pattern), "{pattern}: {page}");
+}
+
+#[test]
+fn the_man_page_has_every_command_and_option() {
+    let command = clap::Command::new("vitald")
+        .about("Serves")
+        .arg(clap::Arg::new("config").short('c').long("config").value_name("FILE").help("'d or .d"))
+        .subcommand(
+            clap::Command::new("once").about("Print").after_help("First.\n\n'Then'.").args([
+                clap::Arg::new("format")
+                    .long("format")
+                    .value_name("FORMAT")
+                    .value_parser(["a", "b"])
+                    .default_value("a"),
+                clap::Arg::new("quiet")
+                    .long("quiet")
+                    .help("Nothing")
+                    .action(clap::ArgAction::SetTrue),
+                clap::Arg::new("name").value_name("NAME").help(".d, or another"),
+            ]),
+        );
+    let page = command_man(&command, "2026-01-31");
+    assert_eq!(unknown_requests(&page), [""; 0]);
+    for part in [
+        ".TP\n\\fB\\-c\\fR, \\fB\\-\\-config\\fR FILE\n\\(aqd or .d.\n",
+        ".SS \"vitald once [OPTIONS] [NAME]\"\nPrint.\n",
+        ".TP\n\\fB\\-\\-format\\fR FORMAT\nOne of \\fBa\\fR, \\fBb\\fR. By default \\fBa\\fR.\n",
+        ".TP\nNAME\n\\&.d, or another.\n",
+        ".PP\nFirst.\n.PP\n\\(aqThen\\(aq.\n",
+    ] {
+        assert!(page.contains(part), "{part}:\n{page}");
+    }
+    assert!(page.contains("\\fB\\-\\-quiet\\fR\nNothing.\n") && !page.contains("false"), "{page}");
 }
