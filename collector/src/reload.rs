@@ -4,7 +4,9 @@ use crate::engine::Changes;
 use crate::outputs::OutputChanges;
 use crate::plan::Plan;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use vitald_core::host::View;
 use vitald_core::settings::Mistake;
 
 /// The plan that is running.
@@ -15,6 +17,8 @@ pub(crate) struct Applied {
     pub(crate) generation: u64,
     /// When it was applied.
     pub(crate) since: SystemTime,
+    /// What its paths show of the host.
+    pub(crate) view: View,
 }
 
 /// How a reload is requested.
@@ -45,6 +49,52 @@ pub(crate) enum ReloadOutcome {
     Unfinished(String),
 }
 
+/// How many mistakes of a refused configuration are kept.
+const KEPT_MISTAKES: usize = 10;
+
+impl ReloadOutcome {
+    /// Why it has not led to what was asked for; nothing if it was applied without a fault.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        let (verdict, details) = match self {
+            // The last two change nothing of how the last reload went.
+            ReloadOutcome::Applied(_) | ReloadOutcome::Busy | ReloadOutcome::Mismatch(_) => {
+                return None;
+            }
+            ReloadOutcome::Faulty(report) => {
+                ("the last reload had faults (see the log)".to_owned(), report.faults.join("\n"))
+            }
+            ReloadOutcome::Refused(mistakes) => {
+                let (count, s) = (mistakes.len(), if mistakes.len() == 1 { "" } else { "s" });
+                let mut lines: Vec<String> =
+                    mistakes.iter().take(KEPT_MISTAKES).map(ToString::to_string).collect();
+                let more = mistakes.len().saturating_sub(KEPT_MISTAKES);
+                if more > 0 {
+                    lines.push(format!("and {more} more, which the log has"));
+                }
+                let verdict =
+                    format!("the last reload was refused ({count} mistake{s} in the log)");
+                (verdict, lines.join("\n"))
+            }
+            ReloadOutcome::Unavailable(reason) => {
+                ("the last reload failed (see the log)".to_owned(), reason.clone())
+            }
+            ReloadOutcome::Unfinished(reason) => {
+                ("a reload does not come to an end (see the log)".to_owned(), reason.clone())
+            }
+        };
+        Some(Trouble { verdict, details: details.into() })
+    }
+}
+
+/// Why a reload has not led to what was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    /// In a few words, for `systemctl status`.
+    pub(crate) verdict: String,
+    /// A line for each thing, for who administers the daemon.
+    pub(crate) details: Arc<str>,
+}
+
 /// What a reload did.
 #[derive(Clone, Debug)]
 pub(crate) struct ReloadReport {
@@ -64,6 +114,8 @@ pub(crate) struct ReloadReport {
     pub(crate) degraded: Vec<(&'static str, String)>,
     /// What went wrong after the new configuration was in force.
     pub(crate) faults: Vec<String>,
+    /// What may not be meant of what was asked for.
+    pub(crate) warnings: Vec<String>,
     /// What the reload took.
     pub(crate) took: Duration,
 }
@@ -96,13 +148,20 @@ impl fmt::Display for ListenerChange {
     }
 }
 
-/// How reloads have gone, for the metrics.
+/// How reloads have gone.
 #[derive(Clone, Debug)]
 pub(crate) struct ReloadStatus {
     /// When one was last tried.
     pub(crate) last_attempt: Option<SystemTime>,
     /// When one last succeeded; the start counts.
     pub(crate) last_success: SystemTime,
+    /// What was wrong with the last one; nothing if it succeeded.
+    pub(crate) last_trouble: Option<Trouble>,
+}
+
+impl ReloadStatus {
     /// Whether the last one succeeded.
-    pub(crate) last_succeeded: bool,
+    pub(crate) fn last_succeeded(&self) -> bool {
+        self.last_trouble.is_none()
+    }
 }

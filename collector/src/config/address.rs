@@ -21,6 +21,9 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
             _ if path.len() > LONGEST_SOCKET_PATH => {
                 Err(format!("the path of a unix socket has at most {LONGEST_SOCKET_PATH} bytes"))
             }
+            _ if path.contains(char::is_control) => {
+                Err("the path of a unix socket may not have control characters".to_owned())
+            }
             _ => Ok(Address::Unix(path.into())),
         };
     }

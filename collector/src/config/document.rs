@@ -2,7 +2,6 @@
 
 use config::{Map, Value, ValueKind};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 use toml::Spanned;
@@ -38,12 +37,20 @@ pub(super) struct Places {
 /// The places of the tables, by path: `config` forgets a table's origin when it merges.
 pub(super) type TablePlaces = BTreeMap<String, Places>;
 
-/// Reads the text as the daemon takes it, and nothing that it would have to guess.
+/// What a text holds: values for `config`, each with its place as its origin, and the places of the tables.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) values: Map<String, Value>,
+    pub(super) places: TablePlaces,
+}
+
+/// Reads the text as the daemon takes it, and nothing that it would have to guess. Beside what it holds come the mistakes
+/// that leave everything to be read: what is there twice.
 ///
 /// # Errors
 ///
 /// Every mistake of syntax, and every value that no setting can take.
-pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mistake>> {
+pub(super) fn read(file: &Arc<str>, text: &str) -> Result<(Document, Mistakes), Vec<Mistake>> {
     let pieces = pieces(text);
     if pieces > MOST_PIECES {
         let message = format!(
@@ -53,13 +60,18 @@ pub(super) fn check(file: &Arc<str>, text: &str) -> Result<TablePlaces, Vec<Mist
         return Err(vec![Mistake { origin, path: String::new(), message }]);
     }
     let lines = Lines::of(text);
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(first) => return Err(syntax(file, text, &lines, first.span())),
+    let (document, twice) = match DeTable::parse(text) {
+        Ok(document) => (document, Mistakes::new()),
+        Err(first) => syntax(file, text, &lines, first.span())?,
     };
     let mut walk = Walk::new(Arc::clone(file), lines);
-    walk.table(document.get_ref(), "");
-    if walk.mistakes.is_empty() { Ok(walk.places) } else { Err(walk.mistakes.into_sorted()) }
+    walk.mistakes = twice;
+    let values = walk.table(document.get_ref(), "");
+    let Walk { places, mistakes, has_refused, .. } = walk;
+    if has_refused {
+        return Err(mistakes.into_sorted());
+    }
+    Ok((Document { values, places }, mistakes))
 }
 
 /// At least about as many pieces as a parser makes of a text: each line is one, each word, and each sign that TOML gives a
@@ -82,13 +94,25 @@ fn pieces(text: &str) -> usize {
     lines.map(|line| if line.starts_with('#') { 1 } else { 1 + of_line(line) }).sum()
 }
 
-/// The mistakes of syntax, of which the first one is known to be at `first`.
-fn syntax(
+/// What the parser says of something that is there twice. It reads on as if it were there once: a table has the
+/// settings of both, a setting the value of the first.
+const TWICE: &str = "duplicate key";
+
+/// What the parser says of a key below something that is no table.
+const NO_TABLE: &str = "cannot extend value";
+
+/// The mistakes of syntax, of which the first one is known to be at `first`, with the document if all it has twice
+/// is there.
+///
+/// # Errors
+///
+/// The mistakes, if there are others.
+fn syntax<'t>(
     file: &Arc<str>,
-    text: &str,
+    text: &'t str,
     lines: &Lines<'_>,
     first: Option<Range<usize>>,
-) -> Vec<Mistake> {
+) -> Result<(Spanned<DeTable<'t>>, Mistakes), Vec<Mistake>> {
     let mut mistakes = Mistakes::new();
     let mut add = |offset: usize, message: String| {
         let (line, column) = lines.place(offset);
@@ -96,22 +120,59 @@ fn syntax(
     };
     let from = first.map_or(0, |first| first.start);
     let end = text.floor_char_boundary(from.saturating_add(BROKEN_BYTES));
-    let (_, errors) = DeTable::parse_recoverable(&text[..end]);
+    let (document, errors) = DeTable::parse_recoverable(&text[..end]);
+    let mut is_whole = end == text.len() && errors.iter().all(|error| error.message() == TWICE);
+    let mut last = None;
     // Each message is looked for in the text: of a text that is noise, as many as are reported.
     for error in errors.iter().take(Mistakes::MOST) {
         let span = error.span().unwrap_or(end..end);
-        add(span.start, plainly(error.message(), text, span));
+        let message = if error.message() == TWICE && replaces_value(text, span.start) {
+            // Nothing is known any more of what was there before.
+            is_whole = false;
+            no_table(text, &span)
+        } else {
+            plainly(error.message(), text, span.clone())
+        };
+        // The parser says it at the beginning of a table and at its end.
+        if last.replace((span.start, message.clone())) != Some((span.start, message.clone())) {
+            add(span.start, message);
+        }
     }
     if end < text.len() {
         add(end, "because of these mistakes the text is not read beyond this place".to_owned());
     }
     mistakes.add_unlisted(errors.len().saturating_sub(Mistakes::MOST));
-    mistakes.into_sorted()
+    if is_whole { Ok((document, mistakes)) } else { Err(mistakes.into_sorted()) }
+}
+
+/// Whether a key is in the header of a table, `[a.b]`, that the parser takes in place of something that is no table.
+fn replaces_value(text: &str, key: usize) -> bool {
+    let line = text[..key].rfind('\n').map_or(0, |before| before + 1);
+    if !text[line..].trim_start().starts_with('[') {
+        return false;
+    }
+    let header = text[line..].lines().next().unwrap_or_default();
+    let (before, own) =
+        (DeTable::parse_recoverable(&text[..line]).0, DeTable::parse_recoverable(header).0);
+    let (mut before, mut own) = (before.get_ref(), own.get_ref());
+    while let Some((key, below)) = own.iter().next() {
+        match (before.get(key).map(Spanned::get_ref), below.get_ref()) {
+            (Some(DeValue::Table(there)), DeValue::Table(here)) => (before, own) = (there, here),
+            (there, _) => return there.is_some(),
+        }
+    }
+    false
+}
+
+/// What is wrong with a table whose name something else has.
+fn no_table(text: &str, key: &Range<usize>) -> String {
+    let key = text.get(key.clone()).unwrap_or_default();
+    format!("{key} is there already, and is no table; remove one of the two")
 }
 
 /// The parser's sentence, put better where it speaks of something other than the mistake.
 fn plainly(message: &str, text: &str, span: Range<usize>) -> String {
-    if message == "duplicate key" {
+    if message == TWICE {
         let key = text.get(span.clone()).unwrap_or_default();
         let before = text.get(..span.start).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
@@ -122,6 +183,9 @@ fn plainly(message: &str, text: &str, span: Range<usize>) -> String {
         } else {
             format!("{key} is set twice")
         };
+    }
+    if message.starts_with(NO_TABLE) && !message.contains("inline table") {
+        return no_table(text, &span);
     }
     let (before, after) = text.split_at(text.floor_char_boundary(span.start));
     let word_end = after.find(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
@@ -144,28 +208,6 @@ fn may_be_secret(line: &str) -> bool {
     ["admin", "token", "url", "password", "secret"].iter().any(|word| line.contains(word))
 }
 
-/// TOML for [`config`], with the place of each value as its origin.
-#[derive(Clone, Debug)]
-pub(super) struct Toml;
-
-impl config::Format for Toml {
-    fn parse(
-        &self,
-        _uri: Option<&String>,
-        text: &str,
-    ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
-        let document = DeTable::parse(text)?;
-        let mut walk = Walk::new(Arc::from(""), Lines::of(text));
-        Ok(walk.table(document.get_ref(), ""))
-    }
-}
-
-impl config::FileStoredFormat for Toml {
-    fn file_extensions(&self) -> &'static [&'static str] {
-        &["toml"]
-    }
-}
-
 struct Walk<'t> {
     file: Arc<str>,
     lines: Lines<'t>,
@@ -173,12 +215,14 @@ struct Walk<'t> {
     /// How many values there have been.
     values: usize,
     mistakes: Mistakes,
+    /// Some of the mistakes are its own: values were left out.
+    has_refused: bool,
 }
 
 impl<'t> Walk<'t> {
     fn new(file: Arc<str>, lines: Lines<'t>) -> Self {
         let (places, mistakes) = (TablePlaces::new(), Mistakes::new());
-        Walk { file, lines, places, values: 0, mistakes }
+        Walk { file, lines, places, values: 0, mistakes, has_refused: false }
     }
 
     fn table(&mut self, table: &DeTable<'_>, path: &str) -> Map<String, Value> {
@@ -258,6 +302,7 @@ impl<'t> Walk<'t> {
         let (line, column) = place;
         let origin = Origin::File { file: Arc::clone(&self.file), line, column };
         self.mistakes.add(origin, path, message);
+        self.has_refused = true;
         None
     }
 }
@@ -268,7 +313,7 @@ fn written(Places { value, key }: Places) -> String {
 }
 
 /// The other way round.
-pub(super) fn read(origin: &str) -> Option<Places> {
+pub(super) fn places_of(origin: &str) -> Option<Places> {
     let mut numbers = origin.split(':').map(str::parse);
     let mut next = || numbers.next()?.ok();
     Some(Places { value: (next()?, next()?), key: (next()?, next()?) })
@@ -315,7 +360,7 @@ mod tests {
     #[test]
     fn an_origin_survives_config() {
         let places = Places { value: (3, 12), key: (3, 1) };
-        assert_eq!(read(&written(places)), Some(places));
-        assert_eq!(read("VITALD__LOG__LEVEL"), None);
+        assert_eq!(places_of(&written(places)), Some(places));
+        assert_eq!(places_of("VITALD__LOG__LEVEL"), None);
     }
 }

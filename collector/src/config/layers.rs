@@ -2,24 +2,22 @@
 //!
 //! The built-in defaults are no layer: each setting has its own, and what is not written is decoded from that.
 
-use super::document::{self, Place, TablePlaces, Toml};
-use config::{Config, ConfigError, File, FileSourceString, Map, Source, ValueKind};
+use super::document::{self, Document, Place};
+use config::{Config, ConfigError, Map, Source, ValueKind};
 use std::sync::Arc;
 use vitald_core::settings::{Mistakes, Node, Origin, Table, Value};
 
-/// The text of a file, checked, and the places of its tables.
-pub(super) struct Text<'t> {
+/// A file, which has been read.
+pub(super) struct File {
     pub(super) name: Arc<str>,
-    pub(super) text: &'t str,
-    pub(super) places: TablePlaces,
+    pub(super) document: Document,
 }
 
 /// Merges the layers; a later one wins, key by key.
-pub(super) fn merge(file: Option<&Text<'_>>, above: &Table) -> Result<Table, ConfigError> {
+pub(super) fn merge(file: Option<&File>, above: &Table) -> Result<Table, ConfigError> {
     let mut layers = Config::builder();
     if let Some(file) = file {
-        let source: File<FileSourceString, Toml> = File::from_str(file.text, Toml);
-        layers = layers.add_source(source);
+        layers = layers.add_source(Layer(file.document.values.clone()));
     }
     let merged = layers.add_source(Layer::of(above)).build()?;
     let back = Back { file, above };
@@ -29,7 +27,7 @@ pub(super) fn merge(file: Option<&Text<'_>>, above: &Table) -> Result<Table, Con
     }
 }
 
-/// A table of ours as a source of `config`.
+/// Values as a source of `config`.
 #[derive(Clone, Debug)]
 struct Layer(Map<String, config::Value>);
 
@@ -77,7 +75,7 @@ fn to_config(value: &Value) -> config::Value {
 
 /// The way back from `config`.
 struct Back<'a> {
-    file: Option<&'a Text<'a>>,
+    file: Option<&'a File>,
     above: &'a Table,
 }
 
@@ -121,8 +119,9 @@ impl Back<'_> {
             return (origin.clone(), origin);
         }
         if let Some(file) = self.file
-            && let Some(places) =
-                kept.and_then(document::read).or_else(|| file.places.get(path).copied())
+            && let Some(places) = kept
+                .and_then(document::places_of)
+                .or_else(|| file.document.places.get(path).copied())
         {
             let at = |(line, column): Place| Origin::File { file: file.name.clone(), line, column };
             return (at(places.value), at(places.key));
@@ -167,13 +166,16 @@ pub(super) fn environment(variables: &[(String, String)], mistakes: &mut Mistake
             continue;
         }
         let origin = Origin::Environment(name.as_str().into());
-        let path = name[PREFIX.len()..].to_ascii_lowercase();
-        let keys: Vec<&str> = path.split("__").collect();
-        let is_key = |key: &&str| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        let is_key = |key: &str| {
+            let is_of_key = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            !key.is_empty() && key.bytes().all(is_of_key)
         };
-        if !keys.iter().all(is_key) {
-            mistakes.add(origin, "", "expected a name such as VITALD__LOG__LEVEL");
+        let path = &name[PREFIX.len()..];
+        let is_name = path.split("__").all(is_key);
+        let path = path.to_ascii_lowercase();
+        let keys: Vec<&str> = path.split("__").collect();
+        if !is_name {
+            mistakes.add(origin, "", "expected a name in capitals, such as VITALD__LOG__LEVEL");
         } else if !insert(&mut layer, &keys, Value::new(text.as_str(), origin.clone())) {
             mistakes.add(origin, keys.join("."), "another variable sets this or a part of it");
         }

@@ -1,13 +1,15 @@
 //! What a configuration means, apart from how it is written.
 
+use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Table, Value};
 
-/// What text from the environment or a flag is in a file: `"5"` of a whole number is 5. `None` of what is
-/// written as a file has it.
+/// What text is written out: from the environment or a flag `"5"` of a whole number is 5, and everywhere `"a"`
+/// of a list is `["a"]`. `None` of what is written so.
 pub(super) fn plain(value: &Value, info: &SettingInfo) -> Option<Node> {
+    let is_spelled = matches!(value.origin, Origin::Environment(_) | Origin::Flag(_));
     if !matches!(value.node, Node::Text(_))
-        || !matches!(value.origin, Origin::Environment(_) | Origin::Flag(_))
+        || !is_spelled && info.kind != <Vec<String> as Setting>::KIND
     {
         return None;
     }
@@ -34,10 +36,10 @@ impl Meaning {
     }
 
     /// Takes one fact up. A zero byte ends it, so that two facts cannot be taken for another two.
-    pub(super) fn add(&mut self, fact: &str) {
-        for byte in fact.bytes().chain([0]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+    pub(super) fn add(&mut self, fact: fmt::Arguments<'_>) {
+        // Writing to a hash does not fail.
+        let _ = self.write_fmt(fact);
+        let _ = self.write_char('\0');
     }
 
     /// Takes the settings of a table up, defaults included, but no password: the hash is shown to everyone, and
@@ -49,7 +51,7 @@ impl Meaning {
                 None => (info.default)(),
             };
             let node = info.shown(&node);
-            self.add(&format!("{}={}", info.key, canonical(node, info.kind)));
+            self.add(format_args!("{}={}", info.key, canonical(node, info.kind)));
         }
     }
 
@@ -59,17 +61,45 @@ impl Meaning {
     }
 }
 
-/// One text for each value: `60s` and `1m` are the same, as are `1` and `1.0` of a number.
-fn canonical(node: Node, kind: &str) -> String {
-    match (kind, &node) {
-        (<Duration as Setting>::KIND, Node::Text(_)) => {
-            match Duration::decode(&Value::new(node.clone(), Origin::Default)) {
-                Ok(duration) => format!("{}ns", duration.as_nanos()),
-                Err(_) => node.to_string(),
+impl fmt::Write for Meaning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        Ok(())
+    }
+}
+
+/// A value, written in one way.
+#[derive(Debug, PartialEq)]
+enum Canonical {
+    Nanoseconds(u128),
+    Node(Node),
+}
+
+impl Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Canonical::Nanoseconds(number) => write!(f, "{number}ns"),
+            Canonical::Node(node) => write!(f, "{node}"),
+        }
+    }
+}
+
+/// The same for all spellings of a value: `60s` and `1m` are the same, as are `1` and `1.0` of a number.
+fn canonical(node: Node, kind: &str) -> Canonical {
+    match (kind, node) {
+        (<Duration as Setting>::KIND, node @ Node::Text(_)) => {
+            let value = Value::new(node, Origin::Default);
+            match Duration::decode(&value) {
+                Ok(duration) => Canonical::Nanoseconds(duration.as_nanos()),
+                Err(_) => Canonical::Node(value.node),
             }
         }
-        (<f64 as Setting>::KIND, Node::Integer(number)) => Node::Float(*number as f64).to_string(),
-        _ => node.to_string(),
+        (<f64 as Setting>::KIND, Node::Integer(number)) => {
+            Canonical::Node(Node::Float(number as f64))
+        }
+        (_, node) => Canonical::Node(node),
     }
 }
 

@@ -25,7 +25,7 @@ mod server;
 mod tests;
 
 use crate::plan::{CollectorPlan, OutputPlan, Plan, Scrape};
-use layers::Text;
+use layers::File;
 use meaning::Meaning;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -95,15 +95,16 @@ fn load_layers(
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
 ) -> Result<Plan, Vec<Mistake>> {
+    let mut mistakes = Mistakes::new();
     let file = match file {
         Some((name, text)) => {
             let name = Arc::from(name);
-            let places = document::check(&name, text)?;
-            Some(Text { name, text, places })
+            let (document, twice) = document::read(&name, text)?;
+            mistakes = twice;
+            Some(File { name, document })
         }
         None => None,
     };
-    let mut mistakes = Mistakes::new();
     let environment = layers::environment(environment, &mut mistakes);
     assemble(file.as_ref(), &environment, collectors, outputs, mistakes)
 }
@@ -132,7 +133,7 @@ fn read(path: &Path) -> Result<String, (Origin, String)> {
 }
 
 fn assemble(
-    file: Option<&Text<'_>>,
+    file: Option<&File>,
     above: &Table,
     collectors: &[&'static Descriptor],
     outputs: &[&'static OutputDescriptor],
@@ -182,7 +183,7 @@ fn decode(
                 let own = part(&table, descriptor.name, mistakes)?;
                 let plan = collector_plan(descriptor, &own, (&scrape, max_series), mistakes)?;
                 check(&plan, &own, mistakes);
-                meaning.add(&format!(
+                meaning.add(format_args!(
                     "collectors.{} {} {:?} {}",
                     descriptor.name, plan.enabled, plan.interval, plan.max_series
                 ));
@@ -220,12 +221,12 @@ fn decode(
                     return None;
                 };
                 let plan = output_plan(name, descriptor, &own, chosen, mistakes)?;
-                meaning.add(&format!(
+                meaning.add(format_args!(
                     "outputs.{name} {} {:?} {:?}",
                     plan.enabled, plan.interval, plan.collectors
                 ));
                 if descriptor.name != name {
-                    meaning.add(&format!("type {}", descriptor.name));
+                    meaning.add(format_args!("type {}", descriptor.name));
                 }
                 meaning.add_settings(&own, descriptor.settings);
                 Some((plan, key_origin))
@@ -237,11 +238,10 @@ fn decode(
     });
 
     let (server, roots, (scrape, _), log) = (server?, roots?, scrape?, log?);
-    for fact in
-        [format!("{server:?}"), format!("{roots:?}"), format!("{scrape:?}"), format!("{log:?}")]
-    {
-        meaning.add(&fact);
-    }
+    meaning.add(format_args!("{server:?}"));
+    meaning.add(format_args!("{roots:?}"));
+    meaning.add(format_args!("{scrape:?}"));
+    meaning.add(format_args!("{log:?}"));
     let (collectors, outputs) = (collectors?, outputs?);
     let mut written = merged;
     effective::write_plainly(&mut written, &collectors, &outputs);

@@ -11,7 +11,7 @@ use vitald_core::settings::{Node, Origin, Setting, SettingInfo, Settings as _, V
 settings! {
     /// Where to listen: `"127.0.0.1:9100"`, `"[::]:9100"`, `":9100"` for every address of this
     /// host, `"unix:/run/vitald/metrics.sock"`, `"systemd"` for every socket that systemd hands over, or a
-    /// table such as `{ address = ":9100", admin = "off" }`. More keys of the table: `token_file =
+    /// table such as `{ address = ":9100", admin = "off" }`. One text is a list of one. More keys of the table: `token_file =
     /// "/path"`, or `"credential:NAME"` of systemd's, with the bearer token that clients show to read more than
     /// `/healthz` and `/readyz`; of a unix socket `mode = "0660"` (else `"0600"`), `owner` and `group` of its file,
     /// whose writers may connect.

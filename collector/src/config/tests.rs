@@ -183,8 +183,12 @@ fn bad_syntax() {
             "[log]\nlevel = info",
             "[log]\nlevel = \"info\"\nlevel = \"warn\"",
             "[log]\n[log]",
+            "[log]\nlevel = \"inf\"\n[scrape]\ntimeou = 3\n[log]\nformat = \"jsn\"",
             "[collectors]\nsample.tries = 3\n[collectors.sample]\nslowly = true",
             "[collectors.sample]\ntries = 3\n[collectors]\nsample.slowly = true",
+            "[log]\nlevel = \"info\"\n[log.level]\nx = 1",
+            "[log]\nlevel = \"info\"\n[log.level.x]\ny = 1",
+            "log = 1\n[log]\nformat = \"json\"",
             "[log]\nlevel = \"info\nformat = \"json\"\n[scrape]\ntimeout = =",
             "[scrape]\ntimeout = 10s",
             "a.b. = 1",
@@ -209,6 +213,16 @@ fn bad_syntax() {
             | [log]
             | [log]
             config.toml:2:2: the table log is there already; add these settings to it
+            | [log]
+            | level = "inf"
+            | [scrape]
+            | timeou = 3
+            | [log]
+            | format = "jsn"
+            config.toml:2:9: log.level: expected one of "debug", "info", "warn", "error"
+            config.toml:4:1: scrape.timeou: no such setting; did you mean timeout?
+            config.toml:5:2: the table log is there already; add these settings to it
+            config.toml:6:10: log.format: expected one of "logfmt", "json"
             | [collectors]
             | sample.tries = 3
             | [collectors.sample]
@@ -219,6 +233,20 @@ fn bad_syntax() {
             | [collectors]
             | sample.slowly = true
             config.toml:4:1: the table sample is there already; add these settings to it
+            | [log]
+            | level = "info"
+            | [log.level]
+            | x = 1
+            config.toml:3:6: level is there already, and is no table; remove one of the two
+            | [log]
+            | level = "info"
+            | [log.level.x]
+            | y = 1
+            config.toml:3:6: level is there already, and is no table; remove one of the two
+            | log = 1
+            | [log]
+            | format = "json"
+            config.toml:2:2: log is there already, and is no table; remove one of the two
             | [log]
             | level = "info
             | format = "json"
@@ -304,10 +332,13 @@ fn bad_tables() {
 fn bad_server() {
     check(
         &[
-            "[server]\nlisten = \":9100\"",
+            "[server]\nlisten = \"9100\"",
+            "[server]\nlisten = \":9100, :9101\"",
+            "[server]\nlisten = 9100",
             "[server]\nlisten = [9100]",
             "[server]\nlisten = [\"localhost:9100\", \"127.0.0.1\", \"127.0.0.1:99999\"]",
             "[server]\nlisten = [\"unix:metrics.sock\"]",
+            "[server]\nlisten = [\"unix:/run/a\\nMAINPID=1.sock\"]",
             "[server]\nlisten = [\":9100\", \"127.0.0.1:9100\"]",
             "[server]\nlisten = [\n  \"unix:/a\",\n  \"unix:/a\",\n]",
             "[server]\nlisten = [{ adress = \":1\" }]",
@@ -324,8 +355,14 @@ fn bad_server() {
         ],
         &expect![[r#"
             | [server]
-            | listen = ":9100"
-            config.toml:2:10: server.listen: expected a list, such as [":9100"], found text
+            | listen = "9100"
+            config.toml:2:10: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
+            | [server]
+            | listen = ":9100, :9101"
+            config.toml:2:10: server.listen: expected a list, found text with a comma: write [":9100, :9101"] or [":9100", ":9101"]
+            | [server]
+            | listen = 9100
+            config.toml:2:10: server.listen: expected a list, found a whole number
             | [server]
             | listen = [9100]
             config.toml:2:11: server.listen: expected an address in quotes, found a whole number
@@ -337,6 +374,9 @@ fn bad_server() {
             | [server]
             | listen = ["unix:metrics.sock"]
             config.toml:2:11: server.listen: a unix socket needs an absolute path
+            | [server]
+            | listen = ["unix:/run/a\nMAINPID=1.sock"]
+            config.toml:2:11: server.listen: the path of a unix socket may not have control characters
             | [server]
             | listen = [":9100", "127.0.0.1:9100"]
             config.toml:2:20: server.listen: 127.0.0.1:9100 cannot be bound beside :9100
@@ -467,7 +507,7 @@ fn bad_collectors_and_outputs() {
             "[collectors.sample]\ninterval = \"soon\"",
             "[collectors.sample]\nmax_series = -1",
             "[collectors.sample]\nmount_timeout = \"2h\"\ntries = 11\nslowly = \"no\"\nfactor = \"x\"",
-            "[collectors.sample]\nnames = \"one\"",
+            "[collectors.sample]\nnames = \"one,two\"",
             "[collectors.sample]\nnames = [\"one\", 2, true]",
             "[collectors.sample]\ntries = [1]",
             "[collectors.sample.tries]\nx = 1",
@@ -530,8 +570,8 @@ fn bad_collectors_and_outputs() {
             config.toml:4:10: collectors.sample.slowly: expected true or false, found text
             config.toml:5:10: collectors.sample.factor: expected a number, found text
             | [collectors.sample]
-            | names = "one"
-            config.toml:2:9: collectors.sample.names: expected a list, such as ["one"], found text
+            | names = "one,two"
+            config.toml:2:9: collectors.sample.names: expected a list, found text with a comma: write ["one,two"] or ["one", "two"]
             | [collectors.sample]
             | names = ["one", 2, true]
             config.toml:2:17: collectors.sample.names: expected text, found a whole number
@@ -636,6 +676,16 @@ fn enabled_is_the_table_then_the_collector_then_default_collectors() {
 }
 
 #[test]
+fn a_text_is_one_listener() {
+    let of = |listen: &str| plan(&format!("[server]\nlisten = {listen}"), &[]);
+    let (text, list) = (of("\"0.0.0.0:9100\""), of("[\"0.0.0.0:9100\"]"));
+    assert_eq!(text.server.listen.len(), 1);
+    assert_eq!(text.server.listen, list.server.listen);
+    assert_eq!(text.hash, list.hash, "both mean the same");
+    assert_ne!(text.hash, of("\":9100\"").hash);
+}
+
+#[test]
 fn listeners_take_the_tables_rule_unless_they_have_one() {
     let plan = plan(
         "[server]
@@ -734,10 +784,10 @@ fn bad_variables_are_named() {
         environment VITALD__COLLECTORS__DISKSTATS__ENABLED: collectors.diskstats: not in this build: build with --features diskstats
         environment VITALD__COLLECTORS__SAMPLE__DEVICE_EXCLUDE: collectors.sample.device_exclude: not a regular expression: unclosed group
         environment VITALD__COLLECTORS__SAMPLE__ENABLED: collectors.sample.enabled: expected true or false
-        environment VITALD__LOG__: expected a name such as VITALD__LOG__LEVEL
+        environment VITALD__LOG__: expected a name in capitals, such as VITALD__LOG__LEVEL
         environment VITALD__LOG__LEVEL: log.level: another variable sets this or a part of it
         environment VITALD__LOG: log: expected a table, [log], found text
-        environment VITALD__log__level: log.level: another variable sets this or a part of it
+        environment VITALD__log__level: expected a name in capitals, such as VITALD__LOG__LEVEL
         valid
     "#]].assert_eq(&told);
 }
