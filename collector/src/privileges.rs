@@ -39,13 +39,59 @@ pub(crate) struct Shortfall {
 
 /// What the collectors that are on lack.
 pub(crate) fn shortfalls(plans: &[CollectorPlan]) -> Vec<Shortfall> {
+    of_those_on(plans, missing)
+}
+
+/// What the collectors that are on use beyond what deploy/vitald.service gives, whatever this process has.
+pub(crate) fn needs(plans: &[CollectorPlan]) -> Vec<Shortfall> {
+    of_those_on(plans, |descriptor| descriptor.capabilities.to_vec())
+}
+
+/// Those of the collectors that are on of which there are any.
+fn of_those_on(
+    plans: &[CollectorPlan],
+    capabilities: impl Fn(&Descriptor) -> Vec<&'static str>,
+) -> Vec<Shortfall> {
     let on = plans.iter().filter(|plan| plan.enabled).map(|plan| plan.descriptor);
-    let lacking = on.map(|descriptor| Shortfall {
+    let all = on.map(|descriptor| Shortfall {
         name: descriptor.name,
         lacks: descriptor.lacks_without,
-        capabilities: missing(descriptor),
+        capabilities: capabilities(descriptor),
     });
-    lacking.filter(|shortfall| !shortfall.capabilities.is_empty()).collect()
+    all.filter(|shortfall| !shortfall.capabilities.is_empty()).collect()
+}
+
+/// A drop-in of the unit that gives all of it, by capability, so that a part can be left out; if there is nothing to give it
+/// says so.
+pub(crate) fn drop_in(needs: &[Shortfall]) -> String {
+    let mut text = String::from("[Service]\n");
+    if needs.is_empty() {
+        text.push_str("# No collector that is on shows more with a capability.\n");
+    }
+    for capability in all(needs) {
+        let _ = writeln!(text, "# {capability}{} is for", beware(capability));
+        for Shortfall { name, lacks, .. } in
+            needs.iter().filter(|need| need.capabilities.contains(&capability))
+        {
+            let lacks = if lacks.is_empty() { "all or some of its figures" } else { lacks };
+            let _ = writeln!(text, "# - {name}: {lacks}");
+        }
+        let _ =
+            writeln!(text, "CapabilityBoundingSet={capability}\nAmbientCapabilities={capability}");
+        if capability == PERF {
+            text.push_str("# The system call that it makes\nSystemCallFilter=perf_event_open\n");
+        }
+    }
+    text
+}
+
+/// What else a capability lets the daemon do.
+fn beware(capability: &str) -> &'static str {
+    match capability {
+        "CAP_DAC_READ_SEARCH" => ", with which the daemon may read every file of the machine,",
+        "CAP_SYS_PTRACE" => ", with which it may read the memory of every process,",
+        _ => "",
+    }
 }
 
 /// A sentence for each, and the lines of a unit that give them what they lack; nothing if they lack
@@ -64,7 +110,8 @@ pub(crate) fn advice(shortfalls: &[Shortfall]) -> String {
         let list = names.join(" ");
         let _ = writeln!(
             text,
-            "To give the service all of it: systemctl edit vitald, then systemctl restart vitald:\n\
+            "To give the service all of it: systemctl edit vitald, then systemctl restart vitald\n\
+             (vitald plugins --systemd says what each line is for):\n\
              [Service]\nCapabilityBoundingSet={list}\nAmbientCapabilities={list}"
         );
         if names.contains(&PERF) {
@@ -111,17 +158,46 @@ mod tests {
         assert!(!is_in(CapabilitySet::SYS_ADMIN, "CAP_SYS_PTRACE"));
     }
 
-    #[test]
-    fn the_advice_has_the_lines_of_a_unit() {
+    fn two() -> [Shortfall; 2] {
         let shortfall = |name, lacks, capabilities: &[&'static str]| Shortfall {
             name,
             lacks,
             capabilities: capabilities.to_vec(),
         };
-        let advice = advice(&[
+        [
             shortfall("dmi", "the serial numbers", &["CAP_DAC_READ_SEARCH"]),
             shortfall("perf", "", &["CAP_PERFMON", "CAP_DAC_READ_SEARCH"]),
-        ]);
+        ]
+    }
+
+    #[test]
+    fn a_drop_in_says_what_each_capability_is_for() {
+        let text = drop_in(&two());
+        assert_eq!(
+            text,
+            "[Service]\n\
+             # CAP_DAC_READ_SEARCH, with which the daemon may read every file of the machine, is for\n\
+             # - dmi: the serial numbers\n\
+             # - perf: all or some of its figures\n\
+             CapabilityBoundingSet=CAP_DAC_READ_SEARCH\n\
+             AmbientCapabilities=CAP_DAC_READ_SEARCH\n\
+             # CAP_PERFMON is for\n\
+             # - perf: all or some of its figures\n\
+             CapabilityBoundingSet=CAP_PERFMON\n\
+             AmbientCapabilities=CAP_PERFMON\n\
+             # The system call that it makes\n\
+             SystemCallFilter=perf_event_open\n"
+        );
+        let none = drop_in(&[]);
+        assert!(
+            none.lines().all(|line| line == "[Service]" || line.starts_with("# No ")),
+            "{none}"
+        );
+    }
+
+    #[test]
+    fn the_advice_has_the_lines_of_a_unit() {
+        let advice = advice(&two());
         for line in [
             "dmi lacks the serial numbers without CAP_DAC_READ_SEARCH",
             "perf shows nothing, or less, without CAP_PERFMON and CAP_DAC_READ_SEARCH",

@@ -75,13 +75,17 @@ pub(super) fn command(registry: Registry<'_>) -> Command {
         .subcommand(
             Command::new("plugins")
                 .about("List what is compiled in, with its state and cost on this host")
-                .arg(config()),
+                .arg(config())
+                .arg(
+                    switch("systemd")
+                        .help("Print a drop-in for vitald.service with what the collectors that are on need"),
+                ),
         )
         .subcommand(Command::new("metrics").about("Print the reference of all metrics, as Markdown"))
         .subcommand(
             Command::new("config")
                 .about("Print the commented default configuration, or the effective one")
-                .arg(config())
+                .arg(config().requires("effective"))
                 .arg(switch("effective").help("Every value in force, and where it comes from")),
         )
         .subcommand(
@@ -251,13 +255,10 @@ fn console() -> Arg {
 
 /// An interval as an output may have it.
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
+    let interval = Duration::decode(&Value::new(text, Origin::Default))?;
     let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
-    if allowed.contains(&interval) {
-        Ok(interval)
-    } else {
-        Err("it must be from 1s to 1h".to_owned())
-    }
+    let interval = Some(interval).filter(|interval| allowed.contains(interval));
+    interval.ok_or_else(|| "expected from 1s to 1h".to_owned())
 }
 
 /// Which daemon a command talks to.

@@ -1,16 +1,23 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
-use super::connection::{Answer, Connection};
+use super::connection::{Answer, Connection, Deadline};
 use super::places::{self, Place, Search, WITHOUT_TLS};
 use super::registry::Registry;
 use super::terminal::{complain, exit, fail, print, printable};
+use crate::log;
 use crate::plan::Address;
 use clap::ArgMatches;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a daemon that is well may take to say so: less than the five seconds that the image's health check has,
+/// so that the check says why it fails.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Makes the running daemon read its configuration again, and tells what it says.
 pub(super) fn reload(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
@@ -30,8 +37,9 @@ pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     };
     let (path, well) =
         if own.get_flag("ready") { ("/readyz", "ready\n") } else { ("/healthz", "ok\n") };
-    let connection = Connection::open(&place.address, place.token);
-    match connection.and_then(|mut connection| connection.ask(Method::GET, path)) {
+    let deadline = Deadline::after(HEALTH_TIMEOUT);
+    let connection = Connection::open_by(&place.address, place.token, deadline);
+    match connection.and_then(|mut connection| connection.ask_by(Method::GET, path, deadline)) {
         Ok(answer) if answer.status == StatusCode::OK => print(well),
         Ok(Answer { lacks: Some(what), .. }) => Miss::lacking(&place.address, what).fail(),
         Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
@@ -45,6 +53,8 @@ struct Daemon {
     address: Address,
     /// The file that it reads.
     file: Option<String>,
+    /// The hash of the configuration that is in force.
+    hash: Value,
 }
 
 /// Why the daemon that is looked for is not at a place.
@@ -52,7 +62,7 @@ struct Miss {
     status: u8,
     reason: String,
     /// What to do about it, if the user has said that the daemon is there.
-    remedy: &'static str,
+    remedy: Cow<'static, str>,
 }
 
 impl Miss {
@@ -60,7 +70,7 @@ impl Miss {
         Miss {
             status: exit::UNAVAILABLE,
             reason: format!("no answer from {address}: {error}"),
-            remedy: "; is the daemon running there? --to says where",
+            remedy: "; is the daemon running there? --to says where".into(),
         }
     }
 
@@ -71,7 +81,7 @@ impl Miss {
     }
 
     fn refused(reason: String) -> Self {
-        Miss { status: 1, reason, remedy: "" }
+        Miss { status: 1, reason, remedy: "".into() }
     }
 
     fn fail(&self) -> ExitCode {
@@ -86,7 +96,7 @@ fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCo
     };
     let mut misses = Vec::new();
     for place in std::mem::take(&mut search.places) {
-        match Daemon::at(place, search.file.as_deref()) {
+        match Daemon::at(place, &search) {
             Ok(daemon) => return daemon.reload(dry_run),
             Err(miss) => misses.push(miss),
         }
@@ -95,14 +105,15 @@ fn put_reload(own: &ArgMatches, registry: Registry<'_>, dry_run: bool) -> ExitCo
 }
 
 impl Daemon {
-    /// The daemon at a place, if it reads this file; nothing is changed in it.
-    fn at(place: Place, file: Option<&Path>) -> Result<Self, Miss> {
+    /// The daemon at a place, if it is the one that is looked for; nothing is changed in it.
+    fn at(place: Place, search: &Search<'_>) -> Result<Self, Miss> {
         let Place { address, token } = place;
         let unanswered = |error: String| Miss::unanswered(&address, &error);
         let mut connection = Connection::open(&address, token).map_err(unanswered)?;
         let about = connection.ask(Method::GET, "/plugins").map_err(unanswered)?;
         if let Some(what) = about.lacks {
-            return Err(Miss { remedy: "; a SIGHUP needs none", ..Miss::lacking(&address, what) });
+            let remedy = "; a SIGHUP needs none".into();
+            return Err(Miss { remedy, ..Miss::lacking(&address, what) });
         }
         if about.text("name") != "vitald" {
             return Err(Miss::refused(format!(
@@ -115,17 +126,26 @@ impl Daemon {
             let path = "/plugins/reload?dry_run=true";
             let refusal = connection.ask(Method::PUT, path).map_err(unanswered)?;
             return Err(match refusal.status {
-                StatusCode::NOT_FOUND => Miss {
-                    remedy: "; --config or --to names another one, and a SIGHUP needs none",
-                    ..Miss::refused(format!("the listener at {address} has no admin routes"))
-                },
+                StatusCode::NOT_FOUND => {
+                    let on = search.others().into_iter().find(|other| administers(other, &about));
+                    let remedy = match on {
+                        Some(Place { address, .. }) => format!("; it is on at {address}").into(),
+                        None => {
+                            "; --config or --to names another listener, and a SIGHUP needs neither"
+                                .into()
+                        }
+                    };
+                    let reason = format!("administration is off on the listener at {address}");
+                    Miss { remedy, ..Miss::refused(reason) }
+                }
                 _ => {
                     Miss::refused(format!("the daemon at {address} refuses: {}", refusal.refusal()))
                 }
             });
         }
+        let hash = about.body["hash"].clone();
         let read = about.body["config_file"].as_str().map(str::to_owned);
-        if let Some(wanted) = file
+        if let Some(wanted) = search.file.as_deref()
             && !read.as_ref().is_some_and(|read| is_same(Path::new(read), wanted))
         {
             let read = read.as_deref().unwrap_or("no file");
@@ -134,7 +154,7 @@ impl Daemon {
                 "the daemon at {address} reads {read}, not {wanted}"
             )));
         }
-        Ok(Daemon { connection, address, file: read })
+        Ok(Daemon { connection, address, file: read, hash })
     }
 
     fn reload(mut self, dry_run: bool) -> ExitCode {
@@ -146,7 +166,13 @@ impl Daemon {
         let file = self.file.as_deref().unwrap_or("no configuration file");
         let daemon = format!("the daemon at {} reads {file}", self.address);
         if answer.status == StatusCode::OK {
-            return print(&printable(&format!("{daemon}\n{}", report(&answer.body))));
+            return print(&printable(&format!("{daemon}\n{}", report(&answer.body, &self.hash))));
+        }
+        let is_wrong = answer.status == StatusCode::UNPROCESSABLE_ENTITY;
+        let status = if is_wrong { exit::CONFIG } else { 1 };
+        // What a service's own command says is in the log of the service, where the daemon has said it already.
+        if log::is_journal() && std::env::var_os("MAINPID").is_some() {
+            return fail(status, &format!("{daemon}: {}; its log says why", answer.text("title")));
         }
         for mistake in answer.body["mistakes"].as_array().into_iter().flatten() {
             complain(&mistake["text"].as_str().unwrap_or_default());
@@ -154,14 +180,24 @@ impl Daemon {
         for fault in answer.body["faults"].as_array().into_iter().flatten() {
             complain(&fault.as_str().unwrap_or_default());
         }
-        let is_wrong = answer.status == StatusCode::UNPROCESSABLE_ENTITY;
-        fail(if is_wrong { exit::CONFIG } else { 1 }, &format!("{daemon}: {}", answer.refusal()))
+        fail(status, &format!("{daemon}: {}", answer.refusal()))
     }
 }
 
+/// Whether the daemon that has said this can be administered at a place.
+fn administers(place: &Place, about: &Answer) -> bool {
+    let connection = Connection::open(&place.address, place.token.clone());
+    let there = connection.and_then(|mut connection| connection.ask(Method::GET, "/plugins"));
+    there.is_ok_and(|there| {
+        let is_same = |key: &str| there.body[key] == about.body[key];
+        there.body["admin"] == Value::Bool(true)
+            && ["name", "hash", "applied_timestamp_seconds"].into_iter().all(is_same)
+    })
+}
+
 /// Says why no daemon was asked to reload.
-fn not_found(search: &Search, misses: &[Miss]) -> ExitCode {
-    if search.is_given
+fn not_found(search: &Search<'_>, misses: &[Miss]) -> ExitCode {
+    if search.is_given()
         && let [miss] = misses
     {
         return miss.fail();
@@ -207,14 +243,17 @@ fn named(one: &Value) -> String {
     }
 }
 
-fn report(told: &Value) -> String {
+/// What a report says, where the configuration of this hash was in force before.
+fn report(told: &Value, before: &Value) -> String {
     let mut text = String::new();
+    let mut changes = told["hash"] != *before;
     for (group, noun) in [("", "collectors"), ("outputs", "outputs"), ("listeners", "listeners")] {
         let lists = if group.is_empty() { told } else { &told[group] };
         for what in ["started", "stopped", "changed", "unchanged"] {
             let names: Vec<String> =
                 lists[what].as_array().into_iter().flatten().map(named).collect();
             if !names.is_empty() {
+                changes |= what != "unchanged";
                 text += &format!("{noun} {what}: {}\n", names.join(", "));
             }
         }
@@ -223,7 +262,15 @@ fn report(told: &Value) -> String {
         let word = |key: &str| degraded[key].as_str().unwrap_or_default().to_owned();
         text += &format!("degraded: {}: {}\n", word("name"), word("reason"));
     }
-    let verb = if told["dry_run"] == Value::Bool(true) { "would be applied" } else { "applied" };
+    for warning in told["warnings"].as_array().into_iter().flatten() {
+        text += &format!("warning: {}\n", warning.as_str().unwrap_or_default());
+    }
+    let is_dry = told["dry_run"] == Value::Bool(true);
+    let (verb, which) = match (is_dry, changes) {
+        (true, true) => ("would be applied", "now "),
+        (true, false) => ("is in force: nothing would change", "now "),
+        (false, _) => ("applied", ""),
+    };
     let hash = told["hash"].as_str().unwrap_or_default();
-    text + &format!("configuration {hash} {verb}; generation {}\n", told["generation"])
+    text + &format!("configuration {hash} {verb}; {which}generation {}\n", told["generation"])
 }

@@ -92,8 +92,18 @@ impl Connection {
 
     /// Sends a request and reads the answer.
     pub(super) fn ask(&mut self, method: Method, path: &str) -> Result<Answer, String> {
+        self.ask_by(method, path, Deadline::after(TIMEOUT))
+    }
+
+    /// The same, by a deadline.
+    pub(super) fn ask_by(
+        &mut self,
+        method: Method,
+        path: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, String> {
         let request = Request::builder().method(method).uri(path);
-        let response = self.send(request, LARGEST_ANSWER, Deadline::after(TIMEOUT))?;
+        let response = self.send(request, LARGEST_ANSWER, deadline)?;
         let body = serde_json::from_slice(response.body()).unwrap_or_default();
         Ok(Answer { status: response.status(), body, lacks: lacking(&response) })
     }

@@ -38,14 +38,16 @@ fn environment(
     let mut environment = Vec::new();
     let mut mistakes = Vec::new();
     for (name, value) in variables {
+        let is_ours = name.as_encoded_bytes().starts_with(config::PREFIX.as_bytes());
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => environment.push((name, value)),
-            (Ok(name), Err(_)) if name.starts_with(config::PREFIX) => {
-                let origin = Origin::Environment(name.as_str().into());
-                let message = "the value of this variable is not UTF-8".to_owned();
+            (name, _) if is_ours => {
+                let part = if name.is_ok() { "value" } else { "name" };
+                let shown = |name: OsString| name.as_encoded_bytes().escape_ascii().to_string();
+                let origin = Origin::Environment(name.unwrap_or_else(shown).into());
+                let message = format!("the {part} of this variable is not UTF-8");
                 mistakes.push(Mistake { origin, path: String::new(), message });
             }
-            // No key has a name that is not text.
             _ => {}
         }
     }
@@ -63,6 +65,14 @@ mod tests {
         let of = |name: &str| environment([(OsString::from(name), noise())].into_iter());
         assert_eq!(of("LS_COLORS").map_err(|_| ()), Ok(Vec::new()));
         let mistakes = of("VITALD__LOG__LEVEL").expect_err("it is refused");
-        assert!(mistakes[0].to_string().contains("VITALD__LOG__LEVEL"), "{}", mistakes[0]);
+        let told = "environment VITALD__LOG__LEVEL: the value of this variable is not UTF-8";
+        assert_eq!(mistakes[0].to_string(), told);
+        let named = |name: &[u8]| {
+            environment([(OsString::from_vec(name.to_vec()), "1".into())].into_iter())
+        };
+        assert_eq!(named(b"VITALD_\xff").map_err(|_| ()), Ok(Vec::new()));
+        let mistakes = named(b"VITALD__\xff").expect_err("it is refused");
+        let told = r"environment VITALD__\xff: the name of this variable is not UTF-8";
+        assert_eq!(mistakes[0].to_string(), told);
     }
 }

@@ -19,22 +19,27 @@ mod unit_flags;
 use load::{config_file, load};
 use registry::Registry;
 use run::run;
-use terminal::{exit, fail, print, refuse, written};
+use terminal::{complain, exit, fail, print, refuse, written};
 
+use crate::daemon::roots;
 use crate::http::WantedListeners;
-use crate::{config, dropin, listener_warnings, manual};
+use crate::{blind, config, dropin, listener_warnings, log, manual, memory_limit};
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use vitald_core::collector::roll_call;
-use vitald_core::output::outputs;
+use vitald_core::collector::{Descriptor, roll_call};
+use vitald_core::host::Host;
+use vitald_core::output::{OutputDescriptor, outputs};
 
 /// Runs the program: the daemon or one of its commands.
 ///
 /// `rolls` are the lists of the crates whose collectors belong into this binary; naming them is what
 /// links those crates.
 pub fn main(rolls: &[&[&'static str]]) -> ExitCode {
+    if let Some(refusal) = memory_limit::refusal() {
+        return fail(exit::OS_ERROR, &refusal);
+    }
     let collectors = match roll_call(rolls) {
         Ok(collectors) => collectors,
         Err(error) => return fail(exit::CONFIG, &error),
@@ -53,30 +58,48 @@ pub fn main(rolls: &[&[&'static str]]) -> ExitCode {
         arguments.drain(..2);
         return run::drop_in("node_exporter", &arguments, registry);
     }
-    match arguments::command(registry).try_get_matches_from(arguments) {
+    match arguments::command(registry).try_get_matches_from(&arguments) {
         Ok(matches) => dispatch(&matches, registry),
         Err(error) => {
-            let error = with_remedy(error);
-            let printed = written(error.print());
+            let error = with_remedy(error, &arguments);
             // Help and version are no errors.
-            if error.use_stderr() { ExitCode::from(exit::USAGE) } else { printed }
+            match error.use_stderr() {
+                // With its priority, and without colours.
+                true if log::is_journal() => complain(&error.render()),
+                true => drop(error.print()),
+                false => return written(error.print()),
+            }
+            ExitCode::from(exit::USAGE)
         }
     }
 }
 
-/// The error, with a tip where a configuration is named without its option.
-fn with_remedy(mut error: clap::Error) -> clap::Error {
+/// The error, with a tip where a configuration is named without its option, or an interval apart from its own.
+fn with_remedy(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let word = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
         .into_iter()
         .find_map(|kind| error.get(kind));
-    if let Some(ContextValue::String(file)) = word
-        && file.ends_with(".toml")
-    {
-        let tip = format!("a configuration is named by an option: '--config {file}'");
-        error.remove(ContextKind::SuggestedSubcommand);
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
+    let Some(ContextValue::String(word)) = word else { return error };
+    let follows_console =
+        || arguments.windows(2).any(|pair| pair[0] == "--console" && pair[1] == **word);
+    let tip = if word.ends_with(".toml") {
+        format!("a configuration is named by an option: '--config {word}'")
+    } else if follows_console() {
+        format!("an interval follows an equals sign: '--console={word}'")
+    } else {
+        return error;
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
+}
+
+/// The command line with what these add to it, for its man page.
+pub fn command(
+    collectors: &[&'static Descriptor],
+    outputs: &[&'static OutputDescriptor],
+) -> clap::Command {
+    arguments::command(Registry { collectors, outputs })
 }
 
 fn dispatch(matches: &ArgMatches, registry: Registry<'_>) -> ExitCode {
@@ -106,9 +129,13 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
+    let mut mistakes = Vec::from_iter(roots::require_procfs(&plan.roots).err());
     let wanted = match WantedListeners::read(&plan.server, &[]) {
-        Ok(wanted) => wanted,
-        Err(mistakes) => return refuse(&plan.place_all(mistakes)),
+        Ok(wanted) if mistakes.is_empty() => wanted,
+        wanted => {
+            mistakes.extend(wanted.err().into_iter().flatten());
+            return refuse(&plan.place_all(mistakes));
+        }
     };
     let on = |enabled: bool| {
         let names: Vec<&str> = plan
@@ -137,7 +164,14 @@ fn check(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             None => format!("listens on: {}\n", listen.address),
         };
     }
-    for warning in wanted.notes().chain(listener_warnings::warnings(&plan, &wanted)) {
+    for doubt in roots::doubts(&plan.roots) {
+        text += &format!("warning: {doubt}\n");
+    }
+    for spot in blind::spots(Host::new(plan.roots.clone()).view()) {
+        text += &format!("warning: {spot}\n");
+    }
+    let warnings = wanted.notes().chain(listener_warnings::warnings(&plan, &wanted));
+    for warning in warnings.chain(listener_warnings::without_admin(&plan).map(str::to_owned)) {
         text += &format!("warning: {warning}\n");
     }
     let printed = print(&text);

@@ -1,12 +1,12 @@
 //! `once` and `plugins`: one collection, printed.
 
 use super::collections::Collections;
-use super::load::load;
+use super::load::{config_file, load};
 use super::registry::Registry;
-use super::terminal::{complain, print, refuse};
+use super::terminal::{complain, print, printable, refuse};
 use crate::encode::{Encoder, Format, json_number};
 use crate::engine::CollectorStatus;
-use crate::outputs::table::{Choice, Table};
+use crate::outputs::table::Table;
 use crate::plan::Plan;
 use crate::privileges;
 use clap::ArgMatches;
@@ -57,7 +57,7 @@ fn show(own: &ArgMatches, snapshot: &Snapshot) -> ExitCode {
             print(&String::from_utf8_lossy(&page))
         }
         "json" => print(&format!("{:#}\n", as_json(snapshot))),
-        _ => print(&Table::new().render(snapshot, &Choice::default(), Instant::now())),
+        _ => print(&Table::new().render(snapshot, None, Instant::now())),
     }
 }
 
@@ -67,6 +67,12 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(plan) => plan,
         Err(mistakes) => return refuse(&mistakes),
     };
+    if own.get_flag("systemd") {
+        let file = config_file(own)
+            .map_or_else(|| "the built-in defaults".to_owned(), |file| file.display().to_string());
+        let drop_in = privileges::drop_in(&privileges::needs(&plan.collectors));
+        return print(&printable(&format!("# By vitald plugins --systemd, for {file}\n{drop_in}")));
+    }
     let (snapshot, _) = match collect(&plan) {
         Ok(collected) => collected,
         Err(status) => return status,

@@ -35,11 +35,12 @@ pub(super) struct Place {
 }
 
 /// Where to look for the daemon that is to reload.
-pub(super) struct Search {
+pub(super) struct Search<'a> {
     /// In the order in which they are asked.
     pub(super) places: Vec<Place>,
-    /// The user has said where it is.
-    pub(super) is_given: bool,
+    /// The command line, if it says where the daemon is. Then the configuration is not read: the file may be on a file
+    /// system that hangs, and it is the daemon that reads it.
+    given_by: Option<(&'a ArgMatches, Registry<'a>)>,
     /// The file that it must read.
     pub(super) file: Option<PathBuf>,
     /// The file is valid, and no listener in it takes administration.
@@ -48,16 +49,25 @@ pub(super) struct Search {
     pub(super) mistakes: Vec<Mistake>,
 }
 
-impl Search {
-    /// What the command line, and the configuration that it names, say of the daemon.
-    pub(super) fn of(own: &ArgMatches, registry: Registry<'_>) -> Result<Self, ExitCode> {
+impl<'a> Search<'a> {
+    /// What the command line says of the daemon, or the configuration that it names.
+    pub(super) fn of(own: &'a ArgMatches, registry: Registry<'a>) -> Result<Self, ExitCode> {
         let token = token(own)?;
-        let file = config_file(own);
-        if let Some(address) = given(own)? {
-            let places = vec![Place { address, token }];
-            let mistakes = Vec::new();
-            return Ok(Search { places, is_given: true, file, lacks_admin: false, mistakes });
+        match given(own)? {
+            Some(address) => Ok(Search {
+                places: vec![Place { address, token }],
+                given_by: Some((own, registry)),
+                file: config_file(own),
+                lacks_admin: false,
+                mistakes: Vec::new(),
+            }),
+            None => Ok(Search::configured(own, registry, token.as_deref())),
         }
+    }
+
+    /// What the configuration says, and the token that is to be shown in place of its own.
+    fn configured(own: &ArgMatches, registry: Registry<'_>, token: Option<&str>) -> Self {
+        let file = config_file(own);
         let configured = Configured::by(own, registry);
         let listeners = configured
             .listeners
@@ -65,7 +75,7 @@ impl Search {
             .filter(|one| one.serve.admin != Admin::Off && takes_commands(one) != Some(false));
         let of_listener = |listen: &Listen| Place {
             address: listen.address.clone(),
-            token: token.clone().or_else(|| shown_by(listen)),
+            token: token.map(str::to_owned).or_else(|| shown_by(listen)),
         };
         let places: Vec<Place> = listeners.map(of_listener).collect();
         let lacks_admin = places.is_empty() && configured.mistakes.is_empty();
@@ -75,8 +85,19 @@ impl Search {
             (None, false) => NamedBy::Default,
         };
         let places = with_usual(places, named_by);
-        let mistakes = configured.mistakes;
-        Ok(Search { places, is_given: false, file, lacks_admin, mistakes })
+        Search { places, given_by: None, file, lacks_admin, mistakes: configured.mistakes }
+    }
+
+    /// Whether the user has said where the daemon is.
+    pub(super) fn is_given(&self) -> bool {
+        self.given_by.is_some()
+    }
+
+    /// Where else the daemon may be whose listener the user has named, by the configuration. The token is for that
+    /// listener alone.
+    pub(super) fn others(&self) -> Vec<Place> {
+        let by = |(own, registry)| Search::configured(own, registry, None).places;
+        self.given_by.map_or_else(Vec::new, by)
     }
 }
 
@@ -279,6 +300,22 @@ mod tests {
         for to in ["http://127.0.0.1:1/metrics", "ftp://127.0.0.1:1", "127.0.0.1", ""] {
             assert_eq!(parse_given(to), Err(EXPECTED.to_owned()), "{to}");
         }
+    }
+
+    #[test]
+    fn a_configuration_is_not_read_before_the_listener_that_is_given_has_been_asked() {
+        let registry = Registry { collectors: &[], outputs: &[] };
+        let search = |more: &[&str]| {
+            let line = ["vitald", "reload", "--config", "/nonexistent/file"];
+            let command = crate::cli::arguments::command(registry);
+            let matches = command.get_matches_from(line.iter().chain(more));
+            let (_, own) = matches.subcommand().expect("a command");
+            let search = Search::of(own, registry).expect("places");
+            (search.mistakes.len(), search.places.len(), search.others().len())
+        };
+        assert_eq!(search(&["--to", "127.0.0.1:1"]), (0, 1, 2));
+        // Otherwise it is read, and says why there is nothing in it.
+        assert_eq!(search(&[]), (1, 2, 0));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use super::load::{config_file, load_from};
 use super::registry::Registry;
 use super::terminal::{complain, conclusion, exit, print};
+use crate::blind;
 use crate::contained::{Contained, ContainedError};
+use crate::daemon::roots::require_procfs;
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
-use crate::engine::{Request, Selection, Server};
+use crate::engine::{Engine, Request, Selection, Server};
 use crate::heap;
 use crate::http::{self, Http, HttpCounters, Listeners, Lowered, Mode, Scarce, Served};
 use crate::memory_limit;
@@ -28,12 +30,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::field;
-use vitald_core::host::{Host, hold_signals, take_without_meaning};
+use vitald_core::host::{hold_signals, take_without_meaning};
 use vitald_core::sealer::OwnFamilies;
+use vitald_core::snapshot::State;
 
 /// How long requests under way, and a reload before them, may take to end after the signal to stop.
 /// With what outputs may take it is less than the `TimeoutStopSec` of deploy/vitald.service.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
+/// How long the first collection waits for a scrape, whose own it may then be: a scrape that came just after it had begun
+/// would wait for what it is not answered with.
+const SCRAPE_COMES_FIRST: Duration = Duration::from_millis(10);
 /// How long the start may take before the log says that it is slow.
 const SLOW_START: Duration = Duration::from_secs(10);
 /// How much of that a reload, or a start, in progress may take.
@@ -82,6 +88,7 @@ pub(super) fn run(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
     let console = own.get_one::<Duration>("console").copied();
     let read = move || {
         let mut plan = load_from(file.as_deref(), &collectors, &outputs)?;
+        require_procfs(&plan.roots).map_err(|mistake| vec![plan.place(mistake)])?;
         if let Some(interval) = console {
             show_console(&mut plan, interval);
         }
@@ -132,6 +139,7 @@ fn start(start: Start) -> ExitCode {
     let _ = hold_signals(&ANSWERED.map(process::Signal::as_raw), true);
     vitald_core::host::keep_heap_small();
     log::configure(&Log { level: LogLevel::Info, format: LogFormat::Logfmt });
+    systemd::status("Reading and opening the first configuration");
     raise_descriptor_limit();
     let status = match runtime().and_then(Serving::new) {
         Ok(serving) => {
@@ -316,6 +324,7 @@ async fn begin(
                 Ok(Err(error)) => return Err(cannot_start(error, drop_in)),
                 Err(ContainedError::TimedOut(..)) => {
                     tracing::warn!("reading and opening the first configuration takes long");
+                    systemd::status("Reading and opening the first configuration takes long");
                 }
                 Err(error) => return Err(fail(exit::OS_ERROR, &error)),
             },
@@ -336,8 +345,10 @@ async fn serve(started: Started) -> ExitCode {
     let http = Http::new(served, mode, env!("CARGO_PKG_VERSION"), Some(own), counters);
     listeners.open(Arc::clone(&http));
     announce(&daemon);
-    first_collection(&daemon, &http);
     systemd::ready();
+    let says = Arc::downgrade(&daemon);
+    systemd::status_is(move || says.upgrade().map_or_else(String::new, |daemon| daemon.summary()));
+    tokio::spawn(first_collection(Arc::clone(&daemon), http));
     let engine = Arc::clone(&daemon.engine);
     let watchdog = tokio::spawn(systemd::feed_watchdog(move || engine.sign_of_life()));
     let hangups = tokio::spawn(answer_hangups(signals.hangup, Arc::clone(&daemon)));
@@ -350,26 +361,43 @@ async fn serve(started: Started) -> ExitCode {
 }
 
 /// Makes the first collection, which opens what later ones keep open, and says that the daemon is ready.
-fn first_collection(daemon: &Arc<Daemon>, http: &Arc<Http>) {
-    let work = {
-        let (daemon, http) = (Arc::clone(daemon), Arc::clone(http));
-        let runtime = Handle::current();
-        move || {
-            let arrived = Instant::now();
-            let deadline = arrived + daemon.applied().plan.scrape.timeout;
-            daemon.engine.collect_blocking(Request {
-                arrived,
-                deadline,
-                selection: Selection::All,
-            });
-            http.set_ready();
-            runtime.spawn(heap::give_back_after_start());
+async fn first_collection(daemon: Arc<Daemon>, http: Arc<Http>) {
+    let begun = Instant::now();
+    heap::give_back_after_start();
+    tokio::time::sleep(SCRAPE_COMES_FIRST).await;
+    let (ready, runtime) = (Arc::clone(&http), Handle::current());
+    let engine = Arc::clone(&daemon.engine);
+    let work = move || {
+        let deadline = Instant::now() + daemon.applied().plan.scrape.timeout;
+        // What a scrape has collected meanwhile is not collected again.
+        daemon.engine.collect_blocking(Request {
+            arrived: begun,
+            deadline,
+            selection: Selection::All,
+        });
+        http.set_ready();
+        // Not before, or each of them would be told of by itself.
+        tell_systemd(&daemon.engine);
+        announce_absent(&daemon.engine);
+        // Of a large host it takes long, and leaves much.
+        if begun.elapsed() > heap::KEPT_AFTER_START {
+            let _inside = runtime.enter();
+            heap::give_back_after_start();
         }
     };
     let thread = std::thread::Builder::new().name("first run".to_owned());
     if let Err(error) = thread.spawn(work) {
         tracing::warn!(%error, "the thread of the first collection cannot be started");
-        http.set_ready();
+        ready.set_ready();
+        tell_systemd(&engine);
+    }
+}
+
+/// Has systemd's status follow what becomes of the collectors.
+fn tell_systemd(engine: &Engine) {
+    if systemd::listens() {
+        engine.tell_changes(systemd::status_changed);
+        systemd::status_changed();
     }
 }
 
@@ -402,7 +430,8 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Reports why the daemon cannot start; the drop-in ends with node_exporter's status.
+/// Reports why the daemon cannot start. A mistake in the drop-in ends with node_exporter's status; an address in use
+/// does not, so that a unit can wait for the one and give up at the other.
 fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
     match error {
         StartError::Configuration(mistakes) => {
@@ -414,7 +443,7 @@ fn cannot_start(error: StartError, drop_in: bool) -> ExitCode {
             for mistake in &mistakes {
                 log::plain(&format_args!("node_exporter: {}", dropin::in_flags(mistake)));
             }
-            ExitCode::FAILURE
+            ExitCode::from(exit::OS_ERROR)
         }
         StartError::System(mistakes) => {
             mistakes.iter().for_each(|mistake| log::plain(&format_args!("vitald: {mistake}")));
@@ -429,20 +458,21 @@ fn fail(status: u8, what: &dyn Display) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Logs what the daemon reads, where it listens, and whose network and mounts it sees as far as it
+/// Logs what the daemon reads, where it listens, and whose processes, network and root it sees as far as it
 /// can know.
 fn announce(daemon: &Daemon) {
     let applied = daemon.applied();
     let plan = &applied.plan;
-    let view = Host::new(plan.roots.clone()).view();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config_file = daemon.config_file().map(|file| field::display(file.display())),
         collectors = daemon.engine.names().join(","),
-        network = view.network.word(),
-        mounts = view.mount.word(),
+        processes = applied.view.processes.word(),
+        network = applied.view.network.word(),
+        root = applied.view.root.word(),
         "started"
     );
+    blind::warn(applied.view);
     announce_lowered_limits(plan);
     for listen in &plan.server.listen {
         if let Address::Unix(_) | Address::Systemd = &listen.address {
@@ -451,6 +481,21 @@ fn announce(daemon: &Daemon) {
     }
     for address in daemon.listeners.bound() {
         tracing::info!(%address, "listening");
+    }
+}
+
+/// Says in one line which collectors that are on have nothing to read here, and what they looked for. On most
+/// hosts they are many, so it is no warning; the log says later what becomes of one only where it fails.
+fn announce_absent(engine: &Engine) {
+    let statuses = engine.status();
+    let absent = statuses.iter().filter(|status| status.state == State::Absent);
+    let reasons: Vec<String> =
+        absent.map(|status| format!("{} ({})", status.descriptor.name, status.reason())).collect();
+    if !reasons.is_empty() {
+        tracing::info!(
+            collectors = reasons.join(", "),
+            "collectors without a source on this host, and what they looked for"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::parse_address;
 use crate::plan::Address;
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, header};
-use libdeflater::Decompressor;
+use libdeflater::{DecompressionError, Decompressor};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -29,11 +29,13 @@ impl Target {
         if url.starts_with("unix:") {
             return Ok(Target { address: parse_address(url)?, path: "/metrics".to_owned() });
         }
-        if url.starts_with("https://") {
-            return Err("TLS is not spoken here; give an address of plain HTTP".to_owned());
-        }
-        let (authority, is_url) =
-            url.strip_prefix("http://").map_or((url, false), |rest| (rest, true));
+        let (authority, is_url) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, true),
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+                return Err("TLS is not spoken here; give an address of plain HTTP".to_owned());
+            }
+            _ => (url, false),
+        };
         let start = authority.find(['/', '?']).unwrap_or(authority.len());
         let (authority, path) = authority.split_at(start);
         let path = match path {
@@ -115,9 +117,13 @@ impl Scraper {
                 .into(),
             Some(other) => return Err(is_wrong(format!("gives the unknown encoding {other:?}"))),
         };
-        Page::parse(&text).map_err(|error| {
+        let page = Page::parse(&text).map_err(|error| {
             is_wrong(format!("gives a page that is not in the text format: {error}"))
-        })
+        })?;
+        if page.is_empty() {
+            return Err(is_wrong("gives a page without samples".to_owned()));
+        }
+        Ok(page)
     }
 
     fn ask(&mut self, deadline: Deadline) -> Result<Response<Bytes>, String> {
@@ -149,15 +155,46 @@ impl Scraper {
 
 /// The text of a page that was compressed although that was not asked for.
 fn inflate(decompressor: &mut Decompressor, packed: &[u8]) -> Result<Vec<u8>, String> {
-    let is_gzip = packed.starts_with(&[0x1f, 0x8b]);
-    // The last bytes of gzip are the length of what was packed (RFC 1952, ISIZE).
-    let length = packed.last_chunk().filter(|_| is_gzip);
-    let length = length.map_or(0, |length| u32::from_le_bytes(*length) as usize);
-    if length > LARGEST_PAGE {
-        return Err(format!("is longer than {} MiB once it is unpacked", LARGEST_PAGE >> 20));
-    }
-    let mut text = vec![0; length];
-    let length = decompressor.gzip_decompress(packed, &mut text);
-    text.truncate(length.map_err(|_| "is not gzip as it says".to_owned())?);
+    // The last bytes of gzip are the length of what was packed (RFC 1952, ISIZE), unless it was cut.
+    let said = packed.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+    let mut text = vec![0; said.min(LARGEST_PAGE)];
+    let length = match decompressor.gzip_decompress(packed, &mut text) {
+        Err(DecompressionError::InsufficientSpace) if said > LARGEST_PAGE => {
+            return Err(format!("is longer than {} MiB once it is unpacked", LARGEST_PAGE >> 20));
+        }
+        length => length.map_err(|_| "is not gzip as it says, or is cut short")?,
+    };
+    text.truncate(length);
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_port_and_a_path_also_where_they_are_not_said() {
+        for (url, target) in [
+            ("127.0.0.1:9100", "http://127.0.0.1:9100/metrics"),
+            ("127.0.0.1:9100/", "http://127.0.0.1:9100/metrics"),
+            ("127.0.0.1:9100/a?b=c://d", "http://127.0.0.1:9100/a?b=c://d"),
+            ("127.0.0.1:9100?b", "http://127.0.0.1:9100/metrics?b"),
+            ("http://127.0.0.1", "http://127.0.0.1:80/metrics"),
+            ("HTTP://[::1]:1/x", "http://[::1]:1/x"),
+            ("unix:/a", "unix:/a"),
+        ] {
+            let parsed = Target::parse(url).map(|target| target.to_string());
+            assert_eq!(parsed.as_deref(), Ok(target), "{url}");
+        }
+        for (url, reason) in [
+            ("https://127.0.0.1:1", "TLS is not spoken"),
+            ("HTTPS://127.0.0.1:1", "TLS is not spoken"),
+            ("127.0.0.1", "expected a URL"),
+            ("ftp://127.0.0.1:1", "expected a URL"),
+            ("http://a@127.0.0.1:1", "a user name is not taken"),
+        ] {
+            let refused = Target::parse(url).err().unwrap_or_default();
+            assert!(refused.starts_with(reason), "{url}: {refused}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::dropin;
 use crate::dropin::unit::{self, Argument, Service};
 use std::path::{Path, PathBuf};
 
-/// Where Debian's package has node_exporter.
+/// Where Debian's package has node_exporter, and ours a link to vitald.
 const DEBIAN: &str = "/usr/bin/prometheus-node-exporter";
 /// Where its flags are.
 const DEBIAN_VARIABLES: &str = "/etc/default/prometheus-node-exporter";
@@ -45,11 +45,36 @@ impl UnitFlags {
             }
             is_debians = program == DEBIAN;
         }
+        is_debians = is_debians && !leads_to_vitald(Path::new(DEBIAN));
         if let Some(Argument { text, place }) = processors {
             let note = dropin::note_of_processors(&text);
             let note = note.map_err(|mistake| format!("{place}: {mistake}"))?;
             notes.push(format!("{place}: {note}"));
         }
         Ok(UnitFlags { arguments, directory, notes, is_debians })
+    }
+}
+
+/// Whether a program of this machine is a link to vitald, whose defaults are those of node_exporter itself.
+fn leads_to_vitald(program: &Path) -> bool {
+    program.canonicalize().is_ok_and(|program| program.ends_with("vitald"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_to_vitald_is_not_debians_build() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [vitald, link, other] =
+            ["vitald", "prometheus-node-exporter", "other"].map(|name| directory.path().join(name));
+        symlink(&vitald, &link).expect("a link");
+        assert!(!leads_to_vitald(&link), "it leads nowhere");
+        std::fs::write(&vitald, "").expect("a file");
+        std::fs::write(&other, "").expect("a file");
+        assert!(leads_to_vitald(&link));
+        assert!(!leads_to_vitald(&other));
     }
 }

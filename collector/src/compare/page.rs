@@ -1,5 +1,6 @@
 //! A page as it is compared: the types of its families, and its series by name.
 
+use super::exceptions::falls;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -53,6 +54,11 @@ impl Page {
         Ok(page)
     }
 
+    /// Whether it has no sample.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
     fn add(&mut self, parsed: &Exposition, family: &Family, name: &Arc<str>) -> Result<(), String> {
         for sample in parsed.samples(family) {
             let text = series(name, sample);
@@ -63,7 +69,8 @@ impl Page {
                 Entry::Vacant(place) => place.insert(Sample {
                     family: Arc::clone(name),
                     is_cumulative: match family.kind {
-                        Kind::Counter | Kind::Histogram => true,
+                        Kind::Counter => !falls(name),
+                        Kind::Histogram => true,
                         Kind::Summary => sample.suffix() != Suffix::None,
                         Kind::Gauge | Kind::Untyped => false,
                     },
