@@ -1,4 +1,5 @@
-//! Tells the linker which functions to put together: those that a scrape runs (see `order.ld`).
+//! Tells the linker which functions to put together: those that a scrape runs (see `order.ld`), and to take the library
+//! that unwinds a panic into the program.
 
 use std::env::var;
 
@@ -13,5 +14,10 @@ fn main() {
     if is("CARGO_CFG_TARGET_OS", "linux") && is("PROFILE", "release") && !is_linker_chosen {
         let folder = var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
         println!("cargo::rustc-link-arg-bins=-T{folder}/order.ld");
+        // A shared library takes a start a quarter of a millisecond, and this one is for a few functions. Of two that have them
+        // the first one counts, and this comes before the shared one that the standard library names.
+        if is("CARGO_CFG_TARGET_ENV", "gnu") {
+            println!("cargo::rustc-link-lib=gcc_eh");
+        }
     }
 }

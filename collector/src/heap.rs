@@ -10,8 +10,8 @@ use vitald_core::host::{release_heap, release_program};
 
 /// How long what is free stays: more is let go of at about the same time, and who comes next may need it.
 const KEPT: Duration = Duration::from_secs(1);
-/// The same after the first collection: until then it may be needed for the first pages.
-const KEPT_AFTER_START: Duration = Duration::from_millis(100);
+/// The same after the start: until then it may be needed for the first pages.
+pub(crate) const KEPT_AFTER_START: Duration = Duration::from_millis(100);
 
 static SOON: Soon = Soon { is_due: AtomicBool::new(false) };
 
@@ -20,12 +20,14 @@ pub(crate) fn give_back_soon() {
     SOON.give_back();
 }
 
-/// Gives back what only the start needed: much memory, and most of the program.
-pub(crate) async fn give_back_after_start() {
-    tokio::time::sleep(KEPT_AFTER_START).await;
-    on_a_thread(|| {
-        release_heap();
-        release_program();
+/// Has given back, in a moment, what only the start needed: much memory, and most of the program. To be called in a runtime.
+pub(crate) fn give_back_after_start() {
+    tokio::spawn(async {
+        tokio::time::sleep(KEPT_AFTER_START).await;
+        on_a_thread(|| {
+            release_heap();
+            release_program();
+        });
     });
 }
 

@@ -6,6 +6,7 @@
 // A closed pipe makes the print macros panic.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod blind;
 pub mod charts;
 mod cli;
 mod client_key;
@@ -43,7 +44,7 @@ pub mod fuzzing {
     pub use crate::web_config::decode_text;
 }
 
-pub use cli::main;
+pub use cli::{command, main};
 pub use http::{HttpCounters, query};
 pub use vitald_core::collector::roll_call as collectors;
 pub use vitald_core::output::outputs as registered_outputs;

@@ -18,6 +18,23 @@ pub(crate) fn limit() -> Option<u64> {
     *LIMIT.get_or_init(|| of_process(Path::new("/")))
 }
 
+/// The least address space in which the daemon starts: with less it has too little for its threads, or is ended by the
+/// first piece of memory that there is not.
+const ADDRESS_SPACE: u64 = 24 << 20;
+
+/// Why there is no start with this limit of the address space (`RLIMIT_AS`), if there is none.
+pub(crate) fn refusal() -> Option<String> {
+    refusal_of(rustix::process::getrlimit(rustix::process::Resource::As).current)
+}
+
+fn refusal_of(limit: Option<u64>) -> Option<String> {
+    let limit = limit.filter(|limit| *limit < ADDRESS_SPACE)?;
+    Some(format!(
+        "the address space is limited to {limit} bytes, and {ADDRESS_SPACE} is the least; raise the limit (LimitAS= of the \
+         systemd unit, ulimit -v), or limit memory by a control group (MemoryMax=)"
+    ))
+}
+
 /// What is a part of the limit, within bounds.
 pub(crate) struct Part {
     pub(crate) divisor: u64,
@@ -114,6 +131,13 @@ mod tests {
             std::fs::write(file, text).expect("a file");
         }
         of_process(root.path())
+    }
+
+    #[test]
+    fn too_little_address_space_is_said() {
+        assert_eq!((refusal_of(None), refusal_of(Some(ADDRESS_SPACE))), (None, None));
+        let said = refusal_of(Some(ADDRESS_SPACE - 1)).expect("it is too little");
+        assert!(said.contains("25165823 bytes") && said.contains("LimitAS="), "{said}");
     }
 
     #[test]

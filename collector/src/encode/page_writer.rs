@@ -10,7 +10,8 @@ pub struct PageWriter {
     sealer: Sealer,
     text: Encoder,
     openmetrics: Encoder,
-    gzip: Gzip,
+    /// Once a compressed page has been asked for: it is large.
+    gzip: Option<Gzip>,
     /// The page before it is compressed.
     plain: PageBuffer,
 }
@@ -30,7 +31,7 @@ impl PageWriter {
             sealer: Sealer::new(own),
             text: Encoder::new(Format::Text),
             openmetrics: Encoder::new(Format::OpenMetrics),
-            gzip: Gzip::new(),
+            gzip: None,
             plain: PageBuffer::default(),
         }
     }
@@ -62,7 +63,8 @@ impl PageWriter {
         // The engine writes into a run again only when nothing else holds it.
         self.sealer.release();
         if compressed {
-            page.fill(|bytes| self.gzip.compress(self.plain.as_ref(), bytes));
+            let gzip = self.gzip.get_or_insert_with(Gzip::new);
+            page.fill(|bytes| gzip.compress(self.plain.as_ref(), bytes));
         }
         Written { has_conflicts }
     }

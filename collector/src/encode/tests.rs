@@ -91,6 +91,12 @@ fn identity(kind: Kind, sample: &NaiveSample) -> Labels {
     labels
 }
 
+fn bound(kind: Kind, sample: &NaiveSample) -> f64 {
+    let label = bound_label(kind, sample.suffix);
+    let found = sample.labels.iter().find(|(name, _)| name == label);
+    found.map_or(0.0, |(_, value)| parse_f64(value.as_bytes()).unwrap())
+}
+
 fn naive(format: Format, batches: &[&Arc<Run>]) -> (String, Vec<Dropped>) {
     let open = format == Format::OpenMetrics;
     let mut dropped = vec![Dropped::default(); batches.len()];
@@ -139,17 +145,10 @@ fn naive(format: Format, batches: &[&Arc<Run>]) -> (String, Vec<Dropped>) {
             }
             for (_, mut samples) in metrics {
                 if is_complex(kind) {
-                    let bound = |sample: &NaiveSample| {
-                        let label = bound_label(kind, sample.suffix);
-                        let found = sample.labels.iter().find(|(name, _)| name == label);
-                        found.map_or(0.0, |(_, value)| parse_f64(value.as_bytes()).unwrap())
-                    };
                     samples.sort_by(|a, b| {
-                        (a.suffix.cmp(&b.suffix)).then(bound(a).partial_cmp(&bound(b)).unwrap())
+                        let bounds = bound(kind, a).partial_cmp(&bound(kind, b)).unwrap();
+                        a.suffix.cmp(&b.suffix).then(bounds)
                     });
-                    if open {
-                        samples.dedup_by(|b, a| a.suffix == b.suffix && bound(a) == bound(b));
-                    }
                 }
                 family.samples.extend(samples);
             }
@@ -169,6 +168,15 @@ fn naive(format: Format, batches: &[&Arc<Run>]) -> (String, Vec<Dropped>) {
                 dropped[sample.part].conflicts += 1;
             }
         }
+    }
+    // A format that writes two bounds in one way leaves one of them out, and what is left out of all formats is counted before.
+    for family in families.values_mut().filter(|family| open && is_complex(family.kind)) {
+        let kind = family.kind;
+        family.samples.dedup_by(|b, a| {
+            a.suffix == b.suffix
+                && identity(kind, a) == identity(kind, b)
+                && bound(kind, a) == bound(kind, b)
+        });
     }
     let mut page = String::new();
     for (name, family) in &families {

@@ -190,6 +190,12 @@ impl Engine {
         self.queue.looks()
     }
 
+    /// Has this called whenever a collector has another state; only the first one who asks has it. It is called
+    /// under a lock, so it may only take note.
+    pub fn tell_changes(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.queue.tell_changes(tell);
+    }
+
     /// Names of the collectors that are on.
     pub fn names(&self) -> Vec<&'static str> {
         self.set().shown().map(|slot| slot.name()).collect()

@@ -16,6 +16,7 @@ use super::server::{Server, wake_all};
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, spawn, wait};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::OnceLock;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use vitald_core::host::{WakeSocket, is_apart};
@@ -31,6 +32,8 @@ pub(super) struct Queue {
     hand_over_after: Duration,
     /// What the collection thread does between collections; none: it is parked.
     server: Option<Arc<dyn Server>>,
+    /// Called when a collector has another state.
+    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The collection thread while it is that.
@@ -107,7 +110,8 @@ impl Queue {
         server: Option<Arc<dyn Server>>,
     ) -> io::Result<Arc<Self>> {
         let (state, work) = (Mutex::default(), Condvar::new());
-        let queue = Arc::new(Queue { state, work, hand_over_after, server });
+        let on_change = OnceLock::new();
+        let queue = Arc::new(Queue { state, work, hand_over_after, server, on_change });
         queue.lock().start_leader()?;
         Ok(queue)
     }
@@ -141,6 +145,19 @@ impl Queue {
         match &self.server {
             Some(server) => server.wake(),
             None => self.work.notify_one(),
+        }
+    }
+
+    /// Has this called whenever a collector has another state; only the first one who asks has it. The lock
+    /// of the collector's results is held then, so it may only take note.
+    pub(super) fn tell_changes(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_change.set(Box::new(tell));
+    }
+
+    /// A collector has another state.
+    pub(super) fn state_changed(&self) {
+        if let Some(tell) = self.on_change.get() {
+            tell();
         }
     }
 

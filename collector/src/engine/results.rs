@@ -24,13 +24,15 @@ use crate::plan::CollectorPlan;
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 use vitald_core::error::Error;
-use vitald_core::run::{Fault, Run, Spares};
+use vitald_core::run::{Beside, Fault, Run, Spares};
 use vitald_core::snapshot::{Part, State};
 
 /// The first wait after a panic; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after a panic.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// How many sources are named beside that of the first fault.
+const NAMED_BESIDE: usize = 3;
 /// How often a fault that goes on is logged again.
 const REMIND: Duration = Duration::from_secs(3600);
 /// For how many of its intervals the result of a collector with an interval is served.
@@ -79,6 +81,8 @@ pub(super) struct Results {
     began: Option<Instant>,
     number: u64,
     state: State,
+    /// The state is another one than when this was last asked.
+    has_changed: bool,
     duration: Duration,
     /// How long the next run may be out before it is stuck.
     limit: Duration,
@@ -121,6 +125,7 @@ impl Results {
             began: None,
             number: 0,
             state: State::Waiting,
+            has_changed: false,
             duration: Duration::ZERO,
             limit: Duration::MAX,
             last: None,
@@ -252,7 +257,7 @@ impl Results {
         };
         let name = plan.descriptor.name;
         let notice = self.notice(name, state, error.as_ref(), now);
-        self.state = state;
+        self.set(state);
         let whats = {
             let before = Shortfall::of(state_before, before.as_deref());
             let shortfall = Shortfall::of(state, self.last());
@@ -260,8 +265,9 @@ impl Results {
             // The place in a source moves when the source is written anew, so it is no news.
             let is_same = |fault: &Fault<'_>| {
                 before.fault.is_some_and(|before| {
-                    let is_named = |source: &String| before.sources().any(|known| known == source);
-                    before.source == fault.source && fault.beside.iter().all(is_named)
+                    let is_known =
+                        |other: &Beside| before.sources().any(|known| known == other.source);
+                    before.source == fault.source && named(*fault).iter().all(is_known)
                 })
             };
             let unread = shortfall.fault.filter(|fault| !is_same(fault));
@@ -284,7 +290,7 @@ impl Results {
     pub(super) fn settle(&mut self, state: State, now: Instant) {
         self.is_busy = false;
         self.is_wanted = false;
-        self.state = state;
+        self.set(state);
         self.ended = Some(RunTiming::known_at(now));
         if state == State::TimedOut {
             self.last = None;
@@ -307,7 +313,17 @@ impl Results {
 
     /// The run that is out, or that of the collector before it, is stuck.
     pub(super) fn set_stuck(&mut self) {
-        self.state = State::TimedOut;
+        self.set(State::TimedOut);
+    }
+
+    fn set(&mut self, state: State) {
+        self.has_changed |= self.state != state;
+        self.state = state;
+    }
+
+    /// Whether the state is another one than when this was last asked.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     /// Whether there is a result that serves, or the knowledge that there will be none. What serves
@@ -386,6 +402,16 @@ impl Results {
         fault.map(|fault| in_words(plan, fault, others))
     }
 
+    /// The same part by part, with why each could not be read; and how many there are beside these.
+    pub(super) fn unread(&self) -> (Vec<Beside>, u32) {
+        let Shortfall { fault, others, .. } = Shortfall::of(self.state, self.last());
+        let Some(fault) = fault else { return Default::default() };
+        let first = Beside { source: fault.source.to_owned(), error: fault.error.to_owned() };
+        let listed = std::iter::once(first).chain(fault.beside.iter().cloned()).collect();
+        let unnamed = fault.beside.len() - named(fault).len();
+        (listed, others.saturating_sub(unnamed as u32))
+    }
+
     pub(super) fn error(&self) -> Option<&Arc<str>> {
         self.error.as_ref()
     }
@@ -447,11 +473,11 @@ impl<'r> Shortfall<'r> {
     fn of(state: State, run: Option<&'r Run>) -> Self {
         let fault = run.filter(|_| state.is_success()).and_then(Run::fault);
         // A malformed line is not counted among them.
-        let named = |fault: Fault<'_>| fault.beside.len() as u32 + u32::from(!fault.is_malformed);
+        let told = |fault: Fault<'_>| named(fault).len() as u32 + u32::from(!fault.is_malformed);
         Shortfall {
             degraded: run.and_then(Run::degraded_reason),
             fault,
-            others: run.map_or(0, Run::faults).saturating_sub(fault.map_or(0, named)),
+            others: run.map_or(0, Run::faults).saturating_sub(fault.map_or(0, told)),
         }
     }
 
@@ -473,14 +499,20 @@ fn in_words(plan: &CollectorPlan, fault: Fault<'_>, others: u32) -> Arc<str> {
         },
         (source, error) => format!("{source}: {error}"),
     };
+    let named: Vec<&str> = named(fault).iter().map(|beside| &*beside.source).collect();
     // Writing into a text does not fail.
-    let _ = match (fault.beside, others) {
+    let _ = match (&named[..], others) {
         ([], 0) => Ok(()),
         ([], others) => write!(words, " (and {others} more)"),
         (named, 0) => write!(words, " (and {})", named.join(", ")),
         (named, others) => write!(words, " (and {}, and {others} more)", named.join(", ")),
     };
     words.into()
+}
+
+/// The other sources that are named where a fault is put in one line.
+fn named<'r>(fault: Fault<'r>) -> &'r [Beside] {
+    &fault.beside[..fault.beside.len().min(NAMED_BESIDE)]
 }
 
 /// The source of a collector that has one, or else something else.

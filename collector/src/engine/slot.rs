@@ -139,6 +139,7 @@ impl Slot {
         }
         if results.is_backing_off(now) {
             results.settle(State::Panicked, now);
+            self.tell(results);
             return (None, None);
         }
         if self.is_on_lane()
@@ -147,7 +148,9 @@ impl Slot {
             let why = format!(
                 "{threads} threads hang; a collector that may block is not run until one comes back"
             );
-            return (None, results.refuse(self.name(), why, now));
+            let notice = results.refuse(self.name(), why, now);
+            self.tell(results);
+            return (None, notice);
         }
         results.is_busy = true;
         (self.enter().map(|occupant| self.run(occupant)), None)
@@ -169,7 +172,17 @@ impl Slot {
 
     fn not_started(&self, error: io::Error, now: Instant) -> Option<Notice> {
         let why = format!("its thread cannot be started: {error}");
-        lock(&self.results).refuse(self.name(), why, now)
+        let mut results = lock(&self.results);
+        let notice = results.refuse(self.name(), why, now);
+        self.tell(&mut results);
+        notice
+    }
+
+    /// Tells of another state, if it is one.
+    fn tell(&self, results: &mut Results) {
+        if results.take_change() {
+            self.queue.state_changed();
+        }
     }
 
     /// What a request sees now.
@@ -206,6 +219,7 @@ impl Slot {
         let mut notice = None;
         if let Verdict::Stuck { out, newly } = verdict {
             results.set_stuck();
+            self.tell(results);
             if newly {
                 self.counters.count_timeout();
                 notice = Some(Notice { collector: Some(self.name()), what: What::Stuck(out) });
@@ -243,6 +257,7 @@ impl Slot {
             true => (self.occupancy.since(), self.judge(&mut results, now).1),
             false => (None, None),
         };
+        let (unread, unread_more) = if with_fault { results.unread() } else { Default::default() };
         let status = CollectorStatus {
             descriptor: self.plan.descriptor,
             state: results.state(),
@@ -255,6 +270,8 @@ impl Slot {
             error: results.error().cloned(),
             // Its text is made anew each time, and a scrape does not show it.
             fault: with_fault.then(|| results.fault(&self.plan)).flatten(),
+            unread,
+            unread_more,
             degraded: results.degraded(shares_descriptors.then_some(SHARES_DESCRIPTORS)),
         };
         drop(results);
@@ -274,6 +291,7 @@ impl Owner for Slot {
     fn ended(self: Arc<Self>, ran: Ran, now: Instant) {
         let mut results = lock(&self.results);
         let notices = results.keep(&self.plan, &self.counters, ran, now);
+        self.tell(&mut results);
         // A request may have asked since the run began.
         let (job, other) = self.job(&mut results, now);
         drop(results);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vitald_core::collector::Descriptor;
-use vitald_core::run::Run;
+use vitald_core::run::{Beside, Run};
 use vitald_core::snapshot::State;
 
 /// What is counted of a collector since the daemon started: neither a change of its settings nor a time
@@ -120,6 +120,10 @@ pub struct CollectorStatus {
     pub error: Option<Arc<str>>,
     /// The first part of its source that its last run, which succeeded, could not read.
     pub fault: Option<Arc<str>>,
+    /// The parts that it could not read, one by one; of many the first ones.
+    pub unread: Vec<Beside>,
+    /// How many there are beside these.
+    pub unread_more: u32,
     /// Why its figures are not all there, or what it runs without.
     pub degraded: Option<&'static str>,
 }

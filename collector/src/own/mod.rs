@@ -69,6 +69,10 @@ families! {
     ACCEPT_ERRORS: counter = "vitald_http_accept_errors_total";
     /// Whether a web configuration in force is what its file says; 0 while the file is wrong.
     WEB_CONFIG: gauge = "vitald_web_config_last_load_successful" [file];
+    /// Since when that certificate of a web configuration is valid that ends first, in seconds since the epoch.
+    CERTIFICATE_BEGIN: gauge = "vitald_web_config_certificate_not_before_timestamp_seconds" [file];
+    /// Until when that certificate of a web configuration is valid that ends first, in seconds since the epoch.
+    CERTIFICATE_END: gauge = "vitald_web_config_certificate_not_after_timestamp_seconds" [file];
     /// TLS handshakes that failed; there where a listener has a web configuration.
     FAILED_HANDSHAKES: counter = "vitald_tls_handshakes_failed_total";
     /// Log lines that were dropped because nothing read the log.
@@ -240,9 +244,14 @@ impl Own {
         batch.value(&SENT, self.http.sent_bytes());
         batch.value(&ACCEPT_ERRORS, self.http.accept_errors());
         let mut has_web_config = false;
-        self.http.each_web_config(|file, is_well| {
+        self.http.each_web_config(|file, is_well, validity| {
             has_web_config = true;
-            batch.row(&WEB_CONFIG, [file.as_os_str().as_encoded_bytes()], is_well);
+            let file = file.as_os_str().as_encoded_bytes();
+            batch.row(&WEB_CONFIG, [file], is_well);
+            if let Some((first, last)) = validity {
+                batch.row(&CERTIFICATE_BEGIN, [file], since_epoch(first));
+                batch.row(&CERTIFICATE_END, [file], since_epoch(last));
+            }
         });
         if has_web_config {
             batch.value(&FAILED_HANDSHAKES, self.http.failed_handshakes());

@@ -198,6 +198,31 @@ fn a_run_is_stuck_when_it_has_been_out_for_the_scrape_timeout() {
 }
 
 #[test]
+fn another_state_is_reported_once() {
+    for may_block in [false, true] {
+        let (a, gate) = gated(0, may_block);
+        let engine = new_engine();
+        let told = Arc::new(AtomicUsize::new(0));
+        let tell = Arc::clone(&told);
+        engine.tell_changes(move || {
+            tell.fetch_add(1, Ordering::SeqCst);
+        });
+        let told = || told.load(Ordering::SeqCst);
+        swap_with(&engine, HASTY, &[&a]);
+        assert_eq!(told(), 0);
+        for _ in 0..3 {
+            assert_eq!(scrape(&engine, LONG), [("a", State::TimedOut, None)]);
+            assert_eq!(told(), 1);
+        }
+        drop(gate);
+        until(|| scrape(&engine, LONG)[0].1 == State::Running);
+        assert_eq!(told(), 2);
+        scrape(&engine, LONG);
+        assert_eq!(told(), 2);
+    }
+}
+
+#[test]
 fn a_run_that_was_not_waited_for_is_counted_when_it_comes_back() {
     let (a, gate) = gated(0, true);
     let engine = new_engine();
