@@ -5,7 +5,7 @@ use std::path::Path;
 use vitald::manual;
 
 /// Each generated file and its text.
-fn documents() -> Result<[(&'static str, String); 3], String> {
+fn documents() -> Result<[(&'static str, String); 4], String> {
     let collectors =
         vitald::collectors(&[vitald_plugins::ROLL]).map_err(|error| error.to_string())?;
     let outputs = vitald::registered_outputs()?;
@@ -13,6 +13,7 @@ fn documents() -> Result<[(&'static str, String); 3], String> {
         ("config.toml", manual::config_reference(&collectors, &outputs)),
         ("docs/metrics.md", manual::metrics_markdown(&collectors)),
         ("docs/config.md", manual::config_markdown(&collectors, &outputs)),
+        ("deploy/grafana/hosts.json", manual::dashboard(&collectors)),
     ])
 }
 

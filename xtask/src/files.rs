@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 /// Folders with nothing that is written by hand: builds, and texts of kernels and other programs.
 const PASSED_OVER: [&str; 5] = ["target", ".git", "fixtures", "golden", "proptest-regressions"];
 
-/// The workspace: above this crate.
+/// The workspace: above this crate, as cargo says where that is when it runs these commands.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+    let built = || env!("CARGO_MANIFEST_DIR").into();
+    let own = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built));
+    own.parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where cargo builds. It runs in the workspace, where a relative folder begins.

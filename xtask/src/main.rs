@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask new FOLDER/NAME --shape SHAPE`, `docs`, `tidy`,
-//! `fuzz`, `order`, `budgets` and `bench`.
+//! `fuzz`, `order`, `budgets`, `package` and `bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -16,6 +16,7 @@ mod large_host;
 mod large_host_cost;
 mod new;
 mod order;
+mod package;
 #[path = "../../tests/synthetic_host/mod.rs"]
 mod synthetic_host;
 #[path = "../../tests/system/mod.rs"]
@@ -47,6 +48,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                   tests/system_budgets.rs counts
   order           list in collector/order.ld which functions a scrape runs, for the linker; needs
                   valgrind, and the nm of binutils
+  package [--binary FILE] [--version VERSION] [--out FOLDER]
+                  write the Debian packages of a release binary into target/package; needs dpkg-dev
   bench [OPTIONS] measure what a scrape costs, beside node_exporter, collectd and the bare reads of the
                   same files, and write docs/benchmark.md; `bench --help` lists the options";
 
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         ["budgets"] => budgets::write(&files::root()),
         ["counted", host, collectors] => counted::run(Path::new(host), collectors),
         ["order"] => order::write(&files::root()),
+        ["package", words @ ..] => package::write(&files::root(), words),
         ["bench", words @ ..] => bench::run(&files::root(), words),
         _ => Err(USAGE.to_owned()),
     };

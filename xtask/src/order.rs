@@ -1,4 +1,4 @@
-//! `cargo xtask order`: finds under callgrind which functions a scrape runs, and lists them for the linker.
+//! `cargo xtask order`: finds under callgrind which functions a scrape runs, and which a start, and lists them for the linker.
 
 use crate::files;
 use std::collections::BTreeSet;
@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ const START: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_secs(1);
 
 const HEAD: &str = "\
-/* The functions that a scrape runs, for the linker to put together. The kernel maps code in pieces of
-   64 KiB: of code that lies together less is resident, and less has to come from memory when a scrape begins.
+/* The functions that a scrape runs, for the linker to put together, and those that a start runs besides. The kernel maps code
+   in pieces of 64 KiB: of code that lies together less is resident, and less has to come from memory when a scrape begins.
 
    `cargo xtask order` writes this file. A name that no function has places nothing, and a function that
    is not here is with all the others: an old list breaks nothing, but more is resident, which
@@ -41,15 +42,32 @@ const HEAD: &str = "\
 /// Writes the list anew.
 pub(crate) fn write(root: &Path) -> Result<String, String> {
     let program = Program::build(root)?;
-    let mut groups = vec![("On each machine", program.run(None)?)];
+    let mut scrape = vec![("On each machine", program.run(Part::Scrapes, None)?)];
     for host in HOSTS {
-        groups.push((host, program.run(Some(&root.join("tests/fixtures/hosts").join(host)))?));
+        let folder = root.join("tests/fixtures/hosts").join(host);
+        scrape.push((host, program.run(Part::Scrapes, Some(&folder))?));
     }
-    let mut text = format!("{HEAD}SECTIONS\n{{\n  .text.scrape :\n  {{\n");
+    let start = vec![("On this machine", program.run(Part::Start, None)?)];
     let mut known = BTreeSet::new();
+    let mut text = format!("{HEAD}SECTIONS\n{{\n");
+    write_section(&mut text, ".text.scrape", scrape, &mut known);
+    write_section(&mut text, ".text.start", start, &mut known);
+    text += "}\nINSERT BEFORE .text;\n";
+    files::write(&root.join(FILE), &text)?;
+    Ok(format!("{FILE}: {} functions; they are placed when vitald is built anew", known.len()))
+}
+
+/// Writes what is in a section: groups of functions, less those that are known from before.
+fn write_section(
+    text: &mut String,
+    section: &str,
+    groups: Vec<(&str, BTreeSet<&str>)>,
+    known: &mut BTreeSet<String>,
+) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "  {section} :\n  {{");
     for (title, functions) in groups {
         let patterns: BTreeSet<String> = functions.iter().map(|name| pattern(name)).collect();
-        // Writing to a string does not fail.
         let _ = writeln!(text, "    /* {title}. */");
         for pattern in patterns {
             if !known.contains(&pattern) {
@@ -58,9 +76,7 @@ pub(crate) fn write(root: &Path) -> Result<String, String> {
             }
         }
     }
-    text += "  }\n}\nINSERT BEFORE .text;\n";
-    files::write(&root.join(FILE), &text)?;
-    Ok(format!("{FILE}: {} functions; they are placed when vitald is built anew", known.len()))
+    text.push_str("  }\n");
 }
 
 /// A name without what another version of a compiler or a crate changes: the numbers of crates (`Cs7n3BPlN6OBi_`), and
@@ -94,6 +110,15 @@ fn pattern(name: &str) -> String {
         pattern.push('*');
     }
     pattern
+}
+
+/// What of the life of a daemon is looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    /// All up to the moment at which it has nothing left to do.
+    Start,
+    /// Scrapes after that.
+    Scrapes,
 }
 
 /// The release binary with the names of its functions.
@@ -137,15 +162,17 @@ impl Program {
         (address < start + length).then_some(name)
     }
 
-    /// The functions that scrapes run, on this machine or on a host whose files are in this folder.
-    fn run(&self, host: Option<&Path>) -> Result<BTreeSet<&str>, String> {
+    /// The functions that it runs in a part of its life, on this machine or on a host whose files are in this folder.
+    fn run(&self, part: Part, host: Option<&Path>) -> Result<BTreeSet<&str>, String> {
         let folder = self.binary.with_extension("order");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let mut daemon = Daemon::start(&self.binary, &folder, host)?;
-        daemon.control("instrumentation on")?;
-        for headers in HEADERS {
-            daemon.scrape(headers).map_err(|error| format!("a scrape failed: {error}"))?;
+        let mut daemon = Daemon::start(&self.binary, &folder, part, host)?;
+        if part == Part::Scrapes {
+            daemon.control("instrumentation on")?;
+            for headers in HEADERS {
+                daemon.scrape(headers).map_err(|error| format!("a scrape failed: {error}"))?;
+            }
         }
         daemon.control("dump")?;
         let base = daemon.base(&self.binary)?;
@@ -192,7 +219,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(binary: &Path, folder: &Path, host: Option<&Path>) -> Result<Daemon, String> {
+    fn start(
+        binary: &Path,
+        folder: &Path,
+        part: Part,
+        host: Option<&Path>,
+    ) -> Result<Daemon, String> {
         let mut config =
             "[server]\nlisten = [\"127.0.0.1:0\"]\n[scrape]\nmax_age = \"0s\"\n".to_owned();
         if let Some(host) = host {
@@ -206,7 +238,11 @@ impl Daemon {
         files::write(&folder.join("config.toml"), &config)?;
         let pipes = folder.join("pipe");
         let mut valgrind = Command::new("valgrind")
-            .args(["--tool=callgrind", "--instr-atstart=no", "--fair-sched=yes"])
+            .args(["--tool=callgrind", "--fair-sched=yes"])
+            .arg(match part {
+                Part::Start => "--instr-atstart=yes",
+                Part::Scrapes => "--instr-atstart=no",
+            })
             .args([
                 "--dump-instr=yes",
                 "--dump-line=no",
@@ -224,14 +260,7 @@ impl Daemon {
             .map_err(|error| format!("valgrind cannot be started: {error}"))?;
         let log = valgrind.stderr.take();
         let mut daemon = Daemon { valgrind, address: String::new(), pipes };
-        let mut lines = BufReader::new(log.ok_or("no log")?).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("listening"));
-        let line = line.ok_or("the daemon ended before it listened")?;
-        let words = line.split(['"', '=', ' ']);
-        let address = words.into_iter().find(|word| word.parse::<std::net::SocketAddr>().is_ok());
-        daemon.address = address.ok_or("the log names no address")?.to_owned();
-        // What it says later is of no interest, and must not fill the pipe.
-        thread::spawn(move || lines.for_each(drop));
+        daemon.address = address_in(log.ok_or("no log")?, START)?;
         daemon.wait_until_idle()?;
         Ok(daemon)
     }
@@ -310,6 +339,23 @@ impl Drop for Daemon {
     }
 }
 
+/// Where a daemon listens, by its log; an error where it says nothing of it within this time, or ends.
+fn address_in(log: impl Read + Send + 'static, limit: Duration) -> Result<String, String> {
+    let (tells, hears) = mpsc::channel();
+    thread::spawn(move || {
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let _ = tells.send(lines.find(|line| line.contains("listening")));
+        // What it says later is of no interest, and must not fill the pipe.
+        lines.for_each(drop);
+    });
+    let line = hears.recv_timeout(limit);
+    let line = line.map_err(|_| format!("the daemon does not listen after {limit:?}"))?;
+    let line = line.ok_or("the daemon ended before it listened")?;
+    let mut words = line.split(['"', '=', ' ']);
+    let address = words.find(|word| word.parse::<std::net::SocketAddr>().is_ok());
+    Ok(address.ok_or("the log names no address")?.to_owned())
+}
+
 /// What a program prints; it has to succeed.
 fn said(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().display().to_string();
@@ -324,6 +370,23 @@ fn said(command: &mut Command) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+        let (log, mut daemon) = UnixStream::pair().expect("sockets");
+        let brief = Duration::from_millis(20);
+        let said = address_in(log.try_clone().expect("a socket"), brief);
+        assert_eq!(said, Err("the daemon does not listen after 20ms".to_owned()));
+        drop((log, daemon));
+
+        let log;
+        (log, daemon) = UnixStream::pair().expect("sockets");
+        daemon.write_all(b"msg=hello\nmsg=listening address=127.0.0.1:9\n").expect("a reader");
+        assert_eq!(address_in(log, START).as_deref(), Ok("127.0.0.1:9"));
+        let ended = address_in(&b"msg=hello\n"[..], START);
+        assert_eq!(ended, Err("the daemon ended before it listened".to_owned()));
+    }
 
     #[test]
     fn a_pattern_is_the_same_for_another_version_of_a_crate() {
