@@ -5,11 +5,11 @@ mod harness;
 use harness::{Connection, Daemon, until};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -53,12 +53,39 @@ fn read(mut master: File, closed: &PipeReader, written: &Mutex<String>) {
 
 impl Console {
     fn start(config: &str, rows: u16, columns: u16, arguments: &[&str]) -> Console {
+        Console::start_by(config, rows, columns, |file| {
+            let mut command = Command::new(harness::binary());
+            command.arg("run").arg("--config").arg(file).args(arguments);
+            command
+        })
+    }
+
+    /// As the command wants it that is made of the file of the configuration.
+    fn start_by(
+        config: &str,
+        rows: u16,
+        columns: u16,
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Console {
+        Console::start_typed("", config, rows, columns, command)
+    }
+
+    /// With keys that were pressed before.
+    fn start_typed(
+        keys: &str,
+        config: &str,
+        rows: u16,
+        columns: u16,
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Console {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("a terminal");
         for end in [&master, &slave] {
             // What other tests start meanwhile is not to have it.
             rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC).expect("a descriptor");
         }
+        let mut master = File::from(master);
+        master.write_all(keys.as_bytes()).expect("the terminal takes it");
         let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("socket");
         let file = directory.path().join("config.toml");
@@ -69,15 +96,14 @@ impl Console {
             open: Some(open),
             daemon: {
                 write(&file, &socket, config);
-                let mut command = Command::new(harness::binary());
-                command.arg("run").arg("--config").arg(&file).args(arguments);
+                let mut command = command(&file);
                 let copy = || Stdio::from(slave.try_clone().expect("a descriptor"));
                 command.stdin(copy()).stdout(copy()).stderr(copy());
                 let up = socket.clone();
                 Daemon::spawn_as_it_is(command, directory, move || UnixStream::connect(&up).is_ok())
             },
             socket,
-            master: Some(File::from(master)),
+            master: Some(master),
             slave,
         };
         let reader = console.master.as_ref().expect("open").try_clone().expect("a descriptor");
@@ -100,10 +126,18 @@ impl Console {
     /// The lines of the last screen that was drawn to its end.
     fn screen(&self) -> Vec<String> {
         let written = self.written();
-        let end = written.rfind("\x1b[J").unwrap_or(0);
+        let Some(end) = written.rfind("\x1b[?2026l") else { return Vec::new() };
         let begin = written[..end].rfind("\x1b[H").map_or(end, |begin| begin + "\x1b[H".len());
         let lines = written[begin..end].split('\n');
-        lines.map(|line| line.trim_end_matches('\r').replace("\x1b[K", "")).collect()
+        // Nothing is cleared behind a line: where it is as wide as the screen, its last letter would be.
+        let cleared = |line: &str| {
+            let line = line.trim_end_matches('\r');
+            line.strip_prefix("\x1b[K").or(line.strip_prefix("\x1b[J")).map(str::to_owned)
+        };
+        let lines = lines.map(|line| cleared(line).unwrap_or_else(|| panic!("{line:?}")));
+        let lines: Vec<String> = lines.collect();
+        assert!(!lines.iter().any(|line| line.contains('\x1b')), "{lines:#?}");
+        lines
     }
 
     fn until_it_shows(&self, what: &str) -> Vec<String> {
@@ -126,7 +160,7 @@ impl Console {
     }
 }
 
-fn write(file: &std::path::Path, socket: &std::path::Path, config: &str) {
+fn write(file: &Path, socket: &Path, config: &str) {
     let listen = format!("[server]\nlisten = [\"unix:{}\"]\n", socket.display());
     std::fs::write(file, format!("{listen}{config}")).expect("a file");
 }
@@ -178,6 +212,70 @@ fn keys_turn_pages_and_end_it() {
     let (screens, rest) = written.split_once(LEAVE).expect("it is there");
     assert_eq!(screens.matches(ENTER).count(), 1);
     assert!(rest.contains("msg=stopping"), "{rest}");
+}
+
+/// As a shell does it, which has the terminal while the console is stopped.
+#[test]
+fn it_stops_and_goes_on_as_the_shell_says() {
+    const TIMES: usize = 3;
+    let mut console = Console::start_by(&format!("{CPU}{LOAD}"), 24, 80, |file| {
+        let script = "\"$0\" run --config \"$1\" --console=1s; echo stopped=$?
+            for _ in 2 3; do read -r _; fg; echo stopped=$?; done
+            stty icanon echo; read -r _; fg; echo ended=$?";
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-m", "-c", script]).arg(harness::binary()).arg(file);
+        command
+    });
+    for time in 1..=TIMES {
+        console.until_it_shows("Load ");
+        // Other threads draw now, too, which must not take the terminal again.
+        let drawn = console.written().matches("\x1b[H").count();
+        until("it draws", || console.written().matches("\x1b[H").count() > drawn + 1);
+        console.press("\x1a");
+        until("it has stopped", || console.written().matches("stopped=").count() == time);
+        let written = console.written();
+        let (screens, _) = written.rsplit_once("stopped=").expect("it is there");
+        assert_eq!([ENTER, LEAVE].map(|text| screens.matches(text).count()), [time; 2]);
+        assert!(screens.rfind(LEAVE) > screens.rfind(ENTER), "{screens}");
+        let modes = tcgetattr(&console.slave).expect("a terminal");
+        assert!(modes.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        console.press("\n");
+        until("it has the terminal", || console.written().matches(ENTER).count() == time + 1);
+    }
+    console.press("q");
+    until("it has ended", || console.written().contains("ended=0"));
+}
+
+/// Stopped by another program it cannot leave its screen, and the shell has given the terminal other modes when it goes on.
+#[test]
+fn modes_that_a_shell_has_set_are_set_again() {
+    let mut console = Console::start(CPU, 24, 80, &["--console=1s"]);
+    console.until_it_shows("CPU ");
+    let mut modes = tcgetattr(&console.slave).expect("a terminal");
+    modes.local_modes.insert(LocalModes::ICANON | LocalModes::ECHO);
+    tcsetattr(&console.slave, OptionalActions::Now, &modes).expect("a terminal");
+    until("keys come at once again", || {
+        let modes = tcgetattr(&console.slave).expect("a terminal");
+        !modes.local_modes.contains(LocalModes::ICANON)
+    });
+    // Of which nothing is left when it ends.
+    console.press("q");
+    assert!(console.daemon.wait().success());
+    let after = tcgetattr(&console.slave).expect("a terminal");
+    assert!(after.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+}
+
+#[test]
+fn an_end_of_input_that_was_typed_before_does_not_end_it() {
+    let mut console = Console::start_typed("\x04", CPU, 24, 80, |file| {
+        let mut command = Command::new(harness::binary());
+        command.arg("run").arg("--config").arg(file).arg("--console=1s");
+        command
+    });
+    console.until_it_shows(" %");
+    console.press("q");
+    assert!(console.daemon.wait().success());
+    assert!(!console.written().contains("has gone"), "{}", console.written());
 }
 
 #[test]

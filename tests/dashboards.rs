@@ -1,9 +1,11 @@
 //! Every metric that widely used rules and dashboards ask for is declared, and is on the page of a fixture host with
-//! the labels that they ask for.
+//! the labels that they ask for. And what comes with vitald asks for nothing else.
 
 mod fixture_host;
 mod in_process;
+mod promql;
 
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -187,4 +189,158 @@ fn what_is_excused_is_asked_for() {
         assert!(wanted.iter().any(|one| one.name == *name), "nothing asks for {name}");
         assert!(!reason.is_empty());
     }
+}
+
+/// Names that the daemon has of itself, and that Prometheus has of each target.
+fn is_of_the_daemon(name: &str) -> bool {
+    let own = [&vitald::own::VITALD, &process::PROCESS];
+    name == "up" || own.iter().any(|known| has(known, name))
+}
+
+fn has(collector: &Descriptor, name: &str) -> bool {
+    collector.families.iter().any(|family| family.name == name)
+        || collector.patterns.iter().any(|pattern| pattern.covers(name.as_bytes()))
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The panels of the dashboard that comes with vitald, with the names of their collectors.
+fn own_panels(dashboard: &Value) -> Vec<(&str, &Value)> {
+    let mut collector = "";
+    let mut panels = Vec::new();
+    for panel in list(dashboard, "panels") {
+        if panel["type"] == "row" {
+            let title = panel["title"].as_str().expect("a title");
+            collector = title.split(':').next().expect("a name");
+            panels.extend(list(panel, "panels").iter().map(|panel| (collector, panel)));
+        } else {
+            panels.push((collector, panel));
+        }
+    }
+    panels
+}
+
+#[test]
+fn the_dashboard_shows_every_default_collector_and_asks_for_what_there_is() {
+    let collectors = collectors();
+    let dashboard: Value =
+        serde_json::from_str(&vitald::manual::dashboard(&collectors)).expect("JSON");
+    let panels = own_panels(&dashboard);
+    let shown: BTreeSet<&str> = panels.iter().map(|(collector, _)| *collector).collect();
+    for collector in collectors.iter().filter(|collector| collector.enabled) {
+        assert!(shown.contains(collector.name), "no panel of {}", collector.name);
+    }
+    for (name, panel) in &panels {
+        let collector = collectors.iter().find(|known| known.name == *name);
+        assert!(panel["title"].as_str().is_some_and(|title| !title.is_empty()), "{panel}");
+        assert!(!list(panel, "targets").is_empty(), "{panel}");
+        let references: BTreeSet<_> =
+            list(panel, "targets").iter().map(|target| target["refId"].as_str()).collect();
+        assert_eq!(references.len(), list(panel, "targets").len(), "{panel}");
+        for target in list(panel, "targets") {
+            let expression = target["expr"].as_str().expect("an expression");
+            let asked = promql::names(expression);
+            for metric in &asked {
+                let is_there = collector.is_some_and(|collector| has(collector, metric));
+                assert!(
+                    is_there || is_of_the_daemon(metric),
+                    "{name} has no {metric}: {expression}"
+                );
+            }
+            // Of one host, and over the time that Grafana chooses.
+            let of_one = expression.matches("job=\"$job\",instance=\"$instance\"}").count();
+            assert_eq!(expression.matches('{').count(), of_one, "{expression}");
+            assert!(of_one >= asked.len().max(1), "{expression}");
+            let ranges = expression.matches('[').count();
+            assert_eq!(expression.matches("[$__rate_interval").count(), ranges, "{expression}");
+        }
+    }
+}
+
+#[test]
+fn panels_are_beside_one_another() {
+    let dashboard: Value =
+        serde_json::from_str(&vitald::manual::dashboard(&collectors())).expect("JSON");
+    let mut ids = BTreeSet::new();
+    let (mut taken, mut bottom) = (BTreeSet::new(), 0);
+    for panel in list(&dashboard, "panels") {
+        let inside = list(panel, "panels");
+        for panel in inside.iter().chain([panel]) {
+            assert!(ids.insert(panel["id"].as_u64().expect("a number")), "{panel}");
+        }
+        let [x, y, w, h] =
+            ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect("a number"));
+        assert!(x + w <= 24, "{panel}");
+        // What Grafana shows from above is in the order of the file.
+        assert!(y + h >= bottom, "{panel}");
+        bottom = y + h;
+        for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(place), "{panel} covers another one");
+        }
+    }
+}
+
+#[test]
+fn the_rules_ask_for_what_there_is() {
+    let collectors = collectors();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/vitald.rules.yml");
+    let rules = fs::read_to_string(file).expect("the rules");
+    let recorded: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
+    let mut asked = BTreeSet::new();
+    for expression in expressions(&rules) {
+        asked.extend(promql::names(&expression));
+    }
+    assert!(asked.len() > 30, "{asked:?}");
+    for name in &asked {
+        let is_there = recorded.contains(name.as_str())
+            || is_of_the_daemon(name)
+            || collectors.iter().any(|collector| has(collector, name));
+        assert!(is_there, "nothing has {name}");
+    }
+}
+
+/// The headings of docs/operations.md under which it says what to do about each alert.
+#[test]
+fn each_alert_has_a_heading_of_its_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| fs::read_to_string(root.join(file)).expect("it is there");
+    let rules = read("deploy/prometheus/vitald.rules.yml");
+    let after = |start: &'static str| {
+        rules.lines().filter_map(move |line| line.trim().strip_prefix(start)).map(str::to_owned)
+    };
+    let alerts: Vec<String> = after("- alert: ").collect();
+    let operations = read("docs/operations.md");
+    let headings: BTreeSet<&str> = operations
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|heading| heading.starts_with("Host") || heading.starts_with("Vitald"))
+        .collect();
+    assert_eq!(headings, alerts.iter().map(String::as_str).collect());
+    let links: Vec<String> = after("runbook_url: docs/operations.md#").collect();
+    let anchors: Vec<String> = alerts.iter().map(|alert| alert.to_lowercase()).collect();
+    assert_eq!(links, anchors);
+}
+
+/// Those of a file of rules: after `expr: ` in one line, or in the deeper lines after `expr: |`.
+fn expressions(rules: &str) -> Vec<String> {
+    let mut expressions = Vec::new();
+    let mut lines = rules.lines().peekable();
+    while let Some(line) = lines.next() {
+        let depth = |line: &str| line.len() - line.trim_start().len();
+        match line.trim().strip_prefix("expr: ") {
+            None => {}
+            Some("|") => {
+                let mut whole = String::new();
+                while let Some(more) = lines.next_if(|more| depth(more) > depth(line)) {
+                    whole += more;
+                }
+                expressions.push(whole);
+            }
+            Some(expression) => expressions.push(expression.to_owned()),
+        }
+    }
+    expressions
 }

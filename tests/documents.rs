@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use vitald_core::snapshot::State;
 
 /// The parts of a line beside code, and the code, which is between backticks.
 fn text_and_code(line: &str) -> (String, Vec<&str>) {
@@ -155,7 +156,9 @@ fn files_and_modules_that_are_named_are_there() {
             let is_source = matches!(extension, Some("rs" | "toml" | "sh" | "ld" | "md" | "txt"));
             let top = code.split_once('/').map(|(top, _)| root().join(top));
             let is_ours = top.is_some_and(|top| top.is_dir());
-            if is_path && !code.starts_with('/') && (is_source || is_ours) {
+            // What is beside the tree is not in each clone.
+            let is_outside = code.starts_with('/') || code.starts_with("../");
+            if is_path && !is_outside && (is_source || is_ours) {
                 names += 1;
                 if !is_there(code) && !root().join(code).exists() {
                     wrong.push(format!("{place}: there is no {code}"));
@@ -350,4 +353,165 @@ fn settings_and_metrics_that_are_named_exist() {
         }
     }
     assert_sound(names, &wrong);
+}
+
+fn operations() -> Document {
+    let found = documents().into_iter().find(|document| document.path == "docs/operations.md");
+    found.expect("there is a page for who operates it")
+}
+
+/// The first cells of the rows of the table below a heading.
+fn first_cells(document: &Document, heading: &str) -> Vec<String> {
+    let lines = document.lines();
+    let below = lines.iter().skip_while(|line| line.text != heading).skip(1);
+    let section = below.take_while(|line| !line.text.starts_with('#'));
+    let cells = section.filter_map(|line| line.text.strip_prefix("| ")?.split_once(" |"));
+    cells.map(|(cell, _)| cell.to_owned()).collect()
+}
+
+#[test]
+fn the_page_for_operators_has_each_state_and_each_reason() {
+    let operations = operations();
+    let states: BTreeSet<String> =
+        State::ALL.iter().map(|state| format!("`{}`", state.word())).collect();
+    let told = first_cells(&operations, "## What each state means");
+    let told: BTreeSet<String> = told.into_iter().filter(|cell| cell.starts_with('`')).collect();
+    assert_eq!(told, states, "the states of docs/operations.md, and those that there are");
+
+    let told = first_cells(&operations, "### A collector is degraded").join(", ");
+    let told: BTreeSet<String> = told.split(", ").map(|cell| cell.replace('`', "")).collect();
+    let said = reasons_of_degradation();
+    assert!(said.len() > 5, "{said:?}");
+    let told_of: BTreeSet<String> =
+        told.into_iter().filter(|cell| !HEAD.contains(&&**cell)).collect();
+    assert_eq!(told_of, said, "the reasons of docs/operations.md, and those that there are");
+}
+
+/// What the first row of a table has in its first cell, and the line below it.
+const HEAD: [&str; 2] = ["reason", "---"];
+
+/// Every reason that a collector or the engine gives for a degradation: those that are written there, and those that have
+/// a name.
+fn reasons_of_degradation() -> BTreeSet<String> {
+    let is_source = |path: &PathBuf| {
+        let folders = ["plugins/src", "core/src", "collector/src"];
+        folders.iter().any(|folder| path.starts_with(folder))
+            && path.extension().is_some_and(|end| end == "rs")
+            && path.file_stem().is_some_and(|name| name != "tests")
+    };
+    let texts: Vec<String> = tree()
+        .into_iter()
+        .filter(is_source)
+        .map(|path| fs::read_to_string(root().join(path)).expect("a source"))
+        .map(|text| text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned())
+        .collect();
+    let named = |name: &str| {
+        let beginning = format!("const {name}: &str = \"");
+        let rest = texts.iter().find_map(|text| text.split(&beginning).nth(1));
+        rest.and_then(|rest| rest.split('"').next()).map(str::to_owned)
+    };
+    let is_name =
+        |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let mut reasons = BTreeSet::new();
+    for given in texts.iter().flat_map(|text| text.split(".degraded(").skip(1)) {
+        // To the end of the statement, in which there is one.
+        let given = given.split([';', '\n']).next().unwrap_or_default();
+        let literal = given.strip_prefix('"').and_then(|rest| rest.split('"').next());
+        let mut words =
+            given.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_name);
+        let reason = literal.map(str::to_owned).or_else(|| words.find_map(named));
+        reasons.insert(reason.unwrap_or_else(|| panic!("which reason is .degraded({given}?")));
+    }
+    reasons
+}
+
+/// A text of a source after its opening quote; a line may go on in the next one.
+fn literal(source: &str) -> String {
+    let text = source.split('"').next().unwrap_or_default();
+    let lines = text.split("\\\n").map(str::trim_start);
+    lines.collect()
+}
+
+/// The functions of a test's source by their names, each to its end.
+fn functions(source: &str) -> BTreeMap<&str, &str> {
+    let parts = source.split("\nfn ").skip(1);
+    parts
+        .filter_map(|part| {
+            let name = part.split(['(', '<']).next()?;
+            Some((name, part.split("\n}\n").next()?))
+        })
+        .collect()
+}
+
+/// What a function asks the harness for, itself or through another one of its source.
+fn asked_for(
+    name: &str,
+    source: &str,
+    functions: &BTreeMap<&str, &str>,
+    seen: &mut BTreeSet<String>,
+) -> BTreeSet<String> {
+    let mut needs = BTreeSet::new();
+    if !seen.insert(name.to_owned()) {
+        return needs;
+    }
+    let body = functions[name];
+    for argument in body.split("harness::needs(").skip(1) {
+        let argument = argument.trim_start();
+        let text = match argument.strip_prefix('"') {
+            Some(text) => text,
+            None => {
+                let constant = argument.split(')').next().unwrap_or_default();
+                let value = source.split(&format!("const {constant}: &str =")).nth(1);
+                let value = value.and_then(|value| value.split_once('"'));
+                value.unwrap_or_else(|| panic!("{name} needs {constant}, which is no text")).1
+            }
+        };
+        needs.insert(literal(text));
+    }
+    for other in functions.keys() {
+        let call = format!("{other}(");
+        let is_called = body.match_indices(&call).any(|(at, _)| {
+            let before = body[..at].chars().next_back();
+            before.is_some_and(|c| !c.is_ascii_alphanumeric() && !"_:.".contains(c))
+        });
+        if is_called {
+            needs.extend(asked_for(other, source, functions, seen));
+        }
+    }
+    needs
+}
+
+/// The reason by which a test is ignored and what it asks the harness for are two copies of one list, by which the runner
+/// finds what it may run.
+#[test]
+fn an_ignored_test_says_what_it_asks_for() {
+    let (mut wrong, mut ignored) = (Vec::new(), 0);
+    let mut sources: Vec<PathBuf> = tree();
+    sources.retain(|path| path.parent() == Some(Path::new("tests")));
+    for path in sources.iter().filter(|path| path.extension().is_some_and(|end| end == "rs")) {
+        let source = fs::read_to_string(root().join(path)).expect("a test");
+        let file = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        let functions = functions(&source);
+        for rest in source.split("\n#[ignore = \"needs ").skip(1) {
+            ignored += 1;
+            let (reason, rest) = rest.split_once("\"]\n").expect("its end");
+            let name = rest.strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+            let name = name.unwrap_or_else(|| panic!("{file}: an ignored test is no function"));
+            let how = format!(": cargo test --features full --test {file} -- --ignored");
+            let asked = asked_for(name, &source, &functions, &mut BTreeSet::new());
+            let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+            let Some(said) = reason.strip_suffix(&how) else {
+                wrong.push(format!("{file}::{name}: its reason has to end with{how}"));
+                continue;
+            };
+            if asked != [said] {
+                wrong.push(format!(
+                    "{file}::{name} says that it needs {said}, and asks for {asked:?}"
+                ));
+            }
+            let unknown = harness::each_need(said).filter(|need| harness::is_there(need).is_none());
+            wrong.extend(unknown.map(|need| format!("{file}::{name}: what is {need}?")));
+        }
+    }
+    assert_sound(ignored, &wrong);
 }

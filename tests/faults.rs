@@ -4,7 +4,7 @@
 mod exposition_reader;
 mod harness;
 
-use harness::{Answer, Daemon, until};
+use harness::{Answer, Daemon, Over, until};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -291,12 +291,6 @@ fn files_that_change_while_they_are_read_cost_no_page() {
                 }
             }
         });
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let _over = Over(&is_over);
         for _ in 0..200 {
             place.page();

@@ -449,10 +449,9 @@ for path in sys.argv[1:]:
 "#;
 
 #[test]
+#[ignore = "needs python3-prometheus-client and promtool of prometheus: cargo test --features full --test formats -- --ignored"]
 fn other_programs_read_the_same() {
-    if !harness::system("python3-prometheus-client, and promtool of prometheus") {
-        return;
-    }
+    harness::needs("python3-prometheus-client and promtool of prometheus");
     let folder = tempfile::tempdir().expect("a folder");
     let mut runner = TestRunner::deterministic();
     let strategy = families(true);

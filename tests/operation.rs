@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{Connection, Daemon, request, until};
+use harness::{Connection, Daemon, Running, request, until};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use rustix::termios::{Action, tcflow};
@@ -186,13 +186,13 @@ fn a_start_that_has_to_stop_leaves_no_socket() {
         .expect("a file");
         let mut command = Command::new(harness::binary());
         command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("the daemon starts");
+        let mut child = Running(command.spawn().expect("the daemon starts"));
         until("it has bound the socket", || socket.exists());
-        let pid = Pid::from_child(&child);
+        let pid = Pid::from_child(&child.0);
         for _ in 0..=round % 2 {
             rustix::process::kill_process(pid, Signal::TERM).expect("a child");
         }
-        let status = child.wait().expect("a child");
+        let status = child.0.wait().expect("a child");
         assert!(status.success() && !socket.exists(), "{round}: {status}");
     }
 }

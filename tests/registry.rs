@@ -1352,6 +1352,15 @@ fn text_of(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The Rust files below a folder.
+fn sources_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let below = |path: PathBuf| if path.is_dir() { sources_below(&path) } else { vec![path] };
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|end| end == "rs");
+    paths.flat_map(below).filter(is_source).collect()
+}
+
 /// The features of a manifest and what each turns on.
 fn features(manifest: &str) -> BTreeMap<String, Vec<String>> {
     let text = text_of(manifest);
@@ -1416,6 +1425,7 @@ fn manifests_and_roll_name_the_same_collectors() {
             );
         }
         let forwards = daemon.get(feature);
+        let is_collector = names.contains(feature.as_str());
         let forwards =
             forwards.unwrap_or_else(|| panic!("collector/Cargo.toml lacks the feature {feature}"));
         if feature == "default" {
@@ -1429,7 +1439,20 @@ fn manifests_and_roll_name_the_same_collectors() {
                 [&format!("vitald-plugins/{feature}")],
                 "collector/Cargo.toml: {feature}"
             );
+            assert!(
+                !is_collector || forwards.len() == 1,
+                "collector/Cargo.toml: {feature} turns on more than the collector"
+            );
         }
+    }
+    // So that a build with one collector shows what a daemon with it alone would: .ci/run relies on it.
+    let sources = sources_below(&workspace().join("collector/src"));
+    assert!(sources.len() > 50, "{sources:?}");
+    for source in sources {
+        let text = std::fs::read_to_string(&source).expect("a source");
+        let named =
+            plugins.keys().find(|feature| text.contains(&format!("feature = \"{feature}\"")));
+        assert_eq!(named, None, "{}: the daemon knows no collector by name", source.display());
     }
     // A feature that reaches no collector is the daemon's own.
     let forwarding = daemon

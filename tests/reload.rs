@@ -5,7 +5,7 @@ mod harness;
 use harness::{Daemon, LONG, until};
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -104,6 +104,7 @@ fn a_broken_file_is_refused_with_every_mistake_and_nothing_changes() {
 #[test]
 fn a_root_that_is_not_what_it_should_be_is_logged_when_it_is_configured() {
     let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("loadavg"), "0 0 0 1/1 1\n").expect("a file");
     let paths = format!("[paths]\nprocfs = {:?}\n", directory.path());
     let daemon = Daemon::start(CPU_ALONE);
     let warnings = || daemon.log().matches("setting=paths.procfs").count();
@@ -121,6 +122,35 @@ fn a_root_that_is_not_what_it_should_be_is_logged_when_it_is_configured() {
 
     let started = Daemon::start(&with(&paths));
     started.wait_for_log("setting=paths.procfs");
+}
+
+#[test]
+fn a_procfs_that_is_not_one_is_refused_at_a_reload_and_at_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let wrong = with(&format!("[paths]\nprocfs = {:?}\n", directory.path()));
+    let daemon = Daemon::start(CPU_ALONE);
+    daemon.write_config(&wrong);
+    for path in ["/plugins/reload?dry_run=true", "/plugins/reload"] {
+        let refused = daemon.ask("PUT", path, &[]);
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        let mistake = &refused.json()["mistakes"][0];
+        assert_eq!((&mistake["key"], &mistake["line"]), (&"paths.procfs".into(), &7.into()));
+        let text = mistake["message"].as_str().unwrap_or_default();
+        assert!(text.contains("is no procfs (it is an empty directory)"), "{mistake}");
+        assert!(text.contains("-v /:/host:ro,rslave"), "{mistake}");
+    }
+    assert!(daemon.metrics().has("node_cpu_seconds_total"));
+
+    let file = directory.path().with_extension("toml");
+    std::fs::write(&file, &wrong).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    for arguments in [["check", "--config", file], ["run", "--config", file]] {
+        let mut command = Command::new(harness::binary());
+        let (status, out, err) = harness::output(command.args(arguments));
+        assert_eq!((status, &*out), (78, ""), "{err}");
+        assert!(err.contains(&format!("{file}:7:10: paths.procfs: ")), "{err}");
+    }
+    std::fs::remove_file(file).expect("it was there");
 }
 
 #[test]
@@ -297,14 +327,14 @@ fn who_does_not_exist_is_refused_before_anything_is_changed() {
 fn a_listener_is_moved_without_a_refused_connection() {
     let daemon = Daemon::start(CPU_ALONE);
     let old = daemon.address();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = free.local_addr().expect("an address");
+    let taken = harness::own_address(Ipv4Addr::LOCALHOST);
+    let other = std::net::TcpListener::bind(taken).expect("its port");
     let both =
         |second: &str| format!("[server]\nlisten = [\"127.0.0.1:0\", \"{second}\"]\n{CPU_ALONE}");
     daemon.write_config(&both(&taken.to_string()));
     let answer = daemon.reload();
     assert_eq!(answer.status, 422, "the address is taken: {}", answer.body);
-    drop(free);
+    drop(other);
     assert_eq!(daemon.reload().status, 200);
     assert_eq!(harness::ask(taken, "GET", "/healthz", &[]).status, 200);
     assert_eq!(harness::ask(old, "GET", "/healthz", &[]).status, 200);
@@ -315,13 +345,10 @@ fn a_listener_is_moved_without_a_refused_connection() {
     });
 }
 
-/// So many addresses of the loopback, one port each that is free at this moment.
+/// So many addresses of the loopback, one port each.
 fn free_addresses(count: u8) -> Vec<String> {
-    let bind = |last| {
-        std::net::TcpListener::bind(SocketAddr::from(([127, 9, 0, last], 0))).expect("a port")
-    };
-    let bound: Vec<_> = (1..=count).map(bind).collect();
-    bound.iter().map(|bound| bound.local_addr().expect("an address").to_string()).collect()
+    let one = |last| harness::own_address(Ipv4Addr::new(127, 9, 0, last)).to_string();
+    (1..=count).map(one).collect()
 }
 
 #[test]
@@ -571,7 +598,6 @@ fn a_bad_start_says_what_is_wrong() {
         harness::output(Command::new(harness::binary()).arg("--config").arg(&file));
     assert_eq!(status, 71, "{err}");
     assert!(err.contains(&listen.to_string()), "{err}");
-    let _ = LONG;
 }
 
 #[test]

@@ -4,9 +4,10 @@
 mod harness;
 mod nested_cargo;
 
-use nested_cargo::{cargo, check_lock, run, shared_target, succeed, workspace};
+use nested_cargo::{cargo, cargo_beside, check_lock, run, shared_target, succeed, workspace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ fn wrong_daemons_refuse_to_start(profile: &str) {
     check_lock(&folder());
     let target = shared_target();
     let mut cargo = cargo(&folder(), &target);
-    succeed(cargo.args(["build", "--offline", "--locked", "--profile", profile]));
+    cargo.args(["build", "--offline", "--locked", "--profile", profile]);
+    succeed(cargo.args(["--bin", "forgets", "--bin", "doubles"]));
     let built = target.join(if profile == "dev" { "debug" } else { profile });
     for (daemon, sentence) in [
         (
@@ -55,10 +57,9 @@ fn a_wrong_daemon_refuses_to_start() {
 
 /// The linker sees all of the program here, and leaves out what nothing names.
 #[test]
+#[ignore = "needs minutes of compiling: cargo test --features full --test roll_call -- --ignored"]
 fn a_wrong_daemon_refuses_to_start_in_release() {
-    if !harness::system(MINUTES) {
-        return;
-    }
+    harness::needs(MINUTES);
     let profile = |manifest: PathBuf| {
         let text = std::fs::read_to_string(&manifest).expect("a manifest can be read");
         let (_, profile) = text.split_once("\n[profile.release]\n").expect("it has a profile");
@@ -215,7 +216,7 @@ fn a_collector_that_never_returns_on_a_thread_of_its_own_costs_only_itself() {
 
 /// What `--version` says of a daemon of the workspace with these features.
 fn roll_with(features: &[&str], target: &Path) -> String {
-    let mut cargo = cargo(&workspace(), target);
+    let mut cargo = cargo_beside(&workspace(), target);
     succeed(cargo.args(["build", "--offline", "--locked", "--package", "vitald"]).args(features));
     let version = succeed(Command::new(target.join("debug/vitald")).arg("--version"));
     let line = version.lines().next().unwrap_or_default();
@@ -224,10 +225,9 @@ fn roll_with(features: &[&str], target: &Path) -> String {
 }
 
 #[test]
+#[ignore = "needs minutes of compiling: cargo test --features full --test roll_call -- --ignored"]
 fn features_decide_what_is_in_a_daemon() {
-    if !harness::system(MINUTES) {
-        return;
-    }
+    harness::needs(MINUTES);
     let _alone = alone();
     // Not where the build is that is being tested, whose daemon other tests are using.
     let target = shared_target().join("tmp/features");
@@ -251,20 +251,29 @@ fn features_decide_what_is_in_a_daemon() {
 
 /// A collector compiles without a warning and passes its tests when it is the only one.
 #[test]
+#[ignore = "needs minutes of compiling: cargo test --features full --test roll_call -- --ignored"]
 fn each_collector_builds_alone() {
-    if !harness::system(MINUTES) {
-        return;
-    }
+    harness::needs(MINUTES);
     let _alone = alone();
-    // Other flags would make the workspace's own build compile everything anew.
-    let target = shared_target().join("tmp/alone");
-    for name in vitald_plugins::ROLL {
-        let mut cargo = cargo(&workspace(), &target);
-        cargo.args(["test", "--quiet", "--offline", "--locked", "--package", "vitald-plugins"]);
-        succeed(
-            cargo
-                .args(["--no-default-features", "--features", name])
-                .env("RUSTFLAGS", "-D warnings"),
-        );
-    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // One crate keeps one processor busy, and a folder is for one build at a time.
+        for lane in 0..2 {
+            // Other flags would make the workspace's own build compile everything anew.
+            let target = shared_target().join(format!("tmp/alone-{lane}"));
+            let next = &next;
+            scope.spawn(move || {
+                let names = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                for name in names.map_while(|at| vitald_plugins::ROLL.get(at)) {
+                    let mut cargo = cargo(&workspace(), &target);
+                    cargo.args(["test", "--quiet", "--offline", "--locked", "--lib"]);
+                    cargo.args(["--package", "vitald-plugins", "--no-default-features"]);
+                    let said =
+                        succeed(cargo.args(["--features", name]).env("RUSTFLAGS", "-D warnings"));
+                    assert!(said.contains("test result: ok. "), "{name}: {said}");
+                }
+            });
+        }
+    });
+    assert!(next.into_inner() >= vitald_plugins::ROLL.len());
 }

@@ -235,7 +235,7 @@ fn a_handed_socket_that_others_reach_is_warned_of_as_the_daemons_own_is() {
 fn without_a_socket_that_listens_it_does_not_start() {
     let ends = |command: &mut Command| {
         let (status, _, err) = harness::output(command);
-        assert_eq!(status, 1, "{err}");
+        assert_eq!(status, 71, "{err}");
         err
     };
     let mut alone = Command::new(harness::binary());
@@ -255,7 +255,7 @@ fn without_a_socket_that_listens_it_does_not_start() {
         command.stdout(Stdio::from(descriptor)).stderr(Stdio::piped()).stdin(Stdio::null());
         let child = command.spawn().expect("it starts").wait_with_output().expect("it ends");
         let err = String::from_utf8_lossy(&child.stderr);
-        assert_eq!(child.status.code(), Some(1), "{err}");
+        assert_eq!(child.status.code(), Some(71), "{err}");
         assert!(err.contains("does not listen for connections"), "{err}");
     }
 }

@@ -66,12 +66,10 @@ const HOW_TO_ACCEPT: &str = "If the change is worth it, write the budgets anew b
 const SAME_LIBRARY: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-RTM,-BMI2,-LZCNT,\
      -MOVBE,-SSE4_2,-SSE4_1,-SSSE3,-AVX_Fast_Unaligned_Load,-Fast_Unaligned_Copy";
 
-/// The binary to measure, or none where the system tests are left out.
-fn release() -> Option<PathBuf> {
-    if !harness::system("VITALD_RELEASE and valgrind") {
-        return None;
-    }
-    Some(harness::release_binary().expect("VITALD_RELEASE is the path of the release binary"))
+/// The binary to measure.
+fn release() -> PathBuf {
+    harness::needs("VITALD_RELEASE and valgrind");
+    harness::release_binary().expect("VITALD_RELEASE is the path of the release binary")
 }
 
 fn file() -> PathBuf {
@@ -448,8 +446,9 @@ fn single(daemon: &Path) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs VITALD_RELEASE and valgrind: cargo test --features full --test system_budgets -- --ignored"]
 fn a_scrape_of_the_fixed_collectors() {
-    let Some(binary) = release() else { return };
+    let binary = release();
     let mut figures = BTreeMap::new();
     for host in fixture_host::hosts() {
         let mut figure = |what: &str, figure: u64| {
@@ -471,8 +470,9 @@ fn a_scrape_of_the_fixed_collectors() {
 
 /// Of what is read from files and from nothing else, all collectors together.
 #[test]
+#[ignore = "needs VITALD_RELEASE and valgrind: cargo test --features full --test system_budgets -- --ignored"]
 fn a_scrape_of_every_file() {
-    let Some(binary) = release() else { return };
+    let binary = release();
     let mut figures = BTreeMap::new();
     for name in ["laptop", "server", "storage"] {
         let host = fixture_host::host(name);
@@ -498,8 +498,9 @@ fn of_files() -> Vec<&'static str> {
 /// A request and its answer, on all threads. The pieces of code are few because the linker knows what belongs
 /// together (`collector/order.ld`).
 #[test]
+#[ignore = "needs VITALD_RELEASE and valgrind: cargo test --features full --test system_budgets -- --ignored"]
 fn a_scrape_of_the_daemon() {
-    let Some(binary) = release() else { return };
+    let binary = release();
     let mut place = Place::of(&fixture_host::host("server"));
     // The interfaces are those of the host's files.
     let mut config = standard(&[("netdev", "netlink = false")]);
@@ -564,8 +565,9 @@ impl Common {
 }
 
 #[test]
+#[ignore = "needs VITALD_RELEASE and valgrind: cargo test --features full --test system_budgets -- --ignored"]
 fn size_of_the_binary() {
-    let Some(binary) = release() else { return };
+    let binary = release();
     let size = fs::metadata(binary).expect("the binary").len();
     judge(&BTreeMap::from([(format!("{BINARY}bytes"), size)]));
 }

@@ -4,7 +4,7 @@ mod harness;
 mod links;
 mod system;
 
-use harness::{Daemon, until};
+use harness::{Daemon, Over, until};
 use links::{PORTS, Shown, interfaces_are_those_of_sysfs, netclass_without};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -190,8 +190,8 @@ fn interfaces(source: &str) {
         let mut during = 0;
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let _over = Over(&ended);
                 disturb(&namespaces, &history);
-                ended.store(true, Ordering::SeqCst);
             });
             while !ended.load(Ordering::SeqCst) {
                 let first = history.reached.load(Ordering::SeqCst);
@@ -218,21 +218,20 @@ fn interfaces(source: &str) {
 }
 
 #[test]
+#[ignore = "needs root and iproute2: cargo test --features full --test system_devices -- --ignored"]
 fn interfaces_have_their_own_figures_under_every_name() {
-    if harness::system("root and iproute2") {
-        interfaces("netlink = true");
-        interfaces("netlink = false");
-    }
+    harness::needs("root and iproute2");
+    interfaces("netlink = true");
+    interfaces("netlink = false");
 }
 
 /// Of the kinds that not every kernel has, the least that is there; `system_vm` has all of them.
 const LEAST_KINDS: usize = 1;
 
 #[test]
+#[ignore = "needs root, iproute2 and ethtool: cargo test --features full --test system_devices -- --ignored"]
 fn interfaces_are_what_sysfs_says() {
-    if !harness::system("root, iproute2 and ethtool") {
-        return;
-    }
+    harness::needs("root, iproute2 and ethtool");
     let namespaces = Namespaces::of_both();
     namespaces.sh("mount -t sysfs sysfs /sys");
     let daemons = [&[][..], &PORTS]
@@ -245,10 +244,9 @@ fn interfaces_are_what_sysfs_says() {
 
 /// Netlink answers for the machine's own interfaces then.
 #[test]
+#[ignore = "needs root, iproute2 and ethtool: cargo test --features full --test system_devices -- --ignored"]
 fn interfaces_are_those_of_the_namespace_of_sysfs() {
-    if !harness::system("root, iproute2 and ethtool") {
-        return;
-    }
+    harness::needs("root, iproute2 and ethtool");
     let namespaces = Namespaces::of_both();
     namespaces.sh("mount -t sysfs sysfs /sys");
     let daemon = Daemon::start_by(&netclass_without(&[]), |command| {
@@ -400,10 +398,9 @@ const DISKS: &str = "[collectors.diskstats]\nenabled = true\ndevice_exclude = \"
                      [collectors.filesystem]\nenabled = true\n";
 
 #[test]
+#[ignore = "needs root, loop devices, zram, util-linux and e2fsprogs: cargo test --features full --test system_devices -- --ignored"]
 fn disks_and_file_systems_come_and_go() {
-    if !harness::system("root, loop devices, zram, util-linux and e2fsprogs") {
-        return;
-    }
+    harness::needs("root, loop devices, zram, util-linux and e2fsprogs");
     let directory = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let daemon = start_in(&namespaces, &format!("{ONLY}{DISKS}"));
@@ -418,7 +415,7 @@ fn disks_and_file_systems_come_and_go() {
                 pages.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let _end = AtTheEnd(&ended);
+        let _over = Over(&ended);
         let page = || Page::parse(&daemon.metrics().body);
 
         let mut loops: Vec<Loop> =
@@ -485,20 +482,10 @@ fn disks_and_file_systems_come_and_go() {
     println!("{} pages meanwhile", pages.load(Ordering::SeqCst));
 }
 
-/// Ends the thread that scrapes, also when the test fails.
-struct AtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for AtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 #[test]
+#[ignore = "needs root, loop devices, util-linux and e2fsprogs: cargo test --features full --test system_devices -- --ignored"]
 fn a_file_system_that_an_error_makes_read_only_is_seen_without_a_reload() {
-    if !harness::system("root, loop devices, util-linux and e2fsprogs") {
-        return;
-    }
+    harness::needs("root, loop devices, util-linux and e2fsprogs");
     let directory = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let (sick, healthy) = (Loop::attach(directory.path(), 1), Loop::attach(directory.path(), 2));
@@ -535,10 +522,9 @@ fn a_file_system_that_an_error_makes_read_only_is_seen_without_a_reload() {
 /// The kernel announces most changes of the list of mounts, and the list is read when it has. These are
 /// shown by the next page, whether they are announced or not.
 #[test]
+#[ignore = "needs root, util-linux: cargo test --features full --test system_devices -- --ignored"]
 fn every_change_of_mounts_is_in_the_next_page() {
-    if !harness::system("root, util-linux") {
-        return;
-    }
+    harness::needs("root, util-linux");
     let directory = tempfile::tempdir().expect("a directory");
     let above = directory.path().join("above");
     let point = above.join("point").display().to_string();
@@ -602,10 +588,9 @@ fn every_change_of_mounts_is_in_the_next_page() {
 /// Directories that get other names take the mounts below them along, which the kernel does not announce. What lies at
 /// the old name then is not taken for the mount, though it is as large and of the same type, or the same file system.
 #[test]
+#[ignore = "needs root, util-linux: cargo test --features full --test system_devices -- --ignored"]
 fn what_has_moved_is_not_taken_for_what_is_in_its_place() {
-    if !harness::system("root, util-linux") {
-        return;
-    }
+    harness::needs("root, util-linux");
     let directory = tempfile::tempdir().expect("a directory");
     let base = directory.path().display().to_string();
     let namespaces = Namespaces::of_mounts();
@@ -713,10 +698,9 @@ impl Drop for FirstProcess {
 
 /// As a container does, and as a machine does when it leaves its first root.
 #[test]
+#[ignore = "needs root, util-linux: cargo test --features full --test system_devices -- --ignored"]
 fn the_mounts_are_those_of_process_1_after_it_has_taken_another_root() {
-    if !harness::system("root, util-linux") {
-        return;
-    }
+    harness::needs("root, util-linux");
     let directory = tempfile::tempdir().expect("a directory");
     let [clone, point] = ["clone", "point"].map(|name| directory.path().join(name));
     for place in [&clone, &point] {

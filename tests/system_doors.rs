@@ -3,7 +3,7 @@
 mod harness;
 mod system;
 
-use harness::{Answer, Connection, Daemon, ask, until};
+use harness::{Answer, Connection, Daemon, Over, ask, until};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_uid};
 use std::fs;
@@ -79,10 +79,17 @@ fn with_proxy<T>(user: u32, to: SocketAddr, part: impl FnOnce(SocketAddr) -> T) 
                 pass_on(client, server).expect("it is passed on");
             }
         });
-        let result = part(address);
-        is_over.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(address));
-        result
+        /// Has the proxy, which waits for a client, see that it is over.
+        struct Woken(SocketAddr);
+        impl Drop for Woken {
+            fn drop(&mut self) {
+                drop(TcpStream::connect(self.0));
+            }
+        }
+        // What is made last goes first.
+        let _woken = Woken(address);
+        let _over = Over(&is_over);
+        part(address)
     })
 }
 
@@ -100,10 +107,9 @@ fn pass_on(mut client: TcpStream, mut server: TcpStream) -> io::Result<()> {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn a_proxy_makes_nobody_an_administrator() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     for listen in ["127.0.0.1:0", "[::1]:0", ":0"] {
         if listen == "[::1]:0" && TcpListener::bind(listen).is_err() {
             continue;
@@ -140,10 +146,9 @@ fn a_proxy_makes_nobody_an_administrator() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn the_daemons_own_user_may_and_others_may_not() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let front = setpriv(ONE);
     let front: Vec<&str> = front.iter().map(String::as_str).collect();
     let config = format!(
@@ -164,10 +169,9 @@ fn the_daemons_own_user_may_and_others_may_not() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn the_user_of_an_incomplete_namespace_is_nobody_in_particular() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     // Inside, all users but this one are shown as the overflow user, which it is itself.
     let front = ["unshare", "--user", "--map-user=65534", "--map-group=65534"];
     let config = format!(
@@ -202,10 +206,9 @@ fn the_user_of_an_incomplete_namespace_is_nobody_in_particular() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn a_listener_of_another_network_namespace_has_no_local_administrators() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_network();
     let listener = namespaces.run(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let address = listener.local_addr().expect("an address");
@@ -238,10 +241,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 "#;
 
 #[test]
+#[ignore = "needs root, python3 and x86_64: cargo test --features full --test system_doors -- --ignored"]
 fn where_the_kernel_is_not_to_be_asked_nobody_administers_over_loopback() {
-    if !harness::system("root, and python3 on x86_64") {
-        return;
-    }
+    harness::needs("root, python3 and x86_64");
     let config =
         format!("[server]\nlisten = [\"127.0.0.1:0\", \"unix:DIRECTORY/v.sock\"]\n{SMALL}");
     let daemon = start_behind(&["python3", "-c", WITHOUT_NETLINK], &config);
@@ -254,10 +256,9 @@ fn where_the_kernel_is_not_to_be_asked_nobody_administers_over_loopback() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn a_storm_of_requests_to_administer_costs_bounded_work() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let daemon = start_behind(&["env"], &format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{SMALL}"));
     let address = daemon.address();
     assert_eq!(reload_at(address).status, 200);
@@ -276,6 +277,7 @@ fn a_storm_of_requests_to_administer_costs_bounded_work() {
             asked
         };
         let storms: Vec<_> = (0..16).map(|_| scope.spawn(storm)).collect();
+        let over = Over(&is_over);
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
             let began = Instant::now();
@@ -284,7 +286,7 @@ fn a_storm_of_requests_to_administer_costs_bounded_work() {
             scrapes += 1;
             most_threads = most_threads.max(daemon.threads());
         }
-        is_over.store(true, Ordering::SeqCst);
+        drop(over);
         storms.into_iter().map(|storm| storm.join().expect("no panic")).sum()
     });
     println!(
@@ -298,10 +300,9 @@ fn a_storm_of_requests_to_administer_costs_bounded_work() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn a_socket_has_its_group_and_comes_back_when_it_was_removed() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let listen = |keys: &str| {
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\", {{ address = \"unix:DIRECTORY/v.sock\"{keys} }}]\n{SMALL}"
@@ -336,10 +337,9 @@ fn a_socket_has_its_group_and_comes_back_when_it_was_removed() {
 }
 
 #[test]
+#[ignore = "needs root, util-linux and iproute2: cargo test --features full --test system_doors -- --ignored"]
 fn plugins_say_what_a_user_without_rights_lacks_and_how_to_give_it() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.toml");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");

@@ -146,19 +146,17 @@ fn one_is_well_beside_seventeen_that_hang(were_well: bool) {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_faults -- --ignored"]
 fn mounts_that_hang_do_not_condemn_one_that_is_well() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     one_is_well_beside_seventeen_that_hang(true);
     one_is_well_beside_seventeen_that_hang(false);
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_faults -- --ignored"]
 fn mounts_that_hang_for_the_first_time_cost_a_scrape_little() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_both();
     let directory = tempfile::tempdir().expect("a directory");
     let mounts = Mount::all(3, &namespaces, directory.path());
@@ -181,10 +179,9 @@ fn mounts_that_hang_for_the_first_time_cost_a_scrape_little() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_faults -- --ignored"]
 fn an_attribute_of_sysfs_that_hangs_costs_only_its_collector() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_both();
     namespaces.sh("mount -t sysfs sysfs /sys");
     let attribute = "/sys/class/net/lo/mtu";
@@ -228,10 +225,9 @@ fn an_attribute_of_sysfs_that_hangs_costs_only_its_collector() {
 
 /// Each change of an interface holds the kernel's lock of all of them (RTNL), for which a dump may have to wait.
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_faults -- --ignored"]
 fn interfaces_that_change_without_end_hold_no_scrape_up() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_both();
     namespaces.sh("mount -t sysfs sysfs /sys");
     let batch = tempfile::NamedTempFile::new().expect("a file");

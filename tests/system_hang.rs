@@ -94,10 +94,9 @@ fn threads(daemon: &Daemon) -> BTreeMap<String, usize> {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_hang -- --ignored"]
 fn a_mount_that_never_answers_costs_only_itself() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_both();
     let reference = namespaces.run(|| scrape(&start_in(&namespaces, CONFIG)).0);
     let place = Place::new(namespaces);
@@ -185,10 +184,9 @@ fn long_hang() -> Duration {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_hang -- --ignored"]
 fn a_mount_that_answers_after_a_long_time_is_named_until_then() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = Place::new(Namespaces::of_both());
     place.namespaces.run(|| {
         let daemon = start_in(&place.namespaces, CONFIG);
@@ -290,10 +288,9 @@ fn free_again(address: SocketAddr, begun: Instant) -> Duration {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_hang -- --ignored"]
 fn the_port_is_free_at_once_while_statfs_hangs() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = Place::new(Namespaces::of_both());
     place.namespaces.run(|| {
         // Not ABRT: before the kernel dumps core it waits for every thread, this one too, and the
@@ -309,10 +306,9 @@ fn textfile(directory: &Path) -> String {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_hang -- --ignored"]
 fn the_port_is_free_at_once_while_a_lane_hangs() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = Place::new(Namespaces::of_both());
     let config = textfile(place.directory.path());
     place.namespaces.run(|| {
@@ -323,10 +319,9 @@ fn the_port_is_free_at_once_while_a_lane_hangs() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_hang -- --ignored"]
 fn a_lane_that_hangs_costs_only_its_collector() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = Place::new(Namespaces::of_both());
     let config = textfile(place.directory.path());
     place.fuse.hold(&[operation::OPENDIR]);
@@ -355,10 +350,9 @@ fn a_lane_that_hangs_costs_only_its_collector() {
 /// A container's seccomp profile may refuse unshare(2). A thread that may hang then holds the daemon's
 /// port, which nothing can change; so it is said.
 #[test]
+#[ignore = "needs root and strace: cargo test --features full --test system_hang -- --ignored"]
 fn a_lane_that_shares_the_descriptors_is_degraded() {
-    if !harness::system("root and strace") {
-        return;
-    }
+    harness::needs("root and strace");
     let directory = tempfile::tempdir().expect("a directory");
     let trace = directory.path().join("trace");
     let config = textfile(directory.path());

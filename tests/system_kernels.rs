@@ -25,10 +25,9 @@ fn assert_same(here: &BTreeSet<String>, there: &BTreeSet<String>) {
 }
 
 #[test]
+#[ignore = "needs root and strace: cargo test --features full --test system_kernels -- --ignored"]
 fn nothing_needs_a_system_call_newer_than_4_18() {
-    if !harness::system("root and strace") {
-        return;
-    }
+    harness::needs("root and strace");
     let mut config = String::new();
     // What portable shows of a while is there from its second collection on.
     for name in vitald_plugins::ALL.iter().filter(|name| **name != "portable") {

@@ -30,11 +30,10 @@ const GATED: [(&str, f64); 5] = [
 ];
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, strace and prometheus-node-exporter: cargo test --features full --test system_large_hosts -- --ignored"]
 fn collectors_on_large_hosts() {
     const ROUNDS: usize = 6;
-    if !harness::system("root, VITALD_RELEASE, strace and prometheus-node-exporter") {
-        return;
-    }
+    harness::needs("root, VITALD_RELEASE, strace and prometheus-node-exporter");
     let vitald =
         harness::release_binary().expect("VITALD_RELEASE is the path of the release binary");
     println!("figure: {}", node_exporter());

@@ -4,7 +4,7 @@
 mod harness;
 mod system;
 
-use harness::{Connection, Daemon, until};
+use harness::{Connection, Daemon, Over, Running, until};
 use std::collections::BTreeMap;
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixDatagram;
@@ -18,7 +18,7 @@ use system::fuse::{Fuse, operation};
 use system::namespaces::Namespaces;
 use system::process;
 
-const NEEDS: &str = "root, strace, gdb and util-linux";
+const NEEDS: &str = "root, strace, gdb, procps and util-linux";
 const NEEDS_FUSE: &str = "root, /dev/fuse and util-linux";
 const NEEDS_CGROUP: &str = "root and control groups";
 const CPU: &str = "[scrape]\ndefault_collectors = false\n[collectors.cpu]\nenabled = true\n";
@@ -77,11 +77,27 @@ fn states(daemon: &Daemon, state: &str) -> Vec<String> {
 
 // Little of everything.
 
+/// With a little less than it needs it was ended by the first piece of memory that there was not, or by a thread.
 #[test]
-fn sixteen_mebibytes_are_enough() {
-    if !harness::system(NEEDS_CGROUP) {
-        return;
+#[ignore = "needs VITALD_RELEASE: cargo test --features full --test system_operation -- --ignored"]
+fn too_little_address_space_is_a_sentence() {
+    harness::needs("VITALD_RELEASE");
+    let release = harness::release_binary().expect("VITALD_RELEASE names the release binary");
+    // In KiB; with much less the system's own loader gives up.
+    for limit in [12 << 10, 14 << 10, (24 << 10) - 4] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {limit} && exec \"$0\" run")]).arg(&release);
+        command.env("VITALD__SERVER__LISTEN", "127.0.0.1:0");
+        let (status, _, said) = harness::output(&mut command);
+        assert_eq!(status, 71, "{limit}: {said}");
+        assert!(said.contains("the address space is limited to"), "{limit}: {said}");
     }
+}
+
+#[test]
+#[ignore = "needs root and control groups: cargo test --features full --test system_operation -- --ignored"]
+fn sixteen_mebibytes_are_enough() {
+    harness::needs(NEEDS_CGROUP);
     let group = Cgroup::with("memory");
     group.limit_memory(16 * MEBIBYTE);
     let mut daemon = Daemon::start_by("", |command| {
@@ -144,10 +160,9 @@ fn sixteen_mebibytes_are_enough() {
 }
 
 #[test]
+#[ignore = "needs root and control groups: cargo test --features full --test system_operation -- --ignored"]
 fn one_percent_of_a_cpu_is_enough() {
-    if !harness::system(NEEDS_CGROUP) {
-        return;
-    }
+    harness::needs(NEEDS_CGROUP);
     const WATCHDOG: Duration = Duration::from_secs(3);
     let group = Cgroup::with("cpu");
     let place = tempfile::tempdir().expect("a directory");
@@ -190,15 +205,6 @@ fn one_percent_of_a_cpu_is_enough() {
 }
 
 // Suspended and traced.
-
-/// Ends the clients also of work that panics.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// What four clients get while something is done to the daemon. It begins when each has had a page.
 fn under_load(daemon: &Daemon, work: impl FnOnce()) -> u64 {
@@ -246,10 +252,9 @@ fn assert_well(daemon: &Daemon, threads: usize, suspensions: usize) {
 }
 
 #[test]
+#[ignore = "needs root and control groups: cargo test --features full --test system_operation -- --ignored"]
 fn after_a_suspension_everything_goes_on() {
-    if !harness::system(NEEDS_CGROUP) {
-        return;
-    }
+    harness::needs(NEEDS_CGROUP);
     let group = Cgroup::that_freezes();
     let place = tempfile::tempdir().expect("a directory");
     let manager = Manager::new(place.path());
@@ -282,10 +287,9 @@ fn after_a_suspension_everything_goes_on() {
 }
 
 #[test]
+#[ignore = "needs root, strace, gdb, procps and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn being_traced_changes_nothing() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let daemon = Daemon::start("[scrape]\ntimeout = \"1s\"\nmax_age = \"0s\"\n");
     let threads = threads_at_work(&daemon);
     let place = tempfile::tempdir().expect("a directory");
@@ -309,10 +313,9 @@ fn being_traced_changes_nothing() {
 }
 
 #[test]
+#[ignore = "needs root and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn in_a_time_namespace_durations_make_sense() {
-    if !harness::system("root and util-linux") {
-        return;
-    }
+    harness::needs("root and util-linux");
     let daemon = Daemon::start_by("", |command| {
         let mut inside = Command::new("unshare");
         inside.args([
@@ -344,10 +347,9 @@ fn in_a_time_namespace_durations_make_sense() {
 const USER: u32 = 64_322;
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn an_engine_that_hangs_is_not_fed() {
-    if !harness::system(NEEDS_FUSE) {
-        return;
-    }
+    harness::needs(NEEDS_FUSE);
     const LIMIT: Duration = Duration::from_millis(600);
     let namespaces = Namespaces::of_mounts();
     // Nothing is in it, so the collector looks for its files each time.
@@ -413,12 +415,12 @@ fn an_engine_that_hangs_is_not_fed() {
 type Call = (String, usize);
 
 /// Starts the daemon under strace, which sends it a signal as it enters this system call, on whichever thread.
-fn start_with_signal(signal: &str, (call, count): &Call, place: &Path) -> std::process::Child {
+fn start_with_signal(signal: &str, (call, count): &Call, place: &Path) -> Running {
     let file = place.join("config.toml");
     let socket = place.join("socket");
     std::fs::write(&file, format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", socket.display()))
         .expect("a file");
-    Command::new("strace")
+    let strace = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=all", "-e", "signal=none", "-e"])
         .arg(format!("inject={call}:signal={signal}:when={count}"))
         .arg(harness::binary())
@@ -427,8 +429,8 @@ fn start_with_signal(signal: &str, (call, count): &Call, place: &Path) -> std::p
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .expect("strace")
+        .spawn();
+    Running(strace.expect("strace"))
 }
 
 /// The system calls of its first thread from when it holds signals back until it serves.
@@ -438,15 +440,15 @@ fn calls_of_the_start(place: &Path) -> Vec<Call> {
     let socket = place.join("socket");
     std::fs::write(&file, format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", socket.display()))
         .expect("a file");
-    let mut strace = Command::new("strace")
+    let strace = Command::new("strace")
         .args(["-ff", "-qq", "-o"])
         .arg(&trace)
         .arg(harness::binary())
         .arg("--config")
         .arg(&file)
         .stderr(Stdio::null())
-        .spawn()
-        .expect("strace");
+        .spawn();
+    let mut strace = Running(strace.expect("strace"));
     until("it serves", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
     let texts = std::fs::read_dir(place).expect("a directory").filter_map(|entry| {
         let path = entry.ok()?.path();
@@ -468,17 +470,16 @@ fn calls_of_the_start(place: &Path) -> Vec<Call> {
         are_held |= line.starts_with(held);
     }
     assert!(are_held, "{first}");
-    let pids = Command::new("pkill").args(["-TERM", "-P", &strace.id().to_string()]).status();
+    let pids = Command::new("pkill").args(["-TERM", "-P", &strace.0.id().to_string()]).status();
     assert!(pids.expect("procps").success());
-    assert!(strace.wait().expect("it ends").success());
+    assert!(strace.0.wait().expect("it ends").success());
     calls
 }
 
 #[test]
+#[ignore = "needs root, strace, gdb, procps and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn a_signal_at_any_call_of_the_start_is_answered() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = tempfile::tempdir().expect("a directory");
     let calls = calls_of_the_start(place.path());
     println!("{} calls of the start, such as {:?}", calls.len(), calls.last());
@@ -489,13 +490,14 @@ fn a_signal_at_any_call_of_the_start_is_answered() {
         let mut strace = start_with_signal("SIGHUP", call, place.path());
         let is_up = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         until("it serves", || {
-            assert_eq!(strace.try_wait().expect("a child"), None, "SIGHUP at {call:?} ended it");
+            assert_eq!(strace.0.try_wait().expect("a child"), None, "SIGHUP at {call:?} ended it");
             is_up()
         });
         assert!(Connection::open_unix(&socket).get("/metrics").has("node_cpu_seconds_total"));
-        let ended = Command::new("pkill").args(["-TERM", "-P", &strace.id().to_string()]).status();
+        let ended =
+            Command::new("pkill").args(["-TERM", "-P", &strace.0.id().to_string()]).status();
         assert!(ended.expect("procps").success());
-        assert!(strace.wait().expect("it ends").success(), "{call:?}");
+        assert!(strace.0.wait().expect("it ends").success(), "{call:?}");
         assert!(!socket.exists(), "{call:?}");
     }
     // The last one is slept in, which not every thread does.
@@ -505,7 +507,7 @@ fn a_signal_at_any_call_of_the_start_is_answered() {
         let mut strace = start_with_signal("SIGTERM", call, place.path());
         let mut status = None;
         until(&format!("SIGTERM at {call:?} has ended it"), || {
-            status = strace.try_wait().expect("a child");
+            status = strace.0.try_wait().expect("a child");
             status.is_some()
         });
         let status = status.expect("it ended");
@@ -516,10 +518,9 @@ fn a_signal_at_any_call_of_the_start_is_answered() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn a_stop_while_a_reload_hangs_takes_its_time_or_none() {
-    if !harness::system(NEEDS_FUSE) {
-        return;
-    }
+    harness::needs(NEEDS_FUSE);
     for is_impatient in [false, true] {
         let place = tempfile::tempdir().expect("a directory");
         let namespaces = Namespaces::of_mounts();
@@ -563,10 +564,9 @@ fn a_stop_while_a_reload_hangs_takes_its_time_or_none() {
 // A full disk.
 
 #[test]
+#[ignore = "needs root and util-linux: cargo test --features full --test system_operation -- --ignored"]
 fn a_log_on_a_full_disk_loses_lines_and_nothing_else() {
-    if !harness::system("root and util-linux") {
-        return;
-    }
+    harness::needs("root and util-linux");
     let place = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let disk = place.path().join("disk");

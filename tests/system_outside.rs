@@ -42,10 +42,9 @@ fn terminate(daemon: &Daemon) {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_outside -- --ignored"]
 fn a_start_whose_configuration_hangs_ends_at_sigterm() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let fuse = Fuse::mount(&namespaces, place.path());
@@ -61,10 +60,9 @@ fn a_start_whose_configuration_hangs_ends_at_sigterm() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_outside -- --ignored"]
 fn a_configuration_that_hangs_costs_one_thread_and_one_late_answer() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let fuse = Fuse::mount(&namespaces, place.path());
@@ -105,10 +103,9 @@ fn a_configuration_that_hangs_costs_one_thread_and_one_late_answer() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_outside -- --ignored"]
 fn a_proc_stat_that_hangs_costs_what_it_tells() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_mounts();
     // As lxcfs puts its own over it.
     let fuse = Fuse::mount_on_file(&namespaces, Path::new("/proc/stat"));
@@ -157,10 +154,9 @@ fn refuse_threads(daemon: &Daemon) {
 }
 
 #[test]
+#[ignore = "needs root and util-linux: cargo test --features full --test system_outside -- --ignored"]
 fn a_stop_needs_no_further_thread_to_remove_the_socket() {
-    if !harness::system(NEEDS_ROOT) {
-        return;
-    }
+    harness::needs(NEEDS_ROOT);
     let place = place_of_user(|place| {
         format!("[server]\nlisten = [\"unix:{}\"]\n{CPU}", place.join("v.sock").display())
     });
@@ -177,10 +173,9 @@ fn a_stop_needs_no_further_thread_to_remove_the_socket() {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_outside -- --ignored"]
 fn a_collector_that_hangs_when_there_is_no_further_thread_holds_up_no_answer_and_no_stop() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let namespaces = Namespaces::of_mounts();
     // Nothing is in it, so the collector looks for its files each time.
     let fuse = Fuse::mount(&namespaces, Path::new("/proc/pressure"));

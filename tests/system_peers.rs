@@ -1,9 +1,11 @@
 //! Beside the programs that vitald works with or replaces: node_exporter, promtool, Prometheus.
 
 mod harness;
+mod prometheus;
 mod system;
 
 use harness::{Daemon, until};
+use prometheus::Prometheus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -101,10 +103,9 @@ fn flags_of(help: &str) -> BTreeMap<String, String> {
 
 /// Whatever the one shows as a flag the other shows with the same default, if its collector is there.
 #[test]
+#[ignore = "needs root, util-linux, iproute2, prometheus-node-exporter and prometheus: cargo test --features full --test system_peers -- --ignored"]
 fn the_help_shows_the_flags_of_the_real_one() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let help = |command: &mut Command| harness::output(command.arg("--help")).1;
     let theirs = flags_of(&help(&mut Command::new(NODE_EXPORTER)));
     let ours = flags_of(&help(Command::new(harness::binary()).arg("node_exporter")));
@@ -137,8 +138,8 @@ fn the_help_shows_the_flags_of_the_real_one() {
     let unlisted: Vec<_> = differ.iter().filter(|name| !listed(name)).collect();
     assert!(unlisted.is_empty(), "other defaults: {unlisted:?}");
 
-    // What Debian has otherwise is in the manual, as its build has it.
-    let manual = include_str!("../docs/migration.md");
+    // What Debian has otherwise is in the manual, as its build has it: in lines of a shell.
+    let manual = include_str!("../docs/migration.md").replace(" \\\n", "\n").replace('\'', "");
     for (name, _) in NEW_DEFAULTS.iter().filter(|(_, why)| why.starts_with("Debian")) {
         let default = theirs[*name].trim_matches('"').replace(r"\\.", "[.]");
         let flag = match &*default {
@@ -168,10 +169,9 @@ fn write_textfiles(directory: &Path) {
 }
 
 #[test]
+#[ignore = "needs root, util-linux, iproute2, prometheus-node-exporter and prometheus: cargo test --features full --test system_peers -- --ignored"]
 fn the_drop_in_says_what_node_exporter_says() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let textfile = tempfile::tempdir().expect("a directory");
     write_textfiles(textfile.path());
     let flags = flags(textfile.path(), &MANY_FIELDS);
@@ -209,14 +209,46 @@ fn the_drop_in_says_what_node_exporter_says() {
     });
 }
 
+/// No unlucky moment is a fault, and no fault is taken for one.
+#[test]
+fn a_counter_lies_between_each_time_and_what_falls_once() {
+    const NOTHING: Agreement = Agreement {
+        only_there: &[],
+        only_here: &[],
+        new_labels: &[],
+        of_the_program: &[],
+        readers_own: &[],
+        changed: &[],
+        momentary: &[],
+    };
+    let round = |family: &str, comparison: &mut Comparison, values: [u32; 3]| {
+        let page = |value| Page::parse(&format!("# TYPE {family} counter\n{family} {value}\n"));
+        let [before, shown, after] = values.map(page);
+        comparison.round(&before, &shown, &after);
+    };
+    for falls in
+        ["node_lnstat_entries_total", "node_xfs_vnode_active_total", "node_cpu_seconds_total"]
+    {
+        let mut comparison = Comparison::new(NOTHING);
+        round(falls, &mut comparison, [7, 9, 7]);
+        assert_eq!(comparison.undecided.len(), 1, "{falls} has not agreed yet");
+        round(falls, &mut comparison, [8, 7, 6]);
+        assert!(comparison.undecided.is_empty(), "{falls} has agreed");
+    }
+    let rises = "node_forks_total";
+    let mut comparison = Comparison::new(NOTHING);
+    round(rises, &mut comparison, [7, 8, 9]);
+    let unlucky = std::panic::catch_unwind(move || round(rises, &mut comparison, [9, 12, 11]));
+    assert!(unlucky.is_err(), "a counter that is beyond both is wrong each time");
+}
+
 /// As who may do nothing.
 const NOBODY: [&str; 3] = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"];
 
 #[test]
+#[ignore = "needs root, util-linux, iproute2, prometheus-node-exporter and prometheus: cargo test --features full --test system_peers -- --ignored"]
 fn compare_finds_what_later_releases_changed_and_nothing_else() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let directory = tempfile::tempdir().expect("a directory");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(directory.path(), open).expect("its owner may");
@@ -323,10 +355,9 @@ fn in_both() -> Vec<&'static str> {
 }
 
 #[test]
+#[ignore = "needs root, util-linux, iproute2, prometheus-node-exporter and prometheus: cargo test --features full --test system_peers -- --ignored"]
 fn promtool_complains_of_what_it_complains_of_in_node_exporter() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let textfile = tempfile::tempdir().expect("a directory");
     let mut flags = flags(textfile.path(), &MANY_FIELDS);
     // Whatever a machine has, both show it: so what is said of a family of node_exporter's is known.
@@ -434,10 +465,9 @@ fn names_in(rules: &str) -> BTreeSet<&str> {
 }
 
 #[test]
+#[ignore = "needs root, util-linux, iproute2, prometheus-node-exporter and prometheus: cargo test --features full --test system_peers -- --ignored"]
 fn prometheus_goes_on_scraping_while_a_collector_hangs() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let hanging = tempfile::tempdir().expect("a directory");
     let directory = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_both();
@@ -452,34 +482,19 @@ fn prometheus_goes_on_scraping_while_a_collector_hangs() {
             &format!("[collectors.textfile]\ndirectory = [\"{}\"]\n", hanging.path().display()),
         );
         let _released = Released(&fuse);
-        let file = |name: &str, text: String| {
-            let path = directory.path().join(name);
-            fs::write(&path, text).expect("a file");
-            path
-        };
-        let rules = file("rules.yml", RULES.to_owned());
+        let rules = directory.path().join("rules.yml");
+        fs::write(&rules, RULES).expect("a file");
         let (status, said, complaint) =
             harness::output(Command::new("promtool").args(["check", "rules"]).arg(&rules));
         assert_eq!(status, 0, "{said}{complaint}");
         let targets = format!("static_configs: [{{targets: ['{}']}}]", daemon.address());
-        let config = file(
-            "prometheus.yml",
-            format!(
-                "rule_files: ['{}']\nscrape_configs:\n\
-                 - {{job_name: hurried, scrape_interval: 1s, scrape_timeout: 1s, {targets}}}\n\
-                 - {{job_name: patient, scrape_interval: 2s, scrape_timeout: 2s, {targets}}}\n",
-                rules.display()
-            ),
+        let config = format!(
+            "rule_files: ['{}']\nscrape_configs:\n\
+             - {{job_name: hurried, scrape_interval: 1s, scrape_timeout: 1s, {targets}}}\n\
+             - {{job_name: patient, scrape_interval: 2s, scrape_timeout: 2s, {targets}}}\n",
+            rules.display()
         );
-        let mut command = namespaces.command("prometheus");
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-        command.arg("--web.listen-address=127.0.0.1:9090");
-        let prometheus = Prometheus(Peer::start(command));
-        until("Prometheus is ready", || {
-            let client = Client::try_connect(prometheus.0.address());
-            client.is_ok_and(|mut client| client.try_get("/-/ready").is_ok())
-        });
+        let prometheus = Prometheus::start(&namespaces, &config, directory.path());
 
         // It hangs, is well again, and hangs once more, all under Prometheus's eyes.
         let count = |job: &str| {
@@ -551,36 +566,5 @@ struct Released<'a>(&'a Fuse);
 impl Drop for Released<'_> {
     fn drop(&mut self) {
         self.0.release();
-    }
-}
-
-struct Prometheus(Peer);
-
-impl Prometheus {
-    fn ask(&self, path: &str) -> serde_json::Value {
-        let body = Client::connect(self.0.address()).get(path);
-        let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!(answer["status"], "success", "{path}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// The value of a query that gives one.
-    fn one(&self, query: &str) -> Option<f64> {
-        // It has something new once a second at most.
-        std::thread::sleep(Duration::from_millis(50));
-        let mut path = "/api/v1/query?query=".to_owned();
-        for byte in query.bytes() {
-            path += &format!("%{byte:02X}");
-        }
-        let data = self.ask(&path);
-        let result = data["result"].as_array().expect("a vector");
-        assert!(result.len() <= 1, "{query}: {data}");
-        result.first()?["value"][1].as_str()?.parse().ok()
-    }
-
-    fn rules(&self) -> Vec<serde_json::Value> {
-        let data = self.ask("/api/v1/rules");
-        let groups = data["groups"].as_array().expect("groups");
-        groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
     }
 }

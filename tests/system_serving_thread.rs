@@ -161,10 +161,9 @@ fn file_accesses_are_recognised() {
 }
 
 #[test]
+#[ignore = "needs root and strace: cargo test --features full --test system_serving_thread -- --ignored"]
 fn a_thread_that_serves_touches_files_only_while_it_is_watched() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let place = tempfile::tempdir().expect("a directory");
     let token = place.path().join("token");
     std::fs::write(&token, "secret\n").expect("a file");
@@ -193,10 +192,9 @@ fn a_thread_that_serves_touches_files_only_while_it_is_watched() {
 
 /// Each request has the file read, so that a token that was taken back is refused at once.
 #[test]
+#[ignore = "needs root and strace: cargo test --features full --test system_serving_thread -- --ignored"]
 fn the_file_of_a_token_is_read_by_one_thread_that_does_not_serve() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     const REQUESTS: usize = 200;
     let place = tempfile::tempdir().expect("a directory");
     let token = place.path().join("token");
@@ -323,10 +321,9 @@ impl Drop for Release<'_> {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse and util-linux: cargo test --features full --test system_serving_thread -- --ignored"]
 fn a_unix_listener_on_a_hung_mount_costs_one_thread() {
-    if !harness::system(NEEDS_FUSE) {
-        return;
-    }
+    harness::needs(NEEDS_FUSE);
     let place = tempfile::tempdir().expect("a directory");
     let namespaces = Namespaces::of_mounts();
     let fuse = Fuse::mount(&namespaces, place.path());

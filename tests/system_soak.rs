@@ -6,7 +6,7 @@
 mod harness;
 mod system;
 
-use harness::{Answer, Connection, Daemon, request, until};
+use harness::{Answer, Connection, Daemon, Over, request, until};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Mutex;
@@ -255,10 +255,9 @@ fn place() -> tempfile::TempDir {
 }
 
 #[test]
+#[ignore = "needs root, /dev/fuse, util-linux and iproute2: cargo test --features full --test system_soak -- --ignored"]
 fn nothing_fails_and_nothing_grows() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let minutes = std::env::var("VITALD_SOAK_MINUTES").ok();
     let minutes: u64 = minutes.map_or(1, |text| text.parse().expect("a number of minutes"));
     let namespaces = Namespaces::of_both();
@@ -340,13 +339,4 @@ fn nothing_fails_and_nothing_grows() {
     let most = figures.iter().map(|figures| figures.resident_kib).max().unwrap_or(0);
     assert!(most <= first + first / 5 + 1024, "{before:?} {figures:?}");
     assert!(after.resident_kib <= first + first / 5 + 1024, "{before:?} {after:?}");
-}
-
-/// Ends the others when the test ends or fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

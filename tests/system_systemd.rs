@@ -7,15 +7,15 @@ mod system;
 #[path = "system_systemd/machine.rs"]
 mod machine;
 
-use harness::{ask, try_ask};
-use machine::{Machine, free_address};
+use harness::{ask, own_address, try_ask};
+use machine::Machine;
 use sandboxed::agreement::{assert_agree, page_of_host};
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-const NEEDS: &str = "root, systemd-container and util-linux";
+const NEEDS: &str = "root, VITALD_RELEASE, systemd-container and util-linux";
 const SOCKET: &str = "unix:/run/vitald/vitald.sock";
 /// What is worse than this needs a reason in the unit.
 const WORST_EXPOSURE: f64 = 2.1;
@@ -41,18 +41,17 @@ fn answers(address: SocketAddr) -> bool {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn the_unit_is_sound_and_tight() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald(&config(address, ""));
-    let verified = machine.sh("systemd-analyze verify /etc/systemd/system/vitald.service");
+    let verified = machine.sh("systemd-analyze verify --man=no /etc/systemd/system/vitald.service");
     assert_eq!(verified, "");
     machine.sh("systemctl start vitald");
     let judged = machine.sh("systemd-analyze security vitald --no-pager");
     let verdict = judged.lines().last().expect("a verdict");
-    println!("{verdict}");
+    println!("figure: systemd-analyze security: {}", verdict.trim_start_matches(['→', ' ']));
     let exposure = verdict.split_whitespace().find_map(|word| word.parse::<f64>().ok());
     assert!(exposure.is_some_and(|exposure| exposure <= WORST_EXPOSURE), "{judged}");
 
@@ -65,11 +64,10 @@ fn the_unit_is_sound_and_tight() {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn a_reload_tells_its_outcome() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let (first, second) = (free_address(), free_address());
+    harness::needs(NEEDS);
+    let (first, second) = (own_address(Ipv4Addr::LOCALHOST), own_address(Ipv4Addr::LOCALHOST));
     let machine = Machine::with_vitald(&config(first, ""));
     let begun = Instant::now();
     machine.sh("systemctl start vitald");
@@ -102,9 +100,10 @@ fn a_reload_tells_its_outcome() {
     assert!(status.contains("status=78"), "{status}");
     let journal = machine.journal();
     for mistake in ["scrpe", "enabled"] {
-        let is_reported =
-            |line: &str| line.starts_with("/etc/vitald/config.toml:") && line.contains(mistake);
-        assert!(journal.lines().any(is_reported), "{mistake}:\n{journal}");
+        let is_reported = |line: &&str| {
+            line.contains("mistake=\"/etc/vitald/config.toml:") && line.contains(mistake)
+        };
+        assert_eq!(journal.lines().filter(is_reported).count(), 1, "{mistake}:\n{journal}");
     }
     // By hand it says the same, and finds the daemon through no file or through the wrong one.
     for line in ["vitald reload", "vitald reload --config /etc/vitald/config.toml"] {
@@ -152,11 +151,103 @@ fn a_reload_tells_its_outcome() {
 }
 
 #[test]
-fn what_dies_or_hangs_comes_back() {
-    if !harness::system(NEEDS) {
-        return;
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
+fn the_status_and_the_journal_say_what_is_wrong() {
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
+    // Nobody is there whom it could ask.
+    let more = "[collectors.supervisord]\nenabled = true\n";
+    let machine = Machine::with_vitald(&config(address, more));
+    let errors = || {
+        machine.sh(
+            "journalctl --sync && journalctl --unit=vitald --priority=err --no-pager --output=cat \
+             _SYSTEMD_UNIT=vitald.service",
+        )
+    };
+    machine.write_config(&config(address, "[scrpe]\n"));
+    machine.sh_refused("systemctl start vitald");
+    let said = errors();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && lines[0].contains("scrpe"), "{said}");
+    assert_eq!(lines[1], "vitald: 1 mistake in the configuration");
+
+    machine.write_config(&config(address, more));
+    machine.sh("systemctl start vitald");
+    let status = || machine.property("StatusText");
+    let begins = |text: &str| {
+        let rest = text.split_once(&format!(" collectors on {address}, {SOCKET}; "));
+        rest.is_some_and(|(count, rest)| {
+            count.parse::<u32>().is_ok()
+                && rest.contains(" absent; ")
+                && rest.contains("failing: supervisord")
+        })
+    };
+    machine.until("the status has figures", || begins(&status()));
+    println!("{}", status());
+    let pid = machine.main_pid();
+    // Not an error, but with its fields.
+    assert_eq!(errors(), said);
+    let entry = machine
+        .sh("journalctl --unit=vitald --no-pager --output=json VITALD_COLLECTOR=supervisord");
+    let entry: serde_json::Value = serde_json::from_str(&entry).expect("one entry");
+    let field = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!((&*field("PRIORITY"), &*field("SYSLOG_IDENTIFIER")), ("4", "vitald"), "{entry}");
+    assert_eq!(field("_PID"), pid.to_string(), "{entry}");
+    assert!(field("VITALD_ERROR").contains("refused"), "{entry}");
+    let message = field("MESSAGE");
+    assert!(message.starts_with("the collector failed collector=supervisord error="), "{message}");
+
+    machine.write_config(&config(address, "[scrpe]\n"));
+    machine.sh_refused("systemctl reload vitald");
+    machine.until("the status says so", || {
+        begins(&status())
+            && status().ends_with("; the last reload was refused (1 mistake in the log)")
+    });
+    let said: Vec<String> = errors().lines().skip(2).map(str::to_owned).collect();
+    assert_eq!(said.iter().filter(|line| line.contains("scrpe")).count(), 1, "{said:?}");
+    assert!(said.len() == 2 && said[1].ends_with("its log says why"), "{said:?}");
+
+    // So is what is wrong with a command line.
+    machine.sh_refused(
+        "systemd-run --quiet --service-type=oneshot --unit=mistyped vitald run --confg /etc/vitald",
+    );
+    let of_it = "journalctl --sync && journalctl --unit=mistyped --priority=err --output=cat";
+    assert!(machine.sh(of_it).contains("'--confg'"), "{}", machine.sh(of_it));
+
+    // What a unit says of its lines holds for plain ones alone, as they are without the variable.
+    machine.sh("systemd-run --quiet --unit=plain --property=SyslogIdentifier=other \
+         --property=UnsetEnvironment=JOURNAL_STREAM \
+         --setenv=VITALD__SERVER__LISTEN=unix:/run/plain.sock vitald run");
+    let of_it = "journalctl --sync && journalctl --unit=plain --identifier=other --output=cat";
+    machine.until("its lines are plain", || {
+        machine.sh(of_it).lines().any(|line| line.contains("level=info msg=started"))
+    });
+    machine.sh("systemctl stop plain");
+
+    // A journal that takes nothing holds up nothing: here it gets more than there is room for.
+    let wrong: String = (0..100).map(|number| format!("[wrong{number}]\n")).collect();
+    machine.write_config(&config(address, &wrong));
+    machine.sh("systemctl kill --kill-who=main --signal=STOP systemd-journald");
+    for _ in 0..3 {
+        machine.sh_refused("vitald reload");
     }
-    let address = free_address();
+    let waits = format!("grep -l '^log$' /proc/{pid}/task/*/comm | sed s/comm/wchan/ | xargs cat");
+    println!("the thread of the log is in {}", machine.sh(&waits));
+    assert!(answers(address));
+    machine.write_config(&config(address, ""));
+    machine.sh("vitald reload");
+    machine.until("the status is well", || !status().contains("reload"));
+    machine.sh("systemctl kill --kill-who=main --signal=CONT systemd-journald");
+    machine.until("the journal has it all", || machine.journal().contains("configuration applied"));
+    assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
+    assert!(!status().contains("failing"), "{}", status());
+}
+
+#[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
+fn what_dies_or_hangs_comes_back() {
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald(&config(address, ""));
     machine.drop_in("soon", "[Service]\nRestartSec=200ms\nWatchdogSec=2s\n");
     machine.sh("systemctl start vitald");
@@ -186,11 +277,10 @@ fn what_dies_or_hangs_comes_back() {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn a_start_that_cannot_succeed_is_not_repeated() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald(&config(address, "[scrpe]\n"));
     machine.drop_in("soon", "[Service]\nRestartSec=200ms\n");
     machine.sh_refused("systemctl start vitald");
@@ -211,11 +301,10 @@ fn a_start_that_cannot_succeed_is_not_repeated() {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn the_port_is_free_as_soon_as_it_stops() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald(&config(address, ""));
     machine.sh("systemctl start vitald");
     let _idle = TcpStream::connect(address).expect("it listens");
@@ -264,11 +353,11 @@ fn everything(address: SocketAddr) -> String {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn the_sandbox_changes_no_figure() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let (sandboxed, reference) = (free_address(), free_address());
+    harness::needs(NEEDS);
+    let (sandboxed, reference) =
+        (own_address(Ipv4Addr::LOCALHOST), own_address(Ipv4Addr::LOCALHOST));
     let machine = Machine::with_vitald(&everything(sandboxed));
     machine.sh("mount -t tmpfs -o size=8m home /home && mount -t tmpfs -o size=9m temporary /tmp
          mkdir /home/inner /tmp/inner
@@ -315,7 +404,9 @@ fn the_sandbox_changes_no_figure() {
     let name = page.values_of("node_uname_info", "nodename");
     assert_eq!(name.into_iter().collect::<Vec<_>>(), ["after"]);
 
-    // A host that hides other users' processes: the service sees them all the same.
+    // A host that hides other users' processes: the service sees them all the same. What comes or goes meanwhile, as a
+    // neighbour on the network does, is on one page of the reference alone.
+    let before = page_of_host(reference);
     machine.sh("mount -o remount,hidepid=invisible /proc && systemctl restart vitald");
     machine
         .sh_refused("setpriv --reuid=vitald --regid=vitald --clear-groups cat /proc/1/mountinfo");
@@ -323,16 +414,28 @@ fn the_sandbox_changes_no_figure() {
     machine.sh("mount -o remount,hidepid=off /proc && systemctl restart reference");
     let plugins = ask(sandboxed, "GET", "/plugins/filesystem", &[]);
     assert!(plugins.json()["degraded"].is_null(), "{}", plugins.body);
-    assert_eq!(hidden.series(), page_of_host(reference).series());
+    let after = page_of_host(reference);
+    let (before, hidden, after) = (before.series(), hidden.series(), after.series());
+    let missing: Vec<_> =
+        before.intersection(&after).filter(|one| !hidden.contains(*one)).collect();
+    let more: Vec<_> = hidden.difference(&before).filter(|one| !after.contains(*one)).collect();
+    assert!(missing.is_empty() && more.is_empty(), "without {missing:#?}, and with {more:#?}");
     assert_agree(reference, sandboxed);
+
+    // A unit that hides what is of the kernel.
+    machine.drop_in("subset", "[Service]\nProcSubset=pid\n");
+    machine.sh("systemctl restart vitald");
+    machine.until("it says so", || {
+        let ready = ask(sandboxed, "GET", "/readyz", &[]).body;
+        ready.contains("take ProcSubset=pid out of the unit")
+    });
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn nothing_the_daemon_does_is_forbidden() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald(&everything(address));
     // What would be refused, and perhaps not be noticed, ends the daemon.
     machine.drop_in("strict", "[Service]\nSystemCallErrorNumber=kill\n");
@@ -353,7 +456,7 @@ fn nothing_the_daemon_does_is_forbidden() {
     let stuck = [("device", "hanging"), ("device_error", "mountpoint timeout")];
     assert_eq!(page.value("node_filesystem_device_error", &stuck), Some(1.0));
     machine.sh("systemctl reload vitald");
-    machine.write_config(&everything(free_address()));
+    machine.write_config(&everything(own_address(Ipv4Addr::LOCALHOST)));
     machine
         .sh("systemctl reload vitald && /usr/bin/vitald health --config /etc/vitald/config.toml");
     assert_eq!((machine.main_pid(), machine.restarts()), (pid, 0));
@@ -362,15 +465,14 @@ fn nothing_the_daemon_does_is_forbidden() {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn capabilities_are_given_as_the_manual_says() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let manual = std::fs::read_to_string(harness::root().join("docs/security.md"));
     let manual = manual.expect("docs/security.md");
     let block = manual.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next());
     let block = block.expect("a drop-in");
-    let address = free_address();
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let more = "[collectors.slabinfo]\nenabled = true\n[collectors.perf]\nenabled = true\n\
                 disable_hardware_profilers = true\ndisable_cache_profilers = true\n";
     let machine = Machine::with_vitald(&config(address, more));
@@ -381,14 +483,30 @@ fn capabilities_are_given_as_the_manual_says() {
     machine.sh("systemctl restart vitald");
     let states = ask(address, "GET", "/plugins", &[]).body;
     assert_eq!(families.map(|family| has(address, family)), [true; 2], "{states}");
+
+    // As vitald itself says it, of the same configuration and of one that needs nothing.
+    let install = |config: &str| {
+        machine.write_config(config);
+        machine.sh("vitald plugins --systemd --config /etc/vitald/config.toml \
+             >/etc/systemd/system/vitald.service.d/capabilities.conf && systemctl daemon-reload");
+        let unit = "/etc/systemd/system/vitald.service";
+        assert_eq!(machine.sh(&format!("systemd-analyze verify --man=no {unit}")), "");
+        machine.sh("systemctl restart vitald");
+        machine.property("AmbientCapabilities")
+    };
+    let given = install(&config(address, "[scrape]\ndefault_collectors = false\n"));
+    assert_eq!((&*given, families.map(|family| has(address, family))), ("", [false; 2]));
+    let given = install(&config(address, more));
+    println!("given: {given}");
+    let states = ask(address, "GET", "/plugins", &[]).body;
+    assert_eq!(families.map(|family| has(address, family)), [true; 2], "{states}");
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn the_service_can_stand_in_for_node_exporter() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
     let machine = Machine::with_vitald("");
     let drop_in = std::fs::read_to_string(harness::root().join("deploy/node_exporter.conf"));
     machine.drop_in("node_exporter", &drop_in.expect("deploy/node_exporter.conf"));
@@ -396,7 +514,7 @@ fn the_service_can_stand_in_for_node_exporter() {
         "/etc/default/prometheus-node-exporter",
         &format!("ARGS=\"--web.listen-address={address} --no-collector.loadavg\"\n"),
     );
-    let verified = machine.sh("systemd-analyze verify /etc/systemd/system/vitald.service");
+    let verified = machine.sh("systemd-analyze verify --man=no /etc/systemd/system/vitald.service");
     assert_eq!(verified, "");
     machine.sh("systemctl start vitald");
     assert!(has(address, "node_exporter_build_info") && !has(address, "node_load1"));
@@ -425,10 +543,9 @@ fn decoded(part: &str) -> Vec<u8> {
 const SHOW_ARGUMENTS: &str = "#!/bin/sh\n[ $# -gt 0 ] && printf '%s\\0' \"$@\"\nexit 0\n";
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn units_are_read_as_systemd_reads_them() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let machine = Machine::with_vitald("");
     machine.write("/usr/bin/node_exporter", SHOW_ARGUMENTS);
     machine.write("/etc/case.env", "A='1 2'\nB=file\n");
@@ -508,18 +625,30 @@ fn units_are_read_as_systemd_reads_them() {
 }
 
 #[test]
+#[ignore = "needs root, VITALD_RELEASE, systemd-container and util-linux: cargo test --features full --test system_systemd -- --ignored"]
 fn a_socket_unit_starts_it_and_keeps_its_socket() {
-    if !harness::system(NEEDS) {
-        return;
-    }
-    let address = free_address();
-    let machine =
-        Machine::with_vitald(&config(address, "").replace(&address.to_string(), "systemd"));
-    machine.write(
-        "/etc/systemd/system/vitald.socket",
-        &format!("[Socket]\nListenStream={address}\n[Install]\nWantedBy=sockets.target\n"),
-    );
-    machine.sh("systemctl daemon-reload && systemctl start vitald.socket");
+    harness::needs(NEEDS);
+    let address = own_address(Ipv4Addr::LOCALHOST);
+    let machine = Machine::with_vitald(&config(address, ""));
+    machine.sh("systemctl start vitald");
+    assert!(has(address, "node_load1"));
+    let unit = std::fs::read_to_string(harness::root().join("deploy/vitald.socket"));
+    let unit = unit.expect("deploy/vitald.socket");
+    let one = unit.replace("ListenStream=9100", &format!("ListenStream={address}"));
+    let second = "/run/vitald-metrics.sock";
+    let commented = format!("#ListenStream={second}");
+    assert!(one.contains(&address.to_string()) && one.contains(&commented), "{one}");
+    machine.write("/etc/systemd/system/vitald.socket", &one);
+    machine.write_config(&config(address, "").replace(&address.to_string(), "systemd"));
+    // The steps that it says, while vitald has the port.
+    let steps = one.lines().filter_map(|line| line.strip_prefix("#   "));
+    let steps: Vec<&str> = steps.filter(|step| step.starts_with("systemctl")).collect();
+    assert_eq!(steps.len(), 4, "{one}");
+    machine.sh(&format!("set -e; {}", steps.join("\n")));
+    assert!(has(address, "node_load1"));
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.sh("systemctl stop vitald");
+    assert_eq!(machine.sh("systemd-analyze verify --man=no /etc/systemd/system/vitald.socket"), "");
     assert_eq!(machine.property("ActiveState"), "inactive");
     // The first connection starts it, and is answered.
     assert!(has(address, "node_load1"));
@@ -529,6 +658,24 @@ fn a_socket_unit_starts_it_and_keeps_its_socket() {
     let pid = machine.main_pid();
     machine.sh("systemctl restart vitald");
     assert!(has(address, "node_load1") && machine.main_pid() != pid);
+    let on_sockets = format!(" collectors on {address}, {SOCKET}");
+    machine.until("the status names it", || machine.property("StatusText").contains(&on_sockets));
+    // Two of them.
+    machine.sh("systemctl stop vitald.socket vitald.service");
+    let several = one
+        .replace(&commented, &commented[1..])
+        .replace("#SocketMode", "SocketMode")
+        .replace("#SocketGroup=prometheus", "SocketGroup=daemon");
+    machine.write("/etc/systemd/system/vitald.socket", &several);
+    machine.sh("systemctl daemon-reload && systemctl start vitald.socket");
+    assert_eq!(machine.sh("systemd-analyze verify /etc/systemd/system/vitald.socket"), "");
+    let health = format!("vitald health --to unix:{second}");
+    let as_group =
+        |group: &str| format!("setpriv --reuid=nobody --regid=nogroup --groups={group} {health}");
+    machine.sh(&as_group("daemon"));
+    machine.sh_refused(&as_group("nogroup"));
+    assert!(has(address, "node_load1"));
+    machine.sh(&format!("systemctl restart vitald && {health}"));
     machine.sh("systemctl kill --signal=KILL vitald");
     machine.until("it is back", || answers(address));
     machine.sh("systemctl stop vitald 2>&1");

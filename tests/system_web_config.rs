@@ -105,10 +105,9 @@ fn users(password: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn the_same_clients_are_let_in() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     let client: &[&str] = &["--cert", "client.crt", "--key", "client.key"];
     let stranger: &[&str] = &["--cert", "stranger.crt", "--key", "stranger.key"];
@@ -185,10 +184,9 @@ fn the_same_clients_are_let_in() {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn a_file_that_changes_counts_in_both() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     folder.write("web.yml", &(TLS.to_owned() + &users("right")));
     let programs = folder.start();
@@ -251,10 +249,9 @@ fn refuses(command: &Command) -> (bool, String) {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn neither_starts_with_what_is_wrong() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     let bad_user = |hash: &str| format!("basic_auth_users:\n  alice: {hash}\n");
     let secret = "hunter2hunter2";
@@ -326,10 +323,9 @@ fn expired_authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn what_is_out_of_date_counts_as_there() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
     params.not_before = date_time_ymd(2001, 1, 1);
@@ -361,10 +357,9 @@ fn what_is_out_of_date_counts_as_there() {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn suites_that_no_client_could_use_are_refused() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     // The key of the certificate is of an elliptic curve.
     let suites = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n";
@@ -383,10 +378,9 @@ fn suites_that_no_client_could_use_are_refused() {
 }
 
 #[test]
+#[ignore = "needs curl, coreutils and prometheus-node-exporter: cargo test --features full --test system_web_config -- --ignored"]
 fn a_configuration_is_checked_and_migrated_with_it() {
-    if !harness::system(NEEDS) {
-        return;
-    }
+    harness::needs(NEEDS);
     let folder = Folder::new();
     folder.write("web.yml", &(TLS.to_owned() + &users("right")));
     let vitald = |arguments: &[&str]| {

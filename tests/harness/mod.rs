@@ -1,12 +1,14 @@
 //! The real binary on real sockets, for the tests of the whole daemon.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,23 +31,96 @@ pub fn release_binary() -> Option<PathBuf> {
 const COME_AND_GO: [&str; 6] =
     ["first run", "giving back", "peer's user", "reload", "token file", "web config"];
 
-/// How a test begins the line in which it says that it asserts nothing, and why. `.ci/run` reads
-/// the words here and fails at such a line.
-pub const LEFT_OUT: &str = "left out: ";
+/// What a need is met by that is a package or has a program of another name.
+const PROGRAMS: [(&str, &str); 29] = [
+    ("buildah", "buildah"),
+    ("busybox", "busybox"),
+    ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
+    ("collectd-core", "collectd"),
+    ("coreutils", "timeout"),
+    ("cpio", "cpio"),
+    ("crun", "crun"),
+    ("curl", "curl"),
+    ("dpkg-dev", "dpkg-shlibdeps"),
+    ("dpkg-repack", "dpkg-repack"),
+    ("e2fsprogs", "mkfs.ext4"),
+    ("ethtool", "ethtool"),
+    ("gdb", "gdb"),
+    ("git", "git"),
+    ("iproute2", "ip"),
+    ("kmod", "modprobe"),
+    ("lintian", "lintian"),
+    ("podman", "podman"),
+    ("procps", "pkill"),
+    ("prometheus", "prometheus"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("promtool of prometheus", "promtool"),
+    ("python3", "python3"),
+    ("qemu-system-x86_64", "qemu-system-x86_64"),
+    ("strace", "strace"),
+    ("systemd-container", "systemd-nspawn"),
+    ("util-linux", "unshare"),
+    ("valgrind", "valgrind"),
+];
 
-/// Says that a test asserts nothing on this machine. Where everything is there, that is a failure.
-pub fn left_out(reason: &str) {
-    assert!(std::env::var_os("VITALD_ALL_THERE").is_none(), "{LEFT_OUT}{reason}");
-    println!("{LEFT_OUT}{reason}");
+/// What a test finds out for itself.
+const UNCHECKED: [&str; 9] = [
+    "an address beside the loopback's",
+    "control groups",
+    "libmicrohttpd12",
+    "libprotobuf-c1",
+    "loop devices",
+    "minutes of compiling",
+    "python3-prometheus-client",
+    "the programs in system_vm/machine.sh",
+    "zram",
+];
+
+/// Fails where something is missing that a test needs, and says what. Such a test is ignored unless it is asked for,
+/// so that none is counted as passed which has asserted nothing.
+pub fn needs(needs: &str) {
+    let is_asked_for =
+        std::env::args().any(|word| word == "--ignored" || word == "--include-ignored");
+    assert!(
+        is_asked_for,
+        "mark this test, so that others can do without: #[ignore = \"needs {needs}\"]"
+    );
+    let is_missing = |need: &&str| {
+        let is_there = is_there(need);
+        !is_there.unwrap_or_else(|| panic!("nobody knows whether {need} is there; see PROGRAMS"))
+    };
+    let missing: Vec<&str> = each_need(needs).filter(is_missing).collect();
+    assert!(missing.is_empty(), "this test needs {needs}; missing here: {}", missing.join(", "));
 }
 
-/// Whether the tests that need root and other programs are to run. Prints why not.
-pub fn system(needs: &str) -> bool {
-    let wanted = std::env::var_os("VITALD_SYSTEM").is_some_and(|value| value == "1");
-    if !wanted {
-        println!("{LEFT_OUT}it needs {needs}; set VITALD_SYSTEM=1 where they are");
+/// The parts of a list such as `root, strace and curl`.
+pub fn each_need(needs: &str) -> impl Iterator<Item = &str> {
+    needs.split(", ").flat_map(|part| part.split(" and "))
+}
+
+/// Whether a need is met here, as far as that can be seen without a test; nothing where it is a word that nobody knows.
+pub fn is_there(need: &str) -> Option<bool> {
+    if need.starts_with('/') {
+        return Some(Path::new(need).exists());
     }
-    wanted
+    match need {
+        "root" => return Some(rustix::process::geteuid().is_root()),
+        "x86_64" => return Some(cfg!(target_arch = "x86_64")),
+        "VITALD_RELEASE" => return Some(release_binary().is_some_and(|binary| binary.is_file())),
+        "the xtask beside VITALD_RELEASE" => {
+            return Some(release_binary().is_some_and(|it| it.with_file_name("xtask").is_file()));
+        }
+        "a kernel package of Debian unpacked in VITALD_VM_KERNEL" => {
+            let kernel = std::env::var_os("VITALD_VM_KERNEL").map(PathBuf::from);
+            return Some(kernel.is_some_and(|kernel| kernel.join("boot").is_dir()));
+        }
+        need if UNCHECKED.contains(&need) => return Some(true),
+        _ => {}
+    }
+    let (_, program) = PROGRAMS.iter().find(|(name, _)| *name == need)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Some(std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// A running daemon with a directory of its own; ends with the value.
@@ -467,6 +542,52 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
         request += &format!("{name}: {value}\r\n");
     }
     request + "\r\n"
+}
+
+/// A program that a test starts itself. It ends with the value, also when the test fails, and so does what it has started,
+/// as strace starts what it looks at.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Once it has been waited for, its number may be another one's.
+        if let Ok(None) = self.0.try_wait() {
+            let pid = self.0.id();
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for child in children.unwrap_or_default().split(' ').filter_map(|pid| pid.parse().ok())
+            {
+                let child = rustix::process::Pid::from_raw(child);
+                let _ = child.map(|child| rustix::process::kill_process(child, Signal::KILL));
+            }
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// An address whose port nobody else gets as long as the test program runs, and on which nobody listens yet: a socket has it
+/// that does not listen either, beside which another one may. A port that is free for a moment is the next one's who asks.
+pub fn own_address(ip: Ipv4Addr) -> SocketAddr {
+    use rustix::net::{
+        AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+    };
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.expect("a socket");
+    sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
+    bind(&socket, &SocketAddr::from((ip, 0))).expect("a port");
+    let address = getsockname(&socket).expect("an address").try_into().expect("one of a network");
+    std::mem::forget(socket);
+    address
+}
+
+/// Says that it is over when it goes, also when the test fails: what goes on until then on a thread beside it would do so
+/// for ever, and the test would hang and not fail.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Waits for something that another process will bring about.

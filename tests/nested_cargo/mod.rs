@@ -35,6 +35,14 @@ pub fn cargo(folder: &Path, target: &Path) -> Command {
     cargo
 }
 
+/// The same, with what is compiled on the way where the workspace's own build has it; only programs are put into
+/// `target`, so that they do not take the place of those that other tests run.
+pub fn cargo_beside(folder: &Path, target: &Path) -> Command {
+    let mut cargo = cargo(folder, target);
+    cargo.env("CARGO_BUILD_BUILD_DIR", shared_target());
+    cargo
+}
+
 /// Runs a command that has to succeed, and answers what it printed.
 pub fn succeed(command: &mut Command) -> String {
     let output = run(command);

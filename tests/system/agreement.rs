@@ -6,6 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A family or a beginning of families, and why only one side has it.
 pub type Exception = (&'static str, &'static str);
 
+/// What is called a counter and falls all the same: it has to agree once, as a gauge has to.
+const FALLING: [Exception; 4] = [
+    ("node_lnstat_entries_total", "connections that the kernel tracks now, and its neighbours"),
+    ("node_xfs_vnode_active_total", "the files that it has in use now"),
+    // The time for which a CPU has waited for a disk becomes idle time when the task goes on elsewhere. Each program shows the
+    // most that it has seen, and they look at different moments.
+    ("node_cpu_seconds_total", "the kernel takes some of it back"),
+    ("node_cpu_guest_seconds_total", "the same"),
+];
+
 /// How the two pages may differ.
 pub struct Agreement {
     pub only_there: &'static [Exception],
@@ -63,7 +73,7 @@ impl Comparison {
 
     /// Compares our page with one of the other program before it and one after it.
     ///
-    /// A counter lies between the two each time. What else there is does so sooner or later: it
+    /// A counter that only rises lies between the two each time. What else there is does so sooner or later: it
     /// may go up and down meanwhile.
     pub fn round(&mut self, before: &Page, shown: &Page, after: &Page) {
         self.rounds += 1;
@@ -83,7 +93,8 @@ impl Comparison {
         for series in all {
             let values = [before.samples.get(series), ours.get(series), after.samples.get(series)];
             let is_counter = shown.kinds.get(&series.name).is_some_and(|kind| kind == "counter");
-            wrong.extend(self.series(series, values, is_counter));
+            let rises = is_counter && !FALLING.iter().any(|(falls, _)| *falls == series.name);
+            wrong.extend(self.series(series, values, rises));
         }
         assert!(wrong.is_empty(), "round {}: {wrong:#?}", self.rounds);
     }
@@ -93,7 +104,7 @@ impl Comparison {
         &mut self,
         series: &Series,
         [before, shown, after]: [Option<&f64>; 3],
-        is_counter: bool,
+        rises: bool,
     ) -> Option<String> {
         let Agreement { only_there, of_the_program, readers_own, changed, momentary, .. } =
             &self.agreement;
@@ -120,7 +131,7 @@ impl Comparison {
         } else if self.rounds == 1 || self.undecided.contains_key(series) {
             self.undecided.insert(series.clone(), said.clone());
         }
-        (is_counter && !is_between).then(|| format!("{series:?}: {said}"))
+        (rises && !is_between).then(|| format!("{series:?}: {said}"))
     }
 
     /// The samples that the other program could have, without the labels that are new.

@@ -4,8 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
+
+/// How long a program may take to listen.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A program that runs until the value ends.
 pub struct Peer {
@@ -18,27 +21,24 @@ impl Peer {
     pub fn start(mut command: Command) -> Peer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it is installed");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let mut said = String::new();
-        let address = loop {
-            let Some(Ok(line)) = lines.next() else { panic!("{command:?} ended:\n{said}") };
-            said = said + &line + "\n";
-            let is_reported = ["Listening on", "Start listening", "msg=listening"]
-                .iter()
-                .any(|words| line.contains(words));
-            if let Some((_, address)) = line.split_once("address=").filter(|_| is_reported) {
-                let address = address.split_whitespace().next().and_then(|text| text.parse().ok());
-                break address.expect("an address");
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let (tells, hears) = mpsc::channel();
+        // To its end: without a reader it would stop when the pipe is full.
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| drop(tells.send(line)));
+        });
+        match address_in(&hears, LONG) {
+            Ok(address) => Peer { child, address },
+            Err(said) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("{command:?} does not say where it listens:\n{said}");
             }
-        };
-        // Without a reader it would stop when the pipe is full.
-        std::thread::spawn(move || lines.for_each(drop));
-        Peer { child, address }
+        }
     }
 
     /// Starts a program that was given where to listen, and waits until it does, or says why it does not.
     pub fn start_at(mut command: Command, address: SocketAddr) -> Result<Peer, String> {
-        const LONG: Duration = Duration::from_secs(20);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let mut peer = Peer { child, address };
@@ -63,6 +63,24 @@ impl Peer {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Where a program listens, by the lines that it logs; all of them if that is in none within this time.
+fn address_in(lines: &mpsc::Receiver<String>, limit: Duration) -> Result<SocketAddr, String> {
+    let end = Instant::now() + limit;
+    let mut said = String::new();
+    while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        let is_reported = ["Listening on", "Start listening", "msg=listening"]
+            .iter()
+            .any(|words| line.contains(words));
+        let address = line.split_once("address=").filter(|_| is_reported);
+        let address = address.and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+        if let Some(address) = address {
+            return Ok(address);
+        }
+        said = said + &line + "\n";
+    }
+    Err(said)
 }
 
 impl Drop for Peer {

@@ -7,7 +7,7 @@ cd /home/you/vitald
 cargo() {
     local command=$1 options=()
     shift
-    while [ $# -gt 0 ]; do
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
         case $1 in
         --release) ;;
         --path) options+=(--manifest-path "$2/Cargo.toml") && shift ;;
@@ -20,6 +20,16 @@ cargo() {
     case $command in
     build) install -D /opt/vitald target/release/vitald ;;
     install) install /opt/vitald /usr/local/bin/vitald ;;
+    # A daemon at a terminal, which the next block finds running. It is not on the PATH.
+    run)
+        printf '%q ' stty rows 24 cols 80 >/tmp/run
+        printf '; exec /opt/vitald ' >>/tmp/run
+        printf '%q ' "${@:2}" >>/tmp/run
+        mkfifo /tmp/keys
+        exec 9<>/tmp/keys
+        script --quiet --flush --command "bash /tmp/run" /tmp/screen <&9 >/dev/null 2>&1 &
+        is_served
+        ;;
     esac
 }
 
@@ -49,10 +59,15 @@ has_logged() {
     timeout 60 sh -c "until [ \$(grep --count '$1' /tmp/daemon.log) = $2 ]; do sleep 0.1; done"
 }
 
+# Waits until the screen of the daemon that the reader has started has shown something.
+has_shown() {
+    timeout 60 sh -c "until grep --quiet --text '$1' /tmp/screen; do sleep 0.1; done"
+}
+
 end_daemon() {
     local daemon
     daemon=$(pidof vitald)
-    kill $daemon
+    if [ "${1-}" = by_key ]; then printf q >/tmp/keys; else kill $daemon; fi
     timeout 60 tail --pid="$daemon" --follow /dev/null
 }
 

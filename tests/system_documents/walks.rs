@@ -29,9 +29,21 @@ pub const WALKS: &[Walk] = &[
         first: "",
         steps: &[
             Step {
-                begins: "curl localhost:9100/metrics",
+                begins: "cp examples/first.toml",
+                before: "if type -P vitald; then exit 1; fi",
+                after: "
+                    has_shown CPU
+                    if grep --text Disks /tmp/screen; then exit 1; fi",
+            },
+            Step { begins: "echo 'diskstats", before: "", after: "has_shown Disks" },
+            Step {
+                begins: "curl http://localhost:9100/metrics",
                 before: "",
-                after: "curl localhost:9100/ | grep '<title>'",
+                after: "
+                    curl http://localhost:9100/ | grep '<title>'
+                    curl http://localhost:9100/metrics >/tmp/page
+                    grep --quiet '^node_cpu_' /tmp/page && grep --quiet '^node_disk_' /tmp/page
+                    end_daemon by_key",
             },
             Step {
                 begins: "[collectors.portable]",
@@ -41,8 +53,8 @@ pub const WALKS: &[Walk] = &[
             Step {
                 begins: "curl -X PUT",
                 before: "",
-                // Once by the command before, and twice by these.
-                after: "has_logged 'configuration applied' 3",
+                // Once by the command before, and once by the second of these; the first only asks.
+                after: "has_logged 'configuration applied' 2",
             },
             Step {
                 begins: "vitald compare",
@@ -55,11 +67,6 @@ pub const WALKS: &[Walk] = &[
                 after: "[ $? = 1 ] && systemctl stop prometheus-node-exporter",
             },
             Step {
-                begins: "[server]\nlisten = [\":9100\", \"unix:",
-                before: "install -D /dev/null /etc/vitald/web.yml",
-                after: "",
-            },
-            Step {
                 begins: "cargo build --release --features full\ninstall",
                 before: "",
                 after: "is_served && systemctl reload vitald && vitald reload",
@@ -70,6 +77,11 @@ pub const WALKS: &[Walk] = &[
         document: "docs/security.md",
         first: SERVICE,
         steps: &[
+            Step {
+                begins: "[server]\nlisten = [\":9100\", \"unix:",
+                before: "install -D /dev/null /etc/vitald/web.yml",
+                after: "",
+            },
             Step {
                 begins: "[server]",
                 before: "groupadd --force prometheus",
@@ -120,12 +132,42 @@ pub const WALKS: &[Walk] = &[
         first: SERVICE,
         steps: &[
             Step {
-                begins: "ln -sf",
+                begins: "mv --no-clobber",
+                before: "
+                    cp /usr/bin/prometheus-node-exporter /usr/local/bin/node_exporter
+                    printf '[Service]\\nExecStart=/usr/local/bin/node_exporter --collector.cgroups\\n' \\
+                        >/etc/systemd/system/node_exporter.service
+                    systemctl daemon-reload",
+                after: "is_served && grep --quiet vitald_build_info /tmp/page",
+            },
+            Step {
+                begins: "mv --force",
+                before: "
+                    # Once more they take nothing away.
+                    mv --no-clobber /usr/local/bin/node_exporter /usr/local/bin/node_exporter.kept || true
+                    if ln -s /usr/bin/vitald /usr/local/bin/node_exporter; then exit 1; fi
+                    printf '[Service]\\nExecStart=/usr/local/bin/node_exporter\\n' \\
+                        >/etc/systemd/system/node_exporter.service
+                    systemctl daemon-reload",
+                after: "is_served && grep --quiet go_goroutines /tmp/page && systemctl stop node_exporter",
+            },
+            Step {
+                begins: "vitald migrate --unit \"$(",
                 before: "
                     printf '[Service]\\nExecStart=/usr/local/bin/node_exporter --collector.cgroups\\n' \\
                         >/etc/systemd/system/node_exporter.service
                     systemctl daemon-reload",
-                after: "is_served && grep --quiet node_exporter_build_info /tmp/page",
+                after: "grep --quiet cgroups config.toml && vitald check config.toml",
+            },
+            Step {
+                begins: "vitald migrate -- --collector.textfile",
+                before: "",
+                after: "grep --quiet textfile_collector config.toml && vitald check config.toml",
+            },
+            Step {
+                begins: "vitald migrate -- \\",
+                before: "rm config.toml",
+                after: "grep --quiet 'collectors.systemd' config.toml && vitald check config.toml",
             },
             Step {
                 begins: "vitald migrate",
@@ -141,5 +183,6 @@ pub const WALKS: &[Walk] = &[
             },
         ],
     },
+    Walk { document: "CONTRIBUTING.md", first: "", steps: &[] },
     Walk { document: "docs/collectors.md", first: "", steps: &[] },
 ];
