@@ -210,6 +210,12 @@ impl fmt::Debug for SharedLinks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Roots;
+
+    /// The real host. Hosts of the same roots share a dump, so that each test has its own, which no other asks anew.
+    fn host(test: &str) -> Host {
+        Host::new(Roots { procfs: test.into(), ..Roots::default() })
+    }
 
     fn count(links: &mut SharedLinks, fresh_from: Instant) -> (usize, Instant) {
         let mut count = 0;
@@ -220,7 +226,7 @@ mod tests {
 
     #[test]
     fn one_dump_serves_a_collection() {
-        let host = Host::new(Default::default());
+        let host = host("one_dump_serves_a_collection");
         let (mut first, mut second) = (host.shared_links(), host.shared_links());
         let fresh_from = Instant::now();
         let (interfaces, began) = count(&mut first, fresh_from);
@@ -237,7 +243,7 @@ mod tests {
     /// A thread with descriptors of its own shares the bytes of a dump and no socket.
     #[test]
     fn a_dump_is_shared_with_a_thread_that_shares_no_descriptor() {
-        let host = Host::new(Default::default());
+        let host = host("a_dump_is_shared_with_a_thread_that_shares_no_descriptor");
         let (mut apart, mut own) = (host.shared_links(), host.shared_links());
         let fresh_from = Instant::now();
         let (send, receive) = std::sync::mpsc::channel();
