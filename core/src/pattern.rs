@@ -5,6 +5,7 @@ mod compiled;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod tree;
 mod unicode;
 
 use crate::settings::{Node, Setting, Value};
@@ -16,6 +17,7 @@ use std::fmt;
 use std::str;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use translate::{NEST_LIMIT, Translation, translate, unsupported};
+use tree::Tree;
 
 /// What a compiled expression may take, in bytes: enough for `.{1000}` several times over.
 ///
@@ -49,15 +51,18 @@ const SMALL: usize = 4 << 10;
 ///
 /// A small expression is compiled at its first match: of those that a configuration has, most are of
 /// collectors that do not run. What is wrong with an expression is found when it is made, small or not.
-/// Texts of ASCII are matched with an expression of its own, which takes a small part of the memory.
+/// A short text of ASCII is matched by walking the expression, which is not compiled for it as long as that takes few steps.
+/// What is compiled for texts of ASCII is an expression of its own, which takes a small part of the memory.
 ///
-/// Matching allocates nothing once warm. The first match of a text of ASCII, and that of another, allocates
-/// what every further one uses; a clone has its own. Each further thread that matches with the same pattern allocates as much once,
+/// Matching allocates nothing once warm. The first match of a text of ASCII, the first that is not walked, and that of
+/// another text allocate what every further one uses; a clone has its own. Each further thread that matches with the same pattern allocates as much once,
 /// or now and then if many do it at the same moment. Text that is not UTF-8 is copied to a buffer
 /// of the thread, which grows to the largest such text.
 pub struct Pattern {
     source: String,
-    /// For texts of ASCII, which nearly all are, once it has been needed.
+    /// For texts of ASCII, which nearly all are, once it has been needed. `None` within of one that cannot be walked.
+    tree: OnceLock<Option<Tree>>,
+    /// For texts of ASCII once one could not be walked; the tree is not used from then on.
     for_ascii: OnceLock<Option<Compiled>>,
     /// For all other texts and for groups, once it has been needed. `None` of one that does not compile,
     /// which is refused when it is made.
@@ -85,6 +90,7 @@ impl Pattern {
         }
         Ok(Pattern {
             source: source.to_owned(),
+            tree: OnceLock::new(),
             for_ascii: OnceLock::new(),
             for_all,
             group_names: translation.group_names,
@@ -101,9 +107,25 @@ impl Pattern {
         kept.get_or_init(|| compile(&translate(&self.source).ok()?, texts).ok()).as_ref()
     }
 
+    /// Whether a text of ASCII matches, if that is found by walking.
+    fn walked(&self, text: &[u8]) -> Option<bool> {
+        if self.for_ascii.get().is_some() {
+            return None;
+        }
+        let tree = || {
+            let expression = translate(&self.source).ok()?.expression;
+            let limits = Limits { size: SIZE_LIMIT, nesting: NEST_LIMIT };
+            Tree::new(&compiled::tree(&expression, Texts::Ascii, limits).ok()?)
+        };
+        self.tree.get_or_init(tree).as_ref()?.is_match(text)
+    }
+
     /// Whether it matches anywhere in the text.
     pub fn matches(&self, text: &[u8]) -> bool {
         let texts = if text.is_ascii() { Texts::Ascii } else { Texts::Utf8 };
+        if let (Texts::Ascii, Some(is_match)) = (texts, self.walked(text)) {
+            return is_match;
+        }
         let Some(regex) = self.compiled(texts) else { return false };
         match str::from_utf8(text) {
             Ok(text) => regex.is_match(text),
@@ -204,6 +226,7 @@ impl Clone for Pattern {
     fn clone(&self) -> Self {
         Pattern {
             source: self.source.clone(),
+            tree: self.tree.clone(),
             for_ascii: self.for_ascii.clone(),
             for_all: self.for_all.clone(),
             group_names: self.group_names.clone(),

@@ -285,21 +285,24 @@ fn a_long_expression_is_refused_before_it_is_compiled() {
 }
 
 #[test]
-fn a_small_expression_is_compiled_at_its_first_match() {
+fn a_small_expression_is_compiled_when_it_is_needed() {
     let pattern = Pattern::new("^(?:autofs|[^/]+)$").unwrap();
     let is_compiled = |pattern: &Pattern| {
         [&pattern.for_ascii, &pattern.for_all].map(|compiled| compiled.get().is_some())
     };
-    assert_eq!(is_compiled(&pattern), [false, false]);
+    assert!(pattern.tree.get().is_none());
     let copy = pattern.clone();
     assert!(pattern.matches(b"autofs"));
+    assert!(pattern.tree.get().is_some());
+    assert_eq!(is_compiled(&pattern), [false, false]);
+    assert!(pattern.matches("a".repeat(1000).as_bytes()));
     assert_eq!(is_compiled(&pattern), [true, false]);
     assert!(
         pattern.matches("é".as_bytes()) && pattern.matches(b"\xFF") && !pattern.matches(b"\xFF/")
     );
     assert_eq!(is_compiled(&pattern), [true, true]);
-    assert_eq!(is_compiled(&copy), [false, false]);
     assert!(copy.matches(b"autofs"));
+    assert_eq!(is_compiled(&copy), [false, false]);
 }
 
 /// What takes the most memory for its length, up to the length at which it is no longer put off.
