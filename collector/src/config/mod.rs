@@ -44,6 +44,7 @@ pub use effective::effective;
 pub(crate) use file::read as read_file;
 pub(crate) use layers::{PREFIX, insert};
 pub(crate) use paths::PATH;
+use sections::Section;
 pub(crate) use sections::{COLLECTOR_FIELDS, OUTPUT_FIELDS, OUTPUT_TYPE, SECTIONS};
 
 /// What a configuration is made from, above the built-in defaults.
@@ -161,9 +162,7 @@ fn decode(
     outputs: &[&'static OutputDescriptor],
     mistakes: &mut Mistakes,
 ) -> Option<Plan> {
-    let known: Vec<&str> =
-        SECTIONS.iter().map(|section| section.name).chain(["collectors", "outputs"]).collect();
-    merged.refuse_unknown(&known, "table", mistakes);
+    refuse_unknown_tables(&merged, collectors, mistakes);
 
     let server = part(&merged, "server", mistakes).and_then(|t| server::decode(&t, mistakes));
     let roots = part(&merged, "paths", mistakes).and_then(|t| paths::decode(&t, mistakes));
@@ -259,6 +258,32 @@ fn part<'t>(table: &'t Table, name: &str, mistakes: &mut Mistakes) -> Option<Cow
             mistakes.add(value.origin.clone(), path, message);
             None
         }
+    }
+}
+
+/// Refuses names of tables that there are not, and says which table a setting belongs to that stands outside of all.
+fn refuse_unknown_tables(
+    table: &Table,
+    collectors: &[&'static Descriptor],
+    mistakes: &mut Mistakes,
+) {
+    let known: Vec<&str> =
+        SECTIONS.iter().map(|section| section.name).chain(["collectors", "outputs"]).collect();
+    let here = collectors.iter().map(|descriptor| descriptor.name);
+    let collectors: Vec<&str> = here.chain(vitald_plugins::ALL.iter().copied()).collect();
+    for (name, value) in table.entries.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+        let has_it = |section: &&Section| section.fields.iter().any(|info| info.key == name);
+        let message = if let Some(meant) = nearest(name, known.iter().copied()) {
+            format!("did you mean {meant}?")
+        } else if let Some(section) = SECTIONS.iter().find(has_it) {
+            format!("{name} is a setting of [{}]", section.name)
+        } else if collectors.contains(&name.as_str()) {
+            format!("the settings of a collector are in [collectors.{name}]")
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
+        let message = format!("no such table; {message}");
+        mistakes.add(value.key_origin.clone(), table.path_of(name), message);
     }
 }
 

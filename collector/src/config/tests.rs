@@ -281,6 +281,7 @@ fn bad_tables() {
             "[sever]\nlisten = []",
             "[zzz]",
             "listen = \":9100\"",
+            "[cpu]\nenabled = true",
             "server = 1",
             "[[server]]\nlisten = []",
             "collectors = []",
@@ -299,7 +300,10 @@ fn bad_tables() {
             | [zzz]
             config.toml:1:2: zzz: no such table; there are: server, paths, scrape, log, collectors, outputs
             | listen = ":9100"
-            config.toml:1:1: listen: no such table; there are: server, paths, scrape, log, collectors, outputs
+            config.toml:1:1: listen: no such table; listen is a setting of [server]
+            | [cpu]
+            | enabled = true
+            config.toml:1:2: cpu: no such table; the settings of a collector are in [collectors.cpu]
             | server = 1
             config.toml:1:10: server: expected a table, [server], found a whole number
             | [[server]]
