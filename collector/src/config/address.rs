@@ -3,9 +3,14 @@
 use crate::plan::{Address, Admin};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use vitald_core::settings::Node;
 
 /// The bytes of `sun_path` in `struct sockaddr_un`, less the closing zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// How addresses are written.
+const EXPECTED: &str = "expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\", \
+                        \"unix:/run/vitald/metrics.sock\" or \"systemd\"";
 
 /// The sockets that systemd hands over.
 pub(crate) const SYSTEMD: &str = "systemd";
@@ -37,12 +42,27 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
         Ok(socket) => Ok(of_one_family(socket)),
         Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing".to_owned()),
         Err(_) if has_large_port(text) => Err("a port is at most 65535".to_owned()),
-        Err(_) => {
-            Err("expected an address such as \"127.0.0.1:9100\", \"[::]:9100\", \":9100\", \
-                       \"unix:/run/vitald/metrics.sock\" or \"systemd\" (host names are not looked up)"
-                .to_owned())
-        }
+        Err(_) => match text.parse() {
+            Ok(port) => Err(port_alone(port)),
+            Err(_) => Err(format!("{EXPECTED} (host names are not looked up)")),
+        },
     }
+}
+
+/// What is wrong with a value that is no text.
+pub(super) fn refusal_of(node: &Node) -> String {
+    match node {
+        Node::Integer(number) if let Ok(port) = u16::try_from(*number) => port_alone(port),
+        other => format!("{EXPECTED}, found {}", other.noun()),
+    }
+}
+
+/// How a port is written that was written without an address.
+fn port_alone(port: u16) -> String {
+    format!(
+        "a port alone is no address; write \":{port}\" for every address of this host, or \"127.0.0.1:{port}\" for \
+         clients on this host alone"
+    )
 }
 
 /// Whether what follows the last colon is a number, and too large for a port.

@@ -163,7 +163,7 @@ impl Setting for Address {
     fn decode(value: &Value) -> Result<Self, String> {
         match &value.node {
             Node::Text(text) => address::parse(text.trim()),
-            other => Err(format!("expected an address in quotes, found {}", other.noun())),
+            other => Err(address::refusal_of(other)),
         }
     }
 }

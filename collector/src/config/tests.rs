@@ -340,6 +340,8 @@ fn bad_server() {
             "[server]\nlisten = \":9100, :9101\"",
             "[server]\nlisten = 9100",
             "[server]\nlisten = [9100]",
+            "[server]\nlisten = true",
+            "[server]\nlisten = { address = \":9100\" }",
             "[server]\nlisten = [\"localhost:9100\", \"127.0.0.1\", \"127.0.0.1:99999\"]",
             "[server]\nlisten = [\"unix:metrics.sock\"]",
             "[server]\nlisten = [\"unix:/run/a\\nMAINPID=1.sock\"]",
@@ -360,16 +362,22 @@ fn bad_server() {
         &expect![[r#"
             | [server]
             | listen = "9100"
-            config.toml:2:10: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
+            config.toml:2:10: server.listen: a port alone is no address; write ":9100" for every address of this host, or "127.0.0.1:9100" for clients on this host alone
             | [server]
             | listen = ":9100, :9101"
             config.toml:2:10: server.listen: expected a list, found text with a comma: write [":9100, :9101"] or [":9100", ":9101"]
             | [server]
             | listen = 9100
-            config.toml:2:10: server.listen: expected a list, found a whole number
+            config.toml:2:10: server.listen: a port alone is no address; write ":9100" for every address of this host, or "127.0.0.1:9100" for clients on this host alone
             | [server]
             | listen = [9100]
-            config.toml:2:11: server.listen: expected an address in quotes, found a whole number
+            config.toml:2:11: server.listen: a port alone is no address; write ":9100" for every address of this host, or "127.0.0.1:9100" for clients on this host alone
+            | [server]
+            | listen = true
+            config.toml:2:10: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd", found true or false
+            | [server]
+            | listen = { address = ":9100" }
+            config.toml:2:10: server.listen: expected a list, found a table: write [{ address = ":9100" }]
             | [server]
             | listen = ["localhost:9100", "127.0.0.1", "127.0.0.1:99999"]
             config.toml:2:11: server.listen: expected an address such as "127.0.0.1:9100", "[::]:9100", ":9100", "unix:/run/vitald/metrics.sock" or "systemd" (host names are not looked up)
@@ -397,7 +405,7 @@ fn bad_server() {
             | [server]
             | listen = [{ address = ":1", admin = "all" }, { address = 1 }]
             config.toml:2:37: server.listen: expected "off", "local", "token:/path/of/a/file" or "token:credential:NAME"
-            config.toml:2:58: server.listen: expected an address in quotes, found a whole number
+            config.toml:2:58: server.listen: a port alone is no address; write ":1" for every address of this host, or "127.0.0.1:1" for clients on this host alone
             | [server]
             | admin = "token"
             config.toml:2:9: server.admin: expected "off", "local", "token:/path/of/a/file" or "token:credential:NAME"

@@ -193,8 +193,20 @@ fn listed<T: Setting>(value: &Value) -> Result<Cow<'_, [Value]>, String> {
                 ))
             }
         },
-        _ => mismatch("a list", value),
+        node => match T::decode(value) {
+            Ok(_) => Err(format!("expected a list, found {}: write [{node}]", node.noun())),
+            // Where a text is a list of one, an item says best how it is written.
+            Err(message) if !matches!(node, Node::Table(_)) && takes_text::<T>(&text_of(value)) => {
+                Err(message)
+            }
+            Err(_) => mismatch("a list", value),
+        },
     }
+}
+
+/// Some text where another value was written.
+fn text_of(value: &Value) -> Value {
+    Value::new("", value.origin.clone())
 }
 
 /// What is between the commas of a text, each of which was written where the text was.
@@ -293,8 +305,19 @@ mod tests {
             file::<Vec<String>>("a, b").unwrap_err(),
             "expected a list, found text with a comma: write [\"a, b\"] or [\"a\", \"b\"]"
         );
-        assert_eq!(file::<Vec<String>>(9100).unwrap_err(), "expected a list, found a whole number");
         assert_eq!(file::<Vec<u32>>("5").unwrap_err(), "expected a list, found text");
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_with_how_it_is_written() {
+        let told = file::<Vec<u32>>(5).unwrap_err();
+        assert_eq!(told, "expected a list, found a whole number: write [5]");
+        // It may be a text that stands alone, and the item says how that is written.
+        let told = file::<Vec<String>>(9100).unwrap_err();
+        assert_eq!(told, "expected text, found a whole number");
+        let told = file::<Vec<Duration>>(5).unwrap_err();
+        assert!(told.starts_with("expected a duration such as \"10s\""), "{told}");
+        assert_eq!(file::<Vec<u32>>(true).unwrap_err(), "expected a list, found true or false");
     }
 
     #[test]
