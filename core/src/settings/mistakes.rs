@@ -142,18 +142,35 @@ impl Table {
     }
 }
 
-/// The candidate that a mistyped word most likely meant, if any is near.
+/// The candidate that a mistyped word most likely meant, if any is near: one mistake in every four letters.
+///
+/// Of a short word, another letter makes another word: `gpu` is no mistyped `cpu`. There a letter may be missing, too many or in
+/// the wrong place.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = |candidate: &str| 1 + candidate.len().min(word.len()) / 4;
     let length = word.chars().count();
     candidates
-        // What a client sends may be long, and comparing it would take long.
-        .filter(|candidate| length.abs_diff(candidate.chars().count()) <= most(candidate))
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= most(candidate))
+        .filter_map(|candidate| {
+            let length_there = candidate.chars().count();
+            let shorter = length.min(length_there);
+            let most = if shorter < SHORTEST { 0 } else { (shorter / 4).max(1) };
+            // What a client sends may be long, and comparing it would take long.
+            if length.abs_diff(length_there) > most {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(word, candidate);
+            let is_another = shorter <= SHORT
+                && length == length_there
+                && strsim::levenshtein(word, candidate) == 1;
+            (distance <= most && !is_another).then_some((distance, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// In fewer letters nothing is mistyped: too many words are near.
+const SHORTEST: usize = 3;
+/// In so many letters another one makes another word.
+const SHORT: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -194,6 +211,48 @@ mod tests {
         (1..=101).for_each(|line| one_more.add(at(line), "k", "wrong"));
         let last = one_more.into_sorted().pop().map(|last| last.message);
         assert_eq!(last.as_deref(), Some("there is 1 more mistake, which is not listed"));
+    }
+
+    #[test]
+    fn what_is_mistyped_is_near_and_what_is_something_else_is_not() {
+        let names = [
+            "cpu",
+            "ipvs",
+            "lnstat",
+            "netstat",
+            "nfs",
+            "nvme",
+            "os",
+            "qdisc",
+            "rapl",
+            "stat",
+            "time",
+            "vmstat",
+            "xfs",
+            "filesystem",
+            "process_groups",
+            "device_exclude",
+            "device_include",
+        ];
+        let meant = |word| nearest(word, names.iter().copied());
+        for (word, expected) in [
+            ("cpuu", "cpu"),
+            ("pcu", "cpu"),
+            ("nvm", "nvme"),
+            ("nmve", "nvme"),
+            ("vmstst", "vmstat"),
+            ("filsystme", "filesystem"),
+            ("proces_group", "process_groups"),
+            ("device-exlcude", "device_exclude"),
+        ] {
+            assert_eq!(meant(word), Some(expected), "{word}");
+        }
+        for word in [
+            "", "fs", "gpu", "iostat", "ipmi", "jfs", "mpstat", "name", "named", "node", "smart",
+            "temp", "uptime", "io", "ups", "disk", "docker",
+        ] {
+            assert_eq!(meant(word), None, "{word}");
+        }
     }
 
     #[test]
