@@ -773,7 +773,7 @@ fn the_token_of_the_configuration_is_shown_by_itself() {
     let own = daemon.config_file().display().to_string();
     daemon.write_config(&listen);
     let (status, _, err) = run(&["reload", "--config", &own]);
-    assert!(status == 69 && err.contains("Token required"), "{status} {err}");
+    assert!(status == 1 && err.contains("Token required"), "{status} {err}");
     daemon.write_config(&format!("{listen}{admin}"));
     assert!(prints(&["reload", "--config", &own]).contains("applied"));
 }
@@ -913,24 +913,65 @@ fn what_is_no_vitald_is_not_asked_to_reload() {
     assert!(status == 1 && err.contains("not a vitald that can be administered"), "{status} {err}");
 }
 
+/// Answers a client with these, one after another, each a status and a body.
+fn answer_one_client(listener: &TcpListener, answers: &[(&str, &str)]) {
+    let (mut stream, _) = listener.accept().expect("a client");
+    for (status, body) in answers {
+        let lines = BufReader::new(&stream).lines();
+        let head = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+        assert!(head > 0, "a request");
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).expect("an answer");
+    }
+}
+
+/// Root, as who tests may run, is refused nowhere; so this is what the daemon says to others.
+#[test]
+fn of_a_daemon_that_refuses_the_last_word_is_the_refusal_and_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (status, body, remedy) in [
+        (
+            "403 Forbidden",
+            r#"{"title": "Not allowed", "detail": "only root and the daemon's own user may do this"}"#,
+            "; run this command as root or as the daemon's user, or one of them may send the daemon a SIGHUP",
+        ),
+        (
+            "401 Unauthorized",
+            r#"{"title": "Token required", "detail": "send the listener's token"}"#,
+            "; --token-file names the file with the token",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let to = listener.local_addr().expect("an address").to_string();
+        let answers = move || {
+            let about = r#"{"name": "vitald", "admin": false}"#;
+            answer_one_client(&listener, &[("200 OK", about), (status, body)]);
+        };
+        let answering = std::thread::spawn(answers);
+        let nobody = socket(directory.path());
+        let config = format!("[server]\nlisten = [\"{to}\", \"{nobody}\"]\n");
+        let (status, out, err) = run(&["reload", "--config", &file(directory.path(), &config)]);
+        answering.join().expect("it was asked");
+        assert_eq!((status, &*out), (1, ""), "{err}");
+        let last = err.lines().last().unwrap_or_default();
+        let begins = last.starts_with(&format!("vitald: the daemon at {to} refuses: "));
+        assert!(begins && last.ends_with(remedy), "{err}");
+        assert!(err.contains(&format!("no answer from {nobody}: ")), "{err}");
+        assert_eq!(err.matches("refuses").count(), 1, "{err}");
+    }
+}
+
 /// Where no daemon runs any user may listen.
 #[test]
 fn what_poses_as_a_daemon_does_not_reach_the_terminal() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let to = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
         let about = r#"{"name": "vitald", "admin": true, "config_file": "/etc/\u001b[2J"}"#;
         let report = r#"{"hash": "\u001b]0;hash\u0007", "generation": 2, "started": ["\u009b31m"],
             "degraded": [{"name": "cpu", "reason": "\r\u001b[1A"}]}"#;
-        for body in [about, report] {
-            let lines = BufReader::new(&stream).lines();
-            let head = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).count();
-            assert!(head > 0, "a request");
-            let length = body.len();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
-            stream.write_all(answer.as_bytes()).expect("an answer");
-        }
+        answer_one_client(&listener, &[("200 OK", about), ("200 OK", report)]);
     });
     let told = prints(&["reload", "--to", &to]);
     assert!(told.contains(r"reads /etc/\u001b[2J") && told.contains("generation 2"), "{told}");

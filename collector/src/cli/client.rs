@@ -61,8 +61,10 @@ struct Daemon {
 struct Miss {
     status: u8,
     reason: String,
-    /// What to do about it, if the user has said that the daemon is there.
+    /// What to do about it, if the user has said that the daemon is there, or if it refuses.
     remedy: Cow<'static, str>,
+    /// A daemon is there, and it may be the one, but it does not do this for who asks.
+    refuses: bool,
 }
 
 impl Miss {
@@ -71,6 +73,7 @@ impl Miss {
             status: exit::UNAVAILABLE,
             reason: format!("no answer from {address}: {error}"),
             remedy: "; is the daemon running there? --to says where".into(),
+            refuses: false,
         }
     }
 
@@ -81,7 +84,7 @@ impl Miss {
     }
 
     fn refused(reason: String) -> Self {
-        Miss { status: 1, reason, remedy: "".into() }
+        Miss { status: 1, reason, remedy: "".into(), refuses: false }
     }
 
     fn fail(&self) -> ExitCode {
@@ -113,7 +116,7 @@ impl Daemon {
         let about = connection.ask(Method::GET, "/plugins").map_err(unanswered)?;
         if let Some(what) = about.lacks {
             let remedy = "; a SIGHUP needs none".into();
-            return Err(Miss { remedy, ..Miss::lacking(&address, what) });
+            return Err(Miss { remedy, refuses: true, ..Miss::lacking(&address, what) });
         }
         if about.text("name") != "vitald" {
             return Err(Miss::refused(format!(
@@ -136,10 +139,12 @@ impl Daemon {
                         }
                     };
                     let reason = format!("administration is off on the listener at {address}");
-                    Miss { remedy, ..Miss::refused(reason) }
+                    Miss { remedy, refuses: true, ..Miss::refused(reason) }
                 }
-                _ => {
-                    Miss::refused(format!("the daemon at {address} refuses: {}", refusal.refusal()))
+                status => {
+                    let reason = format!("the daemon at {address} refuses: {}", refusal.refusal());
+                    let remedy = remedy_of(status);
+                    Miss { remedy: remedy.into(), refuses: true, ..Miss::refused(reason) }
                 }
             });
         }
@@ -184,6 +189,17 @@ impl Daemon {
     }
 }
 
+/// What lets this command administer where it may not.
+fn remedy_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::FORBIDDEN => {
+            "; run this command as root or as the daemon's user, or one of them may send the daemon a SIGHUP"
+        }
+        StatusCode::UNAUTHORIZED => "; --token-file names the file with the token",
+        _ => "",
+    }
+}
+
 /// Whether the daemon that has said this can be administered at a place.
 fn administers(place: &Place, about: &Answer) -> bool {
     let connection = Connection::open(&place.address, place.token.clone());
@@ -203,8 +219,13 @@ fn not_found(search: &Search<'_>, misses: &[Miss]) -> ExitCode {
         return miss.fail();
     }
     search.mistakes.iter().for_each(|mistake| complain(mistake));
-    for miss in misses {
+    // The one that refuses is the one to go on with: what it says comes last.
+    let refusal = misses.iter().find(|miss| miss.refuses && !search.lacks_admin);
+    for miss in misses.iter().filter(|miss| refusal.is_none_or(|one| !std::ptr::eq(one, *miss))) {
         complain(&format_args!("vitald: {}", miss.reason));
+    }
+    if let Some(refusal) = refusal {
+        return refusal.fail();
     }
     let conclusion = match &search.file {
         Some(file) if search.lacks_admin => format!(
