@@ -344,7 +344,8 @@ fn plugins_say_what_a_user_without_rights_lacks_and_how_to_give_it() {
     let file = directory.path().join("config.toml");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     let on = "[scrape]\ndefault_collectors = false\n[collectors]\n\
-              loadavg.enabled = true\nslabinfo.enabled = true\nperf.enabled = true\n";
+              loadavg.enabled = true\nslabinfo.enabled = true\nperf.enabled = true\nrunit.enabled = true\n\
+              runit.servicedir = \"/nonexistent\"\n";
     fs::write(&file, on).expect("a file");
     let plugins = |front: &[String]| {
         let mut words: Vec<String> = front.to_vec();
@@ -363,6 +364,9 @@ fn plugins_say_what_a_user_without_rights_lacks_and_how_to_give_it() {
     ] {
         assert!(text.lines().any(|one| one == line), "{line}: {text}");
     }
+    // It takes a capability, too, and would show nothing with it.
+    let row = text.lines().find(|line| line.starts_with("runit  ")).unwrap_or_default();
+    assert!(row.contains("absent") && !text.contains("runit shows"), "{text}");
     // With what the lines give, as systemd gives it, nothing is missing.
     let given =
         ["--inh-caps", "--ambient-caps"].map(|set| format!("{set}=+dac_read_search,+perfmon"));

@@ -18,7 +18,7 @@ use crate::reload::{
     Applied, ListenerChanges, ReloadOutcome, ReloadReport, ReloadRequest, ReloadStatus,
 };
 use crate::sync::lock;
-use crate::{blind, listener_warnings, log, privileges, systemd};
+use crate::{blind, listener_warnings, log, systemd};
 use progress::{Ended, Progress, Step};
 use record::{Record, Witness};
 use std::fmt::Display;
@@ -119,7 +119,6 @@ impl Daemon {
         log::configure(&plan.log);
         roots::warn(&roots::doubts(&plan.roots));
         listener_warnings::log(&listener_warnings::warnings(&plan, &wanted));
-        privileges::log(&plan.collectors);
         let host = Host::new(plan.roots.clone());
         let view = host.view();
         let engine = match server {

@@ -1,9 +1,15 @@
 //! Which capabilities collectors would use and the daemon has not, and how to give them.
 
+use crate::engine::CollectorStatus;
 use crate::plan::CollectorPlan;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
 use vitald_core::collector::Descriptor;
+use vitald_core::host::Roots;
 
 /// Capabilities that do as well as another one (capabilities(7)): before Linux 5.8 `CAP_PERFMON` was a part of
 /// `CAP_SYS_ADMIN`.
@@ -11,6 +17,8 @@ const AS_WELL: [(&str, CapabilitySet); 2] = [
     ("CAP_PERFMON", CapabilitySet::SYS_ADMIN),
     ("CAP_DAC_READ_SEARCH", CapabilitySet::DAC_OVERRIDE),
 ];
+/// The reasons of collectors that are about what another user or root may see.
+pub(crate) const OF_PERMISSION: [&str; 2] = ["permission", "permissions"];
 /// The system call that the unit of systemd refuses, and the capability that is of no use without it.
 const PERF: &str = "CAP_PERFMON";
 
@@ -37,28 +45,82 @@ pub(crate) struct Shortfall {
     capabilities: Vec<&'static str>,
 }
 
-/// What the collectors that are on lack.
-pub(crate) fn shortfalls(plans: &[CollectorPlan]) -> Vec<Shortfall> {
-    of_those_on(plans, missing)
+/// What the collectors that have run lack on this host: those that say that they may not see something, and those with a
+/// source that is here and that this process may not read. It looks for the sources, and may block.
+pub(crate) fn shortfalls(statuses: &[CollectorStatus], roots: &Roots) -> Vec<Shortfall> {
+    let all = statuses.iter().map(|status| (status, missing(status.descriptor)));
+    let lacking = all.filter(|(status, missing)| {
+        !missing.is_empty() && (says_so(status) || is_any_closed(status.descriptor, roots))
+    });
+    lacking.map(|(status, missing)| Shortfall::of(status.descriptor, missing)).collect()
 }
 
 /// What the collectors that are on use beyond what deploy/vitald.service gives, whatever this process has.
 pub(crate) fn needs(plans: &[CollectorPlan]) -> Vec<Shortfall> {
-    of_those_on(plans, |descriptor| descriptor.capabilities.to_vec())
+    let on = plans.iter().filter(|plan| plan.enabled).map(|plan| plan.descriptor);
+    let needing = on.filter(|descriptor| !descriptor.capabilities.is_empty());
+    needing.map(|one| Shortfall::of(one, one.capabilities.to_vec())).collect()
 }
 
-/// Those of the collectors that are on of which there are any.
-fn of_those_on(
-    plans: &[CollectorPlan],
-    capabilities: impl Fn(&Descriptor) -> Vec<&'static str>,
-) -> Vec<Shortfall> {
-    let on = plans.iter().filter(|plan| plan.enabled).map(|plan| plan.descriptor);
-    let all = on.map(|descriptor| Shortfall {
-        name: descriptor.name,
-        lacks: descriptor.lacks_without,
-        capabilities: capabilities(descriptor),
-    });
-    all.filter(|shortfall| !shortfall.capabilities.is_empty()).collect()
+impl Shortfall {
+    fn of(descriptor: &Descriptor, capabilities: Vec<&'static str>) -> Self {
+        Shortfall { name: descriptor.name, lacks: descriptor.lacks_without, capabilities }
+    }
+}
+
+/// Whether a reason or an error is about what another user or root may see.
+pub(crate) fn is_about_permission(said: &str) -> bool {
+    OF_PERMISSION.contains(&said) || said.to_ascii_lowercase().contains("permission denied")
+}
+
+/// Whether the last run of a collector was refused something.
+fn says_so(status: &CollectorStatus) -> bool {
+    let said = [status.degraded, status.error.as_deref(), status.fault.as_deref()];
+    said.into_iter().flatten().any(is_about_permission)
+        || status.unread.iter().any(|unread| is_about_permission(&unread.error))
+}
+
+/// Whether there is a source of a collector that this process may not read. Most figures that are for root alone have a file
+/// each, which a collector leaves out without a word.
+fn is_any_closed(descriptor: &Descriptor, roots: &Roots) -> bool {
+    descriptor.sources.iter().any(|source| match source.split_once('/') {
+        Some(("sys", below)) => is_closed(&roots.sysfs, below),
+        // Processes are many, and a collector of theirs says what it lacks.
+        Some(("proc", below)) if !below.starts_with('*') => is_closed(&roots.procfs, below),
+        Some(("", below)) => is_closed(Path::new("/"), below),
+        _ => false,
+    })
+}
+
+/// The same of what a pattern, with a star for any part of a name, finds below a directory.
+fn is_closed(directory: &Path, pattern: &str) -> bool {
+    let (name, below) = pattern.split_once('/').unwrap_or((pattern, ""));
+    let is_closed = |path: &Path| match below {
+        "" => access(path, Access::READ_OK) == Err(Errno::ACCESS),
+        below => is_closed(path, below),
+    };
+    match name.split_once('*') {
+        None => is_closed(&directory.join(name)),
+        Some((start, end)) => match matching(directory, start, end) {
+            Ok(paths) => paths.iter().any(|path| is_closed(path)),
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        },
+    }
+}
+
+/// What is in a directory with names that begin and end so.
+fn matching(directory: &Path, start: &str, end: &str) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let inside = name.strip_prefix(start.as_bytes());
+        if inside.is_some_and(|inside| inside.ends_with(end.as_bytes())) {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
 }
 
 /// A drop-in of the unit that gives all of it, by capability, so that a part can be left out; if there is nothing to give it
@@ -110,8 +172,8 @@ pub(crate) fn advice(shortfalls: &[Shortfall]) -> String {
         let list = names.join(" ");
         let _ = writeln!(
             text,
-            "To give the service all of it: systemctl edit vitald, then systemctl restart vitald\n\
-             (vitald plugins --systemd says what each line is for):\n\
+            "To give the service all of it: systemctl edit vitald, with these lines, then\n\
+             systemctl restart vitald (vitald plugins --systemd says what each is for):\n\
              [Service]\nCapabilityBoundingSet={list}\nAmbientCapabilities={list}"
         );
         if names.contains(&PERF) {
@@ -130,9 +192,9 @@ fn all(shortfalls: &[Shortfall]) -> Vec<&'static str> {
     names
 }
 
-/// Logs once what the collectors that are on lack.
-pub(crate) fn log(plans: &[CollectorPlan]) {
-    let shortfalls = shortfalls(plans);
+/// Logs what the collectors that have run lack.
+pub(crate) fn log(statuses: &[CollectorStatus], roots: &Roots) {
+    let shortfalls = shortfalls(statuses, roots);
     if shortfalls.is_empty() {
         return;
     }
@@ -147,6 +209,11 @@ pub(crate) fn log(plans: &[CollectorPlan]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Counts;
+    use rustix::thread::{CapabilitySets, set_capabilities};
+    use std::time::Duration;
+    use vitald_core::snapshot::State;
+    use vitald_core::testing::descriptor;
 
     #[test]
     fn capabilities_have_names() {
@@ -193,6 +260,112 @@ mod tests {
             none.lines().all(|line| line == "[Service]" || line.starts_with("# No ")),
             "{none}"
         );
+    }
+
+    #[test]
+    fn a_source_is_closed_if_it_is_there_and_not_for_this_process() {
+        use std::fs;
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = directory.path();
+        let closed = |pattern: &str| is_closed(at, pattern);
+        let mode = |path: &str, mode| {
+            fs::set_permissions(at.join(path), fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        for zone in ["zone0", "zone1"] {
+            fs::create_dir(at.join(zone)).expect("a directory");
+            fs::write(at.join(zone).join("energy"), "1").expect("a file");
+        }
+        without_capabilities(|| {
+            let open = [
+                "zone*/energy",
+                "*/energy",
+                "zone0/energy",
+                "none/energy",
+                "no*/energy",
+                "no*/no*",
+            ];
+            assert_eq!(open.map(closed), [false; 6]);
+            mode("zone1/energy", 0o000);
+            assert_eq!(["zone*/energy", "*1/energy", "zone1/*"].map(closed), [true; 3]);
+            assert_eq!(["zone0/energy", "zone*/e", "*0/*"].map(closed), [false; 3]);
+            mode("zone1/energy", 0o600);
+            mode("zone1", 0o000);
+            assert_eq!(["zone*/energy", "zone*/*"].map(closed), [true; 2]);
+            mode("zone1", 0o700);
+        });
+    }
+
+    /// Does something on a thread that may no more than any user: root may read what has no mode at all.
+    fn without_capabilities(work: impl FnOnce() + Send) {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                set_capabilities(None, sets).expect("less is always granted");
+                work();
+            });
+            thread.join().expect("it holds");
+        });
+    }
+
+    /// A collector whose last run went well.
+    fn ran(descriptor: &'static Descriptor) -> CollectorStatus {
+        CollectorStatus {
+            descriptor,
+            state: State::Running,
+            duration: Duration::ZERO,
+            age: None,
+            out: None,
+            interval: None,
+            samples: 0,
+            counts: Counts::default(),
+            error: None,
+            fault: None,
+            unread: Vec::new(),
+            unread_more: 0,
+            degraded: None,
+        }
+    }
+
+    static CLOSED: Descriptor = Descriptor {
+        capabilities: &["CAP_DAC_READ_SEARCH"],
+        sources: &["proc/slabinfo", "proc/*/io"],
+        ..descriptor("closed", &[], false)
+    };
+
+    #[test]
+    fn only_what_would_show_more_here_is_advised() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let procfs = directory.path().to_owned();
+        let roots = Roots { procfs, ..Roots::default() };
+        let named = |status: CollectorStatus| {
+            let names =
+                shortfalls(&[status], &roots).iter().map(|one| one.name).collect::<Vec<_>>();
+            assert!(names.len() < 2);
+            names.len() == 1
+        };
+        let said = |degraded, error: Option<&str>| CollectorStatus {
+            degraded,
+            error: error.map(Into::into),
+            ..ran(&CLOSED)
+        };
+        without_capabilities(|| {
+            assert!(!named(said(None, Some("proc/slabinfo: not on this host"))));
+            assert!(!named(said(Some("timeout"), None)));
+            assert!(named(said(Some("permission"), None)));
+            assert!(named(said(None, Some("proc/slabinfo: Permission denied (os error 13)"))));
+            let file = directory.path().join("slabinfo");
+            std::fs::write(&file, "").expect("a file");
+            assert!(!named(said(None, None)), "it may be read");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+            std::fs::set_permissions(&file, mode).expect("a mode");
+            assert!(named(said(None, None)));
+        });
+        // Who has what it takes lacks nothing.
+        if missing(&CLOSED).is_empty() {
+            assert!(!named(said(Some("permission"), None)));
+        }
     }
 
     #[test]

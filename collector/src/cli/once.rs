@@ -73,7 +73,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         let drop_in = privileges::drop_in(&privileges::needs(&plan.collectors));
         return print(&printable(&format!("# By vitald plugins --systemd, for {file}\n{drop_in}")));
     }
-    let (snapshot, _) = match collect(&plan) {
+    let (snapshot, statuses) = match collect(&plan) {
         Ok(collected) => collected,
         Err(status) => return status,
     };
@@ -100,7 +100,7 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
             if **name == *of_type { String::new() } else { format!(", of type {of_type}") };
         let _ = writeln!(text, "\noutput {name} ({state}{of_type}): {summary}");
     }
-    let advice = privileges::advice(&privileges::shortfalls(&plan.collectors));
+    let advice = privileges::advice(&privileges::shortfalls(&statuses, &plan.roots));
     if !advice.is_empty() {
         let _ = write!(text, "\n{advice}");
     }

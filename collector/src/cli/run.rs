@@ -8,14 +8,14 @@ use crate::contained::{Contained, ContainedError};
 use crate::daemon::roots::require_procfs;
 use crate::daemon::{self, Daemon, Source, StartError};
 use crate::dropin::{self, Command, DropIn, Note, Web};
-use crate::engine::{Engine, Request, Selection, Server};
+use crate::engine::{CollectorStatus, Engine, Request, Selection, Server};
 use crate::heap;
 use crate::http::{self, Http, HttpCounters, Listeners, Lowered, Mode, Scarce, Served};
 use crate::memory_limit;
 use crate::outputs;
 use crate::plan::{Address, Log, LogFormat, LogLevel, OutputPlan, Plan};
 use crate::serving::Serving;
-use crate::{log, systemd};
+use crate::{log, privileges, systemd};
 use clap::ArgMatches;
 use rustix::io::Errno;
 use rustix::process::{self, Resource, Rlimit, getrlimit, setrlimit};
@@ -378,7 +378,9 @@ async fn first_collection(daemon: Arc<Daemon>, http: Arc<Http>) {
         http.set_ready();
         // Not before, or each of them would be told of by itself.
         tell_systemd(&daemon.engine);
-        announce_absent(&daemon.engine);
+        let statuses = daemon.engine.status();
+        announce_absent(&statuses);
+        privileges::log(&statuses, &daemon.applied().plan.roots);
         // Of a large host it takes long, and leaves much.
         if begun.elapsed() > heap::KEPT_AFTER_START {
             let _inside = runtime.enter();
@@ -486,8 +488,7 @@ fn announce(daemon: &Daemon) {
 
 /// Says in one line which collectors that are on have nothing to read here, and what they looked for. On most
 /// hosts they are many, so it is no warning; the log says later what becomes of one only where it fails.
-fn announce_absent(engine: &Engine) {
-    let statuses = engine.status();
+fn announce_absent(statuses: &[CollectorStatus]) {
     let absent = statuses.iter().filter(|status| status.state == State::Absent);
     let reasons: Vec<String> =
         absent.map(|status| format!("{} ({})", status.descriptor.name, status.reason())).collect();

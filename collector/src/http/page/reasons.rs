@@ -1,12 +1,11 @@
 //! What it means that a collector runs and gives less than there is, in sentences: what is missing, and what to do.
 
-/// The reasons that are about what another user or root may see. What to do are the capabilities, if there are any.
-const PERMISSIONS: [&str; 2] = ["permission", "permissions"];
+use crate::privileges::{OF_PERMISSION, is_about_permission};
 
 /// What is missing for a reason; the reason itself, if it is not known here.
 pub(super) fn missing(reason: &'static str) -> &'static str {
     match reason {
-        reason if PERMISSIONS.contains(&reason) => {
+        reason if OF_PERMISSION.contains(&reason) => {
             "what another user or root alone may see is missing"
         }
         "hidepid" => "processes of other users are missing: procfs is mounted with hidepid",
@@ -30,7 +29,9 @@ pub(super) fn missing(reason: &'static str) -> &'static str {
 /// What to do about a reason; nothing if it is not known here.
 pub(super) fn remedy(reason: &str) -> &'static str {
     match reason {
-        reason if PERMISSIONS.contains(&reason) => "run the daemon as a user who may, or accept it",
+        reason if OF_PERMISSION.contains(&reason) => {
+            "run the daemon as a user who may, or accept it"
+        }
         "hidepid" => {
             "run the daemon as the service that comes with it, which has a procfs of its own"
         }
@@ -53,9 +54,7 @@ pub(super) fn remedy(reason: &str) -> &'static str {
 
 /// What would show it what it may not see, if this is what a reason or an error is about.
 pub(super) fn capabilities(said: &str, lacked: &[&str]) -> Option<String> {
-    let is_meant =
-        PERMISSIONS.contains(&said) || said.to_ascii_lowercase().contains("permission denied");
-    (is_meant && !lacked.is_empty()).then(|| {
+    (is_about_permission(said) && !lacked.is_empty()).then(|| {
         format!(
             "give the daemon {}, for which vitald plugins --systemd writes the lines of its unit, or accept it",
             lacked.join(" and ")
