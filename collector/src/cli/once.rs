@@ -3,7 +3,7 @@
 use super::collections::Collections;
 use super::load::{config_file, load};
 use super::registry::Registry;
-use super::terminal::{complain, print, printable, refuse};
+use super::terminal::{columns, complain, folded, print, printable, refuse};
 use crate::encode::{Encoder, Format, json_number};
 use crate::engine::CollectorStatus;
 use crate::outputs::table::Table;
@@ -14,9 +14,13 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
+use vitald_core::collector::Descriptor;
 use vitald_core::sealer::Sealer;
 use vitald_core::shape::SeriesRef;
 use vitald_core::snapshot::{Part, Snapshot, State};
+
+/// The columns of a summary, however narrow the terminal is.
+const LEAST_SUMMARY: usize = 20;
 
 /// Collects once and prints.
 pub(super) fn once(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
@@ -77,34 +81,64 @@ pub(super) fn plugins(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(collected) => collected,
         Err(status) => return status,
     };
-    let width = registry.collectors.iter().map(|d| d.name.len()).max().unwrap_or(0).max(9);
-    let mut text = format!(
-        "{:width$}  {:9}  {:>8}  {:>9}  SUMMARY\n",
-        "COLLECTOR", "STATE", "SAMPLES", "COST"
-    );
-    for descriptor in registry.collectors {
-        let part = snapshot.parts().iter().find(|part| part.descriptor.name == descriptor.name);
-        let state = part.map_or(State::Off, |part| part.state).word();
-        let (samples, cost) = part.map_or_else(Default::default, |part| {
-            let samples = part.run.as_ref().map_or(0, |run| run.len());
-            (samples.to_string(), format!("{:.0} us", part.duration.as_secs_f64() * 1e6))
-        });
-        let (name, summary) = (descriptor.name, descriptor.summary);
-        let _ = writeln!(text, "{name:width$}  {state:9}  {samples:>8}  {cost:>9}  {summary}");
-    }
+    let rows: Vec<[String; 5]> =
+        registry.collectors.iter().map(|descriptor| row(descriptor, &snapshot)).collect();
+    // A pipe has no end of a line.
+    let columns = columns().unwrap_or(usize::MAX);
+    let mut text = table(&rows, columns);
     for output in &plan.outputs {
         let (name, of_type, summary) =
             (&output.name, output.descriptor.name, output.descriptor.summary);
         let state = if output.enabled { "on" } else { "off" };
         let of_type =
             if **name == *of_type { String::new() } else { format!(", of type {of_type}") };
-        let _ = writeln!(text, "\noutput {name} ({state}{of_type}): {summary}");
+        let line = format!("output {name} ({state}{of_type}): {summary}");
+        let _ = writeln!(text, "\n{}", folded(&line, columns, 2));
     }
     let advice = privileges::advice(&privileges::shortfalls(&statuses, &plan.roots));
     if !advice.is_empty() {
-        let _ = write!(text, "\n{advice}");
+        text.push('\n');
+        for line in advice.lines() {
+            // What goes into a unit is one line there, too.
+            let columns = if line.contains('=') { usize::MAX } else { columns };
+            let _ = writeln!(text, "{}", folded(line, columns, 2));
+        }
     }
     print(&text)
+}
+
+/// What is said of a collector.
+fn row(descriptor: &Descriptor, snapshot: &Snapshot) -> [String; 5] {
+    let part = snapshot.parts().iter().find(|part| part.descriptor.name == descriptor.name);
+    let state = part.map_or(State::Off, |part| part.state).word();
+    let (samples, cost) = part.map_or_else(Default::default, |part| {
+        let samples = part.run.as_ref().map_or(0, |run| run.len());
+        (samples.to_string(), format!("{:.0} us", part.duration.as_secs_f64() * 1e6))
+    });
+    [descriptor.name.to_owned(), state.to_owned(), samples, cost, descriptor.summary.to_owned()]
+}
+
+/// The list of collectors. Summaries have what room is left of a line, and go on below themselves.
+fn table(rows: &[[String; 5]], columns: usize) -> String {
+    let heading = ["COLLECTOR", "STATE", "SAMPLES", "COST", "SUMMARY"].map(str::to_owned);
+    let all = || std::iter::once(&heading).chain(rows);
+    let [name, state, samples, cost] =
+        [0, 1, 2, 3].map(|column| all().map(|row| row[column].len()).max().unwrap_or(0));
+    let before = name + state + samples + cost + 4 * 2;
+    let mut text = String::new();
+    for [of_name, of_state, of_samples, of_cost, summary] in all() {
+        let line = format!(
+            "{of_name:name$}  {of_state:state$}  {of_samples:>samples$}  {of_cost:>cost$}  "
+        );
+        let room = columns.saturating_sub(before).max(LEAST_SUMMARY);
+        for (number, summary) in folded(summary, room, 0).lines().enumerate() {
+            let _ = match number {
+                0 => writeln!(text, "{line}{summary}"),
+                _ => writeln!(text, "{:before$}{summary}", ""),
+            };
+        }
+    }
+    text
 }
 
 /// Runs what a plan asks for: twice, since the first run opens what later ones keep open.
@@ -140,4 +174,32 @@ fn sample(series: &SeriesRef<'_>, value: f64) -> Value {
         "labels": labels,
         "value": json_number(value),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn the_list_of_collectors_keeps_to_the_columns_of_the_terminal() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned);
+        let rows = [
+            row(["arp", "running", "1", "114 us", "Entries of the ARP table, by interface"]),
+            row(["cpu_vulnerabilities", "off", "", "", "Vulnerabilities of the CPU"]),
+        ];
+        expect![[r#"
+            COLLECTOR            STATE    SAMPLES    COST  SUMMARY
+            arp                  running        1  114 us  Entries of the ARP table, by interface
+            cpu_vulnerabilities  off                       Vulnerabilities of the CPU
+        "#]]
+        .assert_eq(&table(&rows, usize::MAX));
+        expect![[r#"
+            COLLECTOR            STATE    SAMPLES    COST  SUMMARY
+            arp                  running        1  114 us  Entries of the ARP table, by
+                                                           interface
+            cpu_vulnerabilities  off                       Vulnerabilities of the CPU
+        "#]]
+        .assert_eq(&table(&rows, 80));
+    }
 }

@@ -1,6 +1,7 @@
 //! What a command prints, and the status with which it ends.
 
 use crate::log;
+use rustix::termios::tcgetwinsize;
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -63,6 +64,32 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
+/// The columns of the terminal that standard output is; nothing if it is none, or does not know them.
+pub(super) fn columns() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// A text whose lines have at most so many columns, as far as its words allow. Those after the first are indented.
+pub(super) fn folded(text: &str, columns: usize, indent: usize) -> String {
+    let mut folded = String::with_capacity(text.len());
+    let mut column = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > columns {
+            folded.push('\n');
+            folded.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if column > 0 {
+            folded.push(' ');
+            column += 1;
+        }
+        folded.push_str(word);
+        column += width;
+    }
+    folded
+}
+
 /// The status of a program whose output was written, or not.
 pub(super) fn written(result: io::Result<()>) -> ExitCode {
     match result {
@@ -86,6 +113,14 @@ pub(super) fn fail(status: u8, what: &dyn Display) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_ends_before_the_word_that_has_no_room() {
+        assert_eq!(folded("one two three", 13, 2), "one two three");
+        assert_eq!(folded("one two three", 12, 2), "one two\n  three");
+        assert_eq!(folded("one two three", 1, 2), "one\n  two\n  three");
+        assert_eq!(folded("", 3, 2), "");
+    }
 
     #[test]
     fn a_terminal_gets_no_control_characters() {
