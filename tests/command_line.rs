@@ -5,8 +5,9 @@ mod harness;
 
 use expect_test::{Expect, expect};
 use harness::Daemon;
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use std::collections::BTreeSet;
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,6 +23,18 @@ fn vitald(arguments: &[&str]) -> Command {
 /// Status, standard output and standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
     harness::output(&mut vitald(arguments))
+}
+
+/// What it writes to a terminal of so many columns.
+fn on_a_terminal(columns: u16, arguments: &[&str]) -> String {
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("a terminal");
+    let mut child = vitald(arguments).stdout(slave).spawn().expect("vitald");
+    let mut written = Vec::new();
+    // It ends with an error when nobody has the other side any more (pty(7)).
+    let _ = File::from(master).read_to_end(&mut written);
+    assert!(child.wait().expect("its end").success());
+    String::from_utf8(written).expect("text").replace('\r', "")
 }
 
 /// What it prints when all is well: nothing on standard error.
@@ -517,6 +530,14 @@ fn plugins_and_metrics_list_what_is_there() {
     assert_eq!((loadavg[1], loadavg[2], loadavg[4]), ("running", "3", "us"), "{loadavg:?}");
     assert_eq!(row("process_groups")[1], "off");
     assert!(table.contains("output console (off): "), "{table}");
+
+    // What the terminal is too narrow for goes on below itself.
+    let narrow = on_a_terminal(80, &["plugins"]);
+    let width = |table: &str| table.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    assert!(width(&narrow) <= 80 && width(&table) > 80, "{narrow}");
+    assert!(narrow.lines().count() > table.lines().count(), "{narrow}");
+    let words = |table: &str| table.split_whitespace().count();
+    assert_eq!(words(&narrow), words(&table), "{narrow}");
 
     let reference = prints(&["metrics"]);
     assert!(reference.starts_with("# Metrics\n"), "{reference}");

@@ -522,6 +522,25 @@ fn the_service_can_stand_in_for_node_exporter() {
     assert!(has(address, "node_memory_MemTotal_bytes"));
     machine.sh("systemctl stop vitald");
     assert_eq!(machine.property("Result"), "success", "{}", machine.journal());
+
+    // Often it is the node_exporter that it replaces which has the port, and a while longer.
+    machine.drop_in("soon", "[Service]\nRestartSec=200ms\n");
+    let other = TcpListener::bind(address).expect("the port");
+    machine.sh("systemctl start --no-block vitald");
+    machine.until("it has tried in vain", || machine.restarts() >= 3);
+    let journal = machine.journal();
+    assert!(journal.contains("something else listens there already"), "{journal}");
+    drop(other);
+    machine.until("it has the address", || machine.property("ActiveState") == "active");
+    assert!(has(address, "node_memory_MemTotal_bytes"));
+    machine.sh("systemctl stop vitald");
+
+    // A wrong flag is another matter: it does not get better.
+    machine.write("/etc/default/prometheus-node-exporter", "ARGS=--no-such-flag\n");
+    machine.sh_refused("systemctl start vitald");
+    machine.until("it has given up", || machine.property("ActiveState") == "failed");
+    assert_eq!(machine.property("ExecMainStatus"), "1", "{}", machine.journal());
+    assert_eq!(machine.restarts(), 0, "{}", machine.journal());
 }
 
 /// What systemd makes of units and files of variables, as `vitald migrate` is tested with it.
