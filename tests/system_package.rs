@@ -273,6 +273,18 @@ fn it_takes_the_place_of_node_exporter_and_gives_it_back() {
     machine.until("it gives up", || is(&machine, "is-active", unit) == "failed");
     machine.sh(&format!("cp /tmp/flags {flags} && systemctl restart {unit}"));
 
+    // A port that is taken is waited for.
+    machine.sh(&format!("systemctl stop {unit}"));
+    machine.sh("systemd-run --quiet --unit=taken python3 -m http.server 9100");
+    machine
+        .sh("curl --silent --retry 60 --retry-delay 1 --retry-connrefused http://localhost:9100/");
+    machine.sh(&format!("systemctl start --no-block {unit}"));
+    let tried = format!("systemctl show {unit} --property=NRestarts --value");
+    machine.until("it has tried in vain", || machine.sh(&tried).trim() != "0");
+    machine.sh("systemctl stop taken");
+    machine.until("it has the port", || is(&machine, "is-active", unit) == "active");
+    assert!(is_as_flagged(&machine));
+
     // And back, with flags that are not those that it came with; what is purged then is not node_exporter's.
     machine.sh(&format!(
         "echo '# mine' >>{flags} && {APT} --option Dpkg::Options::=--force-confold /tmp/{unit}_*.deb
