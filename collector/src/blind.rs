@@ -18,9 +18,11 @@ pub(crate) struct BlindSpot {
 
 const PROCESSES: BlindSpot = BlindSpot {
     of: "processes",
-    message: "paths.procfs shows the processes, mounts and network of a container and not those of its host",
+    message: "paths.procfs is that of a process namespace of the daemon's own: it shows the processes in it and not the \
+              host's, and the mounts and network of its process 1",
     remedy: "start the container with --pid=host --network=host -v /:/host:ro,rslave (of a pod: hostPID: true, \
-             hostNetwork: true, and / as a hostPath volume at /host), and set the paths to those below /host",
+             hostNetwork: true, and / as a hostPath volume at /host), and set the paths to those below /host; \
+             of a unit: no PrivatePIDs=",
 };
 const NETWORK: BlindSpot = BlindSpot {
     of: "network",

@@ -28,18 +28,24 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// The roots that were configured and are not what they are called: collectors would find nothing there
-/// and call it absent, as on a host that lacks it. It may block.
+/// The roots that were configured, and the procfs in any case, if they are not what they are called: collectors would find
+/// nothing there and call it absent, as on a host that lacks it. It may block.
 pub(crate) fn doubts(roots: &Roots) -> Vec<Doubt> {
-    let built_in = Roots::default();
+    doubts_beside(&Roots::default(), roots)
+}
+
+fn doubts_beside(built_in: &Roots, roots: &Roots) -> Vec<Doubt> {
     let known: [(&str, &Path, &Path, &str); 3] = [
         ("paths.procfs", &roots.procfs, &built_in.procfs, "stat"),
         ("paths.sysfs", &roots.sysfs, &built_in.sysfs, "class"),
         // Of any directory.
         ("paths.rootfs", &roots.rootfs, &built_in.rootfs, "."),
     ];
-    let configured = known.into_iter().filter(|(_, root, built_in, _)| root != built_in);
-    configured
+    // Without a procfs there is hardly anything, and node_exporter's flags, which do not refuse that, need not name it.
+    let counts = |key: &str| key == "paths.procfs" && require_procfs(roots).is_err();
+    let in_question =
+        known.into_iter().filter(|(key, root, built_in, _)| root != built_in || counts(key));
+    in_question
         .filter_map(|(key, root, _, file)| {
             let file = root.join(file);
             let error = fs::metadata(&file).err()?;
@@ -131,6 +137,25 @@ mod tests {
         assert_eq!(keys(&Roots { rootfs: at("proc/stat"), ..roots }), ["paths.rootfs"]);
         // The defaults are nothing that a user has written.
         assert_eq!(keys(&Roots::default()), [""; 0]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_procfs_of_the_host_must_be_there_without_being_configured() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let built_in =
+            Roots { procfs: at("proc"), sysfs: at("sys"), rootfs: at("root"), udev: at("udev") };
+        let keys = || {
+            let doubts = doubts_beside(&built_in, &built_in);
+            doubts.iter().map(|doubt| doubt.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(), ["paths.procfs"]);
+        fs::create_dir_all(at("proc")).expect("a directory");
+        assert_eq!(keys(), ["paths.procfs"], "where a procfs is to be mounted");
+        // Of one with processes alone another warning tells.
+        fs::create_dir_all(at("proc/self")).expect("a directory");
+        assert_eq!(keys(), [""; 0]);
     }
 
     #[cfg(target_os = "linux")]

@@ -13,6 +13,8 @@ const OWN: &str = "/proc";
 /// The name of the first namespace of process ids, which has the same number on every machine
 /// (`PROC_PID_INIT_INO` of the kernel).
 const FIRST_PIDS: &str = "pid:[4026531836]";
+/// The same of the two that a container has of its own (`PROC_IPC_INIT_INO`, `PROC_UTS_INIT_INO`).
+const FIRST_OTHERS: [&str; 2] = ["ipc:[4026531839]", "uts:[4026531838]"];
 
 /// Whose namespace a process is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +80,13 @@ impl View {
             .zip(mount_at(&procfs.join("1/mountinfo"), Path::new("/")))
             .map(|(seen, first)| seen == first);
         match processes {
-            // Process 1 is the container's, so what it has is nothing of the host's.
-            Namespace::Own => View {
-                root: if same_root == Some(true) { Namespace::Own } else { Namespace::Unknown },
-                processes,
-                ..View::UNKNOWN
-            },
+            // Process 1 is the container's, so what it has is nothing of the host's. But where nothing else is the
+            // container's (`PrivatePIDs=` of a unit, unshare(1)), its root may be the host's, and is in most cases.
+            Namespace::Own => {
+                let is_container = same_root == Some(true) && !is_among_the_hosts(own);
+                let root = if is_container { Namespace::Own } else { Namespace::Unknown };
+                View { root, processes, ..View::UNKNOWN }
+            }
             _ => View {
                 processes,
                 network: compared(same_network),
@@ -127,6 +130,14 @@ fn processes(own: &Path, procfs: &Path) -> Namespace {
         Some(1) => Namespace::Own,
         Some(_) => Namespace::Host,
     }
+}
+
+/// Whether this process is in the host's first namespaces but for that of processes.
+fn is_among_the_hosts(own: &Path) -> bool {
+    FIRST_OTHERS.iter().all(|first| {
+        let kind = first.split(':').next().unwrap_or_default();
+        fs::read_link(own.join("self/ns").join(kind)).is_ok_and(|link| link.as_os_str() == *first)
+    })
 }
 
 /// Whether two files of procfs are the same one: those below `net` are made for each network namespace.
@@ -238,6 +249,23 @@ mod tests {
         container.write("own/self/mountinfo", HOST_MOUNTS);
         assert_eq!(container.view("/"), View { processes: Own, root: Own, ..View::UNKNOWN });
         assert_eq!(container.view("/host"), View { processes: Own, ..View::UNKNOWN });
+    }
+
+    #[test]
+    fn in_a_namespace_of_processes_alone_the_root_is_not_known() {
+        let root = |ipc: &str, uts: &str| {
+            let container = Container::new("pid:[9]", "1");
+            container.write("own/self/mountinfo", HOST_MOUNTS);
+            symlink(ipc, container.at("own/self/ns/ipc")).unwrap();
+            symlink(uts, container.at("own/self/ns/uts")).unwrap();
+            let view = container.view("/");
+            assert_eq!(view.processes, Own);
+            view.root
+        };
+        assert_eq!(root("ipc:[4026531839]", "uts:[4026531838]"), Unknown);
+        // A container may have the host's name and not its System V IPC.
+        assert_eq!(root("ipc:[9]", "uts:[4026531838]"), Own);
+        assert_eq!(root("ipc:[9]", "uts:[8]"), Own);
     }
 
     #[test]
