@@ -1043,6 +1043,20 @@ fn where_nobody_listens_the_daemon_is_unavailable() {
             assert_eq!(err.lines().count(), 1, "{err}");
         }
     }
+    // Where the file is not there, or wrong, the address may be another one.
+    let wrong = file(directory.path(), &format!("[server]\nlisten = \"{address}\"\n[scrpe]\n"));
+    let none = directory.path().join("none.toml").display().to_string();
+    for (config, told) in [(&none, "none.toml: "), (&wrong, ":3:2: scrpe: no such table")] {
+        let mut health = vitald(&["health", "--config", config]);
+        let (status, out, err) = harness::output(health.env("VITALD__SERVER__LISTEN", &address));
+        assert_eq!((status, &*out), (69, ""), "{err}");
+        let lines: Vec<&str> = err.lines().collect();
+        assert!(
+            matches!(lines[..], [first, last]
+            if first.contains(told) && last.starts_with("vitald: no answer from ")),
+            "{err}"
+        );
+    }
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub(super) fn what_would_change(own: &ArgMatches, registry: Registry<'_>) -> Exi
 
 /// Asks whether the daemon is alive, or ready.
 pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
-    let place = match places::first(own, registry) {
-        Ok(place) => place,
+    let (place, mistakes) = match places::first(own, registry) {
+        Ok(found) => found,
         Err(status) => return status,
     };
     let (path, well) =
@@ -43,7 +43,11 @@ pub(super) fn health(own: &ArgMatches, registry: Registry<'_>) -> ExitCode {
         Ok(answer) if answer.status == StatusCode::OK => print(well),
         Ok(Answer { lacks: Some(what), .. }) => Miss::lacking(&place.address, what).fail(),
         Ok(answer) => fail(1, &format!("{path} answered {}", answer.status)),
-        Err(error) => Miss::unanswered(&place.address, &error).fail(),
+        Err(error) => {
+            // The daemon may be somewhere else than where a file says that is not there, or is wrong.
+            mistakes.iter().for_each(|mistake| complain(mistake));
+            Miss::unanswered(&place.address, &error).fail()
+        }
     }
 }
 

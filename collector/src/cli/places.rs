@@ -132,16 +132,19 @@ fn with_usual(mut places: Vec<Place>, named_by: NamedBy) -> Vec<Place> {
     places
 }
 
-/// Where the daemon listens for everyone: `--to`, or the first listener of the configuration.
-pub(super) fn first(own: &ArgMatches, registry: Registry<'_>) -> Result<Place, ExitCode> {
+/// Where the daemon listens for everyone: `--to`, or the first listener of the configuration; with what is wrong with that.
+pub(super) fn first(
+    own: &ArgMatches,
+    registry: Registry<'_>,
+) -> Result<(Place, Vec<Mistake>), ExitCode> {
     let token = token(own)?;
     if let Some(address) = given(own)? {
-        return Ok(Place { address, token });
+        return Ok((Place { address, token }, Vec::new()));
     }
     let Configured { listeners, mistakes, .. } = Configured::by(own, registry);
     let that = |takes| listeners.iter().find(|listen| takes_commands(listen) == takes);
     match that(Some(true)).or_else(|| that(None)) {
-        Some(listen) => Ok(Place { address: listen.address.clone(), token }),
+        Some(listen) => Ok((Place { address: listen.address.clone(), token }, mistakes)),
         None if listeners.is_empty() => Err(refuse(&mistakes)),
         None => Err(fail(
             exit::CONFIG,
