@@ -374,6 +374,17 @@ mod tests {
         assert_eq!(values(b"vitald_collector_state", b"degraded"), [1.0]);
     }
 
+    #[test]
+    fn the_page_for_operators_has_each_kind_of_incident() {
+        let operations = include_str!("../../../docs/operations.md");
+        let table = operations.split("| kind | what is missing |").nth(1).expect("a table");
+        let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
+        let cells = rows.filter_map(|row| Some(row.split_once(" |")?.0));
+        let told = cells.flat_map(|cell| cell.split(", ")).map(|kind| kind.trim_matches('`'));
+        let kinds = incident_kinds(&Counts::default(), LeftOut::default());
+        assert_eq!(told.collect::<Vec<_>>(), kinds.map(|(kind, _)| kind));
+    }
+
     static FIRST: Descriptor = descriptor("first", FAMILIES, false);
     static SECOND: Descriptor = descriptor("second", FAMILIES, false);
 
