@@ -152,7 +152,7 @@ pub const WALKS: &[Walk] = &[
                 after: "is_served && grep --quiet go_goroutines /tmp/page && systemctl stop node_exporter",
             },
             Step {
-                begins: "vitald migrate --unit \"$(",
+                begins: "systemctl list-unit-files",
                 before: "
                     printf '[Service]\\nExecStart=/usr/local/bin/node_exporter --collector.cgroups\\n' \\
                         >/etc/systemd/system/node_exporter.service
