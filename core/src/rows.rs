@@ -33,7 +33,8 @@ pub struct Rows<T> {
     keys: Vec<u8>,
     /// Where each key ends, and what is known of its row.
     known: Vec<(usize, T)>,
-    /// Those that were beyond the first difference and have not been met yet.
+    /// By key, what is known of the rows of the last pass that came behind the first difference to the present one.
+    /// They are taken from here as they are met; what is left is dropped by [`Pass::finish`].
     displaced: HashMap<Box<[u8]>, T>,
 }
 
@@ -130,10 +131,11 @@ impl<T> Pass<'_, T> {
     /// order.
     pub fn finish(self) -> bool {
         let Pass { rows, position, start, has_changed } = self;
-        let has_gone = position < rows.known.len();
+        // An earlier pass that was left may have displaced some, too.
+        let has_gone = position < rows.known.len() || !rows.displaced.is_empty();
         rows.known.truncate(position);
         rows.keys.truncate(start);
-        if has_changed {
+        if rows.displaced.capacity() > 0 {
             // A map that is seldom needed keeps no memory.
             rows.displaced = HashMap::new();
         }
@@ -186,6 +188,19 @@ mod tests {
             assert_eq!(pass.leave(), is_changed);
             assert_eq!(run(&mut rows, &mut learned, &["a", "b", "c"]).0, [1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn what_a_run_that_was_left_displaced_is_forgotten_by_the_next_whole_one() {
+        let (mut rows, mut learned) = (Rows::new(), 0);
+        run(&mut rows, &mut learned, &["a", "b", "c"]);
+        let mut pass = rows.begin();
+        for row in ["a", "x"] {
+            pass.row(row.as_bytes(), || 9);
+        }
+        assert!(pass.leave());
+        assert_eq!(run(&mut rows, &mut learned, &["a", "x"]), (vec![1, 9], true), "b has gone");
+        assert_eq!(run(&mut rows, &mut learned, &["a", "x", "b"]), (vec![1, 9, 4], true));
     }
 
     #[test]
