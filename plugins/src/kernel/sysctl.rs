@@ -27,7 +27,6 @@ struct Sysctl {
 
 struct Numbers {
     file: KeptFile,
-    path: Box<str>,
     name: Box<[u8]>,
     /// The name as a part of a metric's name.
     metric: Box<[u8]>,
@@ -36,7 +35,6 @@ struct Numbers {
 
 struct Texts {
     file: KeptFile,
-    path: Box<str>,
     name: Box<[u8]>,
 }
 
@@ -92,17 +90,15 @@ impl Collector for Sysctl {
             let keys = keys.split(',').filter(|key| !key.is_empty());
             Numbers {
                 file: host.keep_whole(path(name)),
-                path: path(name).into(),
                 name: name.as_bytes().into(),
                 metric: name.bytes().map(in_metric).collect(),
                 keys: keys.map(|key| key.as_bytes().into()).collect(),
             }
         });
-        let texts = settings.include_info.iter().map(|name| Texts {
-            file: host.keep_whole(path(name)),
-            path: path(name).into(),
-            name: name.as_bytes().into(),
-        });
+        let texts = settings
+            .include_info
+            .iter()
+            .map(|name| Texts { file: host.keep_whole(path(name)), name: name.as_bytes().into() });
         Ok(Sysctl { numbers: numbers.collect(), texts: texts.collect() })
     }
 
@@ -133,43 +129,47 @@ impl Collector for Sysctl {
 
 impl Numbers {
     fn push(&mut self, batch: &mut Batch) -> Result<()> {
-        let text = self.file.read()?;
-        let count = parse_all(text).map_err(|wrong| wrong.in_file(&self.path))?;
-        if !self.keys.is_empty() && (count != self.keys.len() || count == 1) {
-            let expected = "as many numbers as there are names, and more than one";
-            return Err(Malformed::new(0, expected).in_file(&self.path));
-        }
-        let help: [&[u8]; 3] = [b"The sysctl ", &self.name, b"."];
-        let name: [&[u8]; 2] = [b"node_sysctl_", &self.metric];
-        let values = words(text).filter_map(parse_integer);
-        if !self.keys.is_empty() {
-            for (value, key) in values.zip(&self.keys) {
-                let name: [&[u8]; 4] = [name[0], name[1], b"_", key];
-                batch.named_value(&name, Kind::Untyped, &help, value);
+        let Numbers { file, name, metric, keys } = self;
+        file.parse(|text| {
+            let count = parse_all(text)?;
+            if !keys.is_empty() && (count != keys.len() || count == 1) {
+                let expected = "as many numbers as there are names, and more than one";
+                return Err(Malformed::new(0, expected));
             }
-        } else if count == 1 {
-            values.for_each(|value| batch.named_value(&name, Kind::Untyped, &help, value));
-        } else {
-            let family = batch.family(&name, Kind::Untyped, &help);
-            for (index, value) in values.enumerate() {
-                let mut room = [0; 20];
-                let labels = batch.label_pairs(&[(b"index", decimal(index as u64, &mut room))]);
-                batch.push_named(family, Suffix::None, labels, value);
+            let help: [&[u8]; 3] = [b"The sysctl ", name, b"."];
+            let name: [&[u8]; 2] = [b"node_sysctl_", metric];
+            let values = words(text).filter_map(parse_integer);
+            if !keys.is_empty() {
+                for (value, key) in values.zip(keys) {
+                    let name: [&[u8]; 4] = [name[0], name[1], b"_", key];
+                    batch.named_value(&name, Kind::Untyped, &help, value);
+                }
+            } else if count == 1 {
+                values.for_each(|value| batch.named_value(&name, Kind::Untyped, &help, value));
+            } else {
+                let family = batch.family(&name, Kind::Untyped, &help);
+                for (index, value) in values.enumerate() {
+                    let mut room = [0; 20];
+                    let labels = batch.label_pairs(&[(b"index", decimal(index as u64, &mut room))]);
+                    batch.push_named(family, Suffix::None, labels, value);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
 impl Texts {
     fn push(&mut self, batch: &mut Batch) -> Result<()> {
-        let text = self.file.read()?;
-        let mut is_empty = true;
-        for (index, value) in words(text).enumerate() {
-            batch.row(&INFO, [&self.name, value, decimal(index as u64, &mut [0; 20])], 1);
-            is_empty = false;
-        }
-        if is_empty { Err(Malformed::new(0, "a value").in_file(&self.path)) } else { Ok(()) }
+        let Texts { file, name } = self;
+        file.parse(|text| {
+            let mut is_empty = true;
+            for (index, value) in words(text).enumerate() {
+                batch.row(&INFO, [name, value, decimal(index as u64, &mut [0; 20])], 1);
+                is_empty = false;
+            }
+            if is_empty { Err(Malformed::new(0, "a value")) } else { Ok(()) }
+        })
     }
 }
 
