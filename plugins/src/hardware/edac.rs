@@ -1,8 +1,7 @@
 //! Errors that memory controllers found and corrected, from `/sys/devices/system/edac/mc`
 //! (Documentation/driver-api/edac.rst, Documentation/ABI/testing/sysfs-devices-edac).
 
-use vitald_core::host::DeviceEvents;
-use vitald_core::host::{Child, Matches};
+use vitald_core::host::{Attributes, Child, DeviceEvents, Matches};
 use vitald_core::prelude::*;
 
 families! {
@@ -164,7 +163,7 @@ fn push_channels(
 }
 
 /// Gives the numbers of a controller and a row.
-fn row_labels<'w, S: vitald_core::host::Attributes>(child: &Child<'w, S>) -> [&'w [u8]; 2] {
+fn row_labels<'w, S: Attributes>(child: &Child<'w, S>) -> [&'w [u8]; 2] {
     [(child.name(0), &b"mc"[..]), (child.name(1), b"csrow")]
         .map(|(name, before)| number_after(name, before).unwrap_or_default())
 }
