@@ -1,7 +1,7 @@
 //! `reload`, `health` and `check --running`: talking to the running daemon.
 
 use super::connection::{Answer, Connection, Deadline};
-use super::places::{self, Place, Search, WITHOUT_TLS};
+use super::places::{self, Place, SERVICE_SOCKET, Search, without_tls};
 use super::registry::Registry;
 use super::terminal::{complain, exit, fail, print, printable};
 use crate::log;
@@ -83,7 +83,8 @@ impl Miss {
 
     fn lacking(address: &Address, what: &str) -> Self {
         Miss::refused(format!(
-            "the listener at {address} asks for {what}, which this command has not; name one {WITHOUT_TLS}"
+            "the listener at {address} asks for {what}, which this command has not; name one {}",
+            without_tls()
         ))
     }
 
@@ -234,7 +235,7 @@ fn not_found(search: &Search<'_>, misses: &[Miss]) -> ExitCode {
     let conclusion = match &search.file {
         Some(file) if search.lacks_admin => format!(
             "no listener of {} takes administration by this command: send the daemon a SIGHUP, or let it listen on a \
-             socket, too, such as \"unix:/run/vitald/vitald.sock\"",
+             socket, too, such as \"{SERVICE_SOCKET}\"",
             file.display()
         ),
         Some(file) => format!(

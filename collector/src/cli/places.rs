@@ -18,14 +18,16 @@ use toml::de::{DeTable, DeValue};
 use vitald_core::settings::{Mistake, Node, Origin, Setting, Value};
 
 /// The socket of the shipped service, and of a container with administration.
-const SERVICE_SOCKET: &str = "unix:/run/vitald/vitald.sock";
+pub(super) const SERVICE_SOCKET: &str = "unix:/run/vitald/vitald.sock";
 /// What an address looks like.
 const EXPECTED: &str = "expected HOST:PORT or unix:/PATH";
-/// A listener that a command can ask, for who has named another one.
-pub(super) const WITHOUT_TLS: &str =
-    "that asks for neither TLS nor a password, such as unix:/run/vitald/vitald.sock";
 /// Where a daemon listens whose configuration does not say.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9100";
+
+/// A listener that a command can ask, for who has named another one.
+pub(super) fn without_tls() -> String {
+    format!("that asks for neither TLS nor a password, such as {SERVICE_SOCKET}")
+}
 
 /// An address to ask, and the token to show there.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,8 +150,10 @@ pub(super) fn first(
         None if listeners.is_empty() => Err(refuse(&mistakes)),
         None => Err(fail(
             exit::CONFIG,
-            &"every listener asks for TLS or a password by its web configuration, and this command has neither; add a \
-              listener that asks for none, such as \"unix:/run/vitald/vitald.sock\"",
+            &format_args!(
+                "every listener asks for TLS or a password by its web configuration, and this command has neither; \
+                 add a listener that asks for none, such as \"{SERVICE_SOCKET}\""
+            ),
         )),
     }
 }
@@ -176,7 +180,7 @@ fn parse_given(to: &str) -> Result<Address, String> {
         Some(_) if to.starts_with("unix:") => to,
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-            return Err(format!("this command speaks no TLS; name a listener {WITHOUT_TLS}"));
+            return Err(format!("this command speaks no TLS; name a listener {}", without_tls()));
         }
         Some(_) => return Err(EXPECTED.to_owned()),
     };
