@@ -139,11 +139,23 @@ fn a_host_without_problems_is_shown_and_kept_fresh() {
         "return document.querySelector('#t-meminfo path').getAttribute('d').split('L').length";
     until("a curve has three points", || browser.run(points).as_u64() >= Some(3));
 
+    // A row is one stop for a keyboard, and a screen reader says its name before each of its cells.
+    assert_eq!(browser.count("#collectors tbody a, #collectors tbody [tabindex]"), 8);
+    let names = "return [...document.querySelectorAll('#collectors tbody > tr > th')]
+        .every((head) => head.abbr === head.querySelector('a').textContent)";
+    assert_eq!(browser.run(names), true);
+
     // By keyboard alone, and what has the focus keeps it while the page is refreshed.
     let expanded = "return document.activeElement.getAttribute('aria-expanded')";
     browser.run("document.querySelector('#c-filesystem .unfold').focus()");
     browser.type_into("#c-filesystem .unfold", key::SPACE);
     browser.wait_for("#v-filesystem", "mountpoint");
+    for (path, what) in [
+        ("/plugins/filesystem", "What the daemon knows of filesystem"),
+        ("/metrics?collect[]=filesystem", "Metrics of filesystem"),
+    ] {
+        assert_eq!(browser.text(&format!("#v-filesystem a[href='{path}']")), what);
+    }
     assert_eq!(browser.run(expanded), "true");
     browser.type_into("#c-filesystem .unfold", key::ENTER);
     until("it is folded", || browser.count("#v-filesystem") == 0);
@@ -187,12 +199,12 @@ fn a_host_without_problems_is_shown_and_kept_fresh() {
     browser.open(&url(&daemon));
     until("the CPU has a share", || browser.text("#t-cpu .value").ends_with('%'));
     look(&browser, "fine");
-    // Two interfaces with a column for each of dozens of files.
-    daemon.write_config(&format!("{FINE}[collectors.netclass]\nenabled = true\n"));
+    // A few zones with a column for each of dozens of counters.
+    daemon.write_config(&format!("{FINE}[collectors.zoneinfo]\nenabled = true\n"));
     daemon.signal("HUP");
-    until("it has been collected", || daemon.metrics().has("node_network_up"));
-    browser.open(&format!("{}?show=netclass", url(&daemon)));
-    browser.wait_for("#v-netclass", "lo");
+    until("it has been collected", || daemon.metrics().has("node_zoneinfo_present_pages"));
+    browser.open(&format!("{}?show=zoneinfo", url(&daemon)));
+    browser.wait_for("#v-zoneinfo", "node, zone");
     look(&browser, "wide");
     is_clean(&browser, &daemon);
 }
@@ -245,6 +257,50 @@ fn problems_are_shown_with_their_places_for_as_long_as_they_last() {
     browser.wait_for("#state", "All is well");
     assert_eq!(browser.count("#problems"), 0);
     browser.wait_for("main", "The last reload was applied");
+    is_clean(&browser, &daemon);
+}
+
+/// Those that have nothing where sysfs is empty, and one that fails.
+const OF_SYSFS: [&str; 12] = [
+    "bcachefs",
+    "bonding",
+    "dmi",
+    "fibrechannel",
+    "infiniband",
+    "nvme",
+    "nvmesubsystem",
+    "rapl",
+    "tapestats",
+    "hwmon",
+    "cpu_vulnerabilities",
+    "supervisord",
+];
+
+#[test]
+#[ignore = "needs root, chromium and chromium-driver: cargo test --features full --test system_page -- --ignored"]
+fn many_problems_do_not_push_the_host_out_of_sight() {
+    harness::needs(NEEDS);
+    let sysfs = tempfile::tempdir().expect("a directory");
+    let mut config = format!("[paths]\nsysfs = \"{}\"\n{FINE}", sysfs.path().display());
+    for name in OF_SYSFS {
+        config += &format!("[collectors.{name}]\nenabled = true\n");
+    }
+    config += "url = \"http://127.0.0.1:9/RPC2\"\n";
+    let daemon = Daemon::start(&config);
+    daemon.metrics();
+    let browser = Browser::start();
+    browser.open(&url(&daemon));
+    // The one that fails is the gravest.
+    assert_eq!(browser.text(".problems li .to"), "supervisord");
+    assert_eq!(browser.count("#problems .problems > li"), 8);
+    let all = browser.run("return document.querySelectorAll('#problems .problems > li').length");
+    let all = all.as_u64().expect("a number");
+    assert!(all >= 12, "{all}");
+    assert_eq!(browser.text("#folded-problems > summary"), format!("{} more problems", all - 8));
+    browser.click("#folded-problems > summary");
+    refreshed(&browser);
+    assert_eq!(browser.count("#problems .problems > li"), all, "what was opened stays open");
+    look(&browser, "many-problems");
     is_clean(&browser, &daemon);
 }
 

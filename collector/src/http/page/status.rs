@@ -21,6 +21,8 @@ use warp::reply::Response;
 
 const STYLE: &str = include_str!("status.css");
 const SCRIPT: &str = include_str!("status.js");
+/// So many problems are listed before what the host does. Of more those that are not grave are folded.
+const MOST_PROBLEMS: usize = 8;
 
 /// The landing page of the drop-in: a plain one, made once.
 pub(in crate::http) fn landing(telemetry_path: &str, version: &str) -> Bytes {
@@ -222,7 +224,17 @@ impl Page<'_> {
         page.push_str(
             "<section id=\"problems\">\n<h2>Problems</h2>\n<ul class=\"card problems\">\n",
         );
+        // The grave ones come first.
+        let grave = self.problems.iter().filter(|problem| problem.is_grave).count();
+        let listed = grave.max(MOST_PROBLEMS);
         for (number, problem) in self.problems.iter().enumerate() {
+            if number == listed {
+                write!(
+                    page,
+                    "</ul>\n<details id=\"folded-problems\"><summary>{}</summary>\n<ul class=\"card problems\">\n",
+                    count(self.problems.len() - listed, "more problem", "more problems"),
+                )?;
+            }
             let weight = if problem.is_grave { "bad" } else { "warn" };
             let subject = subject(&problem.of);
             match problem.of {
@@ -252,7 +264,11 @@ impl Page<'_> {
             }
             page.push_str(if problem.unread.is_empty() { "</li>\n" } else { "</ul></li>\n" });
         }
-        page.push_str("</ul>\n</section>\n");
+        page.push_str("</ul>\n");
+        if self.problems.len() > listed {
+            page.push_str("</details>\n");
+        }
+        page.push_str("</section>\n");
         Ok(())
     }
 
@@ -357,14 +373,15 @@ impl Page<'_> {
         };
         writeln!(
             page,
-            "<tr role=\"row\" id=\"c-{name}\" data-find=\"{name} {} {}\"><th role=\"rowheader\" scope=\"row\">\
-             <a role=\"button\" class=\"unfold\" href=\"{target}\" data-show=\"{name}\" aria-expanded=\"{}\"{}>{name}</a>\
+            // A screen reader says the header before each cell: the short one.
+            "<tr role=\"row\" id=\"c-{name}\" data-find=\"{name} {} {}\">\
+             <th role=\"rowheader\" scope=\"row\" abbr=\"{name}\"><a role=\"button\" class=\"unfold\" href=\"{target}\" data-show=\"{name}\" aria-expanded=\"{}\"{}>{name}</a>\
              <small>{}</small><span class=\"note {}\">{}</span></th>\
-             <td role=\"cell\" class=\"state\"><a href=\"/plugins/{path}\" class=\"badge {}\">{}</a></td>\
+             <td role=\"cell\" class=\"state\"><span class=\"badge {}\">{}</span></td>\
              <td role=\"cell\" class=\"number\"><span class=\"duration\">{}</span>\
              <svg class=\"bar\" viewBox=\"0 0 100 3\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
              <rect width=\"{:.1}\" height=\"3\"/></svg></td>\
-             <td role=\"cell\" class=\"number\" data-label=\"samples\"><a href=\"/metrics?collect[]={path}\">{}</a></td>\
+             <td role=\"cell\" class=\"number\" data-label=\"samples\">{}</td>\
              <td role=\"cell\" class=\"number\" data-label=\"age\">{}</td></tr>",
             words(state),
             Escaped(collector.summary),
@@ -643,7 +660,8 @@ fn write_unfolded(page: &mut String, unfolded: &Unfolded, path: &str, found: &st
     write!(
         page,
         "<tr role=\"row\" id=\"v-{name}\" class=\"unfolded\" data-find=\"{found}\"><td role=\"cell\" colspan=\"5\">\
-         <div class=\"charts\">"
+         <p class=\"more\"><a href=\"/plugins/{path}\">What the daemon knows of {name}</a> \
+         <a href=\"/metrics?collect[]={path}\">Metrics of {name}</a></p><div class=\"charts\">"
     )?;
     for charted in &unfolded.charts {
         write_chart(page, charted)?;
