@@ -259,6 +259,35 @@ fn the_dashboard_shows_every_default_collector_and_asks_for_what_there_is() {
     }
 }
 
+/// A line that stays at one height says nothing: not when something was, nor whether something is.
+#[test]
+fn dates_and_states_are_not_curves() {
+    let dashboard: Value =
+        serde_json::from_str(&vitald::manual::dashboard(&collectors())).expect("JSON");
+    let panels = own_panels(&dashboard);
+    let asks = |panel: &Value, what: &str| {
+        let mut targets = list(panel, "targets").iter();
+        targets.any(|target| target["expr"].as_str().is_some_and(|expr| expr.contains(what)))
+    };
+    let drawn_as = |what: &str| -> BTreeSet<&str> {
+        let asking = panels.iter().filter(|(_, panel)| asks(panel, what));
+        asking.filter_map(|(_, panel)| panel["type"].as_str()).collect()
+    };
+    for date in ["node_textfile_mtime_seconds", "node_os_support_end_timestamp_seconds"] {
+        assert_eq!(drawn_as(date), BTreeSet::from(["stat"]), "{date}");
+    }
+    // It is declared as a counter, as node_exporter's is, and has no rate.
+    assert!(drawn_as("rate(node_supervisord_start_time_seconds").is_empty());
+    assert_eq!(drawn_as("node_supervisord_start_time_seconds"), BTreeSet::from(["stat"]));
+    for state in ["node_network_up", "node_network_carrier{", "node_timex_sync_status"] {
+        assert_eq!(drawn_as(state), BTreeSet::from(["state-timeline"]), "{state}");
+    }
+    // Of interfaces what people want, and not each number that the kernel has.
+    let of_netclass = panels.iter().filter(|(collector, _)| *collector == "netclass");
+    let types: Vec<&str> = of_netclass.filter_map(|(_, panel)| panel["type"].as_str()).collect();
+    assert_eq!(types, ["state-timeline", "timeseries", "timeseries", "table"]);
+}
+
 #[test]
 fn panels_are_beside_one_another() {
     let dashboard: Value =

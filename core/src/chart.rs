@@ -176,6 +176,8 @@ pub fn derived(collector: &'static str, families: &'static [FamilyInfo]) -> &'st
         let selector = Selector { family: family.name, labels: &[] };
         let figure = match family.kind {
             _ if family.name.ends_with("_info") => continue,
+            // Some dates are declared as counters, as those from whom their names are do. They have no rate.
+            _ if is_date(family.name) => Figure::Value(selector),
             Kind::Counter => Figure::Rate(selector),
             Kind::Gauge | Kind::Untyped => Figure::Value(selector),
             Kind::Histogram | Kind::Summary => continue,
@@ -191,6 +193,18 @@ pub fn derived(collector: &'static str, families: &'static [FamilyInfo]) -> &'st
         .map(|(by, curves)| Chart { title: collector, by, curves: curves.leak() })
         .collect::<Vec<_>>()
         .leak()
+}
+
+/// Whether the seconds of this family are since the epoch, by its name.
+pub fn is_date(family: &str) -> bool {
+    const ENDS: [&str; 5] = [
+        "_timestamp_seconds",
+        "_start_time_seconds",
+        "_boot_time_seconds",
+        "_mtime_seconds",
+        "node_time_seconds",
+    ];
+    ENDS.iter().any(|end| family.ends_with(end))
 }
 
 /// Stops the build if a chart is of what its collector does not have. What is named at run time is left to the
@@ -290,6 +304,8 @@ mod tests {
         _READ: counter = "node_disk_read_bytes_total" [device];
         /// All.
         _ALL: gauge = "node_all";
+        /// When it was started.
+        _STARTED: counter = "node_disk_start_time_seconds" legacy;
     }
 
     const BUSY: Figure = rate("node_disk_io_time_seconds_total");
@@ -326,8 +342,12 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            [(&["device"][..], "reads completed, read".to_owned()), (&[][..], "all".to_owned())]
+            [
+                (&["device"][..], "reads completed, read".to_owned()),
+                (&[][..], "all, start time".to_owned())
+            ]
         );
+        assert_eq!(charts[1].curves[1].figure, value("node_disk_start_time_seconds"));
         assert_eq!(charts[0].curves[1].figure, rate("node_disk_read_bytes_total"));
         assert_eq!(charts[1].curves[0].figure, value("node_all"));
     }

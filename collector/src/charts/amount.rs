@@ -31,6 +31,8 @@ pub(crate) fn amount(number: Option<f64>, measure: Measure) -> String {
         return format!("{:.1} %", number * 100.0);
     }
     match measure {
+        // So drivers say that they do not know how fast a link is.
+        Measure::BitsPerSecond if number < 0.0 => UNKNOWN.to_owned(),
         Measure::BitsPerSecond => scaled(number, &DECIMAL, "b/s"),
         Measure::PerSecond(Unit::Bytes) => scaled(number, &DECIMAL, "B/s"),
         Measure::PerSecond(Unit::None) => count(number, "/s"),
@@ -124,6 +126,7 @@ mod tests {
             (999.0, Measure::PerSecond(Unit::Bytes), "999 B/s"),
             (999.9, Measure::PerSecond(Unit::Bytes), "1.00 kB/s"),
             (12_345_678.0, Measure::BitsPerSecond, "12.3 Mb/s"),
+            (-1e6, Measure::BitsPerSecond, "-"),
             (1024.0, Measure::Of(Unit::Bytes), "1.00 KiB"),
             (8.0 * 1024.0 * 1024.0 * 1024.0, Measure::Of(Unit::Bytes), "8.00 GiB"),
             (3.0, Measure::Of(Unit::None), "3"),

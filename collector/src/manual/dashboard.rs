@@ -5,7 +5,7 @@
 use crate::charts::{Scope, query, rank};
 use crate::own;
 use serde_json::{Value, json};
-use vitald_core::chart::{Chart, Curve, Figure, Measure, derived};
+use vitald_core::chart::{Chart, Curve, Figure, Measure, derived, is_date};
 use vitald_core::collector::Descriptor;
 use vitald_core::family::{FamilyPattern, Kind, Unit};
 
@@ -146,14 +146,15 @@ fn panels_of(descriptor: &Descriptor) -> Vec<Value> {
         let family = descriptor.families.iter().find(|family| family.name == name);
         family.map_or_else(|| Unit::of_name(name.as_bytes()), |family| family.unit)
     };
+    let said = descriptor.families.iter().map(|family| family.name);
     if !descriptor.charts.is_empty() {
         let charts = descriptor.charts.iter();
-        return charts.flat_map(|chart| panels_of_chart(chart, Some(chart.title), &unit)).collect();
+        let charts = charts.flat_map(|chart| panels_of_chart(chart, Some(chart.title), &unit));
+        return charts.chain(said.filter(|name| is_beside_charts(name)).map(table)).collect();
     }
     let charts = derived(descriptor.name, descriptor.families);
     let charts = charts.iter().flat_map(|chart| panels_of_chart(chart, None, &unit));
     let patterns = descriptor.patterns.iter().filter_map(panel_of_pattern);
-    let said = descriptor.families.iter().map(|family| family.name);
     let said = said.filter(|name| name.ends_with("_info")).map(table);
     charts.chain(patterns).chain(said).collect()
 }
@@ -181,9 +182,15 @@ fn panels_of_chart(chart: &Chart, title: Option<&str>, unit: &dyn Fn(&str) -> Un
             .iter()
             .map(|curve| (axis.expression(query(chart, curve, SCOPE)), legend(chart, curve)))
             .collect();
-        // What is a share of one whole each is stacked to the whole.
-        let is_whole = curves.iter().all(|curve| matches!(curve.figure, Figure::Share(_)));
-        time_series(&title, axis.unit, is_whole && chart.by.is_empty(), &targets)
+        match axis.drawing {
+            Drawing::Dates => dates(&title, axis.unit, &targets),
+            Drawing::States => states(&title, &targets),
+            Drawing::Curves => {
+                // What is a share of one whole each is stacked to the whole.
+                let is_whole = curves.iter().all(|curve| matches!(curve.figure, Figure::Share(_)));
+                time_series(&title, axis.unit, is_whole && chart.by.is_empty(), &targets)
+            }
+        }
     };
     groups.into_iter().map(panel).collect()
 }
@@ -219,6 +226,11 @@ fn panel_of_pattern(pattern: &FamilyPattern) -> Option<Value> {
     Some(time_series(pattern.name, unit_of(measure), false, &[(expression, String::new())]))
 }
 
+/// What people want beside the charts. What others say in labels is mostly there with a setting only.
+fn is_beside_charts(family: &str) -> bool {
+    family == "node_network_info"
+}
+
 /// What says nothing as a number: its labels.
 fn table(family: &str) -> Value {
     let expression = format!("{family}{{{}}}", SCOPE.matchers);
@@ -244,10 +256,10 @@ fn legend(chart: &Chart, curve: &Curve) -> String {
     labels.chain(title).collect::<Vec<_>>().join(" ")
 }
 
-fn time_series(title: &str, unit: &str, is_whole: bool, targets: &[(String, String)]) -> Value {
-    let targets: Vec<Value> = targets
-        .iter()
-        .enumerate()
+/// What a panel asks for: expressions with their legends.
+fn asked(targets: &[(String, String)]) -> Vec<Value> {
+    let targets = targets.iter().enumerate();
+    targets
         .map(|(number, (expression, legend))| {
             // As Grafana numbers them: A, B, ...
             let letter = char::from(b'A' + number as u8).to_string();
@@ -257,7 +269,48 @@ fn time_series(title: &str, unit: &str, is_whole: bool, targets: &[(String, Stri
             }
             target
         })
-        .collect();
+        .collect()
+}
+
+/// The last value of each: a date that stays is a line which says nothing.
+fn dates(title: &str, unit: &str, targets: &[(String, String)]) -> Value {
+    json!({
+        "type": "stat",
+        "title": title,
+        "datasource": data_source(),
+        "fieldConfig": { "defaults": { "unit": unit }, "overrides": [] },
+        "options": {
+            "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
+            "textMode": "value_and_name", "colorMode": "none", "graphMode": "none",
+        },
+        "targets": asked(targets),
+    })
+}
+
+/// A band for each, of one colour while it is 1 and of another while it is 0.
+fn states(title: &str, targets: &[(String, String)]) -> Value {
+    let mappings = json!([{ "type": "value", "options": {
+        "0": { "index": 0, "text": "no", "color": "#9aa2ae" },
+        "1": { "index": 1, "text": "yes", "color": "blue" },
+    } }]);
+    json!({
+        "type": "state-timeline",
+        "title": title,
+        "datasource": data_source(),
+        "fieldConfig": {
+            "defaults": { "custom": { "fillOpacity": 70, "lineWidth": 0 }, "mappings": mappings },
+            "overrides": [],
+        },
+        "options": {
+            "mergeValues": true, "showValue": "never", "rowHeight": 0.8,
+            "tooltip": { "mode": "single", "sort": "none" },
+            "legend": { "showLegend": true, "displayMode": "list", "placement": "bottom" },
+        },
+        "targets": asked(targets),
+    })
+}
+
+fn time_series(title: &str, unit: &str, is_whole: bool, targets: &[(String, String)]) -> Value {
     let custom = match is_whole {
         true => json!({
             "fillOpacity": 60, "lineWidth": 0, "showPoints": "never", "stacking": { "mode": "normal", "group": "A" },
@@ -279,6 +332,9 @@ fn time_series(title: &str, unit: &str, is_whole: bool, targets: &[(String, Stri
         // Otherwise what hardly changes fills the panel.
         defaults["custom"]["axisSoftMin"] = json!(0);
         defaults["custom"]["axisSoftMax"] = json!(1);
+    } else if unit == "bps" {
+        // Drivers that do not know how fast a link is say that it is below zero.
+        defaults["min"] = json!(0);
     }
     json!({
         "type": "timeseries",
@@ -289,8 +345,18 @@ fn time_series(title: &str, unit: &str, is_whole: bool, targets: &[(String, Stri
             "tooltip": { "mode": "multi", "sort": "desc" },
             "legend": { "showLegend": true, "displayMode": "list", "placement": "bottom", "calcs": [] },
         },
-        "targets": targets,
+        "targets": asked(targets),
     })
+}
+
+/// How numbers are drawn.
+#[derive(Clone, Copy, PartialEq)]
+enum Drawing {
+    Curves,
+    /// Times since the epoch.
+    Dates,
+    /// 1 or 0, which means yes or no.
+    States,
 }
 
 /// What a panel's numbers are read as.
@@ -302,6 +368,7 @@ struct Axis {
     factor: u32,
     /// What others may be at most, beside which these are nothing.
     is_limit: bool,
+    drawing: Drawing,
 }
 
 impl Axis {
@@ -310,13 +377,23 @@ impl Axis {
         let unit = match (figure, measure) {
             (Figure::Value(selector), Measure::Of(Unit::Seconds)) if is_date(selector.family) => {
                 // Grafana's dates are in milliseconds.
-                return Axis { unit: "dateTimeAsIso", factor: 1000, is_limit: false };
+                let (unit, drawing) = ("dateTimeAsIso", Drawing::Dates);
+                return Axis { unit, factor: 1000, is_limit: false, drawing };
+            }
+            (Figure::Value(selector), _) if is_state(selector.family) => {
+                return Axis {
+                    unit: "short",
+                    factor: 1,
+                    is_limit: false,
+                    drawing: Drawing::States,
+                };
             }
             (Figure::Value(selector), Measure::Of(Unit::None)) => unit_of_name(selector.family),
             _ => None,
         };
         let is_limit = matches!(figure, Figure::Value(selector) if is_limit(selector.family));
-        Axis { unit: unit.unwrap_or_else(|| unit_of(measure)), factor: 1, is_limit }
+        let unit = unit.unwrap_or_else(|| unit_of(measure));
+        Axis { unit, factor: 1, is_limit, drawing: Drawing::Curves }
     }
 
     fn expression(self, query: String) -> String {
@@ -328,16 +405,18 @@ fn is_limit(family: &str) -> bool {
     ["process_max_fds", "process_virtual_memory_max_bytes"].contains(&family)
 }
 
-/// Whether its seconds are those since the epoch.
-fn is_date(family: &str) -> bool {
-    const ENDS: [&str; 5] = [
-        "_timestamp_seconds",
-        "_start_time_seconds",
-        "_boot_time_seconds",
-        "_mtime_seconds",
-        "node_time_seconds",
+/// Whether it is 1 or 0 for yes or no, of few enough things that each has a band of its own.
+fn is_state(family: &str) -> bool {
+    const STATES: [&str; 7] = [
+        "node_network_up",
+        "node_network_carrier",
+        "node_textfile_scrape_error",
+        "node_timex_sync_status",
+        "node_zfs_zpool_state",
+        "vitald_config_last_reload_successful",
+        "vitald_web_config_last_load_successful",
     ];
-    ENDS.iter().any(|end| family.ends_with(end))
+    STATES.contains(&family)
 }
 
 /// Grafana's name for a unit that the name of a metric has, though against the rules for names.

@@ -185,9 +185,20 @@ impl Collector for Netclass {
         ],
         settings: Settings,
     }
+    const CHARTS: &'static [Chart] = &[Chart::by(
+        &["device"],
+        "Interfaces",
+        &[
+            Curve::of("up", value("node_network_up")),
+            Curve::of("carrier", value("node_network_carrier")),
+            Curve::of("speed", Figure::Bits(&value("node_network_speed_bytes"))),
+            Curve::of("carrier changes", rate("node_network_carrier_changes_total")),
+        ],
+    )];
     // Speed and duplex are asked of the driver, which may have to ask the device.
     const MAY_BLOCK: bool = true;
     const OWN_DESCRIPTORS: bool = true;
+    const SINCE: Since = Since::Source;
 
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         let Settings { ignored_devices, ignore_invalid_speed, netlink, rtnl_with_stats } = settings;
