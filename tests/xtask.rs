@@ -116,6 +116,17 @@ fn a_new_collector_of_each_shape_compiles_and_passes_its_tests() {
     ]));
     assert!(said.contains("2 passed"), "{said}");
 
+    // What their authors have not replaced yet is named.
+    let untidy = nested_cargo::run(xtask(&place).arg("tidy"));
+    let said = String::from_utf8_lossy(&untidy.stderr);
+    assert!(!untidy.status.success(), "{said}");
+    for name in &names {
+        for line in said.lines().filter(|line| line.contains(&format!("/{name}.rs:"))) {
+            assert!(line.contains("a placeholder is left: "), "{line}");
+        }
+        assert!(said.contains(&format!("plugins/src/kernel/{name}.rs:")), "{name}: {said}");
+    }
+
     // A second time there is nothing to write.
     let mut again = xtask(&place);
     again.args(["new", &format!("kernel/{}", names[0]), "--shape", &shapes[0]]);

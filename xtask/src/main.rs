@@ -34,7 +34,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                   without a shape, list the shapes
   docs            write config.toml and docs/*.md from the collectors' descriptors
   docs --check    fail when one of them is stale
-  tidy            fail at import circles and at words that were given up; list the longest files
+  tidy            fail at import circles, at words that were given up and at what `new` wrote for its author to
+                  replace; list the longest files
   fuzz --seconds N [TARGET]
                   fuzz that target, or each of them, for N seconds; fail at the first crash
   fuzz --check [TARGET]

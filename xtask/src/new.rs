@@ -130,7 +130,8 @@ pub(crate) fn new(root: &Path, place: &str, shape: &str) -> Result<String, Strin
     Ok(format!(
         "wrote plugins/src/{group}/{name}.rs, named it in plugins/src/lib.rs, plugins/Cargo.toml and collector/Cargo.toml, \
          and gave {HOST} what it reads\n\
-         next: put in its source, families and parser, then\n  \
+         next: put in its source, families and parser, and something for each TODO (cargo xtask tidy names those that \
+         are left), then\n  \
          cargo test -p vitald-plugins --no-default-features --features {name}\n  \
          VITALD_WRITE_GOLDENS=1 cargo test --features full --test pages\n  \
          cargo xtask docs\n  \
@@ -303,6 +304,10 @@ mod tests {
         for shape in &SHAPES {
             assert!(page.contains(&format!("| `{}` |", shape.name)), "{}", shape.name);
             assert!(shape.template.contains("@name@") && shape.template.contains("@Type@"));
+            // What the author must replace is what `cargo xtask tidy` finds.
+            for part in ["    summary: \"TODO: ", "families! {\n    // TODO: "] {
+                assert!(shape.template.contains(part), "{}: {part}", shape.name);
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! What a machine can check of how the project is written: import circles, words that were given up,
-//! and which files have become long.
+//! placeholders that are left, and which files have become long.
 
 mod circles;
 mod lengths;
 mod modules;
+mod placeholders;
 mod resolve;
 mod words;
 
@@ -21,7 +22,7 @@ const CRATES: [(&str, &str); 6] = [
     ("xtask", "main.rs"),
 ];
 
-/// Fails when there is a circle or a word that was given up; says which files are the longest.
+/// Fails when there is a circle, a word that was given up or a placeholder; says which files are the longest.
 pub(crate) fn check(root: &Path) -> Result<String, String> {
     let mut found = Vec::new();
     let mut lengths = Vec::new();
@@ -33,9 +34,13 @@ pub(crate) fn check(root: &Path) -> Result<String, String> {
     for path in texts(root)? {
         let text = files::read(&root.join(&path))?;
         found.extend(words::given_up(&path, &text).iter().map(words::Found::to_string));
+        found.extend(placeholders::left(&path, &text));
     }
     if found.is_empty() {
-        Ok(format!("no import circles, no words that were given up\n\n{}", lengths::table(lengths)))
+        Ok(format!(
+            "no import circles, no words that were given up, no placeholders\n\n{}",
+            lengths::table(lengths)
+        ))
     } else {
         found.push(format!("cargo xtask tidy found {} faults", found.len()));
         Err(found.join("\n"))
