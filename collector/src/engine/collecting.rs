@@ -8,7 +8,7 @@ use super::set::Set;
 use super::slot::{Look, Slot};
 use super::sync::Arc;
 use std::task::Waker;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use vitald_core::snapshot::Collection;
 
 /// A collection under way. It needs no runtime, only a caller that looks again when
@@ -25,16 +25,24 @@ pub struct Collecting {
 }
 
 impl Collecting {
-    /// Asks the collectors that a request is about for what it wants.
-    pub(super) fn begin(queue: &Arc<Queue>, set: Arc<Set>, request: Request) -> Self {
+    /// Asks the collectors that a request is about for what it wants. With a `max_age` a result may be older than the request by
+    /// that, in place of what holds for all, and serves also if its run had to be quick.
+    pub(super) fn begin(
+        queue: &Arc<Queue>,
+        set: Arc<Set>,
+        request: Request,
+        max_age: Option<Duration>,
+    ) -> Self {
         let now = Instant::now();
         // A collector that knows its limit stops a little before it, so that what it has counts.
-        let margin = request.deadline.saturating_duration_since(request.arrived) / 10;
+        let time = request.deadline.saturating_duration_since(request.arrived);
+        let margin = time / 10;
+        let age = max_age.unwrap_or(set.limits.max_age);
         let want = Want {
-            from: request.arrived.checked_sub(set.limits.max_age).unwrap_or(request.arrived),
+            from: request.arrived.checked_sub(age).unwrap_or(request.arrived),
             arrived: request.arrived,
             by: Some(request.deadline.checked_sub(margin).unwrap_or(request.deadline)),
-            time: request.deadline.saturating_duration_since(request.arrived) - margin,
+            time: if max_age.is_some() { Duration::ZERO } else { time - margin },
             timeout: set.limits.timeout,
         };
         let collecting = Collecting {

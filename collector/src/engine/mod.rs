@@ -151,7 +151,7 @@ impl Engine {
         if !slots.is_empty() {
             let set = Set { slots, counters: Vec::new(), host: host.clone(), limits: *limits };
             let request = Request { arrived: Instant::now(), deadline, selection: Selection::All };
-            block_on(Collecting::begin(&self.queue, Arc::new(set), request));
+            block_on(Collecting::begin(&self.queue, Arc::new(set), request, None));
         }
     }
 
@@ -169,7 +169,15 @@ impl Engine {
     pub fn collect(&self, request: Request) -> Collecting {
         self.clock.ensure_thread(&self.queue);
         self.occupancies.count_threads(Instant::now());
-        Collecting::begin(&self.queue, self.set(), request)
+        Collecting::begin(&self.queue, self.set(), request, None)
+    }
+
+    /// Asks for a collection to which a result may be older than the request by `max_age`, in place of
+    /// [`Limits::max_age`]. What runs for it takes nothing that was read before the request.
+    pub fn collect_within(&self, request: Request, max_age: Duration) -> Collecting {
+        self.clock.ensure_thread(&self.queue);
+        self.occupancies.count_threads(Instant::now());
+        Collecting::begin(&self.queue, self.set(), request, Some(max_age))
     }
 
     /// Asks for a collection and waits for it on this thread.

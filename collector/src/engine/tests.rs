@@ -277,6 +277,28 @@ fn every_request_gets_a_read_of_its_own_time() {
     assert_eq!(scrape(&engine, LONG), [("a", State::Running, Some(2.0))]);
 }
 
+/// A run that is made for such a request serves the next one of its kind, and takes nothing that is as old.
+#[test]
+fn a_request_may_say_how_old_a_result_may_be() {
+    let fresh_from = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&fresh_from);
+    let a = make(0, 0, false, move |batch| {
+        *seen.lock().unwrap() = Some(batch.fresh_from());
+        Ok(())
+    });
+    let engine = engine(&[&a]);
+    let number = |max_age| {
+        let collection = block_on(engine.collect_within(request(LONG), max_age));
+        collection.parts[0].run_number
+    };
+    let start = Instant::now();
+    assert_eq!((number(LONG), number(LONG), number(Duration::ZERO)), (1, 1, 2));
+    assert!(fresh_from.lock().unwrap().is_some_and(|from| from >= start));
+    // Also one that had to be quick.
+    block_on(engine.collect(request(SHORT)));
+    assert_eq!((number(LONG), number(LONG)), (3, 3));
+}
+
 #[test]
 fn requests_of_one_moment_share_a_run() {
     let a = counting(0);

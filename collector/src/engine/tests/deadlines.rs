@@ -73,7 +73,7 @@ fn what_is_served_for_some_intervals_is_not_hurried_by_one_request() {
     let engine = new_engine();
     // It is not swapped in, so that no clock asks beside the request.
     let set = Arc::new(staged(&engine, &[&a]).set);
-    let hurried = block_on(Collecting::begin(&engine.queue, set, request(HURRIED)));
+    let hurried = block_on(Collecting::begin(&engine.queue, set, request(HURRIED), None));
     assert!(value_of(&hurried, 0) > HURRIED.as_secs_f64());
 }
 
@@ -141,7 +141,7 @@ fn a_result_that_ages_while_a_request_waits_for_others_is_not_waited_for() {
     let staged = staged(&engine, &[&a, &b]);
     engine.warm(&staged, Instant::now() + LONG);
     let set = Arc::new(staged.set);
-    let mut collecting = Collecting::begin(&engine.queue, Arc::clone(&set), request(LONG));
+    let mut collecting = Collecting::begin(&engine.queue, Arc::clone(&set), request(LONG), None);
     let waker = Waker::noop();
     assert!(collecting.poll_at(waker, Instant::now()).is_err());
     drop(gate);

@@ -216,13 +216,13 @@ async fn collect(
         return None;
     }
     let now = Instant::now();
-    let names = names.into_iter().map(str::to_owned).collect();
-    let mut collecting = engine.collect(engine::Request {
-        arrived: now.checked_sub(age).unwrap_or(now),
+    let request = engine::Request {
+        arrived: now,
         // As long as for a scrape: a run may serve one, too.
         deadline: now + timeout,
-        selection: Selection::Only(names),
-    });
+        selection: Selection::Only(names.into_iter().map(str::to_owned).collect()),
+    };
+    let mut collecting = engine.collect_within(request, age);
     let until = now + TIMEOUT.min(timeout);
     let _ = tokio::time::timeout_at(until.into(), collected(&mut collecting, until)).await;
     let mut collection = Collection::new();
