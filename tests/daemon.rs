@@ -1635,6 +1635,7 @@ fn every_thread_has_a_whole_name() {
         "output console",
         "reload",
         "page writing",
+        "giving back",
     ];
     let textfile = big_page();
     let config = format!(
