@@ -112,7 +112,8 @@ pub const WALKS: &[Walk] = &[
             },
             Step {
                 begins: "sudo -u vitald",
-                before: "",
+                // /proc/slabinfo is for root alone.
+                before: "printf '[collectors.slabinfo]\\nenabled = true\\n' >>/etc/vitald/config.toml",
                 after: "
                     sudo -u vitald vitald plugins --config /etc/vitald/config.toml | tail --lines 3 |
                         grep '^AmbientCapabilities='",
