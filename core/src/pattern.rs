@@ -114,8 +114,7 @@ impl Pattern {
         }
         let tree = || {
             let expression = translate(&self.source).ok()?.expression;
-            let limits = Limits { size: SIZE_LIMIT, nesting: NEST_LIMIT };
-            Tree::new(&compiled::tree(&expression, Texts::Ascii, limits).ok()?)
+            Tree::new(&compiled::tree(&expression, Texts::Ascii, NEST_LIMIT).ok()?)
         };
         self.tree.get_or_init(tree).as_ref()?.is_match(text)
     }

@@ -44,7 +44,7 @@ pub(super) struct Compiled {
 impl Compiled {
     /// Compiles an expression. For texts of ASCII it takes no more than for all texts, and mostly much less.
     pub(super) fn new(expression: &str, texts: Texts, limits: Limits) -> Result<Self, Refusal> {
-        let tree = tree(expression, texts, limits)?;
+        let tree = tree(expression, texts, limits.nesting)?;
         let config = Config::new().nfa_size_limit(Some(limits.size)).utf8_empty(true);
         let regex = Regex::builder().configure(config).build_from_hir(&tree);
         let refusal = |error: BuildError| match error.size_limit() {
@@ -71,8 +71,8 @@ impl Compiled {
 }
 
 /// What an expression means for some texts.
-pub(super) fn tree(expression: &str, texts: Texts, limits: Limits) -> Result<Hir, Refusal> {
-    let mut parser = ParserBuilder::new().nest_limit(limits.nesting).build();
+pub(super) fn tree(expression: &str, texts: Texts, nesting: u32) -> Result<Hir, Refusal> {
+    let mut parser = ParserBuilder::new().nest_limit(nesting).build();
     let tree = parser.parse(expression);
     let tree = tree.map_err(|error| Refusal::Other(last_line(&error.to_string())))?;
     Ok(match texts {
@@ -197,7 +197,8 @@ mod tests {
             texts in prop::collection::vec(texts(), 16),
         ) {
             for expression in [format!(r"\A(?:{expression})\z"), expression] {
-                let Some(walked) = Tree::new(&tree(&expression, Texts::Ascii, LIMITS).unwrap()) else { continue };
+                let tree = tree(&expression, Texts::Ascii, LIMITS.nesting).unwrap();
+                let Some(walked) = Tree::new(&tree) else { continue };
                 let compiled = Compiled::new(&expression, Texts::Utf8, LIMITS).unwrap();
                 for text in &texts {
                     if let Some(is_match) = walked.is_match(text.as_bytes()) {
