@@ -22,6 +22,16 @@ const FINE: &str = "[scrape]\ndefault_collectors = false\n\
      [collectors.netdev]\nenabled = true\n[collectors.pressure]\nenabled = true\n\
      [collectors.loadavg]\nenabled = true\n";
 
+/// A daemon without problems, and its page, which has been refreshed once.
+fn fine() -> (Daemon, Browser) {
+    let daemon = Daemon::start(FINE);
+    daemon.metrics();
+    let browser = Browser::start();
+    browser.open(&url(&daemon));
+    browser.wait_for("footer", "Refreshed");
+    (daemon, browser)
+}
+
 /// Contrasts of all texts that are shown with the ground that they are on, where they are too low (WCAG 2, 1.4.3).
 const LOW_CONTRASTS: &str = r#"
     const numbers = (color) => color.match(/[\d.]+/g).map(Number);
@@ -308,11 +318,7 @@ fn many_problems_do_not_push_the_host_out_of_sight() {
 #[ignore = "needs root, chromium and chromium-driver: cargo test --features full --test system_page -- --ignored"]
 fn a_daemon_that_is_gone_is_missed_within_five_seconds() {
     harness::needs(NEEDS);
-    let daemon = Daemon::start(FINE);
-    daemon.metrics();
-    let browser = Browser::start();
-    browser.open(&url(&daemon));
-    browser.wait_for("footer", "Refreshed");
+    let (daemon, browser) = fine();
     daemon.signal("STOP");
     let stopped = Instant::now();
     browser.wait_for("#gone", "The daemon has not answered.");
@@ -334,11 +340,7 @@ fn a_daemon_that_is_gone_is_missed_within_five_seconds() {
 #[ignore = "needs root, chromium and chromium-driver: cargo test --features full --test system_page -- --ignored"]
 fn a_daemon_that_refuses_the_page_is_not_gone() {
     harness::needs(NEEDS);
-    let daemon = Daemon::start(FINE);
-    daemon.metrics();
-    let browser = Browser::start();
-    browser.open(&url(&daemon));
-    browser.wait_for("footer", "Refreshed");
+    let (daemon, browser) = fine();
     // As a bookmark with a password has it.
     browser.open(&url(&daemon).replace("//", "//alice:marker@"));
     browser.wait_for("footer", "Refreshed");
@@ -388,11 +390,7 @@ fn a_daemon_that_refuses_the_page_is_not_gone() {
 #[ignore = "needs root, chromium and chromium-driver: cargo test --features full --test system_page -- --ignored"]
 fn curves_say_when_and_a_slow_answer_is_taken() {
     harness::needs(NEEDS);
-    let daemon = Daemon::start(FINE);
-    daemon.metrics();
-    let browser = Browser::start();
-    browser.open(&url(&daemon));
-    browser.wait_for("footer", "Refreshed");
+    let (daemon, browser) = fine();
     // A daemon that takes longer than the page is patient.
     daemon.signal("STOP");
     browser.wait_for("#gone", "has not answered");
