@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::str;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use translate::{NEST_LIMIT, Translation, translate, unsupported};
 use tree::Tree;
 
@@ -49,20 +49,19 @@ const SMALL: usize = 4 << 10;
 ///
 /// Two patterns are equal when their sources are.
 ///
-/// A small expression is compiled at its first match: of those that a configuration has, most are of
-/// collectors that do not run. What is wrong with an expression is found when it is made, small or not.
-/// A short text of ASCII is matched by walking the expression, which is not compiled for it as long as that takes few steps.
+/// What is wrong with an expression is found when it is made. A short text of ASCII is matched by walking what has been
+/// read of it; a small expression is compiled only where that would take many steps, or at the first other text.
 /// What is compiled for texts of ASCII is an expression of its own, which takes a small part of the memory.
 ///
-/// Matching allocates nothing once warm. The first match of a text of ASCII, the first that is not walked, and that of
-/// another text allocate what every further one uses; a clone has its own. Each further thread that matches with the same pattern allocates as much once,
-/// or now and then if many do it at the same moment. Text that is not UTF-8 is copied to a buffer
+/// Matching allocates nothing once warm. The first match of ASCII that is not walked, and that of another text, allocate
+/// what every further one uses; a clone has its own. Each further thread that matches with the same pattern allocates as
+/// much once, or now and then if many do it at the same moment. Text that is not UTF-8 is copied to a buffer
 /// of the thread, which grows to the largest such text.
 pub struct Pattern {
     source: String,
-    /// For texts of ASCII, which nearly all are, once it has been needed. `None` within of one that cannot be walked.
-    tree: OnceLock<Option<Tree>>,
-    /// For texts of ASCII once one could not be walked; the tree is not used from then on.
+    /// For texts of ASCII, which nearly all are; `None` of one that cannot be walked.
+    tree: Option<Arc<Tree>>,
+    /// The same once a text could not be walked; the tree is not used from then on.
     for_ascii: OnceLock<Option<Compiled>>,
     /// For all other texts and for groups, once it has been needed. `None` of one that does not compile,
     /// which is refused when it is made.
@@ -90,7 +89,7 @@ impl Pattern {
         }
         Ok(Pattern {
             source: source.to_owned(),
-            tree: OnceLock::new(),
+            tree: translation.tree.map(Arc::new),
             for_ascii: OnceLock::new(),
             for_all,
             group_names: translation.group_names,
@@ -112,11 +111,7 @@ impl Pattern {
         if self.for_ascii.get().is_some() {
             return None;
         }
-        let tree = || {
-            let expression = translate(&self.source).ok()?.expression;
-            Tree::new(&compiled::tree(&expression, Texts::Ascii, NEST_LIMIT).ok()?)
-        };
-        self.tree.get_or_init(tree).as_ref()?.is_match(text)
+        self.tree.as_ref()?.is_match(text)
     }
 
     /// Whether it matches anywhere in the text.

@@ -105,6 +105,12 @@ impl CodePoints {
         }
     }
 
+    /// Those of ASCII, a bit each.
+    pub(super) fn ascii_bits(&self) -> u128 {
+        let codes = self.ranges.iter().flat_map(|&(first, last)| first..=last.min(0x7F));
+        codes.fold(0, |bits, code| bits | 1 << code)
+    }
+
     fn tidy(&mut self) {
         self.ranges.sort_unstable();
         self.ranges.dedup_by(|next, kept| {
@@ -123,7 +129,8 @@ impl CodePoints {
     }
 }
 
-fn write_code(out: &mut String, code: u32) {
+/// Writes a code point, which is none of the surrogates, in the syntax of the regex crate.
+pub(super) fn write_code(out: &mut String, code: u32) {
     match char::from_u32(code) {
         Some(letter) if letter.is_ascii_alphanumeric() || !letter.is_ascii() => out.push(letter),
         // Writing to a string cannot fail.

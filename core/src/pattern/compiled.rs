@@ -44,7 +44,13 @@ pub(super) struct Compiled {
 impl Compiled {
     /// Compiles an expression. For texts of ASCII it takes no more than for all texts, and mostly much less.
     pub(super) fn new(expression: &str, texts: Texts, limits: Limits) -> Result<Self, Refusal> {
-        let tree = tree(expression, texts, limits.nesting)?;
+        let mut parser = ParserBuilder::new().nest_limit(limits.nesting).build();
+        let tree = parser.parse(expression);
+        let tree = tree.map_err(|error| Refusal::Other(last_line(&error.to_string())))?;
+        let tree = match texts {
+            Texts::Ascii => for_ascii(tree),
+            Texts::Utf8 => tree,
+        };
         let config = Config::new().nfa_size_limit(Some(limits.size)).utf8_empty(true);
         let regex = Regex::builder().configure(config).build_from_hir(&tree);
         let refusal = |error: BuildError| match error.size_limit() {
@@ -68,17 +74,6 @@ impl Compiled {
         self.regex.search_captures(&Input::new(text), places);
         places.is_match()
     }
-}
-
-/// What an expression means for some texts.
-pub(super) fn tree(expression: &str, texts: Texts, nesting: u32) -> Result<Hir, Refusal> {
-    let mut parser = ParserBuilder::new().nest_limit(nesting).build();
-    let tree = parser.parse(expression);
-    let tree = tree.map_err(|error| Refusal::Other(last_line(&error.to_string())))?;
-    Ok(match texts {
-        Texts::Ascii => for_ascii(tree),
-        Texts::Utf8 => tree,
-    })
 }
 
 /// regex-syntax draws the place of an error over several lines; the last one is the sentence.
@@ -117,7 +112,6 @@ fn for_ascii(tree: Hir) -> Hir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pattern::tree::Tree;
     use proptest::prelude::*;
 
     const LIMITS: Limits = Limits { size: 4 << 20, nesting: 200 };
@@ -186,27 +180,6 @@ mod tests {
     fn texts() -> impl Strategy<Value = String> {
         let letters = prop::sample::select(vec!['a', 'b', '/', '\n', '_', '\0', '\x7F']);
         prop::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
-        /// Within a text, and as the whole text, of which a part too many or too few is seen.
-        #[test]
-        fn walking_finds_what_the_compiled_expression_finds(
-            expression in expressions(),
-            texts in prop::collection::vec(texts(), 16),
-        ) {
-            for expression in [format!(r"\A(?:{expression})\z"), expression] {
-                let tree = tree(&expression, Texts::Ascii, LIMITS.nesting).unwrap();
-                let Some(walked) = Tree::new(&tree) else { continue };
-                let compiled = Compiled::new(&expression, Texts::Utf8, LIMITS).unwrap();
-                for text in &texts {
-                    if let Some(is_match) = walked.is_match(text.as_bytes()) {
-                        prop_assert_eq!(is_match, compiled.is_match(text), "{} {:?}", &expression, text);
-                    }
-                }
-            }
-        }
     }
 
     proptest! {

@@ -4,7 +4,8 @@
 //! differ, and some need Unicode tables that are not built in here. Tests are no guard
 //! against using those, as proptest has them built into regex-syntax.
 
-use super::class::{CodePoints, Folds, Ranges};
+use super::class::{CodePoints, Folds, Ranges, write_code};
+use super::tree::{Builder, Look, Tree};
 use super::unicode;
 
 /// A repetition within a repetition multiplies, and Go takes no product above this.
@@ -46,6 +47,8 @@ const NAMED_CLASSES: &[(&str, Ranges)] = &[
 #[derive(Debug)]
 pub(super) struct Translation {
     pub(super) expression: String,
+    /// The same to walk on texts of ASCII, if it can be.
+    pub(super) tree: Option<Tree>,
     /// The names of its groups, in their order; groups without a name are not captured.
     pub(super) group_names: Vec<String>,
     /// How often its repetitions write out what they repeat, at most.
@@ -61,6 +64,7 @@ pub(super) fn translate(source: &str) -> Result<Translation, String> {
     let mut translator = Translator {
         rest: source,
         out: String::with_capacity(2 * source.len()),
+        tree: Builder::default(),
         group_names: Vec::new(),
         flags: Flags::default(),
         outer: Vec::new(),
@@ -69,7 +73,12 @@ pub(super) fn translate(source: &str) -> Result<Translation, String> {
     };
     translator.run()?;
     let copies = translator.level.whole_weight().copies.max(1);
-    Ok(Translation { expression: translator.out, group_names: translator.group_names, copies })
+    Ok(Translation {
+        expression: translator.out,
+        tree: translator.tree.finish(),
+        group_names: translator.group_names,
+        copies,
+    })
 }
 
 /// The sentence about an expression that Go refuses too.
@@ -97,6 +106,7 @@ struct Translator<'s> {
     /// What is still to be read.
     rest: &'s str,
     out: String,
+    tree: Builder,
     group_names: Vec<String>,
     flags: Flags,
     /// The levels around the present one.
@@ -176,13 +186,14 @@ impl<'s> Translator<'s> {
                     self.level.last = None;
                     self.level.has_branches = true;
                     self.out.push('|');
+                    self.tree.next_branch();
                 }
-                '^' if self.flags.multi_line => self.atom(1, "(?m:^)")?,
-                '^' => self.atom(1, r"\A")?,
-                '$' if self.flags.multi_line => self.atom(1, "(?m:$)")?,
-                '$' => self.atom(1, r"\z")?,
-                '.' if self.flags.dot_takes_newline => self.atom(1, "(?s:.)")?,
-                '.' => self.atom(1, ".")?,
+                '^' if self.flags.multi_line => self.look(1, "(?m:^)", Some(Look::LineStart))?,
+                '^' => self.look(1, r"\A", Some(Look::Start))?,
+                '$' if self.flags.multi_line => self.look(1, "(?m:$)", Some(Look::LineEnd))?,
+                '$' => self.look(1, r"\z", Some(Look::End))?,
+                '.' if self.flags.dot_takes_newline => self.dot("(?s:.)", u128::MAX)?,
+                '.' => self.dot(".", !(1 << b'\n'))?,
                 '[' => self.class()?,
                 '*' | '+' | '?' => {
                     self.repeat(1, None, was_repeated)?;
@@ -239,26 +250,54 @@ impl<'s> Translator<'s> {
         self.item(start, is_atom, weight)
     }
 
-    /// Replaces some bytes of the source by what a repetition can follow.
-    fn atom(&mut self, bytes: usize, written: &str) -> Result<(), String> {
+    /// What starts here in the translation is one item, which a repetition can follow.
+    fn atom(&mut self, start: usize) -> Result<(), String> {
+        self.new_item(start, true, Weight { depth: 0, copies: 1 })
+    }
+
+    /// Replaces some bytes of the source, which tell of a place in the text.
+    fn look(&mut self, bytes: usize, written: &str, look: Option<Look>) -> Result<(), String> {
         self.skip(bytes);
+        match look {
+            Some(look) => self.tree.look(look),
+            None => self.tree.give_up(),
+        }
         let start = self.out.len();
         self.out.push_str(written);
-        self.new_item(start, true, Weight { depth: 0, copies: 1 })
+        self.atom(start)
+    }
+
+    fn dot(&mut self, written: &str, ascii: u128) -> Result<(), String> {
+        self.skip(1);
+        self.tree.set(ascii);
+        let start = self.out.len();
+        self.out.push_str(written);
+        self.atom(start)
     }
 
     fn set(&mut self, set: &mut CodePoints) -> Result<(), String> {
         let start = self.out.len();
         set.write(&mut self.out);
-        self.new_item(start, true, Weight { depth: 0, copies: 1 })
+        self.tree.set(set.ascii_bits());
+        self.atom(start)
     }
 
     fn literal(&mut self, code: u32) -> Result<(), String> {
-        let mut set = CodePoints::one(code);
-        if self.flags.ignore_case {
-            set.fold(&mut self.folds);
+        match u8::try_from(code) {
+            Ok(byte) if byte.is_ascii() && !self.flags.ignore_case => {
+                let start = self.out.len();
+                write_code(&mut self.out, code);
+                self.tree.byte(byte);
+                self.atom(start)
+            }
+            _ => {
+                let mut set = CodePoints::one(code);
+                if self.flags.ignore_case {
+                    set.fold(&mut self.folds);
+                }
+                self.set(&mut set)
+            }
         }
-        self.set(&mut set)
     }
 
     fn plain_letter(&mut self, letter: char) -> Result<(), String> {
@@ -304,6 +343,13 @@ impl<'s> Translator<'s> {
         if is_lazy {
             self.out.push('?');
         }
+        let (least, most) = match counts {
+            Some(counts) => (counts.least, counts.most),
+            None if operator == "*" => (0, None),
+            None if operator == "+" => (1, None),
+            None => (0, Some(1)),
+        };
+        self.tree.repeat(least, most);
         self.item(start, false, weight.deeper(if is_atom { 1 } else { 2 }))
     }
 
@@ -362,6 +408,7 @@ impl<'s> Translator<'s> {
         let start = self.out.len();
         let inner = Level { start, flags: self.flags, is_named, ..Level::default() };
         self.outer.push(std::mem::replace(&mut self.level, inner));
+        self.tree.open();
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -369,6 +416,7 @@ impl<'s> Translator<'s> {
         let Some(outer) = self.outer.pop() else { return Err(invalid("unopened group")) };
         let inner = std::mem::replace(&mut self.level, outer);
         self.flags = inner.flags;
+        self.tree.close();
         let mut weight = inner.whole_weight();
         // A group that only holds a sequence together melts into the sequence around it: Go sets no
         // limit to the depth of those.
@@ -386,10 +434,10 @@ impl<'s> Translator<'s> {
     /// Reads what starts with a backslash outside a class.
     fn backslash(&mut self) -> Result<(), String> {
         match self.rest.as_bytes().get(1) {
-            Some(b'A') => return self.atom(2, r"\A"),
-            Some(b'z') => return self.atom(2, r"\z"),
-            Some(b'b') => return self.atom(2, r"(?-u:\b)"),
-            Some(b'B') => return self.atom(2, r"(?-u:\B)"),
+            Some(b'A') => return self.look(2, r"\A", Some(Look::Start)),
+            Some(b'z') => return self.look(2, r"\z", Some(Look::End)),
+            Some(b'b') => return self.look(2, r"(?-u:\b)", None),
+            Some(b'B') => return self.look(2, r"(?-u:\B)", None),
             Some(b'Q') => {
                 self.skip(2);
                 let (quoted, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));

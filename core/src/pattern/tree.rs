@@ -4,34 +4,43 @@
 //! short names once. To compile one and to search with it takes twice the instructions, and was two fifths of those of a
 //! start.
 
-use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
+use std::mem;
 
 /// How deep the calls of a walk may nest, in nodes: some hundred bytes of the stack each.
 const DEEPEST: usize = 64;
 
-/// How many nodes a walk visits before it gives up. Each name of the fields of `netstat` takes some twenty.
+/// How many nodes a walk visits before it gives up. Each name of the fields of `netstat` takes some ten.
 const STEPS: u32 = 1_000;
 
 /// A longer text is not walked: a wildcard looks at all of it in one step.
 const LONGEST: usize = 256;
 
 /// An expression of texts of ASCII.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Tree {
     root: Node,
     /// Whether it can match at the beginning of a text alone.
     is_anchored: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Node {
-    Bytes(Box<[u8]>),
+    Bytes(Vec<u8>),
     /// So many of these at the least and at the most.
     Run(Set, usize, usize),
     Look(Look),
     Optional(Box<Node>),
-    Sequence(Box<[Node]>),
-    Branches(Box<[Node]>),
+    Sequence(Vec<Node>),
+    Branches(Vec<Node>),
+}
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Look {
+    Start,
+    End,
+    LineStart,
+    LineEnd,
 }
 
 /// Some of the characters of ASCII, a bit each.
@@ -44,14 +53,162 @@ impl Set {
     }
 }
 
-impl Tree {
-    /// `None` of what is not walked, which includes what nests deeply.
-    pub(super) fn new(expression: &Hir) -> Option<Tree> {
-        let is_anchored = expression.properties().look_set_prefix().contains(Look::Start);
-        let mut depth = DEEPEST;
-        Some(Tree { root: node(expression, &mut depth)?, is_anchored })
+/// Makes a tree of the items of an expression, in their order.
+#[derive(Default)]
+pub(super) struct Builder {
+    outer: Vec<Group>,
+    group: Group,
+    /// Whether the last item is all of the last node, and not its last byte.
+    is_whole: bool,
+    /// It has something that is not walked.
+    is_given_up: bool,
+}
+
+/// The inside of a group, or the whole.
+#[derive(Default)]
+struct Group {
+    /// All but the last.
+    branches: Vec<Node>,
+    /// Of the last branch.
+    nodes: Vec<Node>,
+}
+
+impl Group {
+    /// Ends the branch.
+    fn next_branch(&mut self) {
+        let mut nodes = mem::take(&mut self.nodes);
+        self.branches.push(match nodes.len() {
+            0 => Node::Bytes(Vec::new()),
+            1 => nodes.remove(0),
+            _ => Node::Sequence(nodes),
+        });
     }
 
+    fn into_node(mut self) -> Node {
+        self.next_branch();
+        match self.branches.len() {
+            1 => self.branches.remove(0),
+            _ => Node::Branches(self.branches),
+        }
+    }
+}
+
+impl Builder {
+    pub(super) fn byte(&mut self, byte: u8) {
+        match self.group.nodes.last_mut() {
+            Some(Node::Bytes(bytes)) => bytes.push(byte),
+            _ => self.group.nodes.push(Node::Bytes(vec![byte])),
+        }
+        self.is_whole = false;
+    }
+
+    /// One of some characters, a bit each.
+    pub(super) fn set(&mut self, set: u128) {
+        self.node(Node::Run(Set(set), 1, 1));
+    }
+
+    pub(super) fn look(&mut self, look: Look) {
+        self.node(Node::Look(look));
+    }
+
+    /// Has no tree made.
+    pub(super) fn give_up(&mut self) {
+        self.is_given_up = true;
+    }
+
+    fn node(&mut self, node: Node) {
+        self.group.nodes.push(node);
+        self.is_whole = true;
+    }
+
+    pub(super) fn open(&mut self) {
+        self.outer.push(mem::take(&mut self.group));
+    }
+
+    pub(super) fn next_branch(&mut self) {
+        self.group.next_branch();
+    }
+
+    pub(super) fn close(&mut self) {
+        let outer = self.outer.pop().unwrap_or_default();
+        let node = mem::replace(&mut self.group, outer).into_node();
+        self.node(node);
+    }
+
+    /// Repeats the last item.
+    pub(super) fn repeat(&mut self, least: u32, most: Option<u32>) {
+        let item = match self.group.nodes.last_mut() {
+            Some(Node::Bytes(bytes)) if !self.is_whole && bytes.len() > 1 => {
+                bytes.pop().map(|last| Node::Bytes(vec![last]))
+            }
+            _ => self.group.nodes.pop(),
+        };
+        let set = match &item {
+            Some(Node::Run(set, 1, 1)) => Some(*set),
+            Some(Node::Bytes(bytes)) => match **bytes {
+                [byte] => Some(Set(1 << (byte & 0x7F))),
+                _ => None,
+            },
+            _ => None,
+        };
+        let run = |set| {
+            let most = most.map_or(usize::MAX, |most| most as usize);
+            Node::Run(set, least as usize, most)
+        };
+        match (item, set) {
+            (_, Some(set)) => self.node(run(set)),
+            (Some(item), None) if (least, most) == (0, Some(1)) => {
+                self.node(Node::Optional(Box::new(item)));
+            }
+            _ => self.give_up(),
+        }
+    }
+
+    /// `None` of what is not walked, which includes what nests deeply.
+    pub(super) fn finish(self) -> Option<Tree> {
+        if self.is_given_up {
+            return None;
+        }
+        let root = self.group.into_node();
+        (root.depth() <= DEEPEST).then(|| Tree { is_anchored: root.is_anchored(), root })
+    }
+}
+
+impl Node {
+    /// How deep the calls for it nest: as deep as those for the parts of a sequence together, and as those for the
+    /// deepest branch.
+    fn depth(&self) -> usize {
+        let within = match self {
+            Node::Bytes(_) | Node::Run(..) | Node::Look(_) => 0,
+            Node::Optional(node) => node.depth(),
+            Node::Sequence(nodes) => nodes.iter().map(Node::depth).sum(),
+            Node::Branches(nodes) => nodes.iter().map(Node::depth).max().unwrap_or_default(),
+        };
+        1 + within
+    }
+
+    fn is_anchored(&self) -> bool {
+        match self {
+            Node::Look(look) => *look == Look::Start,
+            Node::Sequence(nodes) => nodes.first().is_some_and(Node::is_anchored),
+            Node::Branches(nodes) => nodes.iter().all(Node::is_anchored),
+            Node::Bytes(_) | Node::Run(..) | Node::Optional(_) => false,
+        }
+    }
+
+    /// Whether it may match something that begins with this byte, or at the end of the text.
+    fn may_begin(&self, next: Option<&u8>) -> bool {
+        match self {
+            Node::Bytes(bytes) => bytes.first().is_none_or(|first| next == Some(first)),
+            Node::Run(set, least, _) => *least == 0 || next.is_some_and(|next| set.has(*next)),
+            Node::Look(look) => *look != Look::End || next.is_none(),
+            Node::Sequence(nodes) => nodes.first().is_none_or(|first| first.may_begin(next)),
+            Node::Optional(_) | Node::Branches(_) => true,
+        }
+    }
+}
+
+impl Tree {
     /// Whether it matches anywhere in the text; `None` where that takes too many steps, or the text is too long.
     pub(super) fn is_match(&self, text: &[u8]) -> Option<bool> {
         if text.len() > LONGEST {
@@ -60,69 +217,14 @@ impl Tree {
         let mut walk = Walk { text, left: STEPS };
         let last = if self.is_anchored { 0 } else { text.len() };
         for start in 0..=last {
-            if walk.matches(&self.root, start, &Rest::Nothing)? {
+            if self.root.may_begin(text.get(start))
+                && walk.matches(&self.root, start, &Rest::Nothing)?
+            {
                 return Some(true);
             }
         }
         Some(false)
     }
-}
-
-/// The calls for a node nest as deep as the calls for the parts of a sequence together, and for the deepest branch.
-fn node(tree: &Hir, depth: &mut usize) -> Option<Node> {
-    *depth = depth.checked_sub(1)?;
-    Some(match tree.kind() {
-        HirKind::Empty => Node::Bytes(Box::default()),
-        HirKind::Literal(literal) => Node::Bytes(literal.0.clone()),
-        HirKind::Class(_) => Node::Run(set(tree)?, 1, 1),
-        HirKind::Look(look @ (Look::Start | Look::End | Look::StartLF | Look::EndLF)) => {
-            Node::Look(*look)
-        }
-        HirKind::Look(_) => return None,
-        HirKind::Capture(capture) => node(&capture.sub, depth)?,
-        HirKind::Concat(parts) => {
-            Node::Sequence(parts.iter().map(|part| node(part, depth)).collect::<Option<_>>()?)
-        }
-        HirKind::Alternation(branches) => {
-            let before = *depth;
-            let mut branch = |branch| {
-                let mut left = before;
-                let node = node(branch, &mut left);
-                *depth = left.min(*depth);
-                node
-            };
-            Node::Branches(branches.iter().map(&mut branch).collect::<Option<_>>()?)
-        }
-        HirKind::Repetition(Repetition { min, max, sub, .. }) => match set(sub) {
-            Some(set) => Node::Run(set, *min as usize, max.map_or(usize::MAX, |max| max as usize)),
-            None if (*min, *max) == (0, Some(1)) => Node::Optional(Box::new(node(sub, depth)?)),
-            None => return None,
-        },
-    })
-}
-
-/// That of a class, or of a literal of one byte.
-fn set(tree: &Hir) -> Option<Set> {
-    let ranges: &mut dyn Iterator<Item = (u32, u32)> = match tree.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            &mut class.iter().map(|range| (range.start().into(), range.end().into()))
-        }
-        HirKind::Class(Class::Bytes(class)) => {
-            &mut class.iter().map(|range| (range.start().into(), range.end().into()))
-        }
-        HirKind::Literal(literal) => match *literal.0 {
-            [byte] => &mut std::iter::once((byte.into(), byte.into())),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let mut set = Set(0);
-    for (first, last) in ranges {
-        for character in first..=last.min(0x7F) {
-            set.0 |= 1 << character;
-        }
-    }
-    Some(set)
 }
 
 /// What has to match behind a node.
@@ -131,6 +233,17 @@ enum Rest<'t> {
     Nothing,
     /// These, one behind the other, and then the others.
     Nodes(&'t [Node], &'t Rest<'t>),
+}
+
+impl Rest<'_> {
+    /// The same as of a node, of what has to match behind one: a wildcard tries each place.
+    fn may_begin(&self, next: Option<&u8>) -> bool {
+        match self {
+            Rest::Nodes([node, ..], _) => node.may_begin(next),
+            Rest::Nodes([], rest) => rest.may_begin(next),
+            Rest::Nothing => true,
+        }
+    }
 }
 
 struct Walk<'t> {
@@ -151,7 +264,7 @@ impl Walk<'_> {
             Node::Run(set, least, most) => {
                 let run = text.iter().take(*most).take_while(|&&byte| set.has(byte)).count();
                 for times in *least..=run {
-                    if is_worth_it(rest, text.get(times)) && self.goes_on(at + times, rest)? {
+                    if rest.may_begin(text.get(times)) && self.goes_on(at + times, rest)? {
                         return Some(true);
                     }
                 }
@@ -162,7 +275,7 @@ impl Walk<'_> {
             Node::Sequence(nodes) => self.goes_on(at, &Rest::Nodes(nodes, rest)),
             Node::Branches(nodes) => {
                 for node in nodes {
-                    if self.matches(node, at, rest)? {
+                    if node.may_begin(text.first()) && self.matches(node, at, rest)? {
                         return Some(true);
                     }
                 }
@@ -186,27 +299,16 @@ impl Walk<'_> {
         match look {
             Look::Start => at == 0,
             Look::End => at == self.text.len(),
-            Look::StartLF => at == 0 || is_newline(at - 1),
-            Look::EndLF => at == self.text.len() || is_newline(at),
-            _ => false,
+            Look::LineStart => at == 0 || is_newline(at - 1),
+            Look::LineEnd => at == self.text.len() || is_newline(at),
         }
-    }
-}
-
-/// Whether the rest may begin with this byte, or with the end of the text: a wildcard tries each place.
-fn is_worth_it(rest: &Rest<'_>, next: Option<&u8>) -> bool {
-    match rest {
-        Rest::Nodes([Node::Bytes(bytes), ..], _) => {
-            bytes.first().is_none_or(|first| next == Some(first))
-        }
-        Rest::Nodes([Node::Look(Look::End)], Rest::Nothing) => next.is_none(),
-        _ => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::pattern::Pattern;
+    use crate::pattern::{Pattern, Texts, compile, translate};
+    use proptest::prelude::*;
 
     /// Whether the text matches, and whether that was found without compiling the expression.
     fn outcome(expression: &str, text: &str) -> (bool, bool) {
@@ -242,5 +344,77 @@ mod tests {
         let nested = |times| format!("{}b{}", "(a|c".repeat(times), ")".repeat(times));
         assert_eq!(outcome(&nested(10), "cccccccccb"), (false, true));
         assert_eq!(outcome(&nested(40), "cb"), (false, false));
+    }
+
+    /// Expressions, of which nearly all can be walked.
+    fn expressions() -> impl Strategy<Value = String> {
+        let atoms = prop::sample::select(vec![
+            "",
+            ".",
+            "(?s:.)",
+            "[^/]",
+            "[^a]",
+            r"[^\x00-\x7F]",
+            "[^é]",
+            "[à-ö]",
+            "[a-é]",
+            "[_b]",
+            "(?i:A)",
+            r"\A",
+            "^",
+            "$",
+            r"\z",
+            "(?m:^)",
+            "(?m:$)",
+            r"\b",
+            "a",
+            "ab",
+            "b_",
+            "/",
+            "é",
+            "日",
+            r"\x0A",
+            r"\Qa/\E",
+        ]);
+        atoms.prop_map(str::to_owned).prop_recursive(4, 16, 4, |inner| {
+            let several = prop::collection::vec(inner.clone(), 1..4);
+            let operators =
+                prop::sample::select(vec!["*", "+?", "?", "{2}", "{0,3}", "+", "{0}", "??"]);
+            let letters = prop::sample::select(vec!["a", "ab", "[ab]", ".", "b_"]);
+            prop_oneof![
+                several.clone().prop_map(|parts| parts.concat()),
+                several.prop_map(|branches| format!("(?:{})", branches.join("|"))),
+                inner.clone().prop_map(|inner| format!("({inner})")),
+                (inner, operators.clone())
+                    .prop_map(|(inner, operator)| format!("(?:{inner}){operator}")),
+                (letters, operators).prop_map(|(letters, operator)| format!("{letters}{operator}")),
+            ]
+        })
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let letters = prop::sample::select(vec!['a', 'b', 'A', '/', '\n', '_', '\0', '\x7F']);
+        prop::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        /// Within a text, and as the whole text, of which a part too many or too few is seen.
+        #[test]
+        fn walking_finds_what_the_compiled_expression_finds(
+            expression in expressions(),
+            texts in prop::collection::vec(texts(), 16),
+        ) {
+            for expression in [format!("^(?:{expression})$"), expression] {
+                let translation = translate(&expression).unwrap();
+                let Some(walked) = &translation.tree else { continue };
+                let compiled = compile(&translation, Texts::Utf8).unwrap();
+                for text in &texts {
+                    if let Some(is_match) = walked.is_match(text.as_bytes()) {
+                        prop_assert_eq!(is_match, compiled.is_match(text), "{} {:?}", &expression, text);
+                    }
+                }
+            }
+        }
     }
 }
