@@ -117,9 +117,9 @@ impl Collector for Diskstats {
     fn open(settings: Settings, host: &Host) -> Result<Self> {
         Ok(Diskstats {
             file: host.keep_short_records("proc/diskstats"),
+            queues: Queues::new(host, settings.devices.clone()),
             filter: settings.devices,
             disks: Rows::new(),
-            queues: Queues::new(host),
             udev: Udev::new(host),
         })
     }
@@ -536,6 +536,24 @@ G:systemd
         run(&mut diskstats, Some(&first)).1.unwrap();
         run(&mut diskstats, Some(&first)).1.unwrap();
         assert_eq!(memory.reads() - before, 2, "diskstats twice");
+    }
+
+    #[test]
+    fn nothing_is_read_of_a_disk_that_is_left_out() {
+        let line = |name: &str| format!("9 0 {name} 1 2 3 4 5 6 7 8 9 10 11\n");
+        let memory = MemoryHost::new();
+        memory.write("proc/diskstats", ["cciss/c0d0", "loop0", "loop1"].map(line).concat());
+        // A slash in a name is an exclamation mark in sysfs.
+        for name in ["cciss!c0d0", "loop0", "loop1"] {
+            memory.write(format!("sys/block/{name}/queue/rotational"), "1\n");
+        }
+        memory.write("sys/kernel/uevent_seqnum", "4711\n");
+        let settings = [("device_include", "^cciss/".into()), ("device_exclude", "".into())];
+        let mut diskstats = open::<Diskstats>(&memory.host(), &settings);
+        let before = memory.reads();
+        let (page, _) = run(&mut diskstats, None);
+        assert!(render(&page).contains(r#"{device="cciss/c0d0",major="9",minor="0",path="",wwn="",model="",serial="",revision="",rotational="1"}"#));
+        assert_eq!(memory.reads() - before, 3, "diskstats, the events and one queue");
     }
 
     #[test]

@@ -32,23 +32,27 @@ pub(super) struct Queue {
 }
 
 impl Queues {
-    pub(super) fn new(host: &Host) -> Self {
-        Queues { blocks: host.walk("sys/block/*"), events: host.device_events(), is_listed: false }
+    /// Those of the disks that this filter takes.
+    pub(super) fn new(host: &Host, filter: Filter) -> Self {
+        let takes = move |name: &[u8]| filter.takes(&replaced(name, b'!', b'/'));
+        Queues {
+            blocks: host.walk("sys/block/*").only(0, takes),
+            events: host.device_events(),
+            is_listed: false,
+        }
     }
 
     /// Reads what is due.
     pub(super) fn look(&mut self, fresh_from: Instant) {
         let count = self.events.number(fresh_from);
         // A host without the directory, or that does not let it be read, has no disk that spins.
-        let _ = self.blocks.under(count).optional();
+        let _ = self.blocks.under_events(count).optional();
         self.is_listed = count.is_none();
     }
 
     /// The queue of a disk that was not there before.
     pub(super) fn queue(&mut self, disk: &[u8]) -> Queue {
-        // A name with a slash, such as `cciss/c0d0`, has an exclamation mark there in sysfs.
-        let name = disk.iter().map(|&byte| if byte == b'/' { b'!' } else { byte }).collect();
-        let mut queue = Queue { name, place: 0 };
+        let mut queue = Queue { name: replaced(disk, b'/', b'!').into(), place: 0 };
         let find = |blocks: &Walk<Block>, queue: &mut Queue| {
             blocks.children().find_again(&[&queue.name], &mut queue.place).is_some()
         };
@@ -68,4 +72,9 @@ impl Queues {
             _ => b"0",
         }
     }
+}
+
+/// A name with other characters: one with a slash, such as `cciss/c0d0`, has an exclamation mark there in sysfs.
+fn replaced(name: &[u8], from: u8, to: u8) -> Vec<u8> {
+    name.iter().map(|&byte| if byte == from { to } else { byte }).collect()
 }
