@@ -392,21 +392,32 @@ fn text_size_of(series: &SeriesRef<'_>) -> usize {
 
 /// Writes text with `\`, line ends and, if asked for, `"` escaped, and U+FFFD for what is not UTF-8.
 fn write_escaped(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
+    // Nearly all are, and to find that takes a small part of what it takes to look for pieces.
+    if str::from_utf8(text).is_ok() {
+        write_escaped_text(out, text, quotes);
+        return;
+    }
     for chunk in text.utf8_chunks() {
-        let mut rest = chunk.valid().as_bytes();
-        let special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (quotes && *byte == b'"');
-        while let Some(at) = rest.iter().position(special) {
-            out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(match rest[at] {
-                b'\n' => b"\\n",
-                b'"' => b"\\\"",
-                _ => b"\\\\",
-            });
-            rest = &rest[at + 1..];
-        }
-        out.extend_from_slice(rest);
+        write_escaped_text(out, chunk.valid().as_bytes(), quotes);
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
+}
+
+fn write_escaped_text(out: &mut Vec<u8>, mut text: &[u8], quotes: bool) {
+    let special = |text: &[u8]| match quotes {
+        true => memchr::memchr3(b'\\', b'\n', b'"', text),
+        false => memchr::memchr2(b'\\', b'\n', text),
+    };
+    while let Some(at) = special(text) {
+        out.extend_from_slice(&text[..at]);
+        out.extend_from_slice(match text[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        });
+        text = &text[at + 1..];
+    }
+    out.extend_from_slice(text);
 }
