@@ -23,6 +23,25 @@ const HEADERS: [&str; 3] = [
     "Accept: application/openmetrics-text;version=1.0.0\r\nAccept-Encoding: gzip\r\n",
 ];
 const SCRAPES: usize = 10;
+/// With settings of each kind that most configurations have.
+const CONFIG: &str = "\
+[server]
+listen = [\"127.0.0.1:0\"]
+[scrape]
+max_age = \"0s\"
+[collectors.diskstats]
+device_exclude = '^(z?ram|loop|fd)\\d+$'
+[collectors.filesystem]
+mount_points_exclude = '^/(dev|proc|sys|var/lib/docker/.+)($|/)'
+[collectors.netdev]
+enabled = true
+device_exclude = '^veth'
+";
+const TEXTFILE: &str = "\
+# HELP backup_last_success_timestamp_seconds When the last backup ended.
+# TYPE backup_last_success_timestamp_seconds gauge
+backup_last_success_timestamp_seconds{job=\"nightly\"} 1.7e9
+";
 /// A name is cut there: that of a future of all routes has thousands of letters.
 const LONGEST_NAME: usize = 250;
 /// How long the daemon may take to start under callgrind, and how long it has to be idle.
@@ -225,8 +244,11 @@ impl Daemon {
         part: Part,
         host: Option<&Path>,
     ) -> Result<Daemon, String> {
-        let mut config =
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n[scrape]\nmax_age = \"0s\"\n".to_owned();
+        let textfiles = folder.join("textfiles");
+        fs::create_dir_all(&textfiles)
+            .map_err(|error| format!("{}: {error}", textfiles.display()))?;
+        files::write(&textfiles.join("backup.prom"), TEXTFILE)?;
+        let mut config = format!("{CONFIG}[collectors.textfile]\ndirectory = {textfiles:?}\n");
         if let Some(host) = host {
             config += "[paths]\n";
             for (key, name) in
