@@ -129,7 +129,7 @@ impl CodePoints {
     }
 }
 
-/// Writes a code point, which is none of the surrogates, in the syntax of the regex crate.
+/// Writes a code point that is not a surrogate in the syntax of the regex crate.
 pub(super) fn write_code(out: &mut String, code: u32) {
     match char::from_u32(code) {
         Some(letter) if letter.is_ascii_alphanumeric() || !letter.is_ascii() => out.push(letter),
