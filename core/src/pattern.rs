@@ -49,8 +49,8 @@ const SMALL: usize = 4 << 10;
 ///
 /// Two patterns are equal when their sources are.
 ///
-/// What is wrong with an expression is found when it is made. A short text of ASCII is matched by walking what has been
-/// read of it; a small expression is compiled only where that would take many steps, or at the first other text.
+/// What is wrong with an expression is found when it is made. A text of ASCII is matched by walking the tree that was made
+/// then; a small expression is compiled only where that would take many steps, or at the first other text.
 /// What is compiled for texts of ASCII is an expression of its own, which takes a small part of the memory.
 ///
 /// Matching allocates nothing once warm. The first match of ASCII that is not walked, and that of another text, allocate
@@ -117,7 +117,9 @@ impl Pattern {
     /// Whether it matches anywhere in the text.
     pub fn matches(&self, text: &[u8]) -> bool {
         let texts = if text.is_ascii() { Texts::Ascii } else { Texts::Utf8 };
-        if let (Texts::Ascii, Some(is_match)) = (texts, self.walked(text)) {
+        if matches!(texts, Texts::Ascii)
+            && let Some(is_match) = self.walked(text)
+        {
             return is_match;
         }
         let Some(regex) = self.compiled(texts) else { return false };

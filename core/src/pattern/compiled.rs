@@ -112,6 +112,8 @@ fn for_ascii(tree: Hir) -> Hir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pattern::tests::{expressions, texts};
+    use crate::pattern::translate;
     use proptest::prelude::*;
 
     const LIMITS: Limits = Limits { size: 4 << 20, nesting: 200 };
@@ -142,46 +144,6 @@ mod tests {
         }
     }
 
-    /// Expressions as the translation writes them.
-    fn expressions() -> impl Strategy<Value = String> {
-        let atoms = prop::sample::select(vec![
-            "",
-            ".",
-            "(?s:.)",
-            "[^/]",
-            "[^a]",
-            r"[^\x00-\x7F]",
-            "[^é]",
-            "[à-ö]",
-            r"\A",
-            r"\z",
-            "(?m:^)",
-            "(?m:$)",
-            r"(?-u:\b)",
-            r"(?-u:\B)",
-            "a",
-            "/",
-            "é",
-            "日",
-            r"\x0A",
-        ]);
-        atoms.prop_map(str::to_owned).prop_recursive(4, 16, 4, |inner| {
-            let several = prop::collection::vec(inner.clone(), 1..4);
-            let operators = prop::sample::select(vec!["*", "+?", "?", "{2}", "{0,3}", "+", "*?"]);
-            prop_oneof![
-                several.clone().prop_map(|parts| parts.concat()),
-                several.prop_map(|branches| format!("(?:{})", branches.join("|"))),
-                inner.clone().prop_map(|inner| format!("({inner})")),
-                (inner, operators).prop_map(|(inner, operator)| format!("(?:{inner}){operator}")),
-            ]
-        })
-    }
-
-    fn texts() -> impl Strategy<Value = String> {
-        let letters = prop::sample::select(vec!['a', 'b', '/', '\n', '_', '\0', '\x7F']);
-        prop::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         /// The same verdict, the same match and the same groups.
@@ -190,6 +152,7 @@ mod tests {
             expression in expressions(),
             texts in prop::collection::vec(texts(), 8),
         ) {
+            let expression = translate(&expression).unwrap().expression;
             let [utf8, ascii] = both(&expression);
             for text in texts {
                 prop_assert_eq!(ascii.is_match(&text), utf8.is_match(&text), "{:?}", &text);

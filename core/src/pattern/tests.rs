@@ -264,6 +264,11 @@ fn takes_what_nests_deeply_or_is_large() {
         let sentence = nested(open, close, 4_000).unwrap_err();
         assert!(sentence.ends_with("it nests more than 128 deep"), "{open}: {sentence}");
     }
+    // A thread may have a small stack.
+    let source = "(b".repeat(21_000) + &")".repeat(21_000);
+    let pattern = std::thread::Builder::new().stack_size(256 << 10);
+    let pattern = pattern.spawn(move || Pattern::new(&source)).unwrap().join().unwrap();
+    assert!(pattern.is_ok_and(|pattern| !pattern.matches(b"bb")));
     let repeated =
         nested("", "*(?i)", 1).and_then(|_| Pattern::new(&format!("a{}", "*(?i)".repeat(4_000))));
     assert!(repeated.is_err());
@@ -338,6 +343,61 @@ fn keeps_the_memory_of_clones_apart() {
             pattern.captures(b"abbc", |name, group| assert_eq!((name, group), ("n", &b"bb"[..])))
         );
     }
+}
+
+/// Expressions that are taken, most of which can be walked.
+pub(super) fn expressions() -> impl Strategy<Value = String> {
+    let atoms = prop::sample::select(vec![
+        "",
+        ".",
+        "(?s:.)",
+        "[^/]",
+        "[^a]",
+        r"[^\x00-\x7F]",
+        "[^é]",
+        "[à-ö]",
+        "[a-é]",
+        "[_b]",
+        "(?i:A)",
+        r"\A",
+        "^",
+        "$",
+        r"\z",
+        "(?m:^)",
+        "(?m:$)",
+        r"\b",
+        r"\B",
+        "a",
+        "ab",
+        "b_",
+        "/",
+        "é",
+        "日",
+        r"\x0A",
+        r"\Qa/\E",
+    ]);
+    atoms.prop_map(str::to_owned).prop_recursive(4, 16, 4, |inner| {
+        let several = prop::collection::vec(inner.clone(), 1..4);
+        let operators =
+            prop::sample::select(vec!["*", "+?", "?", "{2}", "{0,3}", "+", "{0}", "??", "*?"]);
+        let items = prop::sample::select(vec![
+            "a", "ab", "[ab]", ".", "b_", r"\Qab\E", "ab(?i)", "()", "(ab)",
+        ]);
+        prop_oneof![
+            several.clone().prop_map(|parts| parts.concat()),
+            several.prop_map(|branches| format!("(?:{})", branches.join("|"))),
+            inner.clone().prop_map(|inner| format!("({inner})")),
+            (inner, operators.clone())
+                .prop_map(|(inner, operator)| format!("(?:{inner}){operator}")),
+            (items, operators).prop_map(|(items, operator)| format!("{items}{operator}")),
+        ]
+    })
+}
+
+/// Texts that they may match.
+pub(super) fn texts() -> impl Strategy<Value = String> {
+    let letters = prop::sample::select(vec!['a', 'b', 'A', '/', '\n', '_', '\0', '\x7F']);
+    prop::collection::vec(letters, 0..8).prop_map(|letters| letters.into_iter().collect())
 }
 
 /// Text in which expressions are likely.

@@ -5,14 +5,14 @@
 //! against using those, as proptest has them built into regex-syntax.
 
 use super::class::{CodePoints, Folds, Ranges, write_code};
-use super::tree::{Builder, Look, Tree};
+use super::tree::{Group, Look, Tree};
 use super::unicode;
 
 /// A repetition within a repetition multiplies, and Go takes no product above this.
 const MOST_COPIES: u32 = 1000;
 
 /// Both this file's idea of depth and, with room to spare, what the stack of a thread can take
-/// while the regex crate walks the expression.
+/// while the regex crate walks the expression. What is walked here has a limit of its own.
 const DEEPEST: u32 = 128;
 
 /// Above what an expression of the deepest kind comes to in the regex crate's count.
@@ -64,7 +64,6 @@ pub(super) fn translate(source: &str) -> Result<Translation, String> {
     let mut translator = Translator {
         rest: source,
         out: String::with_capacity(2 * source.len()),
-        tree: Builder::default(),
         group_names: Vec::new(),
         flags: Flags::default(),
         outer: Vec::new(),
@@ -75,7 +74,7 @@ pub(super) fn translate(source: &str) -> Result<Translation, String> {
     let copies = translator.level.whole_weight().copies.max(1);
     Ok(Translation {
         expression: translator.out,
-        tree: translator.tree.finish(),
+        tree: translator.level.group.into_tree(),
         group_names: translator.group_names,
         copies,
     })
@@ -106,7 +105,6 @@ struct Translator<'s> {
     /// What is still to be read.
     rest: &'s str,
     out: String,
-    tree: Builder,
     group_names: Vec<String>,
     flags: Flags,
     /// The levels around the present one.
@@ -138,6 +136,8 @@ struct Level {
     last: Option<Item>,
     /// Of all its items but the last.
     weight: Weight,
+    /// The same to walk.
+    group: Group,
 }
 
 /// What one repetition repeats.
@@ -186,7 +186,7 @@ impl<'s> Translator<'s> {
                     self.level.last = None;
                     self.level.has_branches = true;
                     self.out.push('|');
-                    self.tree.next_branch();
+                    self.level.group.end_branch();
                 }
                 '^' if self.flags.multi_line => self.look(1, "(?m:^)", Some(Look::LineStart))?,
                 '^' => self.look(1, r"\A", Some(Look::Start))?,
@@ -259,8 +259,8 @@ impl<'s> Translator<'s> {
     fn look(&mut self, bytes: usize, written: &str, look: Option<Look>) -> Result<(), String> {
         self.skip(bytes);
         match look {
-            Some(look) => self.tree.look(look),
-            None => self.tree.give_up(),
+            Some(look) => self.level.group.look(look),
+            None => self.level.group.give_up(),
         }
         let start = self.out.len();
         self.out.push_str(written);
@@ -269,7 +269,7 @@ impl<'s> Translator<'s> {
 
     fn dot(&mut self, written: &str, ascii: u128) -> Result<(), String> {
         self.skip(1);
-        self.tree.set(ascii);
+        self.level.group.set(ascii);
         let start = self.out.len();
         self.out.push_str(written);
         self.atom(start)
@@ -278,7 +278,7 @@ impl<'s> Translator<'s> {
     fn set(&mut self, set: &mut CodePoints) -> Result<(), String> {
         let start = self.out.len();
         set.write(&mut self.out);
-        self.tree.set(set.ascii_bits());
+        self.level.group.set(set.ascii_bits());
         self.atom(start)
     }
 
@@ -287,7 +287,7 @@ impl<'s> Translator<'s> {
             Ok(byte) if byte.is_ascii() && !self.flags.ignore_case => {
                 let start = self.out.len();
                 write_code(&mut self.out, code);
-                self.tree.byte(byte);
+                self.level.group.byte(byte);
                 self.atom(start)
             }
             _ => {
@@ -349,7 +349,7 @@ impl<'s> Translator<'s> {
             None if operator == "+" => (1, None),
             None => (0, Some(1)),
         };
-        self.tree.repeat(least, most);
+        self.level.group.repeat(least, most);
         self.item(start, false, weight.deeper(if is_atom { 1 } else { 2 }))
     }
 
@@ -408,15 +408,14 @@ impl<'s> Translator<'s> {
         let start = self.out.len();
         let inner = Level { start, flags: self.flags, is_named, ..Level::default() };
         self.outer.push(std::mem::replace(&mut self.level, inner));
-        self.tree.open();
     }
 
     fn close(&mut self) -> Result<(), String> {
         self.skip(1);
         let Some(outer) = self.outer.pop() else { return Err(invalid("unopened group")) };
-        let inner = std::mem::replace(&mut self.level, outer);
+        let mut inner = std::mem::replace(&mut self.level, outer);
         self.flags = inner.flags;
-        self.tree.close();
+        self.level.group.add_group(std::mem::take(&mut inner.group));
         let mut weight = inner.whole_weight();
         // A group that only holds a sequence together melts into the sequence around it: Go sets no
         // limit to the depth of those.
