@@ -557,6 +557,25 @@ G:systemd
     }
 
     #[test]
+    fn disks_that_are_left_out_are_not_listed_again() {
+        let memory = MemoryHost::from_files(&[
+            ("proc/diskstats", "7 0 loop0 1 2 3 4 5 6 7 8 9 10 11\n"),
+            ("sys/block/loop0/queue/rotational", "0\n"),
+            ("sys/kernel/uevent_seqnum", "4711\n"),
+        ]);
+        let mut diskstats = open::<Diskstats>(&memory.host(), &[]);
+        run(&mut diskstats, None).1.unwrap();
+        let before = memory.requests();
+        run(&mut diskstats, None).1.unwrap();
+        assert_eq!((memory.requests() - before).listings, 0);
+        // The first that is shown, before its event.
+        memory.write("sys/block/sda/queue/rotational", "1\n");
+        memory.write("proc/diskstats", "8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n");
+        let (page, _) = run(&mut diskstats, None);
+        assert!(render(&page).contains(r#"rotational="1"} 1"#));
+    }
+
+    #[test]
     fn disks_come_and_go() {
         let memory = MemoryHost::from_files(&[
             (

@@ -11,7 +11,7 @@ attributes! {
     }
 }
 
-/// The queues of all disks, read in turn, and at once where a disk is new.
+/// The queues of the disks that are shown, read in turn, and at once where a disk is new.
 ///
 /// The kernel sends an event for each device that comes or goes, and counts them. While the count
 /// is the same, no name means another disk than before, and thousands of disks are not listed.
@@ -45,6 +45,7 @@ impl Queues {
     /// Reads what is due.
     pub(super) fn look(&mut self, fresh_from: Instant) {
         let count = self.events.number(fresh_from);
+        // By events alone: where all disks are left out, an empty list is no reason to list them again.
         // A host without the directory, or that does not let it be read, has no disk that spins.
         let _ = self.blocks.under_events(count).optional();
         self.is_listed = count.is_none();
