@@ -23,7 +23,8 @@ const HEADERS: [&str; 3] = [
     "Accept: application/openmetrics-text;version=1.0.0\r\nAccept-Encoding: gzip\r\n",
 ];
 const SCRAPES: usize = 10;
-/// With settings of each kind that most configurations have.
+/// Settings of each kind that most configurations have, so that what reads them and what they have run is listed; a collector
+/// that is on by default is named for that alone.
 const CONFIG: &str = "\
 [server]
 listen = [\"127.0.0.1:0\"]

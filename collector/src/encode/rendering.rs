@@ -392,7 +392,7 @@ fn text_size_of(series: &SeriesRef<'_>) -> usize {
 
 /// Writes text with `\`, line ends and, if asked for, `"` escaped, and U+FFFD for what is not UTF-8.
 fn write_escaped(out: &mut Vec<u8>, text: &[u8], quotes: bool) {
-    // Nearly all are, and to find that takes a small part of what it takes to look for pieces.
+    // Nearly all text is UTF-8, which this finds much faster than `utf8_chunks`.
     if str::from_utf8(text).is_ok() {
         write_escaped_text(out, text, quotes);
         return;
