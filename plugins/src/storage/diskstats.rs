@@ -542,18 +542,22 @@ G:systemd
     fn nothing_is_read_of_a_disk_that_is_left_out() {
         let line = |name: &str| format!("9 0 {name} 1 2 3 4 5 6 7 8 9 10 11\n");
         let memory = MemoryHost::new();
-        memory.write("proc/diskstats", ["cciss/c0d0", "loop0", "loop1"].map(line).concat());
+        memory.write("proc/diskstats", ["cciss/c0d0", "a!b", "loop0", "loop1"].map(line).concat());
         // A slash in a name is an exclamation mark in sysfs.
-        for name in ["cciss!c0d0", "loop0", "loop1"] {
+        for name in ["cciss!c0d0", "a!b", "loop0", "loop1"] {
             memory.write(format!("sys/block/{name}/queue/rotational"), "1\n");
         }
         memory.write("sys/kernel/uevent_seqnum", "4711\n");
-        let settings = [("device_include", "^cciss/".into()), ("device_exclude", "".into())];
+        let settings = [("device_include", "^(cciss/|a!)".into()), ("device_exclude", "".into())];
         let mut diskstats = open::<Diskstats>(&memory.host(), &settings);
         let before = memory.reads();
         let (page, _) = run(&mut diskstats, None);
-        assert!(render(&page).contains(r#"{device="cciss/c0d0",major="9",minor="0",path="",wwn="",model="",serial="",revision="",rotational="1"}"#));
-        assert_eq!(memory.reads() - before, 3, "diskstats, the events and one queue");
+        let page = render(&page);
+        for name in ["cciss/c0d0", "a!b"] {
+            let info = page.lines().find(|line| line.contains("_info{") && line.contains(name));
+            assert!(info.is_some_and(|info| info.contains(r#"rotational="1""#)), "{page}");
+        }
+        assert_eq!(memory.reads() - before, 4, "diskstats, the events and two queues");
     }
 
     #[test]

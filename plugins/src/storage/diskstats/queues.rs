@@ -34,7 +34,9 @@ pub(super) struct Queue {
 impl Queues {
     /// Those of the disks that this filter takes.
     pub(super) fn new(host: &Host, filter: Filter) -> Self {
-        let takes = move |name: &[u8]| filter.takes(&replaced(name, b'!', b'/'));
+        // Which of the two the disk's own name has cannot be told from this one.
+        let takes =
+            move |name: &[u8]| filter.takes(name) || filter.takes(&replaced(name, b'!', b'/'));
         Queues {
             blocks: host.walk("sys/block/*").only(0, takes),
             events: host.device_events(),
