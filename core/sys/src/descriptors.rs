@@ -12,6 +12,9 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
+/// Below are standard input, output and error, which belong to the whole process: a panic writes to them.
+const FIRST: RawFd = 3;
+
 /// Whether a thread got a table of its own: not tried yet, yes, or refused once.
 static OUTCOME: AtomicU8 = AtomicU8::new(UNTRIED);
 const UNTRIED: u8 = 0;
@@ -93,8 +96,7 @@ pub fn spawn_with_own_descriptors(
 ///
 /// No such descriptor is open, or there is room for none.
 pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // Standard input, output and error belong to the whole process.
-    if number < 3 {
+    if number < FIRST {
         return Err(io::Error::from(rustix::io::Errno::BADF));
     }
     // SAFETY: the borrow ends with this function, which closes nothing. A number that is not open, or no
@@ -128,10 +130,6 @@ pub unsafe fn unshare_descriptors(kept: Option<BorrowedFd<'static>>) -> io::Resu
     }
     Ok(())
 }
-
-/// Below are standard input, output and error, which a panic writes to.
-#[cfg(target_os = "linux")]
-const FIRST: RawFd = 3;
 
 /// Closes all but one, at once (close_range(2)).
 ///
