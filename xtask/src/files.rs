@@ -25,6 +25,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Makes a folder and those above it, where they are not there.
+pub(crate) fn make_folder(path: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Every file below a folder, sorted, but for those in [`PASSED_OVER`].
 pub(crate) fn below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, String> {
     let wrong = |error| format!("{}: {error}", root.join(folder).display());

@@ -3,6 +3,7 @@
 //! Coverage comes from LLVM's own pass, which stable Rust has, too; the fuzzer is compiled for a named
 //! target, so that build scripts and procedural macros are not part of it.
 
+use crate::files::make_folder;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -220,10 +221,6 @@ impl Fuzzer {
             .map_err(|error| format!("{}: {error}", list.display()))?;
         Ok(list)
     }
-}
-
-fn make_folder(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 /// The files of a folder, by name.

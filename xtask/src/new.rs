@@ -1,6 +1,6 @@
 //! A new collector: its file, its feature in both manifests, its line on the roll.
 
-use crate::files::{read, write};
+use crate::files::{make_folder, read, write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -189,7 +189,7 @@ impl Change {
 
     fn write(&self) -> Result<(), String> {
         if let Some(folder) = self.folders.first() {
-            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            make_folder(folder)?;
         }
         write(&self.path, &self.after)
     }

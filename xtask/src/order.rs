@@ -186,7 +186,7 @@ impl Program {
     fn run(&self, part: Part, host: Option<&Path>) -> Result<BTreeSet<&str>, String> {
         let folder = self.binary.with_extension("order");
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        files::make_folder(&folder)?;
         let mut daemon = Daemon::start(&self.binary, &folder, part, host)?;
         if part == Part::Scrapes {
             daemon.control("instrumentation on")?;
@@ -246,8 +246,7 @@ impl Daemon {
         host: Option<&Path>,
     ) -> Result<Daemon, String> {
         let textfiles = folder.join("textfiles");
-        fs::create_dir_all(&textfiles)
-            .map_err(|error| format!("{}: {error}", textfiles.display()))?;
+        files::make_folder(&textfiles)?;
         files::write(&textfiles.join("backup.prom"), TEXTFILE)?;
         let mut config = format!("{CONFIG}[collectors.textfile]\ndirectory = {textfiles:?}\n");
         if let Some(host) = host {

@@ -109,8 +109,7 @@ impl Stage {
     pub(super) fn libraries(&self, program: &str) -> Result<String, String> {
         // It looks for the file that a source package has.
         let source = self.root.with_extension("source");
-        fs::create_dir_all(source.join("debian"))
-            .map_err(|error| format!("{}: {error}", source.display()))?;
+        files::make_folder(&source.join("debian"))?;
         let control = format!("Source: {0}\n\nPackage: {0}\nArchitecture: any\n", self.name);
         files::write(&source.join("debian/control"), &control)?;
         // It would warn of symbols that only a plugin could have.
@@ -182,7 +181,7 @@ impl Stage {
 }
 
 fn make_folder(path: &Path) -> Result<(), String> {
-    fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    files::make_folder(path)?;
     set_mode(path, 0o755)
 }
 
