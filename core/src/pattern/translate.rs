@@ -157,6 +157,8 @@ struct Weight {
 }
 
 impl Weight {
+    const ATOM: Weight = Weight { depth: 0, copies: 1 };
+
     fn or(self, other: Weight) -> Weight {
         Weight { depth: self.depth.max(other.depth), copies: self.copies.max(other.copies) }
     }
@@ -250,36 +252,33 @@ impl<'s> Translator<'s> {
         self.item(start, is_atom, weight)
     }
 
-    /// What starts here in the translation is one item, which a repetition can follow.
-    fn atom(&mut self, start: usize) -> Result<(), String> {
-        self.new_item(start, true, Weight { depth: 0, copies: 1 })
+    /// Replaces some bytes of the source by one item, which a repetition can follow.
+    fn atom(&mut self, bytes: usize, written: &str) -> Result<(), String> {
+        self.skip(bytes);
+        let start = self.out.len();
+        self.out.push_str(written);
+        self.new_item(start, true, Weight::ATOM)
     }
 
     /// Replaces some bytes of the source, which tell of a place in the text.
     fn look(&mut self, bytes: usize, written: &str, look: Option<Look>) -> Result<(), String> {
-        self.skip(bytes);
         match look {
             Some(look) => self.level.group.look(look),
             None => self.level.group.give_up(),
         }
-        let start = self.out.len();
-        self.out.push_str(written);
-        self.atom(start)
+        self.atom(bytes, written)
     }
 
     fn dot(&mut self, written: &str, ascii: u128) -> Result<(), String> {
-        self.skip(1);
         self.level.group.set(ascii);
-        let start = self.out.len();
-        self.out.push_str(written);
-        self.atom(start)
+        self.atom(1, written)
     }
 
     fn set(&mut self, set: &mut CodePoints) -> Result<(), String> {
         let start = self.out.len();
         set.write(&mut self.out);
         self.level.group.set(set.ascii_bits());
-        self.atom(start)
+        self.new_item(start, true, Weight::ATOM)
     }
 
     fn literal(&mut self, code: u32) -> Result<(), String> {
@@ -288,7 +287,7 @@ impl<'s> Translator<'s> {
                 let start = self.out.len();
                 write_code(&mut self.out, code);
                 self.level.group.byte(byte);
-                self.atom(start)
+                self.new_item(start, true, Weight::ATOM)
             }
             _ => {
                 let mut set = CodePoints::one(code);
